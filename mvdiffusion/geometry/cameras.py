@@ -1,0 +1,64 @@
+"""Pinhole cameras that share one centre (method: paper section 3, appendix A)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def intrinsics(fov_deg: float, height: int, width: int) -> Tensor:
+    """Make `K` of a pinhole camera with square pixels.
+
+    Args:
+        fov_deg: horizontal field of view in degrees, between 0 and 180.
+        height: image height in pixels.
+        width: image width in pixels.
+
+    Returns:
+        `K` [3, 3] in pixels; the principal point is the image centre ((W-1)/2, (H-1)/2).
+
+    Raises:
+        ValueError: the field of view is not inside (0, 180).
+    """
+    if not 0 < fov_deg < 180:
+        raise ValueError(f"Expected `fov_deg` between 0 and 180, got {fov_deg}.")
+    focal = 0.5 * width / math.tan(0.5 * math.radians(fov_deg))
+    return torch.tensor(
+        [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float32
+    )
+
+
+def rotation(yaw_deg: float, pitch_deg: float = 0.0) -> Tensor:
+    """Make the camera-to-world `R` [3, 3] of a level camera.
+
+    Args:
+        yaw_deg: turn to the right about the vertical (+y) axis, in degrees.
+        pitch_deg: then turn up about the yawed x axis, in degrees.
+    """
+    yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
+    cos_yaw, sin_yaw = math.cos(yaw), math.sin(yaw)
+    cos_pitch, sin_pitch = math.cos(pitch), math.sin(pitch)
+    turn = torch.tensor(
+        [[cos_yaw, 0, sin_yaw], [0, 1, 0], [-sin_yaw, 0, cos_yaw]], dtype=torch.float64
+    )
+    lift = torch.tensor(
+        [[1, 0, 0], [0, cos_pitch, -sin_pitch], [0, sin_pitch, cos_pitch]], dtype=torch.float64
+    )
+    return (turn @ lift).float()
+
+
+def panorama_cameras(
+    height: int, width: int, num_views: int = 8, fov_deg: float = 90.0, yaw_deg: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Make the cameras of a panorama: evenly spaced about the vertical, the first at `yaw_deg`.
+
+    Returns:
+        `K` [V, 3, 3] in pixels and camera-to-world `R` [V, 3, 3].
+    """
+    if num_views < 1:
+        raise ValueError(f"Expected `num_views` of at least 1, got {num_views}.")
+    step = 360.0 / num_views
+    R = torch.stack([rotation(yaw_deg + step * view) for view in range(num_views)])
+    return intrinsics(fov_deg, height, width).expand(num_views, 3, 3).clone(), R

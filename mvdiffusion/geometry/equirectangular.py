@@ -1,0 +1,102 @@
+"""Equirectangular panoramas ⇄ perspective views.
+
+Column centres run from longitude −180° (left) to +180°, row centres from latitude +90° (top) to
+−90°; yaw 0 is the middle.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mvdiffusion.geometry.resampling import sample_pixels, view_rays
+
+
+def equirectangular_to_views(
+    panorama: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bicubic"
+) -> Tensor:
+    """Cut perspective views out of a panorama.
+
+    Args:
+        panorama: [C, H, W] with W = 2 H, any range.
+        K: intrinsics [V, 3, 3] of the views, in pixels.
+        R: camera-to-world rotations [V, 3, 3].
+        height: view height in pixels.
+        width: view width in pixels.
+        mode: interpolation, "bilinear" or "bicubic".
+
+    Returns:
+        Views [V, C, height, width].
+
+    Raises:
+        ValueError: the panorama is not twice as wide as high.
+    """
+    rows, columns = panorama.shape[-2:]
+    if columns != 2 * rows:
+        raise ValueError(f"Expected a panorama with W = 2 H, got {columns} x {rows} pixels.")
+    x, y, z = view_rays(K, R, height, width).unbind(-1)
+    longitude, latitude = torch.atan2(x, z), torch.atan2(-y, torch.hypot(x, z))
+    pad = 2  # a wrapped border, so that interpolation crosses the seam
+    xy = torch.stack(
+        [
+            (longitude / (2 * math.pi) + 0.5) * columns - 0.5 + pad,
+            (0.5 - latitude / math.pi) * rows - 0.5,
+        ],
+        -1,
+    )
+    wrapped = F.pad(panorama[None], (pad, pad, 0, 0), mode="circular")
+    return sample_pixels(wrapped.expand(len(K), -1, -1, -1), xy, mode)
+
+
+def views_to_equirectangular(
+    views: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bicubic"
+) -> tuple[Tensor, Tensor]:
+    """Blend views into a panorama; weights fall linearly to zero at each view's border.
+
+    Args:
+        views: [V, C, h, w], any range.
+        K: intrinsics [V, 3, 3] in pixels.
+        R: camera-to-world rotations [V, 3, 3].
+        height: panorama height in pixels.
+        width: panorama width in pixels (2 * height).
+        mode: interpolation, "bilinear" or "bicubic".
+
+    Returns:
+        The panorama [C, height, width], zero where no view looks, and the coverage mask
+        [height, width].
+    """
+    rays = _equirectangular_rays(height, width).to(views)  # [H, W, 3]
+    total = views.new_zeros(views.shape[1], height, width)
+    weights = views.new_zeros(height, width)
+    for view, projection in zip(views, K.to(views) @ R.to(views).transpose(-1, -2), strict=True):
+        points = torch.einsum("ij,hwj->hwi", projection, rays)
+        xy = points[..., :2] / points[..., 2:].clamp(min=1e-6)
+        weight = _border_weight(xy, *view.shape[-2:]) * (points[..., 2] > 1e-6)
+        total += weight * sample_pixels(view[None], xy[None], mode)[0]
+        weights += weight
+    covered = weights > 0
+    return torch.where(covered, total / weights.clamp(min=1e-12), 0), covered
+
+
+def _equirectangular_rays(height: int, width: int) -> Tensor:
+    longitude = ((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi
+    latitude = (0.5 - (torch.arange(height) + 0.5) / height) * math.pi
+    horizontal = torch.cos(latitude)[:, None]
+    return torch.stack(
+        [
+            torch.sin(longitude) * horizontal,
+            -torch.sin(latitude)[:, None].expand(height, width),
+            torch.cos(longitude) * horizontal,
+        ],
+        -1,
+    )
+
+
+def _border_weight(xy: Tensor, height: int, width: int) -> Tensor:
+    """1 in the middle column, falling to 0 half a pixel beyond the left and right edges."""
+    x, y = xy.unbind(-1)
+    horizontal = (1 - (2 * x - (width - 1)).abs() / width).clamp(min=0)
+    return horizontal * ((y > -0.5) & (y < height - 0.5))

@@ -1,0 +1,51 @@
+"""Correspondences between views of one camera centre (paper, section 4.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def homography(K_query: Tensor, R_query: Tensor, K_target: Tensor, R_target: Tensor) -> Tensor:
+    """Map query pixels to target pixels: x_target ~ K_t R_t⁻¹ R_q K_q⁻¹ x_query.
+
+    Args:
+        K_query, K_target: intrinsics [..., 3, 3] in pixels.
+        R_query, R_target: camera-to-world rotations [..., 3, 3].
+
+    Returns:
+        Homographies [..., 3, 3].
+    """
+    # The order of operations is the released one: the top frequencies of the position code
+    # amplify its rounding, so imported checkpoints need the same bits.
+    return K_target @ torch.inverse(R_target) @ R_query @ torch.inverse(K_query)
+
+
+def pixel_grid(height: int, width: int, stride: int = 1, offset: int = 0) -> Tensor:
+    """List the pixels `offset`, `offset + stride`, … of an image as homogeneous columns [3, N]."""
+    y, x = torch.meshgrid(
+        torch.arange(offset, height, stride), torch.arange(offset, width, stride), indexing="ij"
+    )
+    return torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1).float()
+
+
+def project(H: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply homographies to homogeneous pixels.
+
+    Args:
+        H: homographies [..., 3, 3].
+        pixels: homogeneous pixels [..., 3, N].
+
+    Returns:
+        xy [..., N, 2] in pixels, and the mask [..., N] of points in front of the target camera;
+        xy of the others means nothing.
+    """
+    points = H @ pixels
+    xy = (points[..., :2, :] / points[..., 2:, :]).transpose(-1, -2)
+    return xy, points[..., 2, :] > 0
+
+
+def inside(xy: Tensor, height: int, width: int) -> Tensor:
+    """Tell which pixels [..., 2] lie strictly inside an image; returns a mask [...]."""
+    x, y = xy.unbind(-1)
+    return (x > 0) & (x < width) & (y > 0) & (y < height)

@@ -1,0 +1,38 @@
+"""The one place where images are sampled at fractional pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sample_pixels(image: Tensor, xy: Tensor, mode: str = "bilinear") -> Tensor:
+    """Sample an image at pixels; beyond the border the border pixel repeats.
+
+    Args:
+        image: [B, C, H, W], any range.
+        xy: pixels [B, h, w, 2] in (x, y), pixel centres at integers.
+        mode: "bilinear", "bicubic" or "nearest".
+
+    Returns:
+        Samples [B, C, h, w].
+    """
+    height, width = image.shape[-2:]
+    size = torch.tensor([width, height], dtype=xy.dtype, device=xy.device)
+    grid = (2 * xy + 1) / size - 1
+    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def view_rays(K: Tensor, R: Tensor, height: int, width: int) -> Tensor:
+    """World directions [V, height, width, 3] of the pixels of views, with unit depth.
+
+    Args:
+        K: intrinsics [V, 3, 3] in pixels.
+        R: camera-to-world rotations [V, 3, 3].
+        height: view height in pixels.
+        width: view width in pixels.
+    """
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)], -1).to(K)
+    return torch.einsum("vij,hwj->vhwi", R @ torch.inverse(K), pixels)

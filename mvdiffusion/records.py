@@ -1,0 +1,196 @@
+"""What every command leaves on disk: atomic writes, hashes and provenance.
+
+The foundation of the house: `mvdiffusion` and `eval` both import it, it imports neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RECORDED_PACKAGES = (
+    "accelerate",
+    "clean-fid",
+    "diffusers",
+    "dvc",
+    "numpy",
+    "open-clip-torch",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "scipy",
+    "snakemake",
+    "torch",
+    "torchmetrics",
+    "torchvision",
+    "transformers",
+)
+
+
+class InputError(ValueError):
+    """Input that the user can mend; its message names the file or key and the mend."""
+
+
+@contextmanager
+def atomic_output(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
+
+    The block may create a file or a directory there. An existing `path` is replaced. After any
+    failure nothing remains of the temporary path, and an earlier `path` is untouched.
+
+    Raises:
+        InputError: the operating system refused to write (disk full, no permission).
+    """
+    path = Path(path)
+    # The pid lets `remove_leftovers` tell a killed writer's remains from a living one's.
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            retired = temporary.with_suffix(".old")
+            path.rename(retired)
+            temporary.rename(path)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or str(temporary) in str(error.filename) or error.errno == 28:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"{path}: could not be written ({reason}); nothing was kept of it. "
+                "Free space or permissions there, then run the same command again."
+            ) from error
+        raise
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a directory tree if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what a killed `atomic_output(path)` left behind."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        owner = leftover.name[len(path.name) + 2 :].split("-")[0]
+        if leftover.suffix in {".tmp", ".old"} and owner.isdigit() and not _alive(int(owner)):
+            remove(leftover)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as sorted, indented JSON; the file appears whole or not at all."""
+    with atomic_output(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a JSON file there.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); write it again or mend it.") from None
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling per value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """Hash a settings mapping (64 hex digits), independent of key order and spacing."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hash a file's bytes (64 hex digits)."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
+    """Hash relative names and bytes of the files under `root` that match `pattern`."""
+    root, digest = Path(root), hashlib.sha256()
+    for path in sorted(path for path in root.glob(pattern) if path.is_file()):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(bytes.fromhex(sha256_file(path)))
+    return digest.hexdigest()
+
+
+def provenance() -> dict[str, Any]:
+    """Say what made a result: commit, packages, machine. Holds no time, so equal runs compare equal."""
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "accelerator": _accelerator(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _accelerator() -> str | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_name())
