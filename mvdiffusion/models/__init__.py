@@ -1,0 +1,1 @@
+"""The multi-view denoiser: a shared UNet with correspondence-aware attention."""

@@ -1,0 +1,175 @@
+"""What correspondence-aware attention needs to know of the cameras (paper, section 4.1).
+
+Nothing here depends on the image content or on the denoising step: build it once per sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
+
+NEIGHBOURHOOD = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]  # K = 3
+
+
+@dataclass(frozen=True)
+class LevelGeometry:
+    """Correspondences at one feature resolution; N = T targets x 9 neighbourhood cells.
+
+    Attributes:
+        targets: indices of the target views, [V, T].
+        grid: where to sample each target, [G, V, T, 9, h, w, 2] in `grid_sample` units of
+            unaligned corners.
+        displacement: target cell carried back to the query view minus the query cell, in query
+            cells, [G, V, h * w, N, 2].
+        valid: whether the token's pixel lies strictly inside its target, [G, V, h * w, N].
+    """
+
+    targets: Tensor
+    grid: Tensor
+    displacement: Tensor
+    valid: Tensor
+
+
+class MultiViewGeometry:
+    """The cameras of G samples with V views, and their correspondences at any feature size.
+
+    Geometry of G = 1 sample serves a batch of samples with the same relative cameras; in general
+    it serves a batch of any multiple of G (guidance doubles the batch).
+    """
+
+    def __init__(
+        self,
+        K: Tensor,  # [G, V, 3, 3], pixels
+        R: Tensor,  # [G, V, 3, 3], camera-to-world
+        height: int,
+        width: int,
+        variant: str = "released",
+    ) -> None:
+        """Keep the cameras of `height` x `width` images.
+
+        Raises:
+            ValueError: `K` and `R` are not both of shape [G, V, 3, 3].
+        """
+        if K.shape != R.shape or K.ndim != 4 or K.shape[-2:] != (3, 3):
+            raise ValueError(
+                f"Expected `K` and `R` of shape (G, V, 3, 3), got {tuple(K.shape)} and "
+                f"{tuple(R.shape)}."
+            )
+        self.K, self.R = K.float(), R.float()
+        self.height, self.width, self.variant = height, width, variant
+        self._levels: dict[tuple[int, int], LevelGeometry] = {}
+        self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples G whose cameras are held."""
+        return self.K.shape[0]
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """Target views [V, T] of every view.
+
+        `released`: the left and the right neighbour, around the circle. `paper`: every other view
+        that sees any of the view's pixels; views without a common pixel would be masked out
+        anyway. Rows with fewer targets than others are filled with the view itself, which is
+        never valid.
+        """
+        views = torch.arange(self.K.shape[1], device=self.K.device)
+        if self.variant == "released":
+            return torch.stack([views - 1, views + 1], -1) % len(views)
+        overlaps = self._overlaps()
+        count = max(int(overlaps.sum(-1).max()), 1)
+        order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[:, :count]
+        return torch.where(overlaps.gather(1, order), order, views[:, None])
+
+    def _overlaps(self) -> Tensor:
+        """Tell which pairs [V, V] of different views share pixels in any sample."""
+        K, R = self.K, self.R
+        H = homography(K[:, :, None], R[:, :, None], K[:, None], R[:, None])
+        stride = max(min(self.height, self.width) // 64, 1)
+        pixels = pixel_grid(self.height, self.width, stride, stride // 2).to(K)
+        xy, in_front = project(H, pixels)
+        seen = (inside(xy, self.height, self.width) & in_front).any(-1).any(0)
+        return seen & ~torch.eye(len(seen), dtype=torch.bool, device=K.device)
+
+    def level(self, height: int, width: int) -> LevelGeometry:
+        """Correspondences for features of `height` x `width` cells; computed at first use."""
+        key = (height, width)
+        if key not in self._levels:
+            self._levels[key] = self._compute_level(height, width)
+        return self._levels[key]
+
+    def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
+        """Position code [G, V, h * w, N, C] of the displacements; computed at first use."""
+        key = (height, width, channels, dtype)
+        if key not in self._codes:
+            displacement = self.level(height, width).displacement
+            self._codes[key] = frequency_code(displacement, channels, self.variant).to(dtype)
+        return self._codes[key]
+
+    @torch.no_grad()
+    def _compute_level(self, h: int, w: int) -> LevelGeometry:
+        targets, K, R = self.targets, self.K, self.R
+        views, count = targets.shape
+        scale = torch.tensor([self.width / w, self.height / h], device=K.device)
+        K_query, R_query = K[:, :, None], R[:, :, None]
+        forward = homography(K_query, R_query, K[:, targets], R[:, targets])
+        backward = homography(K[:, targets], R[:, targets], K_query, R_query)
+
+        query = _query_pixels(h, w, scale)  # [3, h * w]
+        xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
+        offsets = torch.tensor(NEIGHBOURHOOD, device=K.device, dtype=xy.dtype)[:, None]
+        cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, 9, h * w, 2]
+        pixels = (cells + 0.5) * scale
+        valid = inside(pixels, self.height, self.width) & in_front[:, :, :, None]
+        valid &= (targets != torch.arange(views, device=K.device)[:, None])[:, :, None, None]
+
+        columns = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
+        columns = columns.flatten(3, 4).transpose(-1, -2)  # [G, V, T, 3, 9 * h * w]
+        back, _ = project(backward, columns)
+        displacement = (back.unflatten(3, (9, h * w)) - query[:2].T) / scale
+
+        size = torch.tensor([w, h], device=K.device)
+        grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
+        return LevelGeometry(
+            targets=targets,
+            grid=grid,
+            displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
+            valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
+        )
+
+
+def _query_pixels(h: int, w: int, scale: Tensor) -> Tensor:
+    """Pixels of the query cells, [3, h * w]: s // 2, s // 2 + s, …, as in the released code."""
+    cells = pixel_grid(h, w).to(scale)
+    return torch.cat([cells[:2] * scale[:, None] + (scale // 2)[:, None], cells[2:]])
+
+
+def frequencies(channels: int, variant: str, device: torch.device | None = None) -> Tensor:
+    """Angular frequencies [channels / 4] of the position code.
+
+    `released`: powers of two up to 2^(N-1) (above N = 80 of a smaller base), whose upper part is
+    below the rounding of float32 pixels. `paper`: the same number, spread evenly in exponent over
+    2^0 … 2^7; the paper says only "frequency encoding", and 2^7 resolves 1/100 of a cell.
+    """
+    count = channels // 4
+    exponents = torch.linspace(0, count - 1, count, device=device)
+    if variant == "paper":
+        return 2.0 ** torch.linspace(0, min(7, count - 1), count, device=device)
+    base = 2.0 if count <= 80 else 5000 ** (1 / (count / 2.5))
+    return base**exponents
+
+
+def frequency_code(displacement: Tensor, channels: int, variant: str) -> Tensor:
+    """Encode displacements [..., 2] (cells) as [..., C]: sin x, sin y, cos x, cos y per frequency.
+
+    Paper, section 4.1 (γ); arithmetic in float32.
+    """
+    bands = frequencies(channels, variant, displacement.device)
+    angles = displacement.float()[..., None] * bands  # [..., 2, C / 4]
+    return torch.cat([angles.sin(), angles.cos()], -2).flatten(-2)
