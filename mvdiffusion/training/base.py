@@ -1,0 +1,122 @@
+"""The miniature's base model: tokenizer, text encoder and UNet trained from scratch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from tokenizers import pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from mvdiffusion.records import InputError
+from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
+from mvdiffusion.training.loop import train
+from mvdiffusion.training.runs import open_panoramas, run_identity
+from mvdiffusion.training.settings import BaseSettings, TokenizerSettings, parse
+
+START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+
+
+def train_tokenizer(captions: Iterable[str], settings: TokenizerSettings) -> CLIPTokenizer:
+    """Train CLIP's byte-pair tokenizer on captions; it has at most ``vocab_size`` tokens.
+
+    Every byte has a token, inside and at the end of a word, so any text can be encoded.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    closing = [byte + WORD_END for byte in alphabet]
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocab_size - len(closing),
+        special_tokens=[START, END],
+        initial_alphabet=alphabet,
+        end_of_word_suffix=WORD_END,
+        show_progress=False,
+    )
+    backend = CLIPTokenizer().backend_tokenizer
+    backend.train_from_iterator(captions, trainer)
+    vocabulary = backend.get_vocab()
+    for token in closing:
+        vocabulary.setdefault(token, len(vocabulary))
+    merges = json.loads(backend.to_str())["model"]["merges"]
+    return CLIPTokenizer(
+        vocab=vocabulary,
+        merges=[tuple(merge) for merge in merges],
+        model_max_length=settings.model_max_length,
+    )
+
+
+def build_text_encoder(options: Mapping[str, Any], tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build CLIP's text model; its vocabulary and length follow from the tokenizer."""
+    config = CLIPTextConfig(
+        **options,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def build_unet(
+    options: Mapping[str, Any], vae: AutoencoderKL, image_size: int, text_width: int
+) -> UNet2DConditionModel:
+    """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks."""
+    channels = vae.config.latent_channels
+    derived: dict[str, Any] = {
+        "in_channels": channels,
+        "out_channels": channels,
+        "sample_size": image_size // 2 ** (len(vae.config.block_out_channels) - 1),
+        "cross_attention_dim": text_width,
+    }
+    if "down_block_types" in options:
+        down = reversed(options["down_block_types"])
+        derived["up_block_types"] = [name.replace("Down", "Up") for name in down]
+    return UNet2DConditionModel(**{**derived, **options})
+
+
+def train_base(
+    settings: Mapping[str, Any],
+    data: Path,
+    validation: Path,
+    vae: Path,
+    output: Path,
+    checkpoints: Path,
+    log_dir: Path,
+) -> None:
+    """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
+
+    Args:
+        vae: folder of the trained VAE, which stays frozen and is copied into ``output``.
+
+    Raises:
+        InputError: for wrong settings or data.
+    """
+    parsed = parse(BaseSettings, settings)
+    torch.manual_seed(parsed.seed)
+    parts = _build(parsed, data, vae)
+    freeze(parts.vae)
+    examples = diffusion_examples(parsed, parts, data, validation)
+    task = DiffusionTask(parts, parsed.loss.min_snr_gamma, *examples)
+    identity = run_identity("base", settings, data, vae)
+    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
+    files = train(task, parsed.training, name="base", identity=identity, **options)
+    files.finish(output, parts.pipeline().save_pretrained)
+
+
+def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
+    vae = AutoencoderKL.from_pretrained(vae_folder)
+    panoramas = open_panoramas(data, "train", settings.data)
+    captions = (text for index in range(len(panoramas)) for text in panoramas.prompts(index))
+    tokenizer = train_tokenizer(captions, settings.tokenizer)
+    try:
+        text_encoder = build_text_encoder(settings.text_encoder, tokenizer)
+        width = text_encoder.config.hidden_size
+        unet = build_unet(settings.unet, vae, settings.data.image_size, width)
+        scheduler = DDIMScheduler(**{"clip_sample": False, **settings.scheduler})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings of the base model do not describe one: {error}") from None
+    return TextToImage(vae, text_encoder, tokenizer, unet, scheduler)

@@ -1,0 +1,168 @@
+"""The miniature's VAE: a diffusers ``AutoencoderKL`` trained from scratch on single views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.records import InputError, write_json
+from mvdiffusion.training.examples import AutoencoderExamples, Batch, ViewExamples
+from mvdiffusion.training.loop import train
+from mvdiffusion.training.runs import first_views, open_panoramas, picture_rows, run_identity
+from mvdiffusion.training.settings import VaeLossSettings, VaeSettings, parse
+
+SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
+BATCH = 64  # views per forward pass outside of training
+
+
+class AutoencoderTask(nn.Module):
+    """Reconstruction of views; the forward pass is the loss."""
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        loss: VaeLossSettings,
+        examples: AutoencoderExamples,
+        validation: Tensor,
+    ) -> None:
+        """``validation`` holds views [N, 3, H, W] that are pictured and scored while training."""
+        super().__init__()
+        self.vae, self.loss, self.examples, self.validation = vae, loss, examples, validation
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return L1 + weighted gradient, squared and KL terms, for pixels [N, 3, H, W]."""
+        pixels = batch["pixels"].contiguous(memory_format=torch.channels_last)
+        posterior = self.vae.encode(pixels).latent_dist
+        latents = posterior.mean + posterior.std * batch["noise"]  # [N, C, h, w]
+        decoded = self.vae.decode(latents).sample.float()
+        loss = l1_loss(decoded, pixels)
+        loss = loss + self.loss.gradient_weight * gradient_l1(decoded, pixels)
+        loss = loss + self.loss.kl_weight * posterior.kl().mean() / pixels[0].numel()
+        if self.loss.mse_weight:
+            loss = loss + self.loss.mse_weight * mse_loss(decoded, pixels)
+        return loss
+
+    def validate(self) -> tuple[Tensor, dict[str, float]]:
+        """Return originals above reconstructions, and their PSNR."""
+        views = self.validation.to(self.vae.device)
+        decoded = reconstruct(self.vae, views)
+        picture = picture_rows(views[:8], decoded[:8])
+        return picture, {"psnr_db": psnr_db(decoded, views).mean().item()}
+
+
+def gradient_l1(preds: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of horizontal and vertical finite differences; inputs [N, C, H, W]."""
+    return l1_loss(preds.diff(dim=-1), target.diff(dim=-1)) + l1_loss(
+        preds.diff(dim=-2), target.diff(dim=-2)
+    )
+
+
+def reconstruct(vae: AutoencoderKL, views: Tensor) -> Tensor:
+    """Send views [N, 3, H, W] through the mean of their latents and back, in float32."""
+    latents = vae.encode(views.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+    decoded: Tensor = vae.decode(latents).sample.float()
+    return decoded
+
+
+def psnr_db(preds: Tensor, target: Tensor) -> Tensor:
+    """PSNR of each image in dB; inputs [N, 3, H, W] in [-1, 1], clamped to it; returns [N]."""
+    values: Tensor = peak_signal_noise_ratio(
+        preds, target, data_range=(-1.0, 1.0), reduction="none", dim=(1, 2, 3)
+    )
+    return values
+
+
+def build_vae(model: Mapping[str, Any], image_size: int) -> AutoencoderKL:
+    """Build an ``AutoencoderKL`` from its keyword arguments; block types follow from the widths.
+
+    Raises:
+        InputError: for an argument that ``AutoencoderKL`` does not have or cannot use.
+    """
+    blocks = len(model.get("block_out_channels", [64]))
+    derived = {
+        "down_block_types": ["DownEncoderBlock2D"] * blocks,
+        "up_block_types": ["UpDecoderBlock2D"] * blocks,
+        "sample_size": image_size,
+    }
+    try:
+        return AutoencoderKL(**{**derived, **model})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"setting 'model' does not describe an AutoencoderKL: {error}") from None
+
+
+def train_vae(
+    settings: Mapping[str, Any],
+    data: Path,
+    validation: Path,
+    output: Path,
+    checkpoints: Path,
+    log_dir: Path,
+) -> None:
+    """Train the VAE and write it as a diffusers folder with ``training.json`` beside its weights.
+
+    The scaling factor is 1 / standard deviation of the latents of training views.
+
+    Raises:
+        InputError: for wrong settings or data.
+    """
+    parsed = parse(VaeSettings, settings)
+    torch.manual_seed(parsed.seed)
+    vae = build_vae(parsed.model, parsed.data.image_size)
+    panoramas = open_panoramas(data, "train", parsed.data)
+    held_out = open_panoramas(validation, "validation", parsed.data)
+    side = parsed.data.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
+    examples = AutoencoderExamples(
+        panoramas,
+        parsed.seed,
+        parsed.data.num_views,
+        parsed.training.views_per_panorama,
+        latent_shape=(vae.config.latent_channels, side, side),
+    )
+    task = AutoencoderTask(vae, parsed.loss, examples, first_views(held_out, BATCH))
+    identity = run_identity("vae", settings, data)
+    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
+    files = train(task, parsed.training, name="vae", identity=identity, **options)
+    summary = _measure(vae, examples, held_out)
+
+    def write(folder: Path) -> None:
+        vae.save_pretrained(folder)
+        write_json(folder / "training.json", summary)
+
+    files.finish(output, write)
+
+
+@torch.no_grad()
+def _measure(
+    vae: AutoencoderKL, examples: ViewExamples, held_out: Matterport3DPanoramas
+) -> dict[str, float]:
+    vae.eval()
+    vae.register_to_config(scaling_factor=1 / latent_std(vae, examples))
+    views = first_views(held_out, len(held_out) * examples.num_views).to(vae.device)
+    scores = torch.cat([psnr_db(reconstruct(vae, part), part) for part in views.split(BATCH)])
+    return {
+        "psnr_db": scores.mean().item(),
+        "psnr_db_standard_error": (scores.std() / len(scores) ** 0.5).item(),
+        "num_validation_views": len(scores),
+        "scaling_factor": vae.config.scaling_factor,
+    }
+
+
+@torch.no_grad()
+def latent_std(vae: AutoencoderKL, examples: ViewExamples) -> float:
+    """Standard deviation of the latents' means over some thousand training views."""
+    count = min(SCALING_VIEWS // examples.chosen_views, len(examples.panoramas))
+    total, squares, number = 0.0, 0.0, 0
+    for position in range(count):
+        pixels = examples.draw(position)[1].views.to(vae.device)
+        latents = vae.encode(pixels).latent_dist.mean.double()
+        total, squares = total + latents.sum().item(), squares + latents.square().sum().item()
+        number += latents.numel()
+    return (squares / number - (total / number) ** 2) ** 0.5
