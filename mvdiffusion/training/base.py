@@ -19,6 +19,8 @@ from mvdiffusion.training.runs import open_panoramas, run_identity
 from mvdiffusion.training.settings import BaseSettings, TokenizerSettings, parse
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+# As in Stable Diffusion: latents have no fixed range to clip to.
+LATENT_SCHEDULER = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
 
 
 def train_tokenizer(captions: Iterable[str], settings: TokenizerSettings) -> CLIPTokenizer:
@@ -116,7 +118,7 @@ def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
         text_encoder = build_text_encoder(settings.text_encoder, tokenizer)
         width = text_encoder.config.hidden_size
         unet = build_unet(settings.unet, vae, settings.data.image_size, width)
-        scheduler = DDIMScheduler(**{"clip_sample": False, **settings.scheduler})
+        scheduler = DDIMScheduler(**{**LATENT_SCHEDULER, **settings.scheduler})
     except (TypeError, ValueError) as error:
         raise InputError(f"settings of the base model do not describe one: {error}") from None
     return TextToImage(vae, text_encoder, tokenizer, unet, scheduler)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.training.examples import Batch, DiffusionExamples
 from mvdiffusion.training.runs import open_panoramas, picture_rows
 from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, SingleViewSettings
@@ -29,7 +30,7 @@ class TextToImage:
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
-    unet: UNet2DConditionModel
+    unet: UNet2DConditionModel | MultiViewUNet
     scheduler: Any
 
     def pipeline(self) -> StableDiffusionPipeline:

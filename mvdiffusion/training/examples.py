@@ -15,12 +15,10 @@ Batch = dict[str, Tensor]
 
 
 class Panorama(Protocol):
-    """One sample: views [V, 3, H, W] in [-1, 1], V prompts, cameras K and R [V, 3, 3]."""
+    """One sample: views [V, 3, H, W] in [-1, 1] and their V prompts."""
 
     views: Tensor
     prompts: list[str]
-    K: Tensor
-    R: Tensor
 
 
 class Panoramas(Protocol):
@@ -93,7 +91,7 @@ class DiffusionExamples(ViewExamples):
         self.shared_timestep = shared_timestep
 
     def __getitem__(self, position: int) -> Batch:
-        """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L], K, R."""
+        """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L]."""
         random, sample = self.draw(position)
         count = self.chosen_views
         draws = 1 if self.shared_timestep else count
@@ -105,8 +103,6 @@ class DiffusionExamples(ViewExamples):
             "noise": _normal(random, count, self.latent_shape),
             "timesteps": torch.from_numpy(np.broadcast_to(timesteps, count).copy()),
             "input_ids": tokenize(self.tokenizer, prompts),
-            "K": sample.K,
-            "R": sample.R,
         }
 
 
