@@ -1,0 +1,1 @@
+"""Data: procedural rooms, Matterport3D panoramas and folders of views."""
