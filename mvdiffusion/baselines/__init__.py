@@ -1,0 +1,1 @@
+"""Methods that MVDiffusion is compared with."""

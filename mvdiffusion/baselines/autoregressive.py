@@ -1,0 +1,103 @@
+"""View after view: warp the previous view into the next and inpaint the rest.
+
+The paper's "Inpainting" baseline (section 5.1), with the single-view UNet itself as the inpainter:
+known latents are noised to each step's level and put back, as RePaint does. After the last step
+nothing is put back, so no view holds pixels of another one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
+from mvdiffusion.geometry.resampling import sample_pixels
+from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline, StepCallback
+
+
+@torch.no_grad()
+def generate_autoregressive(
+    pipeline: MVDiffusionPanoramaPipeline,
+    prompts: list[list[str]],
+    noise: Tensor,
+    num_inference_steps: int,
+    guidance_scale: float,
+    negative_prompt: str,
+    fov_deg: float = 90.0,
+) -> Tensor:
+    """Generate views one after the other, each from the one before it.
+
+    Args:
+        pipeline: parts of the single-view model.
+        prompts: per-view prompts [B][V].
+        noise: initial noise [B, V, C, h, w] of unit variance.
+        num_inference_steps: denoising steps per view.
+        guidance_scale: classifier-free guidance; 1 or less switches it off.
+        negative_prompt: text of the unconditional branch.
+        fov_deg: horizontal field of view of the evenly spaced cameras, in degrees.
+
+    Returns:
+        Views [B, V, 3, H, W] in 0 … 1.
+    """
+    height, width = (side * pipeline.vae_scale_factor for side in noise.shape[-2:])
+    K, R = panorama_cameras(height, width, noise.shape[1], fov_deg)
+    embeds = pipeline.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
+    views: list[Tensor] = []
+    for view in range(noise.shape[1]):
+        start = noise[:, view : view + 1]
+        keep_known = None
+        if views:
+            H = homography(K[view], R[view], K[view - 1], R[view - 1])
+            warped, known = warp_view(views[-1][:, 0], H.to(noise.device))
+            keep_known = _known_latents(pipeline, warped, known, start)
+        latents = pipeline.denoise(
+            start * pipeline.scheduler.init_noise_sigma,
+            embeds[:, view : view + 1],
+            None,
+            num_inference_steps,
+            guidance_scale,
+            callback_on_step_end=keep_known,
+        )
+        views.append(pipeline.decode_latents(latents))
+    return torch.cat(views, 1)
+
+
+def warp_view(image: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
+    """Warp a view into the camera of the next.
+
+    Args:
+        image: the earlier view [B, C, H, W].
+        H: homography [3, 3] from pixels of the next view to pixels of `image`.
+
+    Returns:
+        The warped image [B, C, H, W], its border repeated where nothing is known, and the mask
+        [H, W] of known pixels.
+    """
+    height, width = image.shape[-2:]
+    xy, in_front = project(H, pixel_grid(height, width).to(H))
+    known = inside(xy, height, width) & in_front
+    # Behind the camera a projection means nothing; pull it to the nearest border column.
+    xy = torch.where(in_front[:, None], xy, torch.zeros_like(xy))
+    xy = xy.reshape(1, height, width, 2).expand(len(image), -1, -1, -1)
+    return sample_pixels(image, xy), known.reshape(height, width)
+
+
+def _known_latents(
+    pipeline: MVDiffusionPanoramaPipeline, warped: Tensor, known: Tensor, noise: Tensor
+) -> StepCallback:
+    """Make the callback that puts the known latents back, noised to the coming step's level."""
+    factor = pipeline.vae_scale_factor
+    clean = pipeline.encode_views(2 * warped[:, None] - 1).to(noise.dtype)
+    # A latent cell is known if all of its pixels are.
+    mask = (-F.max_pool2d(-known[None, None].to(noise), factor)).bool()
+
+    def keep_known(index: int, t: Tensor, latents: Tensor) -> Tensor:
+        timesteps = pipeline.scheduler.timesteps
+        if index + 1 == len(timesteps):
+            return latents
+        noised = pipeline.scheduler.add_noise(clean, noise, timesteps[index + 1 : index + 2])
+        return torch.where(mask, noised, latents)
+
+    return keep_known
