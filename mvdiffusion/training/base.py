@@ -19,12 +19,13 @@ from mvdiffusion.training.runs import open_panoramas, run_identity
 from mvdiffusion.training.settings import BaseSettings, TokenizerSettings, parse
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+CAPTION_PANORAMAS = 512  # whose captions the tokenizer is trained on
 # As in Stable Diffusion: latents have no fixed range to clip to.
 LATENT_SCHEDULER = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
 
 
 def train_tokenizer(captions: Iterable[str], settings: TokenizerSettings) -> CLIPTokenizer:
-    """Train CLIP's byte-pair tokenizer on captions; it has at most ``vocab_size`` tokens.
+    """Train CLIP's byte-pair tokenizer on captions; it has at most `vocab_size` tokens.
 
     Every byte has a token, inside and at the end of a word, so any text can be encoded.
     """
@@ -92,7 +93,7 @@ def train_base(
     """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
 
     Args:
-        vae: folder of the trained VAE, which stays frozen and is copied into ``output``.
+        vae: folder of the trained VAE, which stays frozen and is copied into `output`.
 
     Raises:
         InputError: for wrong settings or data.
@@ -103,16 +104,23 @@ def train_base(
     freeze(parts.vae)
     examples = diffusion_examples(parsed, parts, data, validation)
     task = DiffusionTask(parts, parsed.loss.min_snr_gamma, *examples)
-    identity = run_identity("base", settings, data, vae)
-    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
-    files = train(task, parsed.training, name="base", identity=identity, **options)
+    files = train(
+        task,
+        parsed.training,
+        name="base",
+        identity=run_identity("base", settings, data, vae),
+        checkpoints=checkpoints,
+        log_dir=log_dir,
+        device=parsed.device,
+    )
     files.finish(output, parts.pipeline().save_pretrained)
 
 
 def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
     vae = AutoencoderKL.from_pretrained(vae_folder)
     panoramas = open_panoramas(data, "train", settings.data)
-    captions = (text for index in range(len(panoramas)) for text in panoramas.prompts(index))
+    count = min(CAPTION_PANORAMAS, len(panoramas))
+    captions = (text for index in range(count) for text in panoramas.load(index).prompts)
     tokenizer = train_tokenizer(captions, settings.tokenizer)
     try:
         text_encoder = build_text_encoder(settings.text_encoder, tokenizer)

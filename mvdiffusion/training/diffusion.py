@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -50,7 +52,7 @@ class TextToImage:
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
-    """Min-SNR weights of the squared error (Hang et al. 2023, eq. 8), [N] for ``snr`` [N].
+    """Min-SNR weights of the squared error (Hang et al. 2023, eq. 8), [N] for `snr` [N].
 
     A weight min(snr, gamma) on the error of the clean latents is min(snr, gamma) / snr on the
     error of the noise and min(snr, gamma) / (snr + 1) on that of the velocity.
@@ -69,7 +71,7 @@ class DiffusionTask(nn.Module):
         examples: DiffusionExamples,
         held_out: DiffusionExamples,
     ) -> None:
-        """Hold the parts; which of them train is decided by their ``requires_grad``."""
+        """Hold the parts; which of them train is decided by their `requires_grad`."""
         super().__init__()
         self.parts, self.examples, self.held_out = parts, examples, held_out
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
@@ -95,7 +97,10 @@ class DiffusionTask(nn.Module):
     def predict(self, noisy: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
         """Return the UNet's output [N, C, h, w] for noisy latents of N independent views."""
         noisy = noisy.contiguous(memory_format=torch.channels_last)
-        preds: Tensor = self.unet(noisy, batch["timesteps"], embeds).sample
+        # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
+        plain = sdpa_kernel(SDPBackend.MATH) if noisy.device.type == "cpu" else nullcontext()
+        with plain:
+            preds: Tensor = self.unet(noisy, batch["timesteps"], embeds).sample
         return preds
 
     @torch.no_grad()

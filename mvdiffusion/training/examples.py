@@ -22,13 +22,13 @@ class Panorama(Protocol):
 
 
 class Panoramas(Protocol):
-    """A data set of panoramas, such as ``Matterport3DPanoramas``."""
+    """A data set of panoramas, such as `Matterport3DPanoramas`."""
 
     def __len__(self) -> int:
         """Return the number of panoramas."""
 
     def load(self, index: int, yaw_deg: float = 0, views: Sequence[int] | None = None) -> Any:
-        """Return the chosen views of panorama ``index``, all turned right by ``yaw_deg``."""
+        """Return the chosen views of panorama `index`, all turned right by `yaw_deg`."""
 
 
 @lru_cache(maxsize=4)
@@ -42,12 +42,12 @@ class ViewExamples:
     def __init__(
         self, panoramas: Panoramas, seed: int, num_views: int, chosen_views: int | None = None
     ) -> None:
-        """Draw ``chosen_views`` of the ``num_views`` views at random; None takes all, in order."""
+        """Draw `chosen_views` of the `num_views` views at random; None takes all, in order."""
         self.panoramas, self.seed = panoramas, seed
         self.num_views, self.chosen_views = num_views, chosen_views or num_views
 
     def draw(self, position: int) -> tuple[np.random.Generator, Any]:
-        """Return the random source of example ``position``, and its panorama sample."""
+        """Return the random source of example `position`, and its panorama sample."""
         epoch, place = divmod(position, len(self.panoramas))
         index = int(_epoch_order(self.seed, epoch, len(self.panoramas))[place])
         random = np.random.default_rng([self.seed, 1, position])
@@ -62,14 +62,17 @@ class AutoencoderExamples(ViewExamples):
     """Views and the noise with which their latents are sampled."""
 
     def __init__(self, *stream: Any, latent_shape: Sequence[int]) -> None:
-        """``latent_shape`` is [C, h, w]."""
+        """`latent_shape` is [C, h, w]."""
         super().__init__(*stream)
         self.latent_shape = tuple(latent_shape)
 
     def __getitem__(self, position: int) -> Batch:
         """Return pixels [V, 3, H, W] and noise [V, C, h, w]."""
         random, sample = self.draw(position)
-        return {"pixels": sample.views, "noise": _normal(random, self.chosen_views, self.latent_shape)}
+        return {
+            "pixels": sample.views,
+            "noise": _normal(random, self.chosen_views, self.latent_shape),
+        }
 
 
 class DiffusionExamples(ViewExamples):
@@ -84,7 +87,7 @@ class DiffusionExamples(ViewExamples):
         caption_dropout: float,
         shared_timestep: bool = False,
     ) -> None:
-        """``shared_timestep``: one timestep and one caption drop for all views of a panorama."""
+        """`shared_timestep`: one timestep and one caption drop for all views of a panorama."""
         super().__init__(*stream)
         self.tokenizer, self.latent_shape = tokenizer, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
@@ -107,7 +110,7 @@ class DiffusionExamples(ViewExamples):
 
 
 def tokenize(tokenizer: Any, prompts: list[str]) -> Tensor:
-    """Return token ids [N, L], padded and cut to the tokenizer's ``model_max_length``."""
+    """Return token ids [N, L], padded and cut to the tokenizer's `model_max_length`."""
     tokens = tokenizer(
         prompts,
         padding="max_length",

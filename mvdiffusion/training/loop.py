@@ -36,13 +36,13 @@ class Examples(Protocol):
     """An endless stream of examples; each value has the views of one panorama in front."""
 
     def __getitem__(self, position: int) -> Batch:
-        """Return example ``position``, a pure function of the seed and ``position``."""
+        """Return example `position`, a pure function of the seed and `position`."""
 
 
 class Task(Protocol):
-    """What a training run needs besides its settings: an ``nn.Module`` whose forward is the loss.
+    """What a training run needs besides its settings: an `nn.Module` whose forward is the loss.
 
-    Parameters with ``requires_grad`` are trained, all others stay as they are.
+    Parameters with `requires_grad` are trained, all others stay as they are.
     """
 
     examples: Examples
@@ -52,7 +52,7 @@ class Task(Protocol):
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up to ``learning_rate``, then half a cosine to ``final_learning_rate``."""
+    """Linear warm-up to `learning_rate`, then half a cosine to `final_learning_rate`."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
@@ -61,7 +61,7 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return low + (high - low) * height
 
 
-class MicroBatches(Dataset[Batch]):
+class MicroBatches(Dataset["Batch | InputError"]):
     """Micro-batch m of a process as a pure function of m: consecutive examples, concatenated."""
 
     def __init__(
@@ -82,10 +82,16 @@ class MicroBatches(Dataset[Batch]):
                 "processes; change training.batch_size or gradient_accumulation_steps"
             )
 
-    def __getitem__(self, micro_step: int) -> Batch:
-        """Return the micro-batch; values [panoramas * views, ...]."""
+    def __getitem__(self, micro_step: int) -> Batch | InputError:
+        """Return the micro-batch, values [panoramas * views, ...].
+
+        An `InputError` is returned, not raised: the loader would wrap it in a traceback.
+        """
         first = micro_step * self.all + self.rank * self.own
-        parts = [self.examples[position] for position in range(first, first + self.own)]
+        try:
+            parts = [self.examples[position] for position in range(first, first + self.own)]
+        except InputError as error:
+            return error
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -99,17 +105,17 @@ def train(
     log_dir: Path,
     device: str = "auto",
 ) -> CheckpointFolder:
-    """Train ``task`` (an ``nn.Module`` that is a :class:`Task`) in place; it ends with EMA weights.
+    """Train `task` (an `nn.Module` that is a `Task`) in place; it ends with EMA weights.
 
     Args:
         name: what the progress bar and the tracker call the run.
         identity: everything that determines the weights; another identity never resumes.
         checkpoints: folder of the resumable states.
-        log_dir: gets ``metrics.jsonl``, ``validation.jsonl``, TensorBoard events and pictures.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        log_dir: gets `metrics.jsonl`, `validation.jsonl`, TensorBoard events and pictures.
+        device: `auto`, `cpu` or `cuda`.
 
     Returns:
-        the checkpoints; the caller's ``finish(output, write)`` puts the result in their place.
+        the checkpoints; the caller's `finish(output, write)` puts the result in their place.
     """
     run = _Run(task, settings, name, identity, checkpoints, log_dir, device)
     run.execute()
@@ -201,6 +207,8 @@ class _Run:
             pin_memory=accelerator.device.type == "cuda",
         )
         for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
             yield send_to_device(batch, accelerator.device, non_blocking=True)
 
     def _micro_step(self, batch: Batch) -> None:

@@ -10,10 +10,10 @@ from mvdiffusion.records import atomic_output
 
 
 class MetricsLog:
-    """One JSON object per line, each with a ``step``; lines after ``resumed_step`` are dropped."""
+    """One JSON object per line, each with a `step`; lines after `resumed_step` are dropped."""
 
     def __init__(self, path: Path, resumed_step: int) -> None:
-        """Open the log of a run that continues after ``resumed_step`` steps."""
+        """Open the log of a run that continues after `resumed_step` steps."""
         self.path = path
         kept = [line for line in self._lines() if line["step"] <= resumed_step]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class MultiViewTask(DiffusionTask):
     unet: MultiViewUNet
 
     def __init__(self, view: ViewSettings, *task: Any) -> None:
-        """Add the cameras of the views to a :class:`DiffusionTask`."""
+        """Add the cameras of the views to a `DiffusionTask`."""
         super().__init__(*task)
         self.view = view
         self._geometry: MultiViewGeometry | None = None
@@ -104,7 +104,7 @@ def train_stage2(
     checkpoints: Path,
     log_dir: Path,
 ) -> None:
-    """Insert CAA into the model of ``base`` and train it; write a panorama pipeline folder.
+    """Insert CAA into the model of `base` and train it; write a panorama pipeline folder.
 
     Raises:
         InputError: for wrong settings, data or base model.
@@ -114,9 +114,15 @@ def train_stage2(
     torch.manual_seed(parsed.seed)
     task = _build(parsed, data, validation, load_parts(base))
     before = frozen_sha256(task)
-    identity = run_identity("stage2", settings, data, base)
-    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
-    files = train(task, parsed.training, name="stage2", identity=identity, **options)
+    files = train(
+        task,
+        parsed.training,
+        name="stage2",
+        identity=run_identity("stage2", settings, data, base),
+        checkpoints=checkpoints,
+        log_dir=log_dir,
+        device=parsed.device,
+    )
     if frozen_sha256(task) != before:
         raise RuntimeError("stage 2 changed weights outside of correspondence-aware attention")
     files.finish(output, task.pipeline().save_pretrained)

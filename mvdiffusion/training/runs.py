@@ -50,7 +50,7 @@ def run_identity(
 
 
 def first_views(panoramas: Matterport3DPanoramas, count: int) -> Tensor:
-    """Return up to ``count`` views [N, 3, H, W]: those of the first panoramas, at yaw 0."""
+    """Return up to `count` views [N, 3, H, W]: those of the first panoramas, at yaw 0."""
     parts: list[Tensor] = []
     for index in range(len(panoramas)):
         if sum(map(len, parts)) >= count:

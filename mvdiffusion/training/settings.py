@@ -19,9 +19,9 @@ Settings = TypeVar("Settings")
 class TrainingSettings:
     """How one training run is optimised.
 
-    ``batch_size`` counts examples per optimiser step over all processes and accumulation steps
+    `batch_size` counts examples per optimiser step over all processes and accumulation steps
     (views in single-view training, panoramas in stage 2), so neither the number of processes nor
-    ``gradient_accumulation_steps`` changes what is learned. ``views_per_panorama`` views are cut
+    `gradient_accumulation_steps` changes what is learned. `views_per_panorama` views are cut
     from every panorama that is read (single-view training only).
     """
 
@@ -42,7 +42,7 @@ class TrainingSettings:
     views_per_panorama: int = 1
 
     def __post_init__(self) -> None:
-        """Raise :class:`InputError` when a count cannot be divided or is not positive."""
+        """Raise `InputError` when a count cannot be divided or is not positive."""
         for name in ("steps", "batch_size", "gradient_accumulation_steps", "views_per_panorama",
                      "checkpoint_every", "validate_every", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
@@ -69,8 +69,8 @@ class ViewSettings:
 class DiffusionLossSettings:
     """Weights of the diffusion loss.
 
-    ``min_snr_gamma`` is the clamp of min-SNR weighting (Hang et al. 2023, eq. 8), null for equal
-    weights; ``caption_dropout`` the fraction of captions replaced by the empty one, which
+    `min_snr_gamma` is the clamp of min-SNR weighting (Hang et al. 2023, eq. 8), null for equal
+    weights; `caption_dropout` the fraction of captions replaced by the empty one, which
     classifier-free guidance needs.
     """
 
@@ -89,7 +89,7 @@ class VaeLossSettings:
 
 @dataclass(frozen=True)
 class VaeSettings:
-    """Everything that :func:`mvdiffusion.training.vae.train_vae` needs."""
+    """Everything that `mvdiffusion.training.vae.train_vae` needs."""
 
     seed: int
     data: ViewSettings
@@ -109,7 +109,7 @@ class TokenizerSettings:
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """Everything that :func:`mvdiffusion.training.base.train_base` needs."""
+    """Everything that `mvdiffusion.training.base.train_base` needs."""
 
     seed: int
     data: ViewSettings
@@ -124,7 +124,7 @@ class BaseSettings:
 
 @dataclass(frozen=True)
 class SingleViewSettings:
-    """Everything that :func:`mvdiffusion.training.single_view.train_stage1` needs."""
+    """Everything that `mvdiffusion.training.single_view.train_stage1` needs."""
 
     seed: int
     data: ViewSettings
@@ -135,7 +135,7 @@ class SingleViewSettings:
 
 @dataclass(frozen=True)
 class MultiViewSettings:
-    """Everything that :func:`mvdiffusion.training.multiview.train_stage2` needs."""
+    """Everything that `mvdiffusion.training.multiview.train_stage2` needs."""
 
     seed: int
     data: ViewSettings

@@ -41,7 +41,7 @@ def train_stage1(
     checkpoints: Path,
     log_dir: Path,
 ) -> None:
-    """Fine-tune the UNet of ``base``; write the same folder with the new UNet.
+    """Fine-tune the UNet of `base`; write the same folder with the new UNet.
 
     Raises:
         InputError: for wrong settings, data or base model.
@@ -53,7 +53,13 @@ def train_stage1(
     parts.unet.train()
     examples = diffusion_examples(parsed, parts, data, validation)
     task = DiffusionTask(parts, parsed.loss.min_snr_gamma, *examples)
-    identity = run_identity("stage1", settings, data, base)
-    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
-    files = train(task, parsed.training, name="stage1", identity=identity, **options)
+    files = train(
+        task,
+        parsed.training,
+        name="stage1",
+        identity=run_identity("stage1", settings, data, base),
+        checkpoints=checkpoints,
+        log_dir=log_dir,
+        device=parsed.device,
+    )
     files.finish(output, parts.pipeline().save_pretrained)

@@ -1,4 +1,4 @@
-"""The miniature's VAE: a diffusers ``AutoencoderKL`` trained from scratch on single views."""
+"""The miniature's VAE: a diffusers `AutoencoderKL` trained from scratch on single views."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AutoencoderTask(nn.Module):
         examples: AutoencoderExamples,
         validation: Tensor,
     ) -> None:
-        """``validation`` holds views [N, 3, H, W] that are pictured and scored while training."""
+        """`validation` holds views [N, 3, H, W] that are pictured and scored while training."""
         super().__init__()
         self.vae, self.loss, self.examples, self.validation = vae, loss, examples, validation
 
@@ -81,10 +81,10 @@ def psnr_db(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def build_vae(model: Mapping[str, Any], image_size: int) -> AutoencoderKL:
-    """Build an ``AutoencoderKL`` from its keyword arguments; block types follow from the widths.
+    """Build an `AutoencoderKL` from its keyword arguments; block types follow from the widths.
 
     Raises:
-        InputError: for an argument that ``AutoencoderKL`` does not have or cannot use.
+        InputError: for an argument that `AutoencoderKL` does not have or cannot use.
     """
     blocks = len(model.get("block_out_channels", [64]))
     derived = {
@@ -106,7 +106,7 @@ def train_vae(
     checkpoints: Path,
     log_dir: Path,
 ) -> None:
-    """Train the VAE and write it as a diffusers folder with ``training.json`` beside its weights.
+    """Train the VAE and write it as a diffusers folder with `training.json` beside its weights.
 
     The scaling factor is 1 / standard deviation of the latents of training views.
 
@@ -127,9 +127,15 @@ def train_vae(
         latent_shape=(vae.config.latent_channels, side, side),
     )
     task = AutoencoderTask(vae, parsed.loss, examples, first_views(held_out, BATCH))
-    identity = run_identity("vae", settings, data)
-    options = {"checkpoints": checkpoints, "log_dir": log_dir, "device": parsed.device}
-    files = train(task, parsed.training, name="vae", identity=identity, **options)
+    files = train(
+        task,
+        parsed.training,
+        name="vae",
+        identity=run_identity("vae", settings, data),
+        checkpoints=checkpoints,
+        log_dir=log_dir,
+        device=parsed.device,
+    )
     summary = _measure(vae, examples, held_out)
 
     def write(folder: Path) -> None:
