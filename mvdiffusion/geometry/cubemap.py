@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -43,16 +45,42 @@ def cube_to_views(
     Raises:
         ValueError: the faces are not six squares.
     """
+    return strip_to_views(face_strip(faces), K, R, height, width, mode)
+
+
+def face_strip(faces: Tensor) -> Tensor:
+    """Lay cube faces side by side, each within one pixel of its neighbours.
+
+    Args:
+        faces: [6, C, S, S] in the order up, left, front, right, back, down; any type.
+
+    Returns:
+        A strip [C, S + 2, 6 * (S + 2)] that can be sampled without seams, as often as wanted.
+
+    Raises:
+        ValueError: the faces are not six squares.
+    """
     if faces.ndim != 4 or faces.shape[0] != 6 or faces.shape[2] != faces.shape[3]:
         raise ValueError(f"Expected `faces` of shape (6, C, S, S), got {tuple(faces.shape)}.")
-    bordered = _with_borders(faces)
-    rays = view_rays(K, R, height, width)  # [V, h, w, 3]
-    face, xy = _locate(rays, faces.shape[-1])
-    # The six faces side by side are one image, so that each pixel is sampled once.
-    strip = bordered.permute(1, 2, 0, 3).flatten(2)
-    x = xy[..., 0] + 1 + face * bordered.shape[-1]
-    grid = torch.stack([x, xy[..., 1] + 1], -1)
-    return sample_pixels(strip[None].expand(len(rays), -1, -1, -1), grid, mode)
+    _, channels, size, _ = faces.shape
+    strip = faces.new_empty(channels, size + 2, 6, size + 2)
+    strip[:, 1:-1, :, 1:-1] = faces.permute(1, 2, 0, 3)
+    border, (face, row, column) = _borders(size)
+    strip.view(channels, -1)[:, border] = faces[face, :, row, column].T
+    return strip.flatten(2)
+
+
+def strip_to_views(
+    strip: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bilinear"
+) -> Tensor:
+    """Cut perspective views [V, C, height, width] out of a floating-point `face_strip`.
+
+    The other arguments are those of `cube_to_views`.
+    """
+    size = strip.shape[-2] - 2
+    face, xy = _locate(view_rays(K, R, height, width), size)
+    xy[..., 0] += face * (size + 2)
+    return sample_pixels(strip[None].expand(len(xy), -1, -1, -1), xy + 1, mode)
 
 
 def _locate(rays: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -64,13 +92,15 @@ def _locate(rays: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return face, (local[..., :2] / local[..., 2:] + 1) * (size / 2) - 0.5
 
 
-def _with_borders(faces: Tensor) -> Tensor:
-    """Surround each face [6, C, S, S] by one pixel of its neighbours, for seamless sampling."""
-    size = faces.shape[-1]
-    step = torch.arange(-1, size + 1) + 0.5
-    y, x = torch.meshgrid(step, step, indexing="ij")
-    local = torch.stack([x * 2 / size - 1, y * 2 / size - 1, torch.ones_like(x)], -1).to(faces)
-    rays = torch.einsum("fij,hwj->fhwi", face_rotations().to(faces), local)
-    face, xy = _locate(rays, size)
+@lru_cache(maxsize=4)
+def _borders(size: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Flat places of the border pixels in a strip, and the (face, row, column) they repeat."""
+    step = torch.arange(-1, size + 1)
+    y, face, x = torch.meshgrid(step, torch.arange(6), step, indexing="ij")
+    outside = (x < 0) | (x == size) | (y < 0) | (y == size)
+    x, y, face = x[outside], y[outside], face[outside]
+    local = torch.stack([(2 * x + 1) / size - 1, (2 * y + 1) / size - 1, torch.ones(len(x))], -1)
+    rays = torch.einsum("nij,nj->ni", face_rotations()[face], local)
+    source, xy = _locate(rays, size)
     column, row = xy.round().long().clamp(0, size - 1).unbind(-1)
-    return faces[face, :, row, column].permute(0, 3, 1, 2)
+    return outside.flatten().nonzero()[:, 0], (source, row, column)

@@ -84,7 +84,7 @@ class Room:
     names: list[str] = field(default_factory=list)  # of objects; "" is never mentioned
     footprints: list[tuple[float, float, float, float]] = field(default_factory=list)  # taken floor
     standing: list[tuple[float, float, float, float]] = field(default_factory=list)  # throw shadow
-    leaning: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    leaning: list[tuple[int, tuple[float, float, float, float]]] = field(default_factory=list)
     hung: list[tuple[int, float, float, float, float]] = field(default_factory=list)
     windows: list[tuple[float, float, float]] = field(default_factory=list)
 
@@ -145,8 +145,8 @@ KINDS: dict[str, _Kind] = {
     ),
     "kitchen": _Kind(
         ("yellow", "white", "green", "orange", "blue"), _painted, "checker",
-        ("counter", "fridge", "stove", "table"), ("counter", "cabinet", "plant"), (3.4, 4.4, 3.4, 4.6),
-        pictures=1,
+        ("counter", "fridge", "stove", "table"), ("counter", "cabinet", "plant"),
+        (3.4, 4.4, 3.4, 4.6), pictures=1,
     ),
     "living room": _Kind(
         ("white", "grey", "orange", "green", "blue", "brown"), _painted, "planks",
@@ -155,7 +155,8 @@ KINDS: dict[str, _Kind] = {
     ),
     "office": _Kind(
         ("grey", "white", "blue", "yellow"), _painted, "grey carpet",
-        ("desk", "board", "cabinet"), ("desk", "bookcase", "plant", "lamp"), (3.4, 4.4, 3.4, 4.4), pictures=1,
+        ("desk", "board", "cabinet"), ("desk", "bookcase", "plant", "lamp"),
+        (3.4, 4.4, 3.4, 4.4), pictures=1,
     ),
     "bathroom": _Kind(
         ("blue", "green", "pink", "white", "grey"), _tiled, "tiles",
@@ -386,7 +387,7 @@ def _place(room: Room, piece: Piece, free: bool, dice: Dice) -> None:
     room.standing.append(area)
     if not free:
         room.hung.append((wall, u0, u0 + width, 0.0, height))
-        room.leaning.append((wall, u0, u0 + width, 0.0, height))
+        room.leaning.append((wall, (u0, u0 + width, 0.0, height)))
 
 
 def _lay_rug(room: Room, dice: Dice) -> None:

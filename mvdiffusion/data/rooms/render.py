@@ -8,11 +8,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mvdiffusion.data.rooms.design import CEILING, FIRST_OBJECT, FLOOR, Room, Solid
 from mvdiffusion.data.rooms.paint import Array
-from mvdiffusion.geometry.cubemap import face_rotations
+from mvdiffusion.geometry.cubemap import face_rotations, face_strip
 
 _TILE = 16  # pixels; rays are kept tile by tile, so that solids touch few of them
 
@@ -32,8 +33,21 @@ def render_faces(room: Room, size: int) -> tuple[NDArray[np.uint8], NDArray[np.i
     canvas.draw_surfaces()
     for solid in room.solids:
         canvas.draw_solid(solid)
-    pixels = np.floor(np.clip(canvas.colours, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
-    return _from_tiles(pixels, size), _from_tiles(canvas.shown, size)
+    faces = _soften(_from_tiles(np.clip(canvas.colours, 0, 1), size))
+    pixels = np.floor(faces * 255 + np.float32(0.5)).astype(np.uint8)
+    return pixels, _from_tiles(canvas.shown, size)
+
+
+def _soften(faces: Array) -> Array:
+    """Filter faces [6, S, S, 3] by (1, 2, 1) / 4 both ways, across borders: no jagged edges."""
+    size = faces.shape[1]
+    strip = face_strip(torch.from_numpy(faces).permute(0, 3, 1, 2)).numpy()
+    bordered = strip.reshape(3, size + 2, 6, size + 2)
+    rows = (bordered[:, :-2] + bordered[:, 2:]) * np.float32(0.25) + bordered[:, 1:-1] * np.float32(
+        0.5
+    )
+    both = (rows[..., :-2] + rows[..., 2:]) * np.float32(0.25) + rows[..., 1:-1] * np.float32(0.5)
+    return both.transpose(2, 1, 3, 0)
 
 
 @lru_cache(maxsize=2)
@@ -64,7 +78,7 @@ def face_pixel(directions: NDArray, size: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=2)
 def _tile_directions(size: int) -> tuple[Array, Array, Array]:
-    """Directions [3, N] tile by tile; the tiles' unit axes [T, 3]; the tiles' radii (chords) [T]."""
+    """Directions [3, N] tile by tile; unit axes [T, 3] and radii (chords) [T] of the tiles."""
     count = size // _TILE
     tiles = face_directions(size).reshape(6, count, _TILE, count, _TILE, 3).swapaxes(2, 3)
     tiles = tiles.reshape(-1, _TILE * _TILE, 3)
@@ -155,11 +169,9 @@ class _Canvas:
             for box in self.room.standing:
                 shadow *= _fade(_off_rectangle(s, v, box), 0.3, 0.3)
         else:
-            for wall, *box in self.room.leaning:
+            for wall, box in self.room.leaning:
                 if wall == surface:
-                    shadow *= _fade(
-                        _off_rectangle(s, v, (box[0], box[1], box[2], box[3])), 0.25, 0.2
-                    )
+                    shadow *= _fade(_off_rectangle(s, v, box), 0.25, 0.2)
         return shadow
 
     def _points(self, rays: NDArray) -> Array:
@@ -252,7 +264,7 @@ class _Canvas:
             on_cap = (across_x * across_x + across_z * across_z <= 1) & (cap > 0) & (abs(oy) > half)
         lid = np.asarray([0, np.sign(oy), 0], np.float32)[:, None]
         nearer = on_cap & (cap < depth)
-        return np.where(nearer, cap, depth), np.where(nearer, lid, _unit(normal))
+        return np.where(nearer, cap, depth), np.where(nearer, lid, _unit(normal.astype(np.float32)))
 
 
 def _nearest_root(a: Array, b: Array, c: np.float32) -> Array:

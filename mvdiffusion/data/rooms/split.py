@@ -47,7 +47,8 @@ class RoomSettings:
         for key, value in self.num_scenes.items():
             if key not in SPLITS or not _whole(value, 1, 99999):
                 raise InputError(
-                    f"num_scenes.{key}: found {value!r}; expected {', '.join(SPLITS)} with 1 … 99999."
+                    f"num_scenes.{key}: found {value!r}; expected one of {', '.join(SPLITS)} "
+                    "with 1 … 99999 rooms."
                 )
         for key, low, high in (
             ("seed", 0, 2**32),
@@ -195,10 +196,10 @@ def _finish(partial: Path, output: Path, expected: str | None) -> str:
     if expected is not None and found != expected:
         remove(partial)
         raise InputError(
-            f"{output}: the rendered rooms have the hash {found}; expected {expected}. Rendered "
-            f"with numpy {np.__version__}, Pillow {PIL.__version__} (libjpeg {features.version('jpg')}). "
-            "Install the versions of constraints.txt, or record the new hash if the rooms were "
-            "changed on purpose."
+            f"{output}: the rendered rooms have the hash {found}; expected {expected}. They "
+            f"were rendered with numpy {np.__version__}, Pillow {PIL.__version__} (libjpeg "
+            f"{features.version('jpg')}). Install the versions of constraints.txt, or record the "
+            "new hash if the rooms were changed on purpose."
         )
     remove(output)
     partial.rename(output)

@@ -1,0 +1,261 @@
+"""Panoramas in Matterport3D's layout, cut into perspective views (paper, sections 4.1 and 5.1).
+
+<root>/<split>.npy                      [N, 6] relative paths of the faces
+<root>/<scene>/matterport_skybox_images/<id>_skybox{0..5}_sami.jpg
+                                        up, left, front, right, back, down
+<root>/<scene>/blip3/<id>_<degrees>.txt captions at 0, 45, … 315; the first line counts
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.cubemap import face_strip, strip_to_views
+from mvdiffusion.records import InputError
+
+PROMPT_PREFIX = "This is one view of a scene. "
+_FACE_NAME = re.compile(r"(?P<id>.+)_skybox(?P<face>[0-5])_sami\.jpg")
+_FACE_FOLDER, _CAPTION_FOLDER, _CAPTION_STEP = "matterport_skybox_images", "blip3", 45
+
+
+@dataclass(frozen=True)
+class PanoramaSample:
+    """Views of one panorama.
+
+    Attributes:
+        sample_id: the panorama's id.
+        views: [V, 3, H, W] in −1 … 1.
+        prompts: one per view.
+        K: intrinsics [V, 3, 3] in pixels.
+        R: camera-to-world rotations [V, 3, 3].
+    """
+
+    sample_id: str
+    views: Tensor
+    prompts: list[str]
+    K: Tensor
+    R: Tensor
+
+
+class Matterport3DPanoramas:
+    """A split of Matterport3D, or of anything in its layout."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        image_size: int,
+        num_views: int = 8,
+        fov_deg: float = 90.0,
+        prompt_prefix: str = PROMPT_PREFIX,
+        cache_faces: bool = False,
+    ) -> None:
+        """Open a split.
+
+        Args:
+            root: the folder that holds `<split>.npy`.
+            split: name of the split.
+            image_size: height and width of the views in pixels.
+            num_views: views of a panorama, evenly spaced about the vertical.
+            fov_deg: field of view of a view in degrees.
+            prompt_prefix: put before each caption (as released).
+            cache_faces: keep decoded faces in memory (uint8).
+
+        Raises:
+            InputError: the split is missing, or an entry is not a panorama that is there.
+        """
+        self.root, self.split = Path(root), split
+        self.image_size, self.num_views, self.fov_deg = image_size, num_views, fov_deg
+        self.prompt_prefix = prompt_prefix
+        self._faces = read_split(self.root, split)
+        self._ids = [_id(paths[0]) for paths in self._faces]
+        self._cache: dict[int, Tensor] | None = {} if cache_faces else None
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def sample_id(self, index: int) -> str:
+        """Return the id of a panorama."""
+        return self._ids[index]
+
+    def load(
+        self, index: int, yaw_deg: float = 0.0, views: Sequence[int] | None = None
+    ) -> PanoramaSample:
+        """Cut views of a panorama.
+
+        Args:
+            index: of the panorama.
+            yaw_deg: direction of view 0, in degrees to the right of the front face.
+            views: which of the `num_views` views (default: all).
+
+        Raises:
+            InputError: a face or caption is missing or broken.
+        """
+        chosen = list(range(self.num_views)) if views is None else list(views)
+        size, factor = self.image_size, self._supersampling(strip := self._strip(index))
+        K, R = panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
+        K_fine, _ = panorama_cameras(size * factor, size * factor, self.num_views, self.fov_deg)
+        fine = strip_to_views(
+            strip.float(), K_fine[chosen], R[chosen], size * factor, size * factor
+        )
+        images = F.avg_pool2d(fine, factor) / 127.5 - 1
+        prompts = [self._prompt(index, yaw_deg + 360 / self.num_views * view) for view in chosen]
+        return PanoramaSample(self._ids[index], images, prompts, K[chosen], R[chosen])
+
+    def check(self) -> None:
+        """Read every face and caption of the split once.
+
+        Raises:
+            InputError: one of them is missing or broken.
+        """
+        for index in tqdm(range(len(self)), desc=f"checking {self.split}"):
+            self._decode(index)
+            for degrees in range(0, 360, _CAPTION_STEP):
+                self._prompt(index, degrees)
+
+    def _supersampling(self, strip: Tensor) -> int:
+        """Samples per pixel and axis that use all of the faces' resolution."""
+        field = float(np.tan(np.radians(self.fov_deg / 2)))
+        return max(1, round((strip.shape[1] - 2) * field / self.image_size))
+
+    def _strip(self, index: int) -> Tensor:
+        if self._cache is None:
+            return self._decode(index)
+        if index not in self._cache:
+            self._cache[index] = self._decode(index)
+        return self._cache[index]
+
+    def _decode(self, index: int) -> Tensor:
+        """Read six faces as a uint8 strip [3, S + 2, 6 (S + 2)]."""
+        paths = [self.root / path for path in self._faces[index]]
+        faces = [read_face(path) for path in paths]
+        for path, face in zip(paths, faces, strict=True):
+            if face.shape != faces[0].shape:
+                raise InputError(
+                    f"{path}: {face.shape[1]} x {face.shape[0]} pixels; expected "
+                    f"{faces[0].shape[0]} as {paths[0].name} has. Export the six faces at one size."
+                )
+        return face_strip(torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2))
+
+    def _prompt(self, index: int, yaw_deg: float) -> str:
+        """Return the caption of the nearest multiple of 45°, as released, with its prefix."""
+        degrees = math.floor(yaw_deg / _CAPTION_STEP + 0.5) * _CAPTION_STEP % 360
+        folder = self.root / PurePosixPath(self._faces[index][0]).parent.parent / _CAPTION_FOLDER
+        return self.prompt_prefix + read_caption(folder / f"{self._ids[index]}_{degrees}.txt")
+
+
+def read_split(root: Path, split: str) -> list[list[str]]:
+    """Read and check `<root>/<split>.npy`.
+
+    Returns:
+        Per panorama the six relative paths of its faces, all of which exist.
+
+    Raises:
+        InputError: the file is missing or not an array [N, 6] of text, or an entry is wrong.
+    """
+    path = root / f"{split}.npy"
+    if not path.is_file():
+        present = ", ".join(sorted(file.stem for file in root.glob("*.npy"))) or "none"
+        raise InputError(f"{path}: no such split; splits present: {present}.")
+    try:
+        entries = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"{path}: not an array of text ({error}); write it with np.save."
+        ) from None
+    if (
+        entries.dtype.kind != "U"
+        or entries.ndim != 2
+        or entries.shape[1:] != (6,)
+        or not len(entries)
+    ):
+        raise InputError(
+            f"{path}: found an array {entries.shape} of {entries.dtype}; expected (N, 6) of text: "
+            "six relative paths of faces per panorama."
+        )
+    _check_entries(path, entries.tolist())
+    return entries.tolist()
+
+
+def _check_entries(path: Path, entries: list[list[str]]) -> None:
+    seen: set[str] = set()
+    for row, faces in enumerate(entries):
+        for face, name in enumerate(faces):
+            where, pure = f"{path}: entry [{row}, {face}] is {name!r}", PurePosixPath(name)
+            match = _FACE_NAME.fullmatch(pure.name)
+            if pure.is_absolute() or ".." in pure.parts:
+                raise InputError(f"{where}, which leads outside {path.parent}; use relative paths.")
+            if not match or int(match["face"]) != face or pure.parent.name != _FACE_FOLDER:
+                raise InputError(
+                    f"{where}; expected <scene>/{_FACE_FOLDER}/<id>_skybox{face}_sami.jpg."
+                )
+            if name.replace(f"_skybox{face}_", "_skybox0_") != faces[0]:
+                raise InputError(f"{where}; expected a face of the same panorama as {faces[0]!r}.")
+            if not (path.parent / name).is_file():
+                raise InputError(
+                    f"{path.parent / name}: no such file, but {path.name} lists it (entry {row}); "
+                    "download or render it, or take the entry out."
+                )
+        if _id(faces[0]) in seen:
+            raise InputError(
+                f"{path}: entry {row} repeats the panorama {_id(faces[0])!r}; drop it."
+            )
+        seen.add(_id(faces[0]))
+
+
+def _id(name: str) -> str:
+    return PurePosixPath(name).name.split("_skybox")[0]
+
+
+def read_face(path: Path) -> np.ndarray:
+    """Decode a cube face to uint8 RGB [S, S, 3].
+
+    Raises:
+        InputError: the file is missing, cut off, no image, or not square.
+    """
+    try:
+        with Image.open(path) as image:
+            face = np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a cube face there.") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: not a whole image ({error}); fetch or render it again."
+        ) from None
+    if face.shape[0] != face.shape[1]:
+        raise InputError(
+            f"{path}: {face.shape[1]} x {face.shape[0]} pixels; expected a square cube face."
+        )
+    return face
+
+
+def read_caption(path: Path) -> str:
+    """Read the first line of a caption file.
+
+    Raises:
+        InputError: the file is missing, no text, or its first line is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; expected a caption there, one for each 45° of each panorama."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}); write it again.") from None
+    if not lines or not lines[0].strip():
+        raise InputError(f"{path}: the first line is empty; expected a caption in it.")
+    return lines[0].strip()
