@@ -1,0 +1,105 @@
+"""Tiny rooms and models, so that every stage trains in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+
+from mvdiffusion.training.base import train_base
+from mvdiffusion.training.vae import train_vae
+
+VIEW = {"image_size": 16, "num_views": 4, "fov_deg": 90.0}
+COLOURS = ("red", "green", "blue", "white")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_no_accelerate_state():
+    """One thread gives one order of summation; accelerate keeps settings per process."""
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+def write_rooms(root: Path, split: str, count: int, seed: int) -> None:
+    """Write rooms of smooth noise in Matterport3D's layout."""
+    random, entries = np.random.default_rng(seed), []
+    for index in range(count):
+        name = f"{split}{index}"
+        faces, captions = root / name / "matterport_skybox_images", root / name / "blip3"
+        faces.mkdir(parents=True)
+        captions.mkdir()
+        for face in range(6):
+            small = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            path = faces / f"{name}_skybox{face}_sami.jpg"
+            Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+        for degrees in range(0, 360, 45):
+            text = f"a {COLOURS[(index + degrees) % 4]} room, no. {index}\nsecond line\n"
+            (captions / f"{name}_{degrees}.txt").write_text(text)
+        entries.append(
+            [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
+        )
+    np.save(root / f"{split}.npy", np.array(entries))
+
+
+@pytest.fixture(scope="session")
+def rooms(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("rooms")
+    write_rooms(root, "train", 6, 0)
+    write_rooms(root, "validation", 2, 1)
+    return root
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Settings that all stages share; `training__x=1` changes training.x."""
+    training = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "num_workers": 0}
+    training |= {
+        key.removeprefix("training__"): changes.pop(key)
+        for key in list(changes)
+        if key.startswith("training__")
+    }
+    return {"seed": 5, "device": "cpu", "data": VIEW, "training": training, **changes}
+
+
+VAE_MODEL = {"block_out_channels": [8, 8], "norm_num_groups": 2, "latent_channels": 4}
+BASE_PARTS = {
+    "tokenizer": {"vocab_size": 600, "model_max_length": 16},
+    "text_encoder": {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    },
+    "unet": {
+        "block_out_channels": [32, 32],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "layers_per_block": 1,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    },
+    "scheduler": {"prediction_type": "v_prediction"},
+}
+
+
+def folders(root: Path) -> tuple[Path, Path, Path]:
+    """Output, checkpoints and logs of a run."""
+    return root / "output", root / "checkpoints", root / "log"
+
+
+@pytest.fixture(scope="session")
+def vae_folder(rooms, tmp_path_factory) -> Path:
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("vae")
+    train_vae(settings(model=VAE_MODEL), rooms, rooms, *folders(root))
+    return root / "output"
+
+
+@pytest.fixture(scope="session")
+def base_folder(rooms, vae_folder, tmp_path_factory) -> Path:
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("base")
+    train_base(settings(**BASE_PARTS), rooms, rooms, vae_folder, *folders(root))
+    return root / "output"

@@ -1,0 +1,225 @@
+"""The loop on a task small enough to be computed by hand."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mvdiffusion.records import InputError, settings_sha256
+from mvdiffusion.training.checkpoints import CheckpointFolder
+from mvdiffusion.training.loop import MicroBatches, learning_rate, train
+from mvdiffusion.training.metrics_log import MetricsLog
+from mvdiffusion.training.settings import TrainingSettings
+
+
+class Regression(nn.Module):
+    """Fit one linear map; the gradient depends on every example."""
+
+    class Examples:
+        def __getitem__(self, position):
+            generator = torch.Generator().manual_seed(position)
+            x = torch.randn(1, 3, generator=generator)
+            return {"x": x, "y": x @ torch.tensor([[1.0], [-2.0], [0.5]])}
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.examples, self.scale = nn.Linear(3, 1), self.Examples(), scale
+        self.history = []
+
+    def forward(self, batch):
+        if self.training:
+            self.history.append(self.linear.weight.detach().clone())
+        return self.scale * (self.linear(batch["x"]) - batch["y"]).square().mean()
+
+    def validate(self):
+        return torch.full((3, 4, 4), self.linear.weight.mean().item()), {"weight": 1.5}
+
+
+def options(**changes):
+    values = {"steps": 12, "batch_size": 4, "learning_rate": 0.05, "num_workers": 0}
+    return TrainingSettings(**(values | {"checkpoint_every": 5, "log_every": 4} | changes))
+
+
+def fit(folder, settings, task=None, **identity):
+    task = task or Regression()
+    train(
+        task,
+        settings,
+        name="toy",
+        identity=identity,
+        checkpoints=folder / "checkpoints",
+        log_dir=folder / "log",
+        device="cpu",
+    )
+    return task
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_learning_rate_is_the_closed_form():
+    settings = options(steps=110, warmup_steps=10, learning_rate=2.0, final_learning_rate=1.0)
+    assert learning_rate(0, settings) == pytest.approx(0.2)
+    assert learning_rate(9, settings) == pytest.approx(2.0)
+    assert learning_rate(10, settings) == pytest.approx(2.0)
+    assert learning_rate(35, settings) == pytest.approx(1.5 + 0.5 * math.cos(math.pi / 4))
+    assert learning_rate(60, settings) == pytest.approx(1.5)
+    assert learning_rate(110, settings) == pytest.approx(1.0)
+
+
+def test_loss_decreases_and_everything_is_recorded(tmp_path):
+    fit(tmp_path, options(steps=100, validate_every=50, ema_decay=0.9))
+    metrics = lines(tmp_path / "log/metrics.jsonl")
+    assert metrics[-1]["loss"] < 0.05 * metrics[0]["loss"]
+    assert [line["step"] for line in metrics] == list(range(4, 101, 4))
+    assert metrics[1]["lr"] == pytest.approx(learning_rate(7, options(steps=100)))
+    assert lines(tmp_path / "log/validation.jsonl") == [
+        {"step": 50, "weight": 1.5},
+        {"step": 100, "weight": 1.5},
+    ]
+    assert len(list((tmp_path / "log/validation").glob("*.png"))) == 2
+    assert list((tmp_path / "log").rglob("events.out.tfevents.*"))
+
+
+def test_logged_loss_is_the_mean_since_the_last_line(tmp_path):
+    settings = options(steps=4, log_every=4, learning_rate=1e-12, weight_decay=0.0)
+    fit(tmp_path, settings)
+    task = Regression().eval()
+    losses = [task(MicroBatches(task.examples, settings)[step]).item() for step in range(4)]
+    assert lines(tmp_path / "log/metrics.jsonl")[0]["loss"] == pytest.approx(sum(losses) / 4)
+
+
+def test_first_step_is_adamw_on_the_clipped_gradient(tmp_path):
+    settings = options(steps=1, max_grad_norm=0.01, ema_decay=0.9, weight_decay=0.1)
+    task, reference = fit(tmp_path, settings), Regression()
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.1)
+    reference(MicroBatches(reference.examples, settings)[0]).backward()
+    assert nn.utils.clip_grad_norm_(reference.parameters(), 0.01) > 0.01
+    optimizer.step()
+    torch.testing.assert_close(task.state_dict(), reference.state_dict())
+
+
+def test_result_is_the_exponential_moving_average(tmp_path):
+    settings = options(steps=6, ema_decay=0.25, log_every=1, checkpoint_every=1)
+    task = fit(tmp_path, settings)
+    path = sorted((tmp_path / "checkpoints").glob("*.pt"))[-1]
+    last = torch.load(path, weights_only=True)["weights"]["linear.weight"]
+    weights = [*task.history[1:], last]  # after each of the 6 steps
+    average = weights[0]  # diffusers' warm-up: no averaging in the first step
+    for step, weight in enumerate(weights[1:], start=1):
+        decay = min(0.25, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(task.linear.weight.detach(), average)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradient_accumulation_changes_nothing(tmp_path, parts):
+    whole = fit(tmp_path / "whole", options())
+    halves = fit(tmp_path / "halves", options(gradient_accumulation_steps=parts))
+    torch.testing.assert_close(halves.state_dict(), whole.state_dict())
+    assert lines(tmp_path / "halves/log/metrics.jsonl")[-1]["loss"] == pytest.approx(
+        lines(tmp_path / "whole/log/metrics.jsonl")[-1]["loss"]
+    )
+
+
+def test_processes_share_the_micro_batch():
+    settings, examples = options(batch_size=8, gradient_accumulation_steps=2), Regression.Examples()
+    for step in range(3):
+        whole = MicroBatches(examples, settings)[step]["x"]
+        parts = [MicroBatches(examples, settings, 2, rank)[step]["x"] for rank in range(2)]
+        assert torch.equal(torch.cat(parts), whole)
+    with pytest.raises(InputError, match="cannot be divided between 3 processes"):
+        MicroBatches(examples, settings, 3)
+
+
+class Killed(Exception):
+    """Stands for the death of the process."""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("dies_at", [3, 7, 11])
+def test_interrupted_run_ends_with_the_same_bits(tmp_path, dies_at, workers):
+    settings = options(num_workers=workers, gradient_accumulation_steps=2)
+    whole = fit(tmp_path / "whole", options(gradient_accumulation_steps=2))
+    task = Regression()
+
+    def die(module, inputs):
+        if len(module.history) == 2 * dies_at + 1:  # in the middle of an accumulated step
+            raise Killed
+
+    task.register_forward_pre_hook(die)
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", settings, task)
+    resumed = fit(tmp_path / "killed", settings)
+    assert len(resumed.history) == 2 * (12 - dies_at // 5 * 5)  # nothing finished is repeated
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value)
+    for name in ("whole", "killed"):
+        log = lines(tmp_path / name / "log/metrics.jsonl")
+        assert [line["step"] for line in log] == [4, 8, 12]
+    expected = [line["loss"] for line in lines(tmp_path / "whole/log/metrics.jsonl")]
+    assert [line["loss"] for line in lines(tmp_path / "killed/log/metrics.jsonl")] == expected
+
+
+def test_other_settings_do_not_resume(tmp_path, capsys):
+    fit(tmp_path, options(), seed=1)
+    assert fit(tmp_path, options(), seed=1).history == []
+    assert "removed" not in capsys.readouterr().err
+    assert len(fit(tmp_path, options(), seed=2).history) == 12
+    assert capsys.readouterr().err.count("belongs to other settings") == 2
+
+
+def test_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
+    whole = fit(tmp_path, options())
+    newest = sorted((tmp_path / "checkpoints").glob("*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-200])
+    resumed = fit(tmp_path, options())
+    assert len(resumed.history) == 2  # from step 10 of 12
+    assert torch.equal(resumed.linear.weight, whole.linear.weight)
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_validation_does_not_disturb_training(tmp_path):
+    plain = fit(tmp_path / "plain", options())
+    watched = fit(tmp_path / "watched", options(validate_every=1))
+    assert torch.equal(plain.linear.weight, watched.linear.weight)
+
+
+def test_diverged_loss_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"the loss is (inf|nan) at step 4; lower"):
+        fit(tmp_path, options(), Regression(scale=float("inf")))
+
+
+def test_error_of_a_loader_worker_is_one_line(tmp_path):
+    class Broken:
+        def __getitem__(self, position):
+            raise InputError("room7.jpg: truncated")
+
+    task = Regression()
+    task.examples = Broken()
+    with pytest.raises(InputError) as caught:
+        fit(tmp_path, options(num_workers=1), task)
+    assert str(caught.value) == "room7.jpg: truncated"
+
+
+def test_full_disk_leaves_no_part_of_a_checkpoint(tmp_path, monkeypatch):
+    def full(state, file):
+        file.write(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+
+    folder = CheckpointFolder(tmp_path / "c", settings_sha256({}))
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="disk is full"):
+        folder.save(1, {})
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_cut_line_of_a_log_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "lo')
+    MetricsLog(path, 1).append({"step": 2, "loss": 0.5})
+    assert lines(path) == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 0.5}]

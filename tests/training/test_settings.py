@@ -1,0 +1,45 @@
+"""Wrong settings give one readable error that names the key."""
+
+import pytest
+
+from mvdiffusion.records import InputError
+from mvdiffusion.training.settings import MultiViewSettings, VaeSettings, parse
+
+from .conftest import VAE_MODEL, settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training__stepz": 1}, "unknown setting 'training.stepz'; did you mean 'steps'?"),
+        ({"training__steps": "many"}, "'training.steps' is 'many'; expected a value of type int"),
+        ({"training__steps": True}, "'training.steps' is True"),
+        ({"training__steps": 2.5}, "'training.steps' is 2.5"),
+        ({"training__mixed_precision": "bf17"}, "expected one of ['no', 'bf16', 'fp16']"),
+        ({"training__steps": 0}, "training.steps is 0"),
+        ({"training__gradient_accumulation_steps": 3}, "cannot be divided"),
+        ({"training": {"steps": 3, "batch_size": 2}}, "'training.learning_rate' is missing"),
+        ({"training": 3}, "'training' is 3; expected a mapping"),
+        ({"data": {"image_size": 16, "size": 3}}, "unknown setting 'data.size'"),
+        ({"loss": {"caption_dropout": 0.1}}, "unknown setting 'loss.caption_dropout'"),
+        ({"device": "gpu"}, "expected one of ['auto', 'cpu', 'cuda']"),
+    ],
+)
+def test_wrong_settings_name_the_key(change, message):
+    with pytest.raises(InputError) as caught:
+        parse(VaeSettings, settings(model=VAE_MODEL) | settings(**change))
+    assert message in str(caught.value)
+
+
+def test_missing_top_level_key():
+    with pytest.raises(InputError, match="setting 'model' is missing"):
+        parse(VaeSettings, settings())
+
+
+def test_whole_numbers_are_numbers_and_null_is_allowed_where_it_means_something():
+    parsed = parse(
+        MultiViewSettings, settings(training__learning_rate=1, loss={"min_snr_gamma": None})
+    )
+    assert parsed.training.learning_rate == 1.0
+    assert isinstance(parsed.training.learning_rate, float)
+    assert parsed.loss.min_snr_gamma is None

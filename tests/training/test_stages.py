@@ -1,0 +1,228 @@
+"""Each stage end to end, on tiny models: what it writes, what it changes, that it resumes."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import load_file
+from torch import nn
+from transformers import CLIPTokenizer
+
+from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.records import InputError
+from mvdiffusion.training.base import train_base, train_tokenizer
+from mvdiffusion.training.multiview import frozen_sha256, train_stage2
+from mvdiffusion.training.settings import TokenizerSettings
+from mvdiffusion.training.single_view import train_stage1
+from mvdiffusion.training.vae import build_vae, gradient_l1, psnr_db, reconstruct, train_vae
+
+from .conftest import BASE_PARTS, VAE_MODEL, folders, settings
+
+CAA = "correspondence_"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a model folder, by file and name."""
+    return {
+        f"{path.relative_to(folder)}:{name}": value
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, value in load_file(path).items()
+    }
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+def test_vae_scaling_factor_makes_unit_latents_and_psnr_is_recorded(rooms, vae_folder):
+    from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+
+    vae = AutoencoderKL.from_pretrained(vae_folder)
+    panoramas = Matterport3DPanoramas(rooms, "train", image_size=16, num_views=4)
+    views = torch.cat([panoramas.load(i, yaw).views for i in range(6) for yaw in (0, 100, 250)])
+    with torch.no_grad():
+        latents = vae.encode(views).latent_dist.mean * vae.config.scaling_factor
+    assert latents.std().item() == pytest.approx(1, abs=0.1)
+    held_out = Matterport3DPanoramas(rooms, "validation", image_size=16, num_views=4)
+    views = torch.cat([held_out.load(index).views for index in range(2)])
+    with torch.no_grad():
+        decoded = vae(views).sample.clamp(-1, 1)
+    errors = ((decoded - views) / 2).square().mean(dim=(1, 2, 3)).numpy()
+    record = json.loads((vae_folder / "training.json").read_text())
+    assert record["psnr_db"] == pytest.approx(float(np.mean(-10 * np.log10(errors))), abs=0.01)
+    assert record["num_validation_views"] == 8
+
+
+def test_vae_overfits_one_batch():
+    torch.manual_seed(0)
+    vae = build_vae(VAE_MODEL, 16)
+    views = nn.functional.interpolate(torch.rand(4, 3, 3, 3) * 2 - 1, size=16, mode="bilinear")
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3)
+    before = psnr_db(reconstruct(vae, views), views).mean().item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        (reconstruct(vae, views) - views).abs().mean().backward()
+        optimizer.step()
+    assert psnr_db(reconstruct(vae, views), views).mean().item() > before + 5
+
+
+def test_gradient_error_is_that_of_finite_differences():
+    preds, target = torch.rand(2, 2, 3, 5, 7).numpy()
+    across = np.abs(np.diff(preds, axis=3) - np.diff(target, axis=3)).mean()
+    down = np.abs(np.diff(preds, axis=2) - np.diff(target, axis=2)).mean()
+    got = gradient_l1(torch.from_numpy(preds), torch.from_numpy(target)).item()
+    assert got == pytest.approx(float(across + down), rel=1e-5)
+
+
+def test_wrong_model_arguments_are_named(rooms, vae_folder, tmp_path):
+    with pytest.raises(InputError, match="latent_chanels"):
+        build_vae({"latent_chanels": 4}, 16)
+    parts = BASE_PARTS | {"unet": BASE_PARTS["unet"] | {"layers_per_blok": 1}}
+    with pytest.raises(InputError, match="layers_per_blok"):
+        train_base(settings(**parts), rooms, rooms, vae_folder, *folders(tmp_path))
+    assert not (tmp_path / "output").exists()
+
+
+def test_tokenizer_encodes_and_decodes_any_caption(base_folder):
+    tokenizer = CLIPTokenizer.from_pretrained(base_folder / "tokenizer")
+    for text in ("a red room, no. 3", "quick brown foxes jump; 42 zebras?", ""):
+        ids = tokenizer(text).input_ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids[-1] == tokenizer.eos_token_id
+        decoded = tokenizer.decode(ids, skip_special_tokens=True)
+        assert decoded.replace(" ", "") == text.replace(" ", "")
+    assert len(tokenizer("a red room").input_ids) < len(tokenizer("q xyw vjkq").input_ids)
+    assert tokenizer.model_max_length == 16
+
+
+def test_tokenizer_has_no_unknown_bytes():
+    tokenizer = train_tokenizer(["a red room"], TokenizerSettings(600, 16))
+    assert len(tokenizer) <= 600
+    for text in ("é", "部屋", "naïve café", "\u00ff"):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert tokenizer.eos_token_id not in ids
+
+
+def test_stable_diffusion_pipeline_loads_the_base(base_folder):
+    pipeline = StableDiffusionPipeline.from_pretrained(base_folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a red room", num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (16, 16, 3)
+    assert image.std() > 0
+
+
+def test_base_trains_text_encoder_and_unet_and_copies_the_vae(base_folder, vae_folder):
+    assert changed(weights(vae_folder), weights(base_folder / "vae")) == set()
+    config = json.loads((base_folder / "vae" / "config.json").read_text())
+    record = json.loads((vae_folder / "training.json").read_text())
+    assert config["scaling_factor"] == record["scaling_factor"]
+
+
+def test_stage_one_changes_the_unet_only(rooms, base_folder, tmp_path):
+    train_stage1(settings(), rooms, rooms, base_folder, *folders(tmp_path))
+    names = changed(weights(base_folder), weights(tmp_path / "output"))
+    assert names
+    assert all(name.startswith("unet/") for name in names)
+    assert len(names) > 0.9 * sum(name.startswith("unet/") for name in weights(base_folder))
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("variant", ["released", "paper"])
+def test_stage_two_changes_attention_between_views_only(rooms, base_folder, tmp_path, variant):
+    run = settings(variant=variant, training__steps=2, training__mixed_precision="bf16")
+    train_stage2(run, rooms, rooms, base_folder, *folders(tmp_path))
+    before, after = weights(base_folder), weights(tmp_path / "output")
+    kept = {name for name in after if f":{CAA}" not in name}
+    assert len(kept) == len(before)
+    for name in before:
+        file, tensor = name.split(":")
+        inside = name if not file.startswith("unet/") else f"{file}:unet.{tensor}"
+        assert torch.equal(after[inside], before[name]), name
+    trained = {name: value for name, value in after.items() if f":{CAA}" in name}
+    outputs = [value for name, value in trained.items() if "out" in name.split(".")[-2]]
+    assert any(value.abs().max() > 0 for value in outputs)  # they start at zero
+    pipeline = MVDiffusionPanoramaPipeline.from_pretrained(tmp_path / "output")
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(["a red room"] * 4, num_inference_steps=2, output_type="np").images
+    assert images.shape == (1, 4, 16, 16, 3)
+
+
+def test_a_changed_frozen_weight_is_noticed():
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).requires_grad_(False)
+    module[0].bias.requires_grad_(True)
+    before = frozen_sha256(module)
+    module[0].bias.data += 1
+    assert frozen_sha256(module) == before
+    module[1].running_mean += 1
+    assert frozen_sha256(module) != before
+
+
+def test_a_missing_base_is_named(rooms, tmp_path):
+    with pytest.raises(InputError, match=r"model_index\.json"):
+        train_stage1(settings(), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
+
+
+def test_a_missing_split_is_named(rooms, tmp_path):
+    with pytest.raises(InputError, match=r"train\.npy"):
+        train_vae(settings(model=VAE_MODEL), tmp_path, rooms, *folders(tmp_path))
+
+
+STAGE_TWO = """
+import json, sys, torch
+from pathlib import Path
+from mvdiffusion.training.multiview import train_stage2
+torch.set_num_threads(1)
+run, *paths = json.loads(sys.argv[1])
+train_stage2(run, *map(Path, paths))
+"""
+
+
+def test_killed_stage_two_resumes_to_the_same_bits(rooms, base_folder, tmp_path):
+    """Kill the process in the middle; the resumed run must equal one that never stopped."""
+    run = settings(
+        training__steps=14,
+        training__checkpoint_every=3,
+        training__log_every=1,
+        training__mixed_precision="bf16",
+        training__num_workers=1,
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_stage2(run, rooms, rooms, base_folder, *folders(whole))
+    arguments = [run, *map(str, (rooms, rooms, base_folder, *folders(killed)))]
+    kill_after(killed / "log/metrics.jsonl", 7, [STAGE_TWO, json.dumps(arguments)])
+    assert not (killed / "output").exists()
+    assert list((killed / "checkpoints").glob("step-*.pt"))
+    train_stage2(run, rooms, rooms, base_folder, *folders(killed))
+    assert changed(weights(whole / "output"), weights(killed / "output")) == set()
+    assert losses(killed) == losses(whole)
+    assert len(losses(whole)) == 14
+
+
+def losses(run: Path) -> list[float]:
+    lines = (run / "log/metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def kill_after(log: Path, lines: int, arguments: list[str]) -> None:
+    """Start Python on a script and kill -9 it once its log has so many lines."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", *arguments], env=environment, stderr=subprocess.PIPE
+    )
+    for _ in itertools.count():
+        assert process.poll() is None, process.stderr.read().decode()
+        if log.exists() and len(log.read_text().splitlines()) >= lines:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
