@@ -1,0 +1,42 @@
+# `make run` and `make test` need Python >= 3.11, git and make, and set up everything else in .venv.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help run smoke test lint reference
+
+help:  ## these lines
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+run: $(READY)  ## the experiment in miniature: data, training, generation, evaluation, report
+	snakemake --cores all --quiet host reason rules -- run
+	dvc commit --quiet --force run
+	@echo "Done. Open results/report.html; the tables are in results/tables."
+
+smoke: $(READY)  ## the same steps with a few samples, to see that all parts fit
+	snakemake --cores all --quiet host reason rules -- smoke
+
+test: $(READY)  ## the fast tests (pytest -m slow runs the others)
+	pytest
+
+lint: $(READY)  ## formats, types, import directions, workflow
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+reference: $(READY)  ## copy the results of a complete run of mini to results/reference/mini
+	python workflow/scripts/publish_reference.py
+
+# Installed again when what is to be installed changes.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python >= 3.11 is needed; '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@

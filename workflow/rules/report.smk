@@ -1,0 +1,50 @@
+# What a person looks at: figures, and one self-contained page.
+FIGURES = ["contact_sheet.png"] + [
+    f"{plot}.{ext}"
+    for plot in ("psnr_per_pair", "training_curves")
+    for ext in ("png", "svg", "csv")
+]
+
+
+rule draw_figures:
+    input:
+        settings=settings_file("figures"),
+        scores=expand("<results>/scores/{name}.json", name=SCORED),
+        generated=expand("<results>/images/{name}/manifest.json", name=SCORED),
+        curves=expand("<results>/curves/{stage}.jsonl", stage=STAGES),
+    output:
+        figures=expand("<results>/figures/{figure}", figure=FIGURES),
+    log:
+        "<results>/logs/figures.log",
+    conda:
+        "../envs/mvdiffusion.yaml"
+    params:
+        generated=lambda wildcards, input: named(SCORED, input.generated),
+        curves=lambda wildcards, input: named(STAGES, input.curves),
+        num_samples=config["evaluation"]["contact_sheet_samples"],
+    shell:
+        "python -m eval figures --generated {params.generated} --scores {input.scores}"
+        " --curves {params.curves} --num-samples {params.num_samples}"
+        " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
+
+
+rule write_report:
+    input:
+        settings=settings_file("report"),
+        tables=rules.make_tables.output.tables,
+        metrics=rules.make_tables.output.metrics,
+        figures=rules.draw_figures.output,
+        images=expand("<results>/images/{name}/manifest.json", name=SCORED),
+    output:
+        "<results>/report.html",
+    log:
+        "<results>/logs/report.log",
+    conda:
+        "../envs/mvdiffusion.yaml"
+    params:
+        benchmarks=f"{config['results_dir']}/benchmarks",
+        panoramas=lambda wildcards, input: named(SCORED, input.images),
+    shell:
+        "python -m eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
+        " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
+        " --config {input.settings} --panoramas {params.panoramas} --output {output} 2>&1 | tee {log}"

@@ -1,0 +1,62 @@
+"""Copy the results of a complete run of mini to results/reference/mini, where no rule writes.
+
+They are what a visitor sees before running anything; `make reference` calls this.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CONFIG = Path("workflow/config/mini.yaml")
+RESULTS = Path("results")
+REFERENCE = RESULTS / "reference" / "mini"
+
+
+def main() -> None:
+    """Refuse anything but a complete, current run of mini; otherwise replace the reference."""
+    refuse_unless_current()
+    new = REFERENCE.with_name(f".{REFERENCE.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    shutil.copytree(RESULTS / "tables", new / "tables")
+    shutil.copytree(RESULTS / "figures", new / "figures")
+    shutil.copy(RESULTS / "metrics.json", new)
+    (new / "provenance.json").write_text(json.dumps(provenance(), indent=2, sort_keys=True) + "\n")
+    shutil.rmtree(REFERENCE, ignore_errors=True)
+    new.rename(REFERENCE)
+    print(f"{REFERENCE}: replaced; look at it, then commit it")
+
+
+def refuse_unless_current() -> None:
+    """Ask the workflow whether every result is there and belongs to mini as it is now."""
+    command = ["snakemake", "--cores", "1", "--dry-run", "run"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode or "Nothing to be done" not in answer.stdout + answer.stderr:
+        sys.exit(
+            f"{RESULTS}: not the complete results of {CONFIG} and the code as they are now; "
+            "finish `make run` first"
+        )
+
+
+def provenance() -> dict[str, object]:
+    """What made the results, from a score file, and how long each step took."""
+    score = json.loads((RESULTS / "scores" / "mvdiffusion.json").read_text())
+    return {
+        "config": CONFIG.as_posix(),
+        "config_sha256": hashlib.sha256(CONFIG.read_bytes()).hexdigest(),
+        "images_settings_sha256": score["settings_sha256"],
+        "scored_with": score["provenance"],
+        "seconds": {path.stem: seconds(path) for path in sorted(RESULTS.glob("benchmarks/*.tsv"))},
+    }
+
+
+def seconds(benchmark: Path) -> float:
+    """Wall-clock seconds in a Snakemake benchmark file."""
+    return float(benchmark.read_text().splitlines()[1].split("\t")[0])
+
+
+if __name__ == "__main__":
+    main()
