@@ -70,14 +70,18 @@ def data_rooms(
 
 @data_app.command("export")
 def data_export(
-    root: Data, split: str, settings: Settings, settings_sha256: Hash, output: Output
+    root: Data,
+    split: Annotated[str, typer.Option(help="Which split.")],
+    settings: Settings,
+    settings_sha256: Hash,
+    output: Output,
 ) -> None:
     """Write a split's real views as a sample folder, to be scored like a method."""
-    from mvdiffusion.data.views import SampleFolder, export_split
+    from mvdiffusion.data.views import export_split
 
     views = parse_settings(settings)
     dataset = _dataset(root, split, views)
-    export_split(dataset, SampleFolder(output, settings_sha256), views)
+    export_split(dataset, output, settings_sha256, views)
 
 
 @data_app.command("views")
@@ -193,7 +197,7 @@ def generate_panorama(
     values = parse_settings(settings)
     dataset = _dataset(data, split, values.pop("data", {}))
     numbers = GenerationSettings.from_mapping(values)
-    folder = SampleFolder(output, settings_sha256)
+    folder = SampleFolder(output, method.value, settings_sha256, dataset.fov_deg)
     generate_split(method.value, model, dataset, numbers, folder)
 
 

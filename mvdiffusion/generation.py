@@ -231,7 +231,7 @@ def generate_split(
         if missing:
             # The whole batch again: results must not depend on what was finished before.
             _generate_batch(METHODS[method], pipeline, [dataset.load(i) for i in batch], settings, folder, dataset.fov_deg)
-    folder.write_manifest([dataset.sample_id(i) for i in range(count)], method, asdict(settings))
+    folder.write_manifest([dataset.sample_id(i) for i in range(count)], asdict(settings))
 
 
 def _generate_batch(

@@ -7,11 +7,12 @@ the same seed gives the same bytes on every machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]  # float32
 Colour = Sequence[float] | Array  # red, green, blue in 0 … 1
 Paint = Callable[[Array, Array], Array]  # (s [N], v [N]) in metres, v upwards -> colours [N, 3]
 

@@ -264,7 +264,7 @@ class _Canvas:
             on_cap = (across_x * across_x + across_z * across_z <= 1) & (cap > 0) & (abs(oy) > half)
         lid = np.asarray([0, np.sign(oy), 0], np.float32)[:, None]
         nearer = on_cap & (cap < depth)
-        return np.where(nearer, cap, depth), np.where(nearer, lid, _unit(normal.astype(np.float32)))
+        return np.where(nearer, cap, depth), np.where(nearer, lid, _unit(normal))
 
 
 def _nearest_root(a: Array, b: Array, c: np.float32) -> Array:

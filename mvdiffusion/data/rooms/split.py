@@ -92,11 +92,10 @@ def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def render_rooms(
+def render_splits(
     output: Path,
-    splits: Sequence[str],
     settings: RoomSettings,
-    *,
+    splits: Sequence[str] | None = None,
     workers: int | None = None,
     expect_sha256: str | None = None,
 ) -> str:
@@ -104,8 +103,8 @@ def render_rooms(
 
     Args:
         output: the folder, which appears when all rooms are there.
-        splits: names of splits; `settings.num_scenes` says how many rooms each has.
         settings: what decides the bytes.
+        splits: some of `settings.num_scenes` (default: all of them).
         workers: processes (default: one per core); they do not change the bytes.
         expect_sha256: the hash that the folder must have.
 
@@ -115,6 +114,7 @@ def render_rooms(
     Raises:
         InputError: a split is unknown, the hash differs, or the disk refuses.
     """
+    splits = tuple(settings.num_scenes) if splits is None else splits
     for split in splits:
         if split not in settings.num_scenes:
             raise InputError(
