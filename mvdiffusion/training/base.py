@@ -117,6 +117,10 @@ def train_base(
 
 
 def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
+    if not (vae_folder / "config.json").is_file():
+        raise InputError(
+            f"{vae_folder}: no config.json; expected the folder of a trained VAE there"
+        )
     vae = AutoencoderKL.from_pretrained(vae_folder)
     panoramas = open_panoramas(data, "train", settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))

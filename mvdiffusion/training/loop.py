@@ -301,6 +301,8 @@ class _Run:
 def _accelerator(settings: TrainingSettings, log_dir: Path, device: str) -> Accelerator:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device is 'cuda' but no CUDA device is usable; set device to 'auto'")
+    if settings.mixed_precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise InputError("training.mixed_precision fp16 needs a CUDA device; on a CPU use bf16")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork
     return Accelerator(
         cpu=device == "cpu",

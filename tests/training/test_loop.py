@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,6 +138,38 @@ def test_processes_share_the_micro_batch():
         assert torch.equal(torch.cat(parts), whole)
     with pytest.raises(InputError, match="cannot be divided between 3 processes"):
         MicroBatches(examples, settings, 3)
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+from training.test_loop import fit, options
+fit(Path(sys.argv[1]), options(gradient_accumulation_steps=2))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(TWO_PROCESSES)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run(
+        [*launch, str(script), str(tmp_path / "two")],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    fit(tmp_path / "one", options(gradient_accumulation_steps=2))
+    last = [sorted((tmp_path / name / "checkpoints").iterdir())[-1] for name in ("one", "two")]
+    one, two = (torch.load(path, weights_only=True) for path in last)
+    assert one["step"] == two["step"] == 12
+    torch.testing.assert_close(two["weights"], one["weights"])
+    torch.testing.assert_close(two["ema"], one["ema"])
+
+
+def test_half_precision_needs_a_gpu(tmp_path):
+    with pytest.raises(InputError, match="fp16 needs a CUDA device"):
+        fit(tmp_path, options(mixed_precision="fp16"))
 
 
 class Killed(Exception):

@@ -172,6 +172,11 @@ def test_a_missing_base_is_named(rooms, tmp_path):
         train_stage1(settings(), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
 
 
+def test_a_missing_vae_is_named(rooms, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no config\.json"):
+        train_base(settings(**BASE_PARTS), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
+
+
 def test_a_missing_split_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"train\.npy"):
         train_vae(settings(model=VAE_MODEL), tmp_path, rooms, *folders(tmp_path))
