@@ -1,0 +1,5 @@
+"""`python -m eval` is the console command `mvdiffusion-eval`."""
+
+from eval.cli import main
+
+main()

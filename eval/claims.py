@@ -1,0 +1,228 @@
+"""The claims about the paper's method that the numbers decide (claims 3 and 6 need other tasks).
+
+Rule, the same for every part of every claim: a quantity x with standard error s must be at least
+its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is *undecided*
+in between or when there are too few samples for a standard error. Quantities are differences or
+ratios of the same samples under two methods, so what samples have in common cancels. A claim holds
+if all its parts do, and fails if one part does; without the methods it compares it is *not run*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from eval.scores import Score, display_name, paired_difference, paired_ratio
+from eval.statistics import mean_and_se
+
+HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
+
+
+@dataclass(frozen=True)
+class ClaimSettings:
+    """Bounds of the claims.
+
+    Attributes:
+        num_standard_errors: certainty asked for.
+        consistency_gain_db: claim 1, MVDiffusion above independent views.
+        closing_margin_db: claim 2, how far the closing pair may be below the others.
+        autoregressive_drop_db: claim 2, how far the autoregressive closing pair must be below.
+        gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
+            views through the same codec, either way: blur lowers it, noise raises it.
+        other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
+        wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
+        quality_margin: claim 5, share of the independent views' number that may be lost.
+    """
+
+    num_standard_errors: float = 2.0
+    consistency_gain_db: float = 0.0
+    closing_margin_db: float = 1.0
+    autoregressive_drop_db: float = 4.0
+    gradient_energy_band: float = 0.75
+    other_scene_margin_db: float = 0.5
+    wrong_correspondence_drop_db: float = 1.0
+    quality_margin: float = 0.05
+
+
+@dataclass(frozen=True)
+class Part:
+    """One inequality: `value` must be at least `bound`."""
+
+    text: str
+    verdict: str
+    value: float | None = None
+    se: float | None = None
+    bound: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with the parts that decide it."""
+
+    number: int
+    title: str
+    parts: tuple[Part, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of all parts together."""
+        verdicts = {part.verdict for part in self.parts}
+        return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
+
+
+Measured = tuple[float, float | None]
+
+
+def judge(value: float, se: float | None, bound: float, num_standard_errors: float) -> str:
+    """Decide `value ≥ bound`, given the standard error of `value`.
+
+    >>> judge(5.0, 0.5, 0.0, 2.0), judge(0.5, 0.5, 0.0, 2.0), judge(-5.0, 0.5, 0.0, 2.0)
+    ('holds', 'undecided', 'does not hold')
+    """
+    if se is None:
+        return UNDECIDED
+    if value - num_standard_errors * se >= bound:
+        return HOLDS
+    return FAILS if value + num_standard_errors * se < bound else UNDECIDED
+
+
+def decide(scores: Mapping[str, Score], settings: ClaimSettings) -> list[Claim]:
+    """Decide claims 1, 2, 4 and 5 from the scores at hand."""
+    court = _Court(scores, settings)
+    return [_consistency(court), _loop_closure(court), _controls(court), _quality(court)]
+
+
+@dataclass(frozen=True)
+class _Court:
+    scores: Mapping[str, Score]
+    settings: ClaimSettings
+
+    def part(self, text: str, bound: float, unit: str, measure: Callable[[], Measured]) -> Part:
+        """Judge one inequality; it is not run if a method or a metric is missing."""
+        try:
+            value, se = measure()
+        except KeyError as error:
+            return Part(f"{text} (no {error.args[0]})", NOT_RUN, bound=bound, unit=unit)
+        verdict = judge(value, se, bound, self.settings.num_standard_errors)
+        return Part(text, verdict, value, se, bound, unit)
+
+    def difference(self, first: str, second: str, metric: str) -> Measured:
+        return paired_difference(self.scores[first], self.scores[second], metric)
+
+    def ratio(self, first: str, second: str, metric: str) -> Measured:
+        return paired_ratio(self.scores[first], self.scores[second], metric)
+
+    def closing_minus_others(self, method: str) -> Measured:
+        score = self.scores[method]
+        closing = score.values("cross_view_psnr_closing", score.samples)
+        others = score.values("cross_view_psnr_non_closing", score.samples)
+        return mean_and_se(closing - others)
+
+
+def _negative(measured: Measured) -> Measured:
+    return -measured[0], measured[1]
+
+
+def _consistency(court: _Court) -> Claim:
+    part = court.part(
+        "cross-view PSNR of all pairs, MVDiffusion minus independent views",
+        court.settings.consistency_gain_db,
+        "dB",
+        lambda: court.difference("mvdiffusion", "independent", "cross_view_psnr"),
+    )
+    return Claim(1, "MVDiffusion's views are more consistent than independent ones", (part,))
+
+
+def _loop_closure(court: _Court) -> Claim:
+    own = court.part(
+        "MVDiffusion: PSNR of the closing pair minus the other pairs",
+        -court.settings.closing_margin_db,
+        "dB",
+        lambda: court.closing_minus_others("mvdiffusion"),
+    )
+    baseline = court.part(
+        "autoregressive: PSNR of the other pairs minus the closing pair",
+        court.settings.autoregressive_drop_db,
+        "dB",
+        lambda: _negative(court.closing_minus_others("autoregressive")),
+    )
+    return Claim(
+        2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
+    )
+
+
+def _controls(court: _Court) -> Claim:
+    settings = court.settings
+    parts = (
+        court.part(
+            "not blur: gradient energy, MVDiffusion over real views through the codec",
+            settings.gradient_energy_band,
+            "ratio",
+            lambda: court.ratio("mvdiffusion", "codec", "gradient_energy"),
+        ),
+        court.part(
+            "not noise: gradient energy, real views through the codec over MVDiffusion",
+            settings.gradient_energy_band,
+            "ratio",
+            lambda: court.ratio("codec", "mvdiffusion", "gradient_energy"),
+        ),
+        court.part(
+            "not a shared palette: other-scene PSNR, independent views minus MVDiffusion",
+            -settings.other_scene_margin_db,
+            "dB",
+            lambda: court.difference("independent", "mvdiffusion", "other_scene_psnr"),
+        ),
+        court.part(
+            "the geometry does it: cross-view PSNR, MVDiffusion minus wrong correspondences",
+            settings.wrong_correspondence_drop_db,
+            "dB",
+            lambda: court.difference("mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
+        ),
+    )
+    return Claim(4, "The gain is neither blur nor a shared palette", parts)
+
+
+def _quality(court: _Court) -> Claim:
+    names = {"fid": "FID", "inception_score": "Inception score", "clip_score": "CLIP score"}
+    parts = tuple(_not_worse(court, metric, name) for metric, name in names.items())
+    return Claim(
+        5, "FID, Inception score and CLIP score are not worse than independent views'", parts
+    )
+
+
+def _not_worse(court: _Court, metric: str, name: str) -> Part:
+    independent = court.scores.get("independent")
+    measured = independent.metrics.get(metric) if independent else None
+    bound = -court.settings.quality_margin * measured["value"] if measured else 0.0
+    lower_is_better = metric == "fid"
+    pair = ("independent", "mvdiffusion") if lower_is_better else ("mvdiffusion", "independent")
+    text = f"{name}, {display_name(pair[0])} minus {display_name(pair[1])}"
+    return court.part(text, bound, "", lambda: court.difference(*pair, metric))
+
+
+def observations(scores: Mapping[str, Score]) -> list[str]:
+    """Say openly what the claims do not ask, above all where a baseline is better."""
+    said = []
+    for metric, where in (
+        ("cross_view_psnr_non_closing", "on the pairs that do not close the loop"),
+        ("cross_view_psnr_closing", "on the closing pair"),
+        ("cross_view_psnr", "over all pairs"),
+    ):
+        if difference := _difference_in_words(scores, "autoregressive", metric):
+            said.append(f"Autoregressive inpainting is {difference} MVDiffusion {where}.")
+    if difference := _difference_in_words(scores, "codec", "cross_view_psnr"):
+        said.append(
+            f"Real views through the codec, the ceiling of any method that uses it, are "
+            f"{difference} MVDiffusion's over all pairs."
+        )
+    return said
+
+
+def _difference_in_words(scores: Mapping[str, Score], rival: str, metric: str) -> str:
+    try:
+        value, se = paired_difference(scores[rival], scores["mvdiffusion"], metric)
+    except KeyError:
+        return ""
+    error = "" if se is None else f" ± {se:.2f}"
+    return f"{abs(value):.2f}{error} dB {'more' if value > 0 else 'less'} consistent than"

@@ -1,0 +1,251 @@
+"""The command `mvdiffusion-eval`: evaluators, scores, tables, figures and the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from eval.settings import read_settings
+from mvdiffusion.records import InputError, write_json
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Score folders of images: <sample id>/<view>.png plus prompt.txt.",
+)
+
+LIST_OPTIONS = ("--evaluators", "--scores", "--generated", "--curves", "--panoramas", "--yaw")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+SettingsOption = Annotated[
+    str | None, typer.Option("--settings", help="JSON text, or a JSON or YAML file.")
+]
+
+
+class Kind(StrEnum):
+    """Kinds of evaluator."""
+
+    classifier = "classifier"
+    clip = "clip"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an input error ends it with one message and exit code 2."""
+    try:
+        app(args=expand_lists(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def expand_lists(arguments: Sequence[str]) -> list[str]:
+    """Let list options take several values at once: `--scores a b` as `--scores a --scores b`.
+
+    >>> expand_lists(["tables", "--scores", "a", "b", "--json"])
+    ['tables', '--scores', 'a', '--scores', 'b', '--json']
+    """
+    expanded: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            option = argument
+        elif option in LIST_OPTIONS and expanded[-1] != option:
+            expanded.append(option)
+        expanded.append(argument)
+    return expanded
+
+
+@app.command()
+def evaluator(
+    kind: Annotated[Kind, typer.Option(help="What to train.")],
+    views: Annotated[Path, typer.Option(help="Sample folder of views no method is trained on.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
+    settings: SettingsOption = None,
+    as_json: Json = False,
+) -> None:
+    """Train one of the miniature's evaluators: a classifier (FID, IS) or a CLIP (CLIP score)."""
+    from eval.evaluators import ClassifierSettings, ClipSettings, train_evaluator
+    from eval.folders import open_folder
+
+    settings_class: Any = ClassifierSettings if kind is Kind.classifier else ClipSettings
+    chosen = read_settings(settings, settings_class, f"{kind} settings")
+    record = train_evaluator(open_folder(views), chosen, output)
+    if as_json:
+        print(json.dumps(record, indent=2, sort_keys=True))
+    else:
+        numbers = record["validation"].items()
+        rows = [(name, f"{value:.4g}") for name, value in numbers]
+        _print_table(f"{record['name']} ({record['weights_sha256'][:8]})", ("held out", ""), rows)
+
+
+@app.command()
+def score(
+    generated: Annotated[list[Path], typer.Option(help="Sample folder to score.")],
+    output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
+    reference: Annotated[
+        Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
+    ] = None,
+    evaluators: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
+    ] = None,
+    settings: SettingsOption = None,
+    fov_deg: Annotated[
+        float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
+    ] = 90.0,
+    yaw: Annotated[
+        list[float] | None,
+        typer.Option(help="Directions of its views in degrees to the right; default even."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a folder of views. Without evaluators: cross-view PSNR and the controls."""
+    from eval.folders import open_folder
+    from eval.protocols import ScoreSettings
+    from eval.scoring import score_folder
+
+    if len(generated) != 1:
+        raise InputError(
+            f"--generated: expected one folder, got {len(generated)}; score each alone."
+        )
+    chosen = read_settings(settings, ScoreSettings, "score settings")
+    folder = open_folder(generated[0], fov_deg=fov_deg, yaw_deg=yaw)
+    real = open_folder(reference, fov_deg=fov_deg, yaw_deg=yaw) if reference else None
+    result = score_folder(folder, real, evaluators or [], chosen)
+    write_json(output, result)
+    _show_score(result, as_json)
+
+
+def _show_score(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, indent=2, sort_keys=True))
+        return
+    images = result["images"]
+    title = f"{result['method']}: {images['num_samples']} samples of {images['num_views']} views"
+    rows = [
+        (
+            name,
+            f"{m['value']:.4g}" + (f" ± {m['se']:.2g}" if m["se"] is not None else ""),
+            m["unit"],
+            f"{m['protocol']} v{m['version']}",
+            m["extractor"] or "",
+        )
+        for name, m in result["metrics"].items()
+    ]
+    _print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
+
+
+@app.command()
+def tables(
+    scores: Annotated[list[Path], typer.Option(help="Score files, one per method.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder of tables to write.")],
+    metrics: Annotated[Path, typer.Option(help="metrics.json to write.")],
+    settings_sha256: Annotated[
+        str | None, typer.Option(help="Refuse scores of images made with other settings.")
+    ] = None,
+    settings: SettingsOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make the tables and decide the claims; refuses scores that do not belong together."""
+    from eval.claims import ClaimSettings, decide, observations
+    from eval.scores import read_scores
+    from eval.tables import make_tables, metrics_of, write_tables
+
+    read = read_scores(scores, settings_sha256)
+    claims = decide(read, read_settings(settings, ClaimSettings, "claim settings"))
+    made = make_tables(read, claims, observations(read))
+    nested = metrics_of(read, claims)
+    write_tables(made, output_dir)
+    write_json(metrics, nested)
+    if as_json:
+        print(json.dumps(nested, indent=2, sort_keys=True))
+        return
+    for table in made:
+        if table.name not in ("claims", "published"):
+            _print_table(
+                table.caption, list(table.shown.columns), table.shown.itertuples(index=False)
+            )
+    _print_claims(claims, observations(read))
+
+
+def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
+    colours = {"holds": "green", "does not hold": "red"}
+    console = Console()
+    for claim in claims:
+        colour = colours.get(claim.verdict, "yellow")
+        console.print(f"[bold]{claim.number}. {claim.title}: [{colour}]{claim.verdict}[/]")
+        for part in claim.parts:
+            error = "" if part.se is None else f" ± {part.se:.3g}"
+            found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}"
+            console.print(f"   {part.text}{found}, at least {part.bound:.3g}: {part.verdict}")
+    for remark in remarks:
+        console.print(f"• {remark}")
+
+
+@app.command()
+def figures(
+    output_dir: Annotated[Path, typer.Option(help="Folder of figures to write.")],
+    generated: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of views for the contact sheet.")
+    ] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="Score files.")] = None,
+    curves: Annotated[
+        list[str] | None, typer.Option(help="NAME=metrics.jsonl of a training run.")
+    ] = None,
+    num_samples: Annotated[int, typer.Option(help="Samples on the contact sheet.", min=1)] = 4,
+) -> None:
+    """Draw the contact sheet, PSNR per pair and training curves."""
+    from eval.figures import write_figures
+    from eval.folders import open_folder
+    from eval.scores import read_scores
+
+    folders = {name: open_folder(path) for name, path in _named(generated, "--generated").items()}
+    read = read_scores(scores, None) if scores else {}
+    write_figures(folders, read, _named(curves, "--curves"), num_samples, output_dir)
+
+
+@app.command()
+def report(
+    tables: Annotated[Path, typer.Option(help="Folder made by `tables`.")],
+    figures: Annotated[Path, typer.Option(help="Folder made by `figures`.")],
+    metrics: Annotated[Path, typer.Option(help="metrics.json made by `tables`.")],
+    config: Annotated[Path, typer.Option(help="Configuration of the run (YAML).")],
+    output: Annotated[Path, typer.Option(help="Page to write.")],
+    benchmarks: Annotated[
+        Path | None, typer.Option(help="Folder of Snakemake benchmark files (TSV).")
+    ] = None,
+    panoramas: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER with <sample id>/panorama.png to turn.")
+    ] = None,
+) -> None:
+    """Write one self-contained page that shows the whole result."""
+    from eval.report import write_report
+
+    shown = _named(panoramas, "--panoramas")
+    write_report(tables, figures, metrics, config, benchmarks, shown, output)
+
+
+def _named(pairs: Sequence[str] | None, option: str) -> dict[str, Path]:
+    for pair in pairs or ():
+        if "=" not in pair:
+            raise InputError(f"{option}: expected NAME=PATH, got '{pair}'.")
+    return {pair.split("=", 1)[0]: Path(pair.split("=", 1)[1]) for pair in pairs or ()}
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Any) -> None:
+    table = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(str(column), overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)

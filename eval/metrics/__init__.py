@@ -1,0 +1,1 @@
+"""One file per metric, each a pure function of arrays."""

@@ -1,0 +1,193 @@
+"""Score files side by side: reading them, refusing what must not stand in one table, pairing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.statistics import mean_and_se, ratio_of_means
+from mvdiffusion.records import InputError, read_json
+
+METHODS = {
+    "real": "Real views",
+    "codec": "Real views through the codec",
+    "mvdiffusion": "MVDiffusion",
+    "autoregressive": "Autoregressive inpainting",
+    "independent": "Independent views",
+    "wrong_correspondence": "CAA, wrong correspondences",
+}
+"""Methods in the order tables show them, with their printed names; others follow, as they are."""
+
+CONTROL_METHODS = ("wrong_correspondence",)
+"""Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method's score file."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.content["method"]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the method is only a control."""
+        return self.method in CONTROL_METHODS
+
+    @property
+    def samples(self) -> list[str]:
+        """Ids of the samples scored."""
+        return self.content["images"]["samples"]
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Measurements by name."""
+        return self.content["metrics"]
+
+    def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
+        """The values behind a metric, for these samples (or per jackknife group of all).
+
+        Raises:
+            KeyError: the metric was not measured, or is not stored by sample.
+        """
+        measurement = self.metrics[metric]
+        if measurement["values"] is None:
+            raise KeyError(metric)
+        values = np.array(measurement["values"])
+        if measurement["values_per"] == "sample":
+            position = {sample: i for i, sample in enumerate(self.samples)}
+            return values[[position[sample] for sample in samples]]
+        if list(samples) != self.samples:
+            raise KeyError(metric)
+        return values
+
+
+def display_name(method: str) -> str:
+    """Printed name of a method."""
+    return METHODS.get(method, method)
+
+
+def read_scores(paths: Sequence[str | Path], settings_sha256: str | None) -> dict[str, Score]:
+    """Read score files, in the order of `METHODS`, and refuse those that do not belong together.
+
+    Args:
+        paths: score files, one per method.
+        settings_sha256: hash that every file must carry; None: they need only agree.
+
+    Raises:
+        InputError: stale settings, other samples, another protocol or another extractor.
+    """
+    scores = [Score(Path(path), read_json(path)) for path in paths]
+    for score in scores:
+        _check_complete(score)
+    _check_settings(scores, settings_sha256)
+    _check_methods(scores)
+    for score in scores:
+        _check_comparable(score, next((s for s in scores if not s.is_control), scores[0]))
+    order = list(METHODS)
+    rank = {method: i for i, method in enumerate(order)}
+    scores.sort(key=lambda score: (rank.get(score.method, len(order)), score.method))
+    return {score.method: score for score in scores}
+
+
+def _check_complete(score: Score) -> None:
+    needed = ("method", "settings_sha256", "images", "metrics", "pairs", "extractors")
+    missing = [key for key in needed if key not in score.content]
+    if missing:
+        raise InputError(f"{score.path}: not a score file (no {missing}); make it with `score`.")
+
+
+def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
+    expected = expected or scores[0].content["settings_sha256"]
+    for score in scores:
+        found = score.content["settings_sha256"]
+        if found != expected:
+            raise InputError(
+                f"{score.path}: scored images made with settings {str(found)[:12]}…, expected "
+                f"{str(expected)[:12]}…; they are stale: generate and score '{score.method}' again."
+            )
+
+
+def _check_methods(scores: Sequence[Score]) -> None:
+    seen: dict[str, Path] = {}
+    for score in scores:
+        if score.method in seen:
+            raise InputError(
+                f"{score.path}: scores '{score.method}', as {seen[score.method]} does; "
+                "give one score file per method."
+            )
+        seen[score.method] = score.path
+
+
+def _check_comparable(score: Score, first: Score) -> None:
+    ours, theirs = score.content["images"], first.content["images"]
+    keys = ["num_views", "height", "width", "fov_deg", "yaw_deg"]
+    keys += [] if score.is_control else ["num_samples", "samples"]
+    for key in keys:
+        if ours[key] != theirs[key]:
+            raise InputError(
+                f"{score.path}: {key} is {_short(ours[key])}, but {_short(theirs[key])} in "
+                f"{first.path}; score the same samples for every method of a table."
+            )
+    if score.is_control and not set(score.samples) <= set(first.samples):
+        raise InputError(f"{score.path}: has samples that {first.path} lacks; score the same ones.")
+    for metric in sorted(score.metrics.keys() & first.metrics.keys()):
+        _check_same_ruler(score, first, metric)
+
+
+def _check_same_ruler(score: Score, first: Score, metric: str) -> None:
+    for key in ("protocol", "version", "extractor"):
+        ours, theirs = score.metrics[metric][key], first.metrics[metric][key]
+        if ours != theirs:
+            raise InputError(
+                f"{score.path}: {metric} has {key} {ours}, but {theirs} in {first.path}; numbers "
+                "of different protocols or extractors never share a table: score both again alike."
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
+    """Mean of `first - second` over the samples both have, with its standard error.
+
+    Raises:
+        KeyError: the metric is not measured for both, or cannot be paired.
+    """
+    common = common_samples([first, second])
+    difference = first.values(metric, common) - second.values(metric, common)
+    if first.metrics[metric]["values_per"] == "group":
+        # Pseudo-values carry the error; the difference itself is that of the two statistics.
+        value = first.metrics[metric]["value"] - second.metrics[metric]["value"]
+        return value, mean_and_se(difference)[1]
+    return mean_and_se(difference)
+
+
+def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
+    """Ratio of the means of a metric over the samples both have, with its standard error."""
+    common = common_samples([first, second])
+    return ratio_of_means(first.values(metric, common), second.values(metric, common))
+
+
+def common_samples(scores: Sequence[Score]) -> list[str]:
+    """Samples that all of the scores have, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    common = set.intersection(*(set(score.samples) for score in scores))
+    if not common:
+        raise InputError(f"{scores[0].path} and {scores[-1].path} have no sample in common.")
+    return sorted(common)
