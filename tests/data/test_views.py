@@ -1,0 +1,213 @@
+"""Sample folders: contents, restarts, errors; equirectangular images in and out."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import py360convert
+import pytest
+import torch
+from PIL import Image
+
+from mvdiffusion.data import views as views_module
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.rooms import RoomSettings, render_splits
+from mvdiffusion.data.views import (
+    SampleFolder,
+    cut_equirectangular_files,
+    cut_views,
+    export_split,
+    read_manifest,
+    read_views,
+    stitch,
+    stitch_folder,
+)
+from mvdiffusion.records import InputError, read_json
+
+
+def some_views(seed: int, count: int = 8, size: int = 16) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def prompts(count: int = 8) -> list[str]:
+    return [f"view {i}" for i in range(count)]
+
+
+def smooth_panorama(height: int) -> np.ndarray:
+    """Waves that every size samples well; uint8 [H, 2H, 3]."""
+    longitude = (np.arange(2 * height) + 0.5) / height * np.pi
+    latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    waves = [
+        np.cos(latitude)[:, None] * np.sin(k * longitude + k) + np.sin(k * latitude)[:, None]
+        for k in (2, 3, 5)
+    ]
+    return (np.stack(waves, -1) * 60 + 128).round().clip(0, 255).astype(np.uint8)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return -10 * np.log10(np.mean((a.astype(float) - b) ** 2) / 255**2)
+
+
+def test_sample_and_manifest(tmp_path):
+    folder = SampleFolder(tmp_path / "out", "ours", "ab" * 32, fov_deg=90.0)
+    images = some_views(0)
+    folder.write_sample("s1", images, ["a\nb", *prompts(7)], {"seed": 5})
+    assert folder.has_sample("s1")
+    assert not folder.has_sample("s0")
+    folder.write_sample("s0", images, prompts())
+    folder.write_manifest(["s1", "s0"], {"steps": 3})
+    pixels = np.asarray(Image.open(tmp_path / "out/s1/3.png"))
+    expected = ((images[3] + 1) * 127.5).round().permute(1, 2, 0)
+    np.testing.assert_array_equal(pixels, expected)
+    assert (tmp_path / "out/s1/prompt.txt").read_text().splitlines() == ["a b", *prompts(7)]
+    assert read_json(tmp_path / "out/s1/sample.json") == {"sample_id": "s1", "seed": 5}
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["yaw_deg"] == [0, 45, 90, 135, 180, 225, 270, 315]
+    assert manifest["samples"] == folder.complete_samples() == ["s0", "s1"]
+    named = {key: manifest[key] for key in ("method", "height", "width", "num_views", "fov_deg")}
+    assert named == {"method": "ours", "height": 16, "width": 16, "num_views": 8, "fov_deg": 90.0}
+    assert manifest["settings_sha256"] == "ab" * 32
+    assert manifest["settings"] == {"steps": 3}
+
+
+def test_manifest_needs_every_sample(tmp_path):
+    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder.write_sample("s0", some_views(0), prompts())
+    with pytest.raises(InputError, match="s1: this sample is missing"):
+        folder.write_manifest(["s0", "s1"], {})
+    assert not (tmp_path / "out/manifest.json").exists()
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        read_manifest(tmp_path / "out")
+
+
+def test_same_run_goes_on_and_another_starts_anew(tmp_path, capsys):
+    SampleFolder(tmp_path / "out", "ours", "x").write_sample("s0", some_views(0), prompts())
+    assert SampleFolder(tmp_path / "out", "ours", "x").has_sample("s0")
+    for method, settings in (("ours", "y"), ("theirs", "y")):
+        folder = SampleFolder(tmp_path / "out", method, settings)
+        assert not folder.has_sample("s0")
+        assert "starting anew" in capsys.readouterr().err
+        folder.write_sample("s0", some_views(0), prompts())
+
+
+def test_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        SampleFolder(tmp_path, "ours", "x")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
+    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    save = views_module._save_png
+
+    def full(image, path):
+        if path.name == "5.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(image, path)
+
+    monkeypatch.setattr(views_module, "_save_png", full)
+    with pytest.raises(InputError, match=r"s0: could not be written \(No space left"):
+        folder.write_sample("s0", some_views(0), prompts())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run.json"]
+
+
+def test_views_come_back(tmp_path):
+    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    images = some_views(1, count=4)
+    folder.write_sample("s0", images, None)
+    assert not (tmp_path / "out/s0/prompt.txt").exists()
+    torch.testing.assert_close(read_views(tmp_path / "out/s0"), images, rtol=0, atol=1 / 255)
+    Image.new("RGB", (9, 9)).save(tmp_path / "out/s0/2.png")
+    with pytest.raises(InputError, match=r"2\.png: \(9, 9\) pixels; expected \(16, 16\)"):
+        read_views(tmp_path / "out/s0")
+    with pytest.raises(InputError, match="no views"):
+        read_views(tmp_path / "out")
+
+
+def test_exported_split_is_the_dataset(tmp_path):
+    rooms = RoomSettings(1, {"test": 2}, face_size=32)
+    render_splits(tmp_path / "data", rooms, workers=1)
+    dataset = Matterport3DPanoramas(tmp_path / "data", "test", image_size=16)
+    export_split(dataset, tmp_path / "real", "h" * 64, {"image_size": 16})
+    manifest = read_manifest(tmp_path / "real")
+    assert manifest["method"] == "real"
+    assert manifest["samples"] == ["test_00000", "test_00001"]
+    for index, name in enumerate(manifest["samples"]):
+        sample = dataset.load(index)
+        found = read_views(tmp_path / "real" / name)
+        torch.testing.assert_close(found, sample.views, rtol=0, atol=0.5 / 127.5 + 1e-6)
+        lines = (tmp_path / "real" / name / "prompt.txt").read_text().splitlines()
+        assert lines == sample.prompts
+
+
+@pytest.mark.parametrize("height", [64, 512])  # smaller and larger than what the views need
+def test_cut_views_are_those_of_an_independent_projection(tmp_path, height):
+    panorama = smooth_panorama(height)
+    Image.fromarray(panorama).save(tmp_path / "room.png")
+    cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "out", size=48)
+    found = read_views(tmp_path / "out/room") * 127.5 + 127.5
+    for view in range(8):
+        yaw = (45 * view + 180) % 360 - 180
+        expected = py360convert.e2p(panorama, 90, yaw, 0, (48, 48))
+        assert psnr(found[view].permute(1, 2, 0).numpy(), expected) > 38
+
+
+def test_cutting_does_not_alias():
+    """A checkerboard finer than the views' pixels must come out grey."""
+    checker = np.indices((512, 1024)).sum(0) % 2 * 2.0 - 1
+    panorama = torch.from_numpy(checker).float().expand(3, -1, -1)
+    assert cut_views(panorama, 32, 90.0, 8)[:, :, 8:24, 8:24].abs().mean() < 0.2
+
+
+def test_stitched_views_give_the_panorama_back(tmp_path):
+    panorama = smooth_panorama(256)
+    Image.fromarray(panorama).save(tmp_path / "room.png")
+    cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "out", size=128)
+    stitch_folder(tmp_path / "out", tmp_path / "stitched", height=256)
+    stitched = np.asarray(Image.open(tmp_path / "stitched/room.png"))
+    band = slice(256 * 50 // 180 + 1, 256 * 130 // 180 - 1)  # ±40° of latitude
+    assert psnr(stitched[band], panorama[band]) > 44
+
+
+def test_stitch_says_what_is_covered():
+    panorama, covered = stitch(torch.ones(8, 3, 32, 32), 90.0, 90)
+    assert panorama.shape == (3, 90, 180)
+    assert covered[45].all()
+    assert not covered[0].any()
+    torch.testing.assert_close(panorama[:, covered], torch.ones(3, int(covered.sum())))
+
+
+def test_finished_panoramas_are_kept(tmp_path):
+    Image.fromarray(smooth_panorama(64)).save(tmp_path / "room.png")
+    for _ in range(2):
+        cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "out", size=16)
+    stitch_folder(tmp_path / "out", tmp_path / "stitched", height=64)
+    time = (tmp_path / "stitched/room.png").stat().st_mtime_ns
+    stitch_folder(tmp_path / "out", tmp_path / "stitched", height=64)
+    assert (tmp_path / "stitched/room.png").stat().st_mtime_ns == time
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), r"room\.png: no such file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:90]), r"room\.png: not a whole image"),
+        (
+            lambda path: Image.new("RGB", (64, 64)).save(path),
+            "64 x 64 pixels; expected an equirect",
+        ),
+    ],
+)
+def test_bad_equirectangular_files(tmp_path, spoil, message):
+    path: Path = tmp_path / "room.png"
+    Image.fromarray(smooth_panorama(64)).save(path)
+    spoil(path)
+    with pytest.raises(InputError, match=message):
+        cut_equirectangular_files([path], tmp_path / "out", size=16)
+    assert not (tmp_path / "out" / "room").exists()
+
+
+def test_equally_named_equirectangular_files(tmp_path):
+    with pytest.raises(InputError, match="several files are called 'a'"):
+        cut_equirectangular_files([Path("x/a.png"), Path("y/a.jpg")], tmp_path / "out")
