@@ -30,7 +30,7 @@ rule data:
 
 rule tables:
     input:
-        settings_files("figures", "report"),
+        settings_files(),
         rules.make_tables.input.scores,
         rules.make_tables.output,
 

@@ -3,7 +3,7 @@ rule train_vae:
     input:
         settings=settings_file("vae"),
         rooms="<results>/rooms/train/train.npy",
-        validation=ancient("data/validation.npy"),
+        validation="data/validation.npy",
     output:
         model="<results>/models/vae/config.json",
         curve="<results>/curves/vae.jsonl",
@@ -22,7 +22,7 @@ rule train_base:
     input:
         settings=settings_file("base"),
         rooms="<results>/rooms/train/train.npy",
-        validation=ancient("data/validation.npy"),
+        validation="data/validation.npy",
         vae="<results>/models/vae/config.json",
     output:
         model="<results>/models/base/model_index.json",

@@ -51,9 +51,9 @@ def settings_file(step):
     return lambda wildcards: RECIPES[step.format(**dict(wildcards))].path
 
 
-def settings_files(*but):
+def settings_files():
     """All of them: a target that lists them is never satisfied by results of other settings."""
-    return [recipe.path for step, recipe in RECIPES.items() if step not in but]
+    return [recipe.path for recipe in RECIPES.values()]
 
 
 def sha256(value):
@@ -91,8 +91,11 @@ def generation_of(method):
 
 def images_sha256():
     """Hash of everything upstream of generated images; tables refuse scores of any other."""
-    upstream = ("seed", "data", "base", "stage1", "stage2", "generation")
-    return sha256({key: config[key] for key in upstream})
+    return config_sha256("seed", "data", "base", "stage1", "stage2", "generation")
+
+
+def config_sha256(*keys):
+    return sha256({key: config[key] for key in keys})
 
 
 def cores(share=1.0):
@@ -143,10 +146,10 @@ def imported_modules(name, file):
 
 
 def data_files(file):
-    """Files beside a module which are no Python and which its text names (published.yaml ...)."""
+    """Files beside or below a module, no Python, which its text names: published.yaml, templates."""
     text = file.read_text()
-    beside = (path for path in file.parent.iterdir() if path.is_file() and path.suffix != ".py")
-    return [path for path in beside if path.name in text]
+    below = (path for path in file.parent.rglob("*") if path.suffix not in (".py", ".pyc"))
+    return [path for path in below if path.is_file() and path.name in text]
 
 
 def train(stage, base=None):

@@ -23,7 +23,7 @@ rule render_rooms:
 rule export_views:
     input:
         settings=settings_file("real"),
-        rooms=ancient("data/test.npy"),
+        rooms="data/test.npy",
     output:
         "<results>/images/real/manifest.json",
     log:
@@ -49,4 +49,4 @@ use rule export_views as export_evaluator_views with:
         "<results>/logs/export_evaluator_rooms.log",
     params:
         split="evaluator",
-        sha256=images_sha256(),
+        sha256=config_sha256("data"),

@@ -1,5 +1,5 @@
 # The embedded test and validation rooms, out of the DVC remote inside the repository. DVC checks
-# every file's hash. Downstream, data.dvc is part of the recipes, so times of files do not matter.
+# every file's hash; that of the whole, data.dvc, is part of the recipes (recipes.smk).
 rule fetch_data:
     input:
         "data.dvc",

@@ -3,7 +3,7 @@
 rule generate:
     input:
         settings=settings_file("{method}"),
-        rooms=ancient("data/test.npy"),
+        rooms="data/test.npy",
         model=lambda wildcards: f"<results>/models/{model_of(wildcards.method)}/model_index.json",
     output:
         "<results>/images/{method}/manifest.json",

@@ -3,7 +3,7 @@ rule train_stage1:
     input:
         settings=settings_file("stage1"),
         rooms="<results>/rooms/train/train.npy",
-        validation=ancient("data/validation.npy"),
+        validation="data/validation.npy",
         base="<results>/models/base/model_index.json",
     output:
         model="<results>/models/stage1/model_index.json",
@@ -23,7 +23,7 @@ rule train_stage2:
     input:
         settings=settings_file("stage2"),
         rooms="<results>/rooms/train/train.npy",
-        validation=ancient("data/validation.npy"),
+        validation="data/validation.npy",
         stage1="<results>/models/stage1/model_index.json",
     output:
         model="<results>/models/stage2/model_index.json",

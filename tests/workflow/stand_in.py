@@ -1,0 +1,119 @@
+"""Plays both command lines of the project in a few milliseconds, for tests of the workflow.
+
+A result is a hash of all that went in (settings, files read, code of the modules), and the seeds
+among it in plain text. Like the real commands it resumes: it goes on from a checkpoint or a sample
+that it finds, whoever left it, so a workflow which leaves the wrong ones about gets wrong results.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+CODE = {
+    "train": ["mvdiffusion/training/loop.py"],
+    "generate": ["mvdiffusion/pipelines/panorama.py"],
+    "score": ["eval/metrics/psnr.py"],
+    "tables": ["eval/published.yaml"],
+}
+READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference",
+        "evaluators", "scores", "tables", "figures", "metrics", "curves")  # fmt: skip
+
+
+def main() -> None:
+    """Run one command; its name is written to commands.log."""
+    words = [word for word in sys.argv[1:3] if not word.startswith("-")]
+    options = parse(sys.argv[1 + len(words) :])
+    name = " ".join([*words, *options.get("method", []), *options.get("kind", [])])
+    with open("commands.log", "a") as log:
+        log.write(name + "\n")
+    if os.environ.get("FAIL_AT") == name:
+        sys.exit("mvdiffusion: data/broken.jpg: truncated; copy it again")
+    write(words, options, digest(words[0], options))
+
+
+def parse(arguments: list[str]) -> dict[str, list[str]]:
+    """Collect the values after each --option."""
+    options: dict[str, list[str]] = {}
+    for argument in arguments:
+        if argument.startswith("--"):
+            values = options.setdefault(argument[2:], [])
+        else:
+            values.append(argument)
+    return options
+
+
+def digest(command: str, options: dict[str, list[str]]) -> str:
+    """Hash what went in."""
+    paths = [Path(path) for path in CODE.get(command, [])]
+    paths += [Path(path) for path in options.get("settings", [])]
+    if command != "tables":
+        for option in READ:
+            paths += [Path(value.split("=")[-1]) for value in options.get(option, [])]
+    else:
+        paths += [Path(value) for value in options["scores"]]
+    files = [
+        file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+    ]
+    content = [file.read_text() for file in files if file.is_file()]
+    seeds = {seed for text in content for seed in re.findall(r"seed=\d+", text)}
+    settings = json.loads(Path(options["settings"][0]).read_text()) if "settings" in options else {}
+    if "device" in settings:  # those with the seed of the experiment
+        seeds.add(f"seed={settings['seed']}")
+    return f"{' '.join(sorted(seeds))} {hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
+
+
+def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
+    """Leave the files that the real command leaves."""
+    command = words[0]
+    if command == "train":
+        result = checkpointed(Path(options["checkpoints"][0]) / "state", result)
+        save(Path(options["log-dir"][0]) / "metrics.jsonl", result)
+        name = "config.json" if words[1] == "vae" else "model_index.json"
+        save(Path(options["output"][0]) / name, result)
+    elif command == "generate":
+        folder = Path(options["output"][0])
+        samples = [
+            checkpointed(folder / f"{sample}.png", result + str(sample)) for sample in range(3)
+        ]
+        save(folder / "manifest.json", json.dumps(samples))
+    elif command == "tables":
+        for table in ("main", "consistency", "controls", "claims", "published"):
+            for kind in ("csv", "md", "tex"):
+                save(Path(options["output-dir"][0]) / f"{table}.{kind}", result)
+        save(Path(options["metrics"][0]), json.dumps({"result": result}))
+    elif command == "figures":
+        plots = ("psnr_per_pair", "training_curves")
+        names = [f"{plot}.{kind}" for plot in plots for kind in ("png", "svg", "csv")]
+        for name in ["contact_sheet.png", *names]:
+            save(Path(options["output-dir"][0]) / name, f"pair\n{result}\n")
+    else:
+        save(Path(options["output"][0]) / file_of(words, options), result)
+
+
+def file_of(words: list[str], options: dict[str, list[str]]) -> str:
+    """Name of the file, inside --output, that tells Snakemake of a command's success."""
+    names = {"rooms": f"{options.get('split', [''])[0]}.npy", "export": "manifest.json"}
+    return {"evaluator": "evaluator.json"}.get(words[0], names.get(words[-1], ""))
+
+
+def checkpointed(path: Path, value: str) -> str:
+    """Go on from what is there, as the real commands do; a test may stop us in between."""
+    if not path.exists():
+        save(path, value)
+    if os.environ.get("HANG_AT") and os.environ["HANG_AT"] in str(path):
+        Path("hanging").touch()
+        time.sleep(60)
+    return path.read_text()
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+main()

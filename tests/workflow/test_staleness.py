@@ -1,0 +1,139 @@
+"""No stale result: what a reproduction suite must never do is show old numbers as new."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import Project, environment
+
+
+def seeds(project: Project) -> set[str]:
+    """The seeds that went into what is shown, by way of any file."""
+    shown = " ".join(project.results().values())
+    return {word for word in shown.replace('"', " ").split() if word.startswith("seed=")}
+
+
+def test_nothing_to_do_after_a_run(project: Project) -> None:
+    assert "Nothing to be done" in project.snakemake("run")
+    assert "Nothing to be done" in project.snakemake()
+    assert project.commands() == []
+
+
+def test_pulled_results_with_another_seed_are_not_shown_as_new(
+    made_project: Project, clone: Project
+) -> None:
+    made_project.run("dvc", "repro", "--quiet")
+    made_project.run("dvc", "push", "--quiet")
+    made_project.run("git", "add", "--all")
+    made_project.run("git", "commit", "--quiet", "--message", "results")
+    clone.run("git", "pull", "--quiet")
+    clone.run("dvc", "pull", "--quiet")
+    assert seeds(clone) == {"seed=0"}  # old tables are there, scores are not
+    clone.set("seed", 7)
+    clone.snakemake("run")
+    assert seeds(clone) == {"seed=7"}
+
+
+def test_changed_seed_without_snakemake_state(project: Project) -> None:
+    before = project.results()
+    shutil.rmtree(project.root / ".snakemake")
+    project.set("seed", 7)
+    project.snakemake("tables")
+    assert seeds(project) == {"seed=7"}
+    assert "report.html" not in project.results(), "the old report must not outlive its numbers"
+    shutil.rmtree(project.root / ".snakemake")
+    project.set("seed", 0)
+    project.snakemake("run")
+    assert project.results() == before
+
+
+@pytest.mark.parametrize(
+    ("edited", "rerun"),
+    [
+        ("eval/metrics/psnr.py", {"score", "tables", "figures", "report"}),
+        ("eval/published.yaml", {"tables", "report"}),
+    ],
+)
+def test_code_edits_rerun_what_uses_the_code(
+    project: Project, edited: str, rerun: set[str]
+) -> None:
+    project.append(edited)
+    project.snakemake("run")
+    assert {name.split()[0] for name in project.commands()} == rerun
+
+
+def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> None:
+    project.set("generation.guidance_scale", 3.5)
+    before = project.results()
+    project.snakemake("run")
+    ran = set(project.commands())
+    made = {"generate panorama independent", "generate panorama mvdiffusion"}
+    # Real views are exported again to carry the hash that all scores of a table must agree on.
+    assert ran == made | {"data export", "score", "tables", "figures", "report"}
+    assert project.results()["metrics.json"] != before["metrics.json"]
+
+
+def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone: Project) -> None:
+    process = start_and_wait(clone, HANG_AT="training/stage1")
+    second = clone.snakemake("run", check=False)
+    assert "cannot be locked" in second, "a living Snakemake's lock must hold"
+    kill(process)
+    clone.commands()
+    clone.snakemake("run")
+    assert "train base" not in clone.commands(), "finished steps are not repeated"
+    assert clone.results() == made_project.results()
+
+
+def test_unfinished_work_of_other_settings_is_not_resumed(
+    made_project: Project, project: Project
+) -> None:
+    project.set("stage2.variant", "paper")
+    kill(start_and_wait(project, HANG_AT="training/stage2"))
+    project.set("stage2.variant", "released")
+    project.snakemake("run")
+    assert project.results() == made_project.results()
+
+
+def test_failure_shows_the_command_s_message_and_keeps_nothing(project: Project) -> None:
+    project.set("generation.num_inference_steps", 3)
+    name = "generate panorama mvdiffusion"
+    output = project.snakemake("run", check=False, FAIL_AT=name)
+    assert "data/broken.jpg: truncated; copy it again" in output
+    assert not (project.root / "results/images/mvdiffusion/manifest.json").exists()
+    assert not (project.root / "results/metrics.json").exists()
+
+
+def test_what_the_workflow_writes_is_ignored_by_git(project: Project) -> None:
+    reference = project.root / "results/reference/mini/metrics.json"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("{}")
+    status = project.run("git", "status", "--porcelain", "--untracked-files=all").split()
+    assert "results/reference/mini/metrics.json" in status
+    assert not [path for path in status if path.startswith("results/") and "reference" not in path]
+    rules = project.run("snakemake", "--dry-run", "--forceall", "run")
+    assert "results/reference" not in rules
+
+
+def start_and_wait(project: Project, **variables: str) -> subprocess.Popen:
+    """Start a run in a session of its own; return when a command hangs."""
+    marker = project.root / "hanging"
+    process = subprocess.Popen(
+        ["snakemake", "--cores", "all", "run"], cwd=project.root, start_new_session=True,
+        env=environment(**variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not marker.exists():
+        assert time.monotonic() < deadline, "the run did not get there"
+        assert process.poll() is None, "the run ended early"
+        time.sleep(0.05)
+    marker.unlink()
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill the run and all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
