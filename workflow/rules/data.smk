@@ -17,7 +17,7 @@ rule render_rooms:
     shell:
         "python -m mvdiffusion.cli data rooms --settings {input.settings} --workers {threads}"
         " --split {wildcards.split} --output $(dirname {output})"
-        " --expect-sha256 {params.sha256:q} 2>&1 | tee {log}"
+        " --expect-sha256 '{params.sha256}' 2>&1 | tee {log}"
 
 
 rule export_views:
