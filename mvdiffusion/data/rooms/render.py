@@ -134,7 +134,7 @@ class _Canvas:
         with np.errstate(invalid="ignore"):
             reach = np.where(self.directions == 0, np.float32(np.inf), exits * self.inverse)
         axis = reach.argmin(0)
-        self.depth = reach.min(0)
+        self.depth = np.minimum(np.minimum(reach[0], reach[1]), reach[2])
         upward = np.take_along_axis(self.directions, axis[None], 0)[0] > 0
         lookup = np.asarray([[3, FLOOR, 2], [1, CEILING, 0]])
         self.shown = lookup[upward.astype(np.int64), axis].astype(np.int32)
@@ -230,7 +230,9 @@ class _Canvas:
             first = (low - self.eye)[:, None] * inverse
             second = (high - self.eye)[:, None] * inverse
         entry = np.minimum(first, second)
-        depth, leave = entry.max(0), np.maximum(first, second).min(0)
+        exits = np.maximum(first, second)
+        depth = np.maximum(np.maximum(entry[0], entry[1]), entry[2])
+        leave = np.minimum(np.minimum(exits[0], exits[1]), exits[2])
         axis = entry.argmax(0)
         side = np.arange(3)[:, None] == axis
         normal = np.where(side, -np.sign(directions), 0).astype(np.float32)
