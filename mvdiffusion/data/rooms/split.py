@@ -144,8 +144,10 @@ def scene_name(split: str, scene: int) -> str:
 
 
 def _open_partial(output: Path, splits: Sequence[str], settings: RoomSettings) -> Path:
-    """Open the unfinished folder of this very job; those of other settings are deleted."""
-    identity = settings_sha256({"splits": list(splits), **asdict(settings)})[:12]
+    """Open the unfinished folder of this very job; those of other settings or code are deleted."""
+    code = folder_sha256(Path(__file__).parent, "*.py")
+    job = {"splits": list(splits), "code": code, **asdict(settings)}
+    identity = settings_sha256(job)[:12]
     partial = output.parent / f".{output.name}.{identity}.partial"
     for other in output.parent.glob(f".{output.name}.*.partial"):
         if other != partial:
