@@ -178,7 +178,7 @@ class MethodName(StrEnum):
 
 @generate_app.command("panorama")
 def generate_panorama(
-    method: MethodName,
+    method: Annotated[MethodName, typer.Option(help="What makes the views.")],
     model: Annotated[Path, typer.Option(help="Model folder (diffusers format).")],
     data: Data,
     settings: Settings,
