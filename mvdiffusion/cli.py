@@ -76,12 +76,17 @@ def data_export(
     settings_sha256: Hash,
     output: Output,
 ) -> None:
-    """Write a split's real views as a sample folder, to be scored like a method."""
+    """Write a split's real views as a sample folder, to be scored like a method.
+
+    SETTINGS holds image_size, num_views, fov_deg, prompt_prefix and, where not all of the split is
+    wanted, num_samples.
+    """
     from mvdiffusion.data.views import export_split
 
     views = parse_settings(settings)
+    count = views.pop("num_samples", None)
     dataset = _dataset(root, split, views)
-    export_split(dataset, output, settings_sha256, views)
+    export_split(dataset, output, settings_sha256, views, count)
 
 
 @data_app.command("views")

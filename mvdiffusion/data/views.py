@@ -174,6 +174,7 @@ def export_split(
     output: Path,
     settings_sha256: str,
     settings: Mapping[str, Any],
+    num_samples: int | None = None,
 ) -> None:
     """Write a split's real views as the samples of a method called "real".
 
@@ -182,13 +183,20 @@ def export_split(
         output: the sample folder.
         settings_sha256: hash of the settings, kept in the manifest.
         settings: for readers of the manifest.
+        num_samples: how many, from the split's start; None means all.
+
+    Raises:
+        InputError: the split has fewer samples.
     """
+    count = len(dataset) if num_samples is None else num_samples
+    if count > len(dataset):
+        raise InputError(f"num_samples: {count} asked for, the split has {len(dataset)}.")
     folder = SampleFolder(output, "real", settings_sha256, dataset.fov_deg)
-    for index in tqdm(range(len(dataset)), desc="real views"):
+    for index in tqdm(range(count), desc="real views"):
         if not folder.has_sample(dataset.sample_id(index)):
             sample = dataset.load(index)
             folder.write_sample(sample.sample_id, sample.views, sample.prompts)
-    folder.write_manifest([dataset.sample_id(i) for i in range(len(dataset))], settings)
+    folder.write_manifest([dataset.sample_id(i) for i in range(count)], settings)
 
 
 def cut_equirectangular_files(

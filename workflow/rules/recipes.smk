@@ -44,10 +44,13 @@ for method in METHODS:
         makes=[f"<results>/images/{method}"],
     )
 
-for step, before in [("real", []), ("evaluator_rooms", ["rooms_evaluator"])]:
+for step, count, before in [
+    ("real", config["generation"]["num_samples"], []),
+    ("evaluator_rooms", DATA["rooms"]["num_scenes"]["evaluator"], ["rooms_evaluator"]),
+]:
     recipe(
         step,
-        settings=DATA["views"],
+        settings=DATA["views"] | {"num_samples": count},
         code=["mvdiffusion.data.matterport3d", "mvdiffusion.data.views"],
         reads=["data.dvc"],
         after=before,
