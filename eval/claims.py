@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eval.scores import Score, display_name, paired_difference, paired_ratio
+from eval.scores import Score, paired_difference, paired_ratio
 from eval.statistics import mean_and_se
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
@@ -195,9 +195,9 @@ def _not_worse(court: _Court, metric: str, name: str) -> Part:
     independent = court.scores.get("independent")
     measured = independent.metrics.get(metric) if independent else None
     bound = -court.settings.quality_margin * measured["value"] if measured else 0.0
-    lower_is_better = metric == "fid"
-    pair = ("independent", "mvdiffusion") if lower_is_better else ("mvdiffusion", "independent")
-    text = f"{name}, {display_name(pair[0])} minus {display_name(pair[1])}"
+    pair, text = ("mvdiffusion", "independent"), f"{name}, MVDiffusion minus independent views"
+    if metric == "fid":  # lower is better
+        pair, text = pair[::-1], f"{name}, independent views minus MVDiffusion"
     return court.part(text, bound, "", lambda: court.difference(*pair, metric))
 
 

@@ -180,7 +180,7 @@ def tables(
 
 def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
     colours = {"holds": "green", "does not hold": "red"}
-    console = Console()
+    console = _console()
     for claim in claims:
         colour = colours.get(claim.verdict, "yellow")
         console.print(f"[bold]{claim.number}. {claim.title}: [{colour}]{claim.verdict}[/]")
@@ -248,4 +248,9 @@ def _print_table(title: str, columns: Sequence[str], rows: Any) -> None:
         table.add_column(str(column), overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """A log file is wider than the 80 columns that rich assumes for one."""
+    return Console(width=None if sys.stdout.isatty() else 120)

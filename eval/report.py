@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from eval.figures import data_uri, jpeg_uri
-from eval.scores import display_name
+from eval.scores import METHODS, display_name
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -25,8 +25,9 @@ from mvdiffusion.records import (
 
 TABLES = ("main", "consistency", "controls", "published")
 FIGURES = {
-    "contact_sheet": "The same rooms by every method, eight views next to one another. Neighbours "
-    "overlap by half: the right half of a view should show what the left half of the next one does.",
+    "contact_sheet": "The same rooms by every method, eight views next to one another. "
+    "Neighbours overlap by half: the right half of a view should show what the left half of the "
+    "next one does.",
     "psnr_per_pair": "How well neighbouring views agree, pair by pair. The last pair closes the "
     "loop: a method that goes round view by view has no reason to meet its own beginning.",
     "training_curves": "Training losses of the miniature, raw and smoothed.",
@@ -62,7 +63,7 @@ def write_report(
     page = _template().render(
         name=settings.get("name", config.stem),
         claims=_claims(tables / "claims.csv"),
-        remarks=_remarks(tables / "claims.md"),
+        notes=_notes(tables / "claims.md"),
         headline=_headline(read_json(metrics)),
         tables=[_table(tables / f"{name}.md", name) for name in TABLES],
         figures=[_figure(path, FIGURES[path.stem]) for path in _figure_files(figures)],
@@ -112,7 +113,7 @@ def _measured(row: Mapping[str, Any]) -> str:
     return f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}"
 
 
-def _remarks(path: Path) -> list[str]:
+def _notes(path: Path) -> list[str]:
     """The notes under the claims: the rule, then the observations."""
     return [line[2:] for line in _read_text(path).splitlines() if line.startswith("- ")]
 
@@ -120,9 +121,9 @@ def _remarks(path: Path) -> list[str]:
 def _headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """Cross-view PSNR of each method, the figure the paper is about."""
     shown = []
-    for method, numbers in metrics.items():
-        if "cross_view_psnr" in numbers:
-            value = numbers["cross_view_psnr"]
+    for method in sorted(metrics, key=_rank):
+        if "cross_view_psnr" in metrics[method]:
+            value = metrics[method]["cross_view_psnr"]
             shown.append(
                 {
                     "method": method,
@@ -165,28 +166,34 @@ def _figure_files(figures: Path) -> list[Path]:
 
 
 def _figure(path: Path, caption: str) -> dict[str, Any]:
-    return {"name": path.stem, "uri": Markup(data_uri(path)), "caption": caption}
+    # The pictures of the sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
+    is_sheet = path.stem == "contact_sheet"
+    uri = jpeg_uri(Image.open(path), quality=90) if is_sheet else data_uri(path)
+    return {"name": path.stem, "uri": Markup(uri), "caption": caption}
 
 
 def _panoramas(folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The same few samples of every method, to be turned by hand."""
-    if not folders:
+    """The same few samples of every method that has panoramas, to be turned by hand."""
+    found = {name: _with_panorama(folder) for name, folder in folders.items()}
+    methods = [name for name in sorted(found, key=_rank) if found[name]]
+    if not methods:
         return []
-    have = {name: _with_panorama(folder) for name, folder in folders.items()}
-    common = sorted(set.intersection(*(set(ids) for ids in have.values())))
-    if not common:
-        raise InputError(
-            f"--panoramas: {list(folders.values())} share no <sample id>/panorama.png."
-        )
+    common = sorted(set.intersection(*(found[name] for name in methods)))
+    chosen = common[:: max(1, len(common) // SHOWN_PANORAMAS)][:SHOWN_PANORAMAS]
     return [
         {"method": display_name(name), "sample": sample_id, "uri": Markup(_panorama_uri(path))}
-        for sample_id in common[:: max(1, len(common) // SHOWN_PANORAMAS)][:SHOWN_PANORAMAS]
-        for name, path in ((n, folders[n] / sample_id / "panorama.png") for n in folders)
+        for sample_id in chosen
+        for name in methods
+        for path in [folders[name] / sample_id / "panorama.png"]
     ]
 
 
-def _with_panorama(folder: Path) -> list[str]:
-    return [path.parent.name for path in folder.glob("*/panorama.png")]
+def _rank(method: str) -> int:
+    return (*METHODS, method).index(method)
+
+
+def _with_panorama(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob("*/panorama.png")}
 
 
 def _panorama_uri(path: Path) -> str:

@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from eval.cli import main
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 
 KINDS = ("kitchen", "library", "attic")
 SIZE = 32
+SCORE_SETTINGS = json.dumps(
+    {"consistency_resolution": SIZE, "inception_splits": 2, "jackknife_groups": 4}
+)
 
 
 def panorama(seed: int, kind: int) -> torch.Tensor:
@@ -102,3 +107,21 @@ def noisy(samples: dict[str, np.ndarray], sigma: float, seed: int = 0) -> dict[s
         name: np.clip(views + rng.normal(0, sigma, views.shape), 0, 255).astype(np.uint8)
         for name, views in samples.items()
     }
+
+
+def score(
+    generated: Path, output: Path, reference: Path | None = None, evaluators: tuple | list = ()
+) -> dict:
+    """Score a folder through the command line and read the score file."""
+    arguments = ["--generated", str(generated), "--output", str(output)]
+    arguments += ["--reference", str(reference)] if reference else []
+    arguments += ["--evaluators", *map(str, evaluators)] if evaluators else []
+    run("score", *arguments, "--settings", SCORE_SETTINGS)
+    return json.loads(output.read_text())
+
+
+def run(*arguments: str) -> None:
+    """Run the command; anything but success is an error of the test."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert not end.value.code, arguments

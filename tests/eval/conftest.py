@@ -1,0 +1,60 @@
+"""A scored toy world, made once for all evaluation tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `toy`
+
+import toy
+
+METHODS = ("real", "codec", "mvdiffusion", "autoregressive", "independent", "wrong_correspondence")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sample folders of every method: 8 rooms, the control 4."""
+    root, real = tmp_path_factory.mktemp("world"), toy.real_samples(8)
+    unrelated = toy.noisy(toy.independent_samples(8), 2, 2)
+    folders = {
+        "real": real,
+        "codec": toy.noisy(real, 2),
+        "mvdiffusion": toy.noisy(real, 3, 1),
+        "autoregressive": toy.noisy(toy.autoregressive_samples(8), 2, 3),
+        "independent": unrelated,
+        "wrong_correspondence": dict(list(toy.noisy(unrelated, 2, 4).items())[:4]),
+    }
+    for method, samples in folders.items():
+        toy.write_folder(root / method, method, samples)
+    return root
+
+
+@pytest.fixture(scope="session")
+def evaluators(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A classifier and a CLIP, trained for a moment."""
+    root = tmp_path_factory.mktemp("evaluators")
+    rooms = {f"room{i:03d}": toy.views_of(2000 + i, i % 3) for i in range(12)}
+    views = str(toy.write_folder(root / "views", "real", rooms))
+    common = {"image_size": toy.SIZE, "epochs": 1, "batch_size": 32, "held_out": 0.25}
+    small_clip = {"embed_dim": 32, "vision_width": 16, "text_width": 32, "text_layers": 1}
+    settings = {
+        "classifier": {"classes": list(toy.KINDS), "channels": [8, 16], **common},
+        "clip": {**small_clip, **common},
+    }
+    for kind, chosen in settings.items():
+        arguments = ["--kind", kind, "--views", views, "--output", str(root / kind)]
+        toy.run("evaluator", *arguments, "--settings", json.dumps(chosen))
+    return [root / kind for kind in settings]
+
+
+@pytest.fixture(scope="session")
+def scores(world: Path, evaluators: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Score files of every method."""
+    root = tmp_path_factory.mktemp("scores")
+    for method in METHODS:
+        toy.score(world / method, root / f"{method}.json", world / "real", evaluators)
+    return root

@@ -1,0 +1,168 @@
+"""Figures and the page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from PIL import Image
+
+from eval.cli import main
+from eval.figures import read_curve
+from mvdiffusion.records import InputError
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
+    lines = [{"step": step, "loss": 1 / (step + 1), "lr": 1e-3} for step in range(20)]
+    lines.append({"step": 19, "loss": 0.5})  # a resumed run repeats a step: the later one counts
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def draw(world: Path, scores: Path, log: Path, output: Path) -> Path:
+    shown = [f"{m}={world / m}" for m in ("real", "independent", "autoregressive", "mvdiffusion")]
+    files = [str(path) for path in sorted(scores.glob("*.json"))]
+    arguments = ["figures", "--generated", *shown, "--scores", *files, "--curves", f"vae={log}"]
+    toy.run(*arguments, "--output-dir", str(output), "--num-samples", "2")
+    return output
+
+
+@pytest.fixture(scope="module")
+def figures(world: Path, scores: Path, log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(world, scores, log, tmp_path_factory.mktemp("made") / "figures")
+
+
+def test_figures_are_byte_identical(
+    figures: Path, world: Path, scores: Path, log: Path, tmp_path: Path
+) -> None:
+    again = draw(world, scores, log, tmp_path / "figures")
+    names = sorted(path.name for path in figures.iterdir())
+    assert names == sorted(path.name for path in again.iterdir())
+    assert "contact_sheet.png" in names
+    for name in names:
+        assert (figures / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_the_numbers_behind_figures_are_written(figures: Path, scores: Path) -> None:
+    with open(figures / "psnr_per_pair.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["method", "pair", "psnr_db", "se"]
+    assert len(rows) == 6 * 8
+    closing = next(r for r in rows if (r["method"], r["pair"]) == ("autoregressive", "7-0"))
+    score = json.loads((scores / "autoregressive.json").read_text())["metrics"]
+    expected = score["cross_view_psnr_closing"]["value"]
+    assert float(closing["psnr_db"]) == pytest.approx(expected)
+    with open(figures / "training_curves.csv") as file:
+        curve = list(csv.DictReader(file))
+    assert (len(curve), curve[-1]["loss"]) == (20, "0.5")
+
+
+def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
+    """Eight plain views: eight equal areas of their colours, from left to right."""
+    shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
+    views = np.stack([np.full((16, 16, 3), shade, np.uint8) for shade in shades])
+    folder = toy.write_folder(tmp_path / "real", "real", {"room": views})
+    toy.run("figures", "--generated", f"real={folder}", "--output-dir", str(tmp_path / "figures"))
+    sheet = np.asarray(Image.open(tmp_path / "figures" / "contact_sheet.png").convert("RGB"))
+    places = [np.nonzero((sheet == shade).all(-1)) for shade in shades]
+    areas = [len(columns) for _, columns in places]
+    assert min(areas) > 0.8 * max(areas) > 3000
+    middles = [columns.mean() for _, columns in places]
+    assert np.ptp(np.diff(middles)) < 0.05 * np.diff(middles).mean()
+
+
+def test_unreadable_logs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "los')
+    for path in (tmp_path / "log.jsonl", tmp_path / "absent.jsonl"):
+        with pytest.raises(InputError, match="not a training log"):
+            read_curve("x", path)
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(InputError, match="holds no line"):
+        read_curve("x", tmp_path / "log.jsonl")
+
+
+class Links(HTMLParser):
+    """Collects what a page loads and checks that its elements are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.loads += [value for key, value in attrs if key in ("src", "data-src")]
+        self.loads += [value for key, value in attrs if tag == "link" and key == "href"]
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("page")
+    files = [str(path) for path in sorted(scores.glob("*.json"))]
+    arguments = ["tables", "--scores", *files, "--output-dir", str(root / "tables")]
+    toy.run(*arguments, "--metrics", str(root / "metrics.json"))
+    (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\n")
+    (root / "benchmarks").mkdir()
+    (root / "benchmarks" / "train_vae.tsv").write_text("s\th:m:s\tmax_rss\n12.7\t0:00:12\t512\n")
+    for method in ("real", "mvdiffusion"):
+        for sample in ("room000", "room005"):
+            target = root / "panoramas" / method / sample
+            target.mkdir(parents=True)
+            Image.new("RGB", (64, 32), (200, 30, 60)).save(target / "panorama.png")
+    panoramas = [f"{method}={root / 'panoramas' / method}" for method in ("real", "mvdiffusion")]
+    toy.run(
+        *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
+        *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
+        *("--benchmarks", str(root / "benchmarks"), "--panoramas", *panoramas),
+        *("--output", str(root / "report.html")),
+    )
+    return (root / "report.html").read_text()
+
+
+def test_the_page_needs_nothing_else(page: str) -> None:
+    links = Links()
+    links.feed(page)
+    assert links.open == []
+    assert links.loads
+    assert all(value.startswith("data:image/") for value in links.loads)
+    assert not re.search(r"(https?:)?//(?!www\.w3\.org)[a-z]+\.[a-z]+/", page)
+
+
+def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
+    assert page.count('<article class="card">') == 4
+    assert page.count("<canvas") == 4
+    assert "&lt;toy&gt; &amp; co" in page
+    assert "train vae" in page
+    assert "13 s · 0.5 GiB" in page
+    value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
+    assert f"{value['value']:.1f} dB" in page
+    assert "not comparable with ours" in page
+
+
+def test_a_missing_table_is_one_error(
+    figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("name: x\n")
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        main(
+            [
+                *("report", "--tables", str(tmp_path), "--figures", str(figures)),
+                *("--metrics", str(tmp_path / "metrics.json")),
+                *("--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "r.html")),
+            ]
+        )
+    assert "claims.csv: not readable" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()

@@ -1,0 +1,109 @@
+"""Bad folders end in one error that names the file and the mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy
+from PIL import Image
+
+from eval.folders import open_folder
+from mvdiffusion.records import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return toy.write_folder(tmp_path / "mine", "mine", toy.real_samples(2))
+
+
+def test_reads_rgb_views_in_order(folder: Path) -> None:
+    opened = open_folder(folder)
+    assert opened.views("room001").shape == (8, toy.SIZE, toy.SIZE, 3)
+    assert (opened.views("room001") == toy.views_of(1, 1)).all()
+    assert opened.prompts("room000")[3].endswith("A kitchen, side 3.")
+    assert opened.yaw_deg[7] == 315
+
+
+def test_a_folder_without_manifest_is_evenly_spaced(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    opened = open_folder(folder)
+    assert (opened.method, opened.num_views, opened.yaw_deg[1]) == ("mine", 8, 45.0)
+    assert opened.settings_sha256 is None
+    assert open_folder(folder, yaw_deg=[0, 30, 60]).yaw_deg == (0, 30, 60)
+
+
+def grey_view(folder: Path) -> None:
+    Image.new("L", (toy.SIZE, toy.SIZE)).save(folder / "room001" / "4.png")
+
+
+def small_view(folder: Path) -> None:
+    Image.new("RGB", (16, 16)).save(folder / "room001" / "4.png")
+
+
+def truncated_header(folder: Path) -> None:
+    (folder / "room001" / "4.png").write_bytes(b"\x89PNG")
+
+
+def missing_view(folder: Path) -> None:
+    (folder / "room001" / "4.png").unlink()
+
+
+def missing_sample(folder: Path) -> None:
+    (folder / "room001").rename(folder.parent / "elsewhere")
+
+
+def extra_sample(folder: Path) -> None:
+    (folder / "room009").mkdir()
+
+
+def broken_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+
+
+def manifest_without_yaws(folder: Path) -> None:
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["yaw_deg"]
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (grey_view, r"room001/4.png: is a 'L' image; expected RGB"),
+        (small_view, r"room001/4.png: is 16×16 pixels; expected 32×32"),
+        (truncated_header, r"room001/4.png: not a readable image"),
+        (missing_view, r"room001/4.png: no such view"),
+        (missing_sample, r"manifest.json: does not match the folder.*absent \['room001'\]"),
+        (extra_sample, r"manifest.json: does not match the folder.*listed \['room009'\]"),
+        (broken_manifest, r"manifest.json: not valid JSON"),
+        (manifest_without_yaws, r"manifest.json: missing keys \['yaw_deg'\]"),
+    ],
+)
+def test_refuses(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(folder)
+    with pytest.raises(InputError, match=message):
+        open_folder(folder)
+
+
+def test_refuses_a_truncated_picture_when_it_is_read(folder: Path) -> None:
+    path = folder / "room000" / "2.png"
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(InputError, match=r"room000/2.png: not a readable image"):
+        open_folder(folder).views("room000")
+
+
+@pytest.mark.parametrize("text", ["one\ntwo\n", "\n".join("abcdefg") + "\n\n"])
+def test_refuses_prompts_that_do_not_fit(folder: Path, text: str) -> None:
+    (folder / "room000" / "prompt.txt").write_text(text)
+    with pytest.raises(InputError, match=r"prompt.txt: found .* expected 8 lines"):
+        open_folder(folder).prompts("room000")
+
+
+def test_the_hash_covers_pixels_and_names(folder: Path) -> None:
+    before = open_folder(folder).images_sha256()
+    toy_view = folder / "room000" / "0.png"
+    Image.open(toy_view).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(toy_view)
+    assert open_folder(folder).images_sha256() != before

@@ -1,0 +1,183 @@
+"""Scoring whole folders through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+
+from eval.cli import expand_lists, main
+from eval.features import STANDARD_EXTRACTORS, load_evaluator, load_inception
+from eval.protocols import PROTOCOLS, register
+from mvdiffusion.records import InputError
+
+
+def test_a_score_says_what_made_it(scores: Path, evaluators: list[Path]) -> None:
+    content = json.loads((scores / "mvdiffusion.json").read_text())
+    assert content["settings_sha256"] == "a" * 64
+    assert (content["images"]["num_samples"], content["images"]["num_views"]) == (8, 8)
+    assert len(content["images"]["sha256"]) == 64
+    assert content["reference"]["method"] == "real"
+    record = json.loads((evaluators[0] / "evaluator.json").read_text())
+    extractor = f"miniature-classifier ({record['weights_sha256'][:8]})"
+    fid = content["metrics"]["fid"]
+    assert (fid["extractor"], fid["protocol"]) == (extractor, "paper-pano@miniature-classifier")
+    assert content["extractors"][extractor]["validation"]["num_images"] == 24
+    psnr = content["metrics"]["cross_view_psnr"]
+    assert (psnr["protocol"], psnr["version"]) == ("paper-consistency-pano@32", 1)
+    assert content["provenance"]["packages"]["torch"]
+
+
+def test_the_breakdown_adds_up(scores: Path) -> None:
+    content = json.loads((scores / "autoregressive.json").read_text())
+    metrics = {name: entry["value"] for name, entry in content["metrics"].items()}
+    pairs = [row["psnr_db"] for row in content["pairs"]]
+    assert [row["pair"] for row in content["pairs"]] == [f"{i}-{(i + 1) % 8}" for i in range(8)]
+    assert metrics["cross_view_psnr"] == pytest.approx(np.mean(pairs))
+    assert metrics["cross_view_psnr_non_closing"] == pytest.approx(np.mean(pairs[:7]))
+    assert metrics["cross_view_psnr_closing"] == pytest.approx(pairs[7])
+    assert metrics["cross_view_psnr_worst"] <= min(pairs)
+    real = json.loads((scores / "real.json").read_text())["metrics"]["cross_view_psnr"]["value"]
+    assert metrics["cross_view_psnr_ratio"] == pytest.approx(metrics["cross_view_psnr"] / real)
+    per_sample = content["metrics"]["cross_view_psnr"]["values"]
+    assert content["metrics"]["cross_view_psnr"]["se"] == pytest.approx(
+        np.std(per_sample, ddof=1) / len(per_sample) ** 0.5
+    )
+
+
+def test_methods_come_out_in_the_order_they_were_made_to(scores: Path) -> None:
+    def of(method: str, metric: str) -> float:
+        return json.loads((scores / f"{method}.json").read_text())["metrics"][metric]["value"]
+
+    consistency = [of(m, "cross_view_psnr") for m in ("real", "codec", "mvdiffusion")]
+    assert consistency == sorted(consistency, reverse=True)
+    assert of("independent", "cross_view_psnr") < of("autoregressive", "cross_view_psnr")
+    assert of("independent", "cross_view_psnr_closing") == pytest.approx(
+        of("autoregressive", "cross_view_psnr_closing"), abs=2
+    )
+    assert of("mvdiffusion", "other_scene_psnr") == pytest.approx(
+        of("real", "other_scene_psnr"), abs=0.5
+    )
+    assert of("codec", "fid") < of("independent", "fid")
+
+
+def test_real_views_have_no_fid_against_themselves(scores: Path) -> None:
+    metrics = json.loads((scores / "real.json").read_text())["metrics"]
+    assert "fid" not in metrics
+    assert metrics["cross_view_psnr_ratio"]["value"] == 1
+
+
+def test_scoring_twice_gives_the_same_bytes(
+    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+) -> None:
+    toy.score(world / "codec", tmp_path / "again.json", world / "real", evaluators)
+    assert (tmp_path / "again.json").read_bytes() == (scores / "codec.json").read_bytes()
+
+
+def test_features_do_not_depend_on_the_company(evaluators: list[Path]) -> None:
+    views = toy.views_of(7, 1)
+    classify, compare = (load_evaluator(folder) for folder in evaluators)
+    together, alone = classify(views)[0], torch.cat([classify(view[None])[0] for view in views])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    prompts = [f"A kitchen, side {i}." for i in range(8)]
+    single = [compare(views[i : i + 1], prompts[i : i + 1]) for i in range(8)]
+    torch.testing.assert_close(compare(views, prompts), torch.cat(single), rtol=1e-3, atol=1e-3)
+
+
+def test_a_users_folder_needs_neither_manifest_nor_prompts(tmp_path: Path) -> None:
+    folder = toy.write_folder(tmp_path / "holiday", "x", toy.real_samples(2), manifest=False)
+    for prompts in folder.glob("*/prompt.txt"):
+        prompts.unlink()
+    content = toy.score(folder, tmp_path / "score.json")
+    assert content["method"] == "holiday"
+    assert content["metrics"]["cross_view_psnr"]["value"] > 40
+    assert set(content["protocols"]) == {"paper-consistency-pano", "controls"}
+
+
+def test_one_sample_has_no_standard_error(tmp_path: Path) -> None:
+    folder = toy.write_folder(tmp_path / "one", "x", toy.real_samples(1), manifest=False)
+    content = toy.score(folder, tmp_path / "score.json")
+    assert content["metrics"]["cross_view_psnr"]["se"] is None
+    assert "other_scene_psnr" not in content["metrics"]
+
+
+def fails_with(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_input_errors_are_one_message_and_leave_nothing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {f"room{i:03d}": toy.views_of(i, 0, 16) for i in range(2)}
+    generated = toy.write_folder(tmp_path / "small", "small", small)
+    output = tmp_path / "score.json"
+    arguments = ["score", "--generated", str(generated), "--output", str(output)]
+    message = fails_with(capsys, *arguments, "--reference", str(world / "real"))
+    assert message.startswith("Error: ")
+    assert "height is 16" in message
+    assert "Traceback" not in message
+    assert not output.exists()
+    message = fails_with(capsys, *arguments, "--settings", '{"consistency_resolutio": 3}')
+    assert "did you mean 'consistency_resolution'" in message
+    message = fails_with(capsys, *arguments, "--settings", '{"protocols": ["paper-pano"]}')
+    assert "protocol 'paper-pano' needs an extractor" in message
+    message = fails_with(capsys, *arguments, "--settings", '{"protocols": ["paper_pano"]}')
+    assert "did you mean 'paper-pano'" in message
+    assert list(tmp_path.iterdir()) == [generated]
+
+
+def test_samples_without_real_views_are_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = toy.write_folder(tmp_path / "stray", "stray", {"elsewhere": toy.views_of(0, 0)})
+    arguments = ["score", "--generated", str(stray), "--reference", str(world / "real")]
+    message = fails_with(capsys, *arguments, "--output", str(tmp_path / "s.json"))
+    assert "['elsewhere']" in message
+
+
+def test_changed_weights_are_refused(evaluators: list[Path], tmp_path: Path) -> None:
+    for file in evaluators[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = bytearray((tmp_path / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match=r"not the weights that evaluator\.json names"):
+        load_evaluator(tmp_path)
+
+
+def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import open_clip
+    import torchmetrics.image.fid
+
+    known = open_clip.list_pretrained()
+    assert ("ViT-L-14-quickgelu", "openai") in known
+    assert ("ViT-B-16-quickgelu", "openai") in known
+    assert set(STANDARD_EXTRACTORS) == {"inception-v3", "clip-vit-l-14", "clip-vit-b-16"}
+
+    def offline(*arguments: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchmetrics.image.fid, "NoTrainInceptionV3", offline)
+    with pytest.raises(InputError, match="'inception-v3': its pretrained weights"):
+        load_inception()
+
+
+def test_protocol_names_are_taken_once() -> None:
+    with pytest.raises(ValueError, match="'controls' twice"):
+        register(PROTOCOLS["controls"])
+
+
+def test_list_options_take_several_values() -> None:
+    given = ["tables", "--scores", "a", "b", "c", "--metrics", "m"]
+    assert expand_lists(given) == [
+        *("tables", "--scores", "a", "--scores", "b", "--scores", "c", "--metrics", "m")
+    ]

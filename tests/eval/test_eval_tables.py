@@ -1,0 +1,190 @@
+"""Tables: what they show, what they refuse, and that equal scores give equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy
+
+from eval.cli import main
+from eval.published import published_rows
+
+NAMES = ("main", "consistency", "controls", "claims", "published")
+SHA256 = "a" * 64
+
+
+def make(scores: Path, output: Path, *more: str) -> Path:
+    files = [str(path) for path in sorted(scores.glob("*.json"))]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", SHA256]
+    arguments += ["--output-dir", str(output / "tables")]
+    toy.run(*arguments, "--metrics", str(output / "metrics.json"), *more)
+    return output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def made(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(scores, tmp_path_factory.mktemp("made"))
+
+
+def test_every_table_in_every_form(made: Path) -> None:
+    found = sorted(path.name for path in (made / "tables").iterdir())
+    assert found == sorted(f"{name}.{ending}" for name in NAMES for ending in ("csv", "md", "tex"))
+
+
+def test_equal_scores_give_equal_bytes(scores: Path, made: Path, tmp_path: Path) -> None:
+    again = make(scores, tmp_path)
+    for path in (made / "tables").iterdir():
+        assert (again / "tables" / path.name).read_bytes() == path.read_bytes()
+    assert (again / "metrics.json").read_bytes() == (made / "metrics.json").read_bytes()
+
+
+def test_numbers_are_those_of_the_scores(scores: Path, made: Path) -> None:
+    score = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]
+    row = next(r for r in rows(made / "tables" / "main.csv") if r["method"] == "mvdiffusion")
+    metrics = json.loads((made / "metrics.json").read_text())["mvdiffusion"]
+    for name in ("fid", "inception_score", "clip_score", "cross_view_psnr"):
+        assert float(row[name]) == pytest.approx(score[name]["value"])
+        assert float(row[f"{name}_se"]) == pytest.approx(score[name]["se"])
+        assert metrics[name] == score[name]["value"]
+    assert row["num_samples"] == "8"
+    shown = (made / "tables" / "main.md").read_text()
+    assert f" {score['cross_view_psnr']['value']:.1f}"[:-1] in shown
+    assert " ± " in shown
+
+
+def test_every_table_names_its_evaluators(scores: Path, made: Path) -> None:
+    fid = json.loads((scores / "codec.json").read_text())["metrics"]["fid"]["extractor"]
+    clip = json.loads((scores / "codec.json").read_text())["metrics"]["clip_score"]["extractor"]
+    row = next(r for r in rows(made / "tables" / "main.csv") if r["method"] == "codec")
+    assert set(row["extractors"].split("; ")) == {fid, clip}
+    for ending in ("md", "tex"):
+        text = (made / "tables" / f"main.{ending}").read_text()
+        assert fid in text
+        assert clip in text
+        assert "N = 8 samples of 8 views" in text
+
+
+def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> None:
+    methods = [row["method"] for row in rows(made / "tables" / "main.csv")]
+    assert methods == ["real", "codec", "mvdiffusion", "autoregressive", "independent"]
+    controls = rows(made / "tables" / "controls.csv")
+    assert {row["num_samples"] for row in controls} == {"4"}
+    assert controls[-1]["method"] == "wrong_correspondence"
+
+
+def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:
+    claims = rows(made / "tables" / "claims.csv")
+    verdicts = {f"claim_{row['claim']}": row["claim_verdict"] for row in claims}
+    assert json.loads((made / "metrics.json").read_text())["claims"] == verdicts
+    assert verdicts["claim_1"] == verdicts["claim_2"] == "holds"
+    assert "Real views through the codec, the ceiling" in (made / "tables/claims.md").read_text()
+
+
+def test_bounds_come_from_the_settings(scores: Path, tmp_path: Path) -> None:
+    strict = json.dumps({"consistency_gain_db": 1000.0})
+    make(scores, tmp_path, "--settings", strict)
+    assert rows(tmp_path / "tables/claims.csv")[0]["verdict"] == "does not hold"
+
+
+def test_published_numbers_stand_alone(made: Path) -> None:
+    for name in ("main", "consistency", "controls", "claims"):
+        assert "arXiv" not in (made / "tables" / f"{name}.csv").read_text()
+    assert all(row["source"] and row["protocol"] for row in published_rows())
+    paper = [r for r in rows(made / "tables/published.csv") if r["method"] == "MVDiffusion"]
+    assert [r["FID"] for r in paper if r["table"] == "1"] == ["21.44"]
+    depth = next(r for r in paper if r["table"] == "3, depth")
+    quotient = 17.41 / 21.41
+    assert float(depth["ratio as quotient"]) == pytest.approx(quotient, abs=0.005)
+    assert float(depth["ratio to real as printed"]) == 0.76
+
+
+def change_settings(content: dict) -> None:
+    content["settings_sha256"] = "b" * 64
+
+
+def change_count(content: dict) -> None:
+    content["images"]["num_samples"] = 7
+    content["images"]["samples"] = content["images"]["samples"][:7]
+
+
+def change_size(content: dict) -> None:
+    content["images"]["height"] = 64
+
+
+def change_extractor(content: dict) -> None:
+    content["metrics"]["fid"]["extractor"] = "inception-v3 (12345678)"
+
+
+def change_protocol(content: dict) -> None:
+    content["metrics"]["cross_view_psnr"]["protocol"] = "paper-consistency-pano"
+
+
+def change_version(content: dict) -> None:
+    content["metrics"]["cross_view_psnr"]["version"] = 2
+
+
+def change_method(content: dict) -> None:
+    content["method"] = "independent"
+
+
+def drop_metrics(content: dict) -> None:
+    del content["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change_settings, "stale: generate and score 'mvdiffusion' again"),
+        (change_count, "num_samples is 7, but 8"),
+        (change_size, "height is 64, but 32"),
+        (change_extractor, "fid has extractor inception-v3"),
+        (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
+        (change_version, "cross_view_psnr has version 2, but 1"),
+        (change_method, "scores 'independent', as"),
+        (drop_metrics, "not a score file"),
+    ],
+)
+def test_refuses_what_must_not_share_a_table(
+    scores: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[dict], None],
+    message: str,
+) -> None:
+    shutil.copytree(scores, tmp_path / "scores")
+    path = tmp_path / "scores" / "mvdiffusion.json"
+    content = json.loads(path.read_text())
+    spoil(content)
+    path.write_text(json.dumps(content))
+    files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", SHA256]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "t").exists()
+    assert not (tmp_path / "m").exists()
+
+
+def test_scores_of_other_settings_are_refused(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed seed with old scores in place: the old numbers must not pass as new."""
+    files = [str(file) for file in sorted(scores.glob("*.json"))]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", "c" * 64]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
+    assert "stale" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
