@@ -1,5 +1,6 @@
 # Entry point: two experiments with the same rules, `run` as configured (mini) and `smoke` for tests.
 import os
+import shutil
 import sys
 
 from snakemake.utils import min_version
@@ -18,8 +19,9 @@ include: "workflow/rules/fetch.smk"
 ALIVE = resume_after_kill()
 SMOKE = read_config("workflow/config/smoke.yaml")
 # Rules run this environment's programs, activated or not; idle threads must not burn shared cores.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+os.environ.update(PATH=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
 
 
 module experiment:

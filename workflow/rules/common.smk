@@ -20,6 +20,7 @@ class Recipe:
     """A step's settings file: its path, its text, and the paths that the step makes."""
 
     def __init__(self, step, settings, code, reads, after, makes):
+        self.code = code
         self.text = json.dumps(settings, indent=2, sort_keys=True)
         bytes_read = [Path(file).read_text() for file in reads]
         before = [RECIPES[name].digest for name in after]

@@ -1,0 +1,66 @@
+"""The house: one-way imports, rooms of a size one can survey, nothing unpickled, nothing heavy."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted([*(ROOT / "mvdiffusion").rglob("*.py"), *(ROOT / "eval").rglob("*.py")])
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TRACKED_BYTES = 450, 60, 1_500_000
+
+
+def identity(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0
+
+
+def length(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identity)
+def test_sizes(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            said = node.body[0] if ast.get_docstring(node, clean=False) else None
+            lines = length(node) - (length(said) if said else 0)
+            assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identity)
+def test_nothing_is_unpickled(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"^\s*(import|from) (pickle|joblib|dill|shelve)\b", text, re.MULTILINE)
+    for call in calls(path):
+        name, options = ast.unparse(call.func), {k.arg: ast.unparse(k.value) for k in call.keywords}
+        if name == "torch.load":
+            assert options.get("weights_only") == "True", f"line {call.lineno}"
+        assert options.get("allow_pickle", "False") == "False", f"line {call.lineno}"
+
+
+def test_tracked_files_are_small() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\0")
+    if tracked == [""]:
+        pytest.skip("not a git checkout")
+    sizes = {name: (ROOT / name).stat().st_size for name in tracked if (ROOT / name).is_file()}
+    assert len(sizes) > 50
+    golden = {name for name in sizes if name.startswith("tests/golden/")}  # fixtures, 12 MB in all
+    assert sum(sizes[name] for name in golden) < 12_000_000
+    heavy = {name: size for name, size in sizes.items() if size > MAX_TRACKED_BYTES}
+    assert {name: size for name, size in heavy.items() if name not in golden} == {}

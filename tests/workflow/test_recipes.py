@@ -1,0 +1,144 @@
+"""Recipes cover everything that a command runs, found by other means than the workflow's own."""
+
+import ast
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+from conftest import ROOT
+
+# Which function of a command line each step runs.
+COMMANDS = {
+    "rooms_train": ("mvdiffusion/cli.py", "data_rooms"),
+    "rooms_evaluator": ("mvdiffusion/cli.py", "data_rooms"),
+    "real": ("mvdiffusion/cli.py", "data_export"),
+    "evaluator_rooms": ("mvdiffusion/cli.py", "data_export"),
+    "vae": ("mvdiffusion/cli.py", "train_vae"),
+    "base": ("mvdiffusion/cli.py", "_base"),
+    "stage1": ("mvdiffusion/cli.py", "_stage1"),
+    "stage2": ("mvdiffusion/cli.py", "_stage2"),
+    "mvdiffusion": ("mvdiffusion/cli.py", "generate_panorama"),
+    "classifier": ("eval/cli.py", "evaluator"),
+    "clip": ("eval/cli.py", "evaluator"),
+    "score_mvdiffusion": ("eval/cli.py", "score"),
+    "tables": ("eval/cli.py", "tables"),
+    "figures": ("eval/cli.py", "figures"),
+    "report": ("eval/cli.py", "report"),
+}
+
+
+def load(root: Path, monkeypatch: pytest.MonkeyPatch, recipes: bool = True) -> dict[str, Any]:
+    """Run the plain Python of common.smk and of recipes.smk as Snakemake does."""
+    monkeypatch.chdir(root)
+    config = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
+    names = {"config": config, "workflow": SimpleNamespace(cores=2), "WorkflowError": ValueError}
+    for name in ("common", "recipes") if recipes else ("common",):
+        text = (ROOT / f"workflow/rules/{name}.smk").read_text().split("\nrule ")[0]
+        exec(compile(text, f"{name}.smk", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Recipes of this repository."""
+    original = Path.read_text
+
+    def read_text(path: Path, *arguments: Any, **options: Any) -> str:
+        return "outs: []" if path.name == "data.dvc" else original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return load(ROOT, monkeypatch)
+
+
+def covered(names: dict[str, Any], step: str) -> set[str]:
+    code = names["RECIPES"][step].code
+    return {file.as_posix() for entry in code for file in names["import_closure"](entry)}
+
+
+def test_every_step_has_a_known_command(real: dict[str, Any]) -> None:
+    generated = {"codec", "independent", "autoregressive", "wrong_correspondence"}
+    scores = {step for step in real["RECIPES"] if step.startswith("score_")}
+    assert set(real["RECIPES"]) == set(COMMANDS) | generated | scores
+
+
+@pytest.mark.parametrize("step", COMMANDS)
+def test_recipes_cover_the_imports_of_their_command(real: dict[str, Any], step: str) -> None:
+    file, function = COMMANDS[step]
+    tree = ast.parse((ROOT / file).read_text())
+    body = next(n for n in ast.walk(tree) if getattr(n, "name", None) == function)
+    imported = [node for node in ast.walk(body) if isinstance(node, ast.ImportFrom)]
+    # A `from package import name` may name a module or something inside one.
+    modules = {f"{node.module}.{alias.name}" for node in imported for alias in node.names}
+    modules |= {str(node.module) for node in imported}
+    modules -= {"mvdiffusion.records"}
+    files = {real["module_file"](module) for module in modules} - {None}
+    assert files, "the command imports nothing; the test looks at the wrong function"
+    assert {file.as_posix() for file in files} <= covered(real, step)
+
+
+@pytest.mark.parametrize("step", COMMANDS)
+def test_closures_hold_what_an_import_graph_library_finds(real: dict[str, Any], step: str) -> None:
+    graph = grimp.build_graph("mvdiffusion", "eval", cache_dir=None)
+    for entry in real["RECIPES"][step].code:
+        for module in graph.find_upstream_modules(entry) | {entry}:
+            assert real["module_file"](module).as_posix() in covered(real, step)
+
+
+def test_metrics_decide_scores_and_nothing_before(real: dict[str, Any]) -> None:
+    metric = "eval/metrics/cross_view_psnr.py"
+    users = {step for step in real["RECIPES"] if metric in covered(real, step)}
+    assert {step for step in users if step.startswith("score_")} == {
+        step for step in real["RECIPES"] if step.startswith("score_")
+    }
+    assert not users & {"vae", "base", "stage1", "stage2", "mvdiffusion", "classifier", "clip"}
+
+
+def test_closure_follows_every_kind_of_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = {
+        "eval/__init__.py": "from eval import base",
+        "eval/base.py": "",
+        "eval/unused.py": "",
+        "eval/inner/__init__.py": "from ..parent import thing",
+        "eval/parent.py": "import eval.plain as p",
+        "eval/plain.py": "TEMPLATE = 'page.html'",
+        "eval/templates/page.html": "",
+        "eval/templates/other.html": "",
+        "eval/inner/entry.py": "from . import sibling\ndef f():\n    from .late import x\n",
+        "eval/inner/sibling.py": "import os, json",
+        "eval/inner/late.py": "from eval.inner import entry",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    names = load(tmp_path, monkeypatch, recipes=False)
+    found = {file.as_posix() for file in names["import_closure"]("eval.inner.entry")}
+    assert found == set(files) - {"eval/unused.py", "eval/templates/other.html"}
+    with pytest.raises(ValueError, match=r"'eval\.missing', which does not exist"):
+        names["import_closure"]("eval.missing")
+
+
+def test_a_recipe_changes_with_each_of_its_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval/a.py").write_text("A = 1")
+    (tmp_path / "data.dvc").write_text("md5: 1")
+
+    def path(settings: int = 0, upstream: int = 0) -> str:
+        names = load(tmp_path, monkeypatch, recipes=False)
+        names["recipe"]("first", {"x": upstream}, ["eval.a"])
+        names["recipe"]("second", {"y": settings}, [], reads=["data.dvc"], after=["first"])
+        return names["RECIPES"]["second"].path
+
+    assert path() == path()
+    seen = {path(), path(settings=1), path(upstream=1)}
+    (tmp_path / "eval/a.py").write_text("A = 2")
+    seen.add(path())
+    (tmp_path / "data.dvc").write_text("md5: 2")
+    seen.add(path())
+    assert len(seen) == 5

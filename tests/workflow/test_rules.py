@@ -1,0 +1,44 @@
+"""Rules are wiring: short, logged, and in the form that Snakemake's own tools ask for."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Project
+
+SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
+
+
+def rules(path: Path) -> dict[str, list[str]]:
+    """Lines of each rule by its name."""
+    blocks = re.split(r"^(?=\s*(?:use )?rule )", path.read_text(), flags=re.MULTILINE)
+    bodies = [block.strip("\n").splitlines() for block in blocks if re.match(r"\s*rule ", block)]
+    return {body[0].split()[1].rstrip(":"): [x for x in body if x.strip()] for body in bodies}
+
+
+@pytest.mark.parametrize("path", SMK, ids=lambda path: path.name)
+def test_rules_are_short_and_logged(path: Path) -> None:
+    for name, lines in rules(path).items():
+        text = "\n".join(lines)
+        assert len(lines) <= 25, f"{name} has {len(lines)} lines"
+        assert ("log:" in text) == ("shell:" in text), f"{name} runs without a log"
+        assert "run:" not in [line.strip() for line in lines], f"{name} holds code"
+
+
+def test_workflow_imports_nothing_of_the_project() -> None:
+    pattern = re.compile(r"^\s*(from|import) (mvdiffusion|eval)\b", re.MULTILINE)
+    for path in [*SMK, *(ROOT / "workflow").rglob("*.py")]:
+        assert not pattern.search(path.read_text()), path
+
+
+def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "workflow/envs/mvdiffusion.yaml").read_text())
+    assert environment["dependencies"][-1]["pip"] == project["dependencies"]
+
+
+def test_lint_and_format(project: Project) -> None:
+    assert "good condition" in project.run("snakemake", "--lint")
+    project.run("snakefmt", "--check", "--config", str(ROOT / "pyproject.toml"), "workflow")
