@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -213,17 +215,12 @@ def _save(figure: Figure, stem: Path) -> None:
 
 def data_uri(path: Path) -> str:
     """Encode an image file for inlining in a page."""
-    import base64
-
     kind = {".png": "png", ".jpg": "jpeg", ".svg": "svg+xml"}[path.suffix]
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def jpeg_uri(image: Image.Image, quality: int = 88) -> str:
     """Encode a picture as a small JPEG for inlining in a page."""
-    import base64
-    import io
-
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
