@@ -172,9 +172,13 @@ def _claim_table(claims: Sequence[Claim], observations: Sequence[str]) -> Table:
 
 def _published_table() -> Table:
     data = pd.DataFrame(list(published_rows()))
-    shown = data.drop(columns=["title"]).map(lambda v: "–" if pd.isna(v) else str(v))
+    about = ["title", "source", "protocol"]
+    data = data[[column for column in data if column not in about] + about]
+    shown = data.drop(columns=about).map(lambda value: "–" if pd.isna(value) else str(value))
+    sources = data.drop_duplicates("table")[["table", *about]].itertuples(index=False)
+    notes = tuple(f"{title} (table {table}): {src}; {what}." for table, title, src, what in sources)
     caption = "Published numbers, measured by others on other images: not comparable with ours"
-    return Table("published", caption, data, shown)
+    return Table("published", caption, data, shown, notes)
 
 
 def _table(

@@ -104,8 +104,8 @@ def test_published_numbers_stand_alone(made: Path) -> None:
     assert [r["FID"] for r in paper if r["table"] == "1"] == ["21.44"]
     depth = next(r for r in paper if r["table"] == "3, depth")
     quotient = 17.41 / 21.41
-    assert float(depth["ratio as quotient"]) == pytest.approx(quotient, abs=0.005)
-    assert float(depth["ratio to real as printed"]) == 0.76
+    assert float(depth["frames ratio as quotient"]) == pytest.approx(quotient, abs=0.005)
+    assert float(depth["frames ratio as printed"]) == 0.76
 
 
 def change_settings(content: dict) -> None:
