@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from tokenizers import pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
 from mvdiffusion.training.loop import train
@@ -65,7 +66,7 @@ def build_text_encoder(options: Mapping[str, Any], tokenizer: CLIPTokenizer) -> 
 
 
 def build_unet(
-    options: Mapping[str, Any], vae: AutoencoderKL, image_size: int, text_width: int
+    options: Mapping[str, Any], vae: PatchAutoencoder, image_size: int, text_width: int
 ) -> UNet2DConditionModel:
     """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks."""
     channels = vae.config.latent_channels
@@ -121,7 +122,7 @@ def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
         raise InputError(
             f"{vae_folder}: no config.json; expected the folder of a trained VAE there"
         )
-    vae = AutoencoderKL.from_pretrained(vae_folder)
+    vae = PatchAutoencoder.from_pretrained(vae_folder)
     panoramas = open_panoramas(data, "train", settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))
     captions = (text for index in range(count) for text in panoramas.load(index).prompts)

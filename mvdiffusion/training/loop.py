@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,6 +147,8 @@ class _Run:
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
         task.to(memory_format=torch.channels_last)  # convolutions run about 4x faster in bf16
+        if self.accelerator.device.type == "cpu":
+            keep_thin_convolutions_in_float32(task)
         self.module, self.optimizer = self.accelerator.prepare(task, optimizer)
         self.ema = EMAModel(self.parameters.values(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
@@ -296,6 +298,25 @@ class _Run:
         self.step, self.seconds = state["step"], state["seconds"]
         if self.main:
             print(f"{self.name}: continues after step {self.step}", file=sys.stderr)
+
+
+def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
+    """Exempt convolutions with fewer than 16 channels in or out from autocast.
+
+    On a CPU their weight gradient takes ten times longer in bf16 than in float32, longer than the
+    rest of a small model.
+    """
+
+    def exempt(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def run(x: Tensor) -> Tensor:
+            with torch.autocast("cpu", enabled=False):
+                return forward(x.float())
+
+        return run
+
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) < 16:
+            layer.forward = exempt(layer.forward)  # type: ignore[method-assign]
 
 
 def _accelerator(settings: TrainingSettings, log_dir: Path, device: str) -> Accelerator:

@@ -1,4 +1,4 @@
-"""The miniature's VAE: a diffusers `AutoencoderKL` trained from scratch on single views."""
+"""The miniature's VAE: a diffusers `PatchAutoencoder` trained from scratch on single views."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError, write_json
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, ViewExamples
 from mvdiffusion.training.loop import train
@@ -20,6 +20,7 @@ from mvdiffusion.training.runs import first_views, open_panoramas, picture_rows,
 from mvdiffusion.training.settings import VaeLossSettings, VaeSettings, parse
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
+INITIAL_VIEWS = 1024  # views whose patches give the principal components
 BATCH = 64  # views per forward pass outside of training
 
 
@@ -28,7 +29,7 @@ class AutoencoderTask(nn.Module):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: PatchAutoencoder,
         loss: VaeLossSettings,
         examples: AutoencoderExamples,
         validation: Tensor,
@@ -65,7 +66,7 @@ def gradient_l1(preds: Tensor, target: Tensor) -> Tensor:
     )
 
 
-def reconstruct(vae: AutoencoderKL, views: Tensor) -> Tensor:
+def reconstruct(vae: PatchAutoencoder, views: Tensor) -> Tensor:
     """Send views [N, 3, H, W] through the mean of their latents and back, in float32."""
     latents = vae.encode(views.contiguous(memory_format=torch.channels_last)).latent_dist.mean
     decoded: Tensor = vae.decode(latents).sample.float()
@@ -80,22 +81,18 @@ def psnr_db(preds: Tensor, target: Tensor) -> Tensor:
     return values
 
 
-def build_vae(model: Mapping[str, Any], image_size: int) -> AutoencoderKL:
-    """Build an `AutoencoderKL` from its keyword arguments; block types follow from the widths.
+def build_vae(model: Mapping[str, Any], image_size: int, views: Tensor) -> PatchAutoencoder:
+    """Build the VAE from its keyword arguments; its linear path starts from ``views`` [N, 3, H, W].
 
     Raises:
-        InputError: for an argument that `AutoencoderKL` does not have or cannot use.
+        InputError: for an argument that ``PatchAutoencoder`` does not have or cannot use.
     """
-    blocks = len(model.get("block_out_channels", [64]))
-    derived = {
-        "down_block_types": ["DownEncoderBlock2D"] * blocks,
-        "up_block_types": ["UpDecoderBlock2D"] * blocks,
-        "sample_size": image_size,
-    }
     try:
-        return AutoencoderKL(**{**derived, **model})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"setting 'model' does not describe an AutoencoderKL: {error}") from None
+        vae = PatchAutoencoder(**{"sample_size": image_size, **model})
+    except (TypeError, ValueError, IndexError) as error:
+        raise InputError(f"setting 'model' does not describe a PatchAutoencoder: {error}") from None
+    vae.initialize_linear(views)
+    return vae
 
 
 def train_vae(
@@ -115,8 +112,10 @@ def train_vae(
     """
     parsed = parse(VaeSettings, settings)
     torch.manual_seed(parsed.seed)
-    vae = build_vae(parsed.model, parsed.data.image_size)
     panoramas = open_panoramas(data, "train", parsed.data)
+    vae = build_vae(
+        parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS)
+    )
     held_out = open_panoramas(validation, "validation", parsed.data)
     side = parsed.data.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
     examples = AutoencoderExamples(
@@ -147,7 +146,7 @@ def train_vae(
 
 @torch.no_grad()
 def _measure(
-    vae: AutoencoderKL, examples: ViewExamples, held_out: Matterport3DPanoramas
+    vae: PatchAutoencoder, examples: ViewExamples, held_out: Matterport3DPanoramas
 ) -> dict[str, float]:
     vae.eval()
     vae.register_to_config(scaling_factor=1 / latent_std(vae, examples))
@@ -162,7 +161,7 @@ def _measure(
 
 
 @torch.no_grad()
-def latent_std(vae: AutoencoderKL, examples: ViewExamples) -> float:
+def latent_std(vae: PatchAutoencoder, examples: ViewExamples) -> float:
     """Standard deviation of the latents' means over some thousand training views."""
     count = min(SCALING_VIEWS // examples.chosen_views, len(examples.panoramas))
     total, squares, number = 0.0, 0.0, 0

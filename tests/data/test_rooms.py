@@ -140,7 +140,7 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
         render_splits(tmp_path / "data", settings(), workers=1)
     assert not (tmp_path / "data").exists()
     rooms = [path.name for path in next(tmp_path.glob(".data.*")).iterdir()]
-    assert rooms == ["test_00000"]  # the whole first room, nothing of the second
+    assert rooms == ["test-00000"]  # the whole first room, nothing of the second
 
 
 def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):

@@ -132,7 +132,7 @@ def test_exported_split_is_the_dataset(tmp_path):
     export_split(dataset, tmp_path / "real", "h" * 64, {"image_size": 16})
     manifest = read_manifest(tmp_path / "real")
     assert manifest["method"] == "real"
-    assert manifest["samples"] == ["test_00000", "test_00001"]
+    assert manifest["samples"] == ["test-00000", "test-00001"]
     for index, name in enumerate(manifest["samples"]):
         sample = dataset.load(index)
         found = read_views(tmp_path / "real" / name)

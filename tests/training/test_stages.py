@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTokenizer
 
+from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.training.base import train_base, train_tokenizer
@@ -47,7 +48,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 def test_vae_scaling_factor_makes_unit_latents_and_psnr_is_recorded(rooms, vae_folder):
     from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 
-    vae = AutoencoderKL.from_pretrained(vae_folder)
+    vae = PatchAutoencoder.from_pretrained(vae_folder)
     panoramas = Matterport3DPanoramas(rooms, "train", image_size=16, num_views=4)
     views = torch.cat([panoramas.load(i, yaw).views for i in range(6) for yaw in (0, 100, 250)])
     with torch.no_grad():

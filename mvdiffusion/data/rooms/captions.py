@@ -60,16 +60,12 @@ def _caption(room: Room, pixels: NDArray[np.int64]) -> str:
     counts = pixels[FIRST_OBJECT:]
     seen = [i for i in np.argsort(-counts, kind="stable") if counts[i] >= _OBJECT_SHARE * total]
     objects = Counter(room.names[i] for i in seen if room.names[i])
-    phrases = [
-        _walls(faced),
-        *(_count(name, objects[name]) for name in list(objects)[:_MOST_OBJECTS]),
-    ]
+    phrases = [f"{' and '.join(faced)} walls"] if faced else []  # a shelf may hide the wall
+    phrases += [_count(name, objects[name]) for name in list(objects)[:_MOST_OBJECTS]]
+    if not phrases:
+        return f"{_article(room.kind)} {room.kind}"
     listed = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
     return f"{_article(room.kind)} {room.kind} with {listed}"
-
-
-def _walls(words: list[str]) -> str:
-    return f"{words[0]} walls" if len(words) == 1 else f"{words[0]} and {words[1]} walls"
 
 
 def _count(name: str, count: int) -> str:

@@ -140,7 +140,7 @@ def render_splits(
 
 def scene_name(split: str, scene: int) -> str:
     """Name of a room, which is also its panorama's id."""
-    return f"{split}_{scene:05d}"
+    return f"{split}-{scene:05d}"  # no underscore: the released loader splits names there
 
 
 def _open_partial(output: Path, splits: Sequence[str], settings: RoomSettings) -> Path:
