@@ -15,6 +15,8 @@ STAND_IN = Path(__file__).with_name("stand_in.py")
 PROJECT_FILES = ("Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
 
 MODULES = {
+    "mvdiffusion/__init__.py": "",
+    "eval/__init__.py": "",
     "mvdiffusion/data/rooms/__init__.py": "",
     "mvdiffusion/data/matterport3d.py": "from mvdiffusion.data import rooms\n",
     "mvdiffusion/data/views.py": "",
