@@ -91,6 +91,8 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
         for name in ["contact_sheet.png", *names]:
             save(Path(options["output-dir"][0]) / name, f"pair\n{result}\n")
     else:
+        if command == "score":
+            result = json.dumps({"settings_sha256": "0", "provenance": {}, "result": result})
         save(Path(options["output"][0]) / file_of(words, options), result)
 
 

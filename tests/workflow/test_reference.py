@@ -1,0 +1,25 @@
+"""`make reference` copies complete, current results of mini and nothing else."""
+
+import json
+
+from conftest import Project
+
+PUBLISH = ("python", "workflow/scripts/publish_reference.py")
+
+
+def test_reference_is_a_copy_with_provenance(project: Project) -> None:
+    project.run(*PUBLISH)
+    reference = project.root / "results/reference/mini"
+    metrics = (project.root / "results/metrics.json").read_text()
+    assert (reference / "metrics.json").read_text() == metrics
+    assert (reference / "tables/main.md").exists()
+    assert (reference / "figures/contact_sheet.png").exists()
+    provenance = json.loads((reference / "provenance.json").read_text())
+    assert {"train_stage1", "train_stage2", "generate_mvdiffusion"} <= set(provenance["seconds"])
+    assert "Nothing to be done" in project.snakemake("run")
+
+
+def test_reference_is_refused_when_results_are_not_those_of_mini(project: Project) -> None:
+    project.set("generation.guidance_scale", 5.0)
+    assert "finish `make run` first" in project.run(*PUBLISH, check=False)
+    assert not (project.root / "results/reference").exists()
