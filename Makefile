@@ -11,12 +11,12 @@ help:  ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 run: $(READY)  ## the experiment in miniature: data, training, generation, evaluation, report
-	snakemake --cores all --quiet all -- run
+	snakemake --cores all --quiet host reason rules -- run
 	dvc commit --quiet --force run
 	@echo "Done. Open results/report.html; the tables are in results/tables."
 
 smoke: $(READY)  ## the same steps with a few samples, to see that all parts fit
-	snakemake --cores all --quiet all -- smoke
+	snakemake --cores all --quiet host reason rules -- smoke
 
 test: $(READY)  ## the fast tests (pytest -m slow runs the others)
 	pytest
