@@ -34,7 +34,7 @@ class GenerationSettings:
         negative_prompt: text of the unconditional branch.
         scheduler: name of any diffusers scheduler class; its numbers come from the model.
         batch_size: panoramas at once. Batches are cut from the whole list, whatever is finished.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: of the UNet, "float32", "bfloat16" or "float16"; all else is float32.
         device: "auto", "cpu" or "cuda".
     """
 
@@ -148,9 +148,7 @@ def autoregressive(
 
 
 @torch.no_grad()
-def codec(
-    pipeline: MVDiffusionPanoramaPipeline, samples: list[PanoramaSample], *_: Any
-) -> Tensor:
+def codec(pipeline: MVDiffusionPanoramaPipeline, samples: list[PanoramaSample], *_: Any) -> Tensor:
     """Ceiling: the real views, through the VAE and back."""
     views = torch.stack([sample.views for sample in samples]).to(pipeline.vae.device)
     return pipeline.decode_latents(pipeline.encode_views(views))
@@ -169,14 +167,14 @@ def load_pipeline(model: Path, settings: GenerationSettings) -> MVDiffusionPanor
     """Load a stage-2 folder, or a Stable Diffusion folder (its CAA blocks are the identity)."""
     if not (model / "model_index.json").is_file():
         raise InputError(f"{model}: no model_index.json; expected a diffusers pipeline folder.")
-    dtype = getattr(torch, settings.dtype)
     if (model / "unet" / "config.json").read_text().find("MultiViewUNet") >= 0:
-        pipeline = MVDiffusionPanoramaPipeline.from_pretrained(model, torch_dtype=dtype)
+        pipeline = MVDiffusionPanoramaPipeline.from_pretrained(model)
     else:
-        pipeline = MVDiffusionPanoramaPipeline.from_single_view(model, torch_dtype=dtype)
+        pipeline = MVDiffusionPanoramaPipeline.from_single_view(model)
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.unet.to(getattr(torch, settings.dtype))
     return pipeline.to(settings.torch_device())
 
 
@@ -195,7 +193,7 @@ def draw_noise(
         generator = torch.Generator().manual_seed(sample_seed(seed, sample.sample_id))
         shape = (views, *pipeline.latent_shape(height, width))
         noises.append(randn_tensor(shape, generator))
-    return torch.stack(noises).to(pipeline.unet.device, pipeline.unet.dtype)
+    return torch.stack(noises).to(pipeline.unet.device)
 
 
 def generate_split(
@@ -225,12 +223,13 @@ def generate_split(
             f"generation.num_samples: {count} asked for, the split has {len(dataset)}."
         )
     pipeline = load_pipeline(model, settings)
-    batches = [range(s, min(s + settings.batch_size, count)) for s in range(0, count, settings.batch_size)]
-    for batch in tqdm(batches, desc=method, unit="batch", mininterval=2):
-        missing = [i for i in batch if not folder.has_sample(dataset.sample_id(i))]
-        if missing:
+    starts = range(0, count, settings.batch_size)
+    for start in tqdm(starts, desc=method, unit="batch", mininterval=2):
+        batch = range(start, min(start + settings.batch_size, count))
+        if not all(folder.has_sample(dataset.sample_id(index)) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
-            _generate_batch(METHODS[method], pipeline, [dataset.load(i) for i in batch], settings, folder, dataset.fov_deg)
+            samples = [dataset.load(index) for index in batch]
+            _generate_batch(METHODS[method], pipeline, samples, settings, folder)
     folder.write_manifest([dataset.sample_id(i) for i in range(count)], asdict(settings))
 
 
@@ -240,11 +239,10 @@ def _generate_batch(
     samples: list[PanoramaSample],
     settings: GenerationSettings,
     folder: SampleFolder,
-    fov_deg: float,
 ) -> None:
     noise = draw_noise(pipeline, samples, settings.seed)
-    views = run(pipeline, samples, noise, settings, fov_deg)
+    views = run(pipeline, samples, noise, settings, folder.fov_deg)
     for sample, images in zip(samples, views, strict=True):
         if not folder.has_sample(sample.sample_id):
             seed = sample_seed(settings.seed, sample.sample_id)
-            folder.write_sample(sample.sample_id, images, sample.prompts, {"seed": seed})
+            folder.write_sample(sample.sample_id, 2 * images - 1, sample.prompts, {"seed": seed})

@@ -151,7 +151,7 @@ def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Say what made a result: commit, packages, machine. Holds no time, so equal runs compare equal."""
+    """Say what made a result: commit, packages, machine; no time, so that equal runs are equal."""
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),

@@ -125,10 +125,10 @@ def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
         Tokens [B / G, G, V, h * w, N, C], zero outside the target.
     """
     repeats, count = views.shape[0], level.targets.shape[1]
-    h, w = views.shape[-2:]
+    height = views.shape[-2]
     targets = views[:, :, level.targets].flatten(0, 3)  # [B * V * T, C, h, w]
     grid = level.grid.expand(repeats, *level.grid.shape).flatten(4, 5).flatten(0, 3)
     # Float32: half precision cannot hold a position to a fraction of a cell.
     sampled = F.grid_sample(targets.float(), grid, align_corners=False).to(views.dtype)
-    sampled = sampled.unflatten(0, (*views.shape[:3], count)).unflatten(5, (9, h))
+    sampled = sampled.unflatten(0, (*views.shape[:3], count)).unflatten(5, (9, height))
     return sampled.permute(0, 1, 2, 6, 7, 3, 5, 4).flatten(5, 6).flatten(3, 4)

@@ -115,7 +115,7 @@ class MultiViewGeometry:
     @torch.no_grad()
     def _compute_level(self, h: int, w: int) -> LevelGeometry:
         targets, K, R = self.targets, self.K, self.R
-        views, count = targets.shape
+        views = len(targets)
         scale = torch.tensor([self.width / w, self.height / h], device=K.device)
         K_query, R_query = K[:, :, None], R[:, :, None]
         forward = homography(K_query, R_query, K[:, targets], R[:, targets])

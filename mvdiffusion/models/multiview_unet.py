@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         self.gradient_checkpointing = False
 
         def attention(block: nn.Module) -> CorrespondenceAttention:
-            return CorrespondenceAttention(block.resnets[-1].out_channels, variant)  # type: ignore[index, union-attr, arg-type]
+            return CorrespondenceAttention(block.resnets[-1].out_channels, variant)  # type: ignore[index, union-attr]
 
         self.correspondence_down = nn.ModuleList(map(attention, self.unet.down_blocks))
         self.correspondence_mid = attention(self.unet.mid_block)
@@ -141,7 +142,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         x = self._run(block.resnets[0], x, embedding)
         x = self._correspond(self.correspondence_mid, x, geometry)
         for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
-            x = self._run(attention, x, text)[0]
+            x = self._attend_to_text(attention, x, text)
             x = self._run(resnet, x, embedding)
         return x
 
@@ -164,37 +165,29 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         return x
 
     def _layer(
-        self, resnet: nn.Module, attention: nn.Module | None, x: Tensor, embedding: Tensor, text: Tensor
+        self,
+        resnet: nn.Module,
+        attention: nn.Module | None,
+        x: Tensor,
+        embedding: Tensor,
+        text: Tensor,
     ) -> Tensor:
         x = self._run(resnet, x, embedding)
-        return x if attention is None else self._run(attention, x, text)[0]
+        return x if attention is None else self._attend_to_text(attention, x, text)
 
     def _correspond(
         self, block: nn.Module, x: Tensor, geometry: MultiViewGeometry | None
     ) -> Tensor:
         return x if geometry is None else self._run(block, x, geometry)
 
-    def _run(self, module: nn.Module, *inputs: Any) -> Any:
+    def _attend_to_text(self, attention: nn.Module, x: Tensor, text: Tensor) -> Tensor:
+        return self._run(partial(attention, encoder_hidden_states=text, return_dict=False), x)[0]
+
+    def _run(self, module: Callable[..., Any], *inputs: Any) -> Any:
         """Call a layer, with its activations recomputed in the backward pass if so configured."""
-        if isinstance(module, nn.Module) and hasattr(module, "transformer_blocks"):
-            x, text = inputs
-            call = _TextAttention(module)
-            inputs = (x, text)
-        else:
-            call = module
         if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(call, *inputs)
-        return call(*inputs)
-
-
-class _TextAttention:
-    """A diffusers transformer layer, called with positional arguments only."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __call__(self, x: Tensor, text: Tensor) -> tuple[Tensor]:
-        return self.module(x, encoder_hidden_states=text, return_dict=False)
+            return self._gradient_checkpointing_func(module, *inputs)
+        return module(*inputs)
 
 
 def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:

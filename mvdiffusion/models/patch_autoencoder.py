@@ -9,6 +9,7 @@ which an `AutoencoderKL` trained from scratch on two processor cores does not re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -56,7 +57,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         sizes = (width, layers_per_block, norm_num_groups)
         self.encoder = Refinement(pixels, 2 * latent_channels, *sizes)
         self.decoder = Refinement(latent_channels, pixels, *sizes)
-        nn.init.constant_(self.encoder.conv_out.bias[latent_channels:], INITIAL_LOGVAR)
+        self.encoder.set_output_bias(slice(latent_channels, None), INITIAL_LOGVAR)
 
     @torch.no_grad()
     def initialize_linear(self, images: Tensor) -> None:
@@ -72,14 +73,14 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         axes = axes.flip(-1)[:, :count]
         # Half-whitened: strong components stay stronger, without drowning the weak ones.
         scale = variances.flip(-1)[:count].clamp(min=1e-12) ** 0.25
-        self.encoder_linear.weight.copy_((axes / scale).T[:, :, None, None])
-        self.encoder_linear.bias.copy_(-(mean @ axes) / scale)
-        self.decoder_linear.weight.copy_((axes * scale)[:, :, None, None])
-        self.decoder_linear.bias.copy_(mean)
+        _set(self.encoder_linear, (axes / scale).T, -(mean @ axes) / scale)
+        _set(self.decoder_linear, axes * scale, mean)
 
-    def encode(
-        self, x: Tensor, return_dict: bool = True
-    ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
+    def forward(self, sample: Tensor, return_dict: bool = True) -> Any:
+        """Encode and decode images [N, C, H, W]."""
+        return self.decode(self.encode(sample).latent_dist.mode(), return_dict)
+
+    def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """Encode images [N, C, H, W] in −1 … 1 as a distribution over latents [N, c, h, w]."""
         patches = F.pixel_unshuffle(x, self.patch)
         mean, logvar = self.encoder(patches).chunk(2, 1)
@@ -89,7 +90,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def decode(
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
-    ) -> DecoderOutput | tuple[Tensor]:
+    ) -> Any:
         """Decode latents [N, c, h, w] as images [N, C, H, W]; `generator` is not needed."""
         sample = F.pixel_shuffle(self.decoder_linear(z) + self.decoder(z), self.patch)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
@@ -98,7 +99,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 class Refinement(nn.Module):
     """A small ResNet at the latents' resolution whose output starts at zero."""
 
-    def __init__(self, channels: int, out_channels: int, width: int, layers: int, groups: int) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, width: int, layers: int, groups: int
+    ) -> None:
         """Make `layers` ResNet blocks of `width` channels."""
         super().__init__()
         self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
@@ -108,8 +111,12 @@ class Refinement(nn.Module):
         )
         self.norm_out = nn.GroupNorm(groups, width)
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        _set(self.conv_out, torch.zeros(()), torch.zeros(()))
+
+    @torch.no_grad()
+    def set_output_bias(self, channels: slice, value: float) -> None:
+        """Start some output channels at a value other than zero."""
+        self.conv_out.get_parameter("bias")[channels] = value
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, h, w] to [N, out_channels, h, w]."""
@@ -117,3 +124,10 @@ class Refinement(nn.Module):
         for resnet in self.resnets:
             x = resnet(x, None)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+
+@torch.no_grad()
+def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    """Give a convolution its weight, [out, in] for all of its pixels, and its bias."""
+    layer.weight.copy_(weight[..., None, None])
+    layer.get_parameter("bias").copy_(bias)

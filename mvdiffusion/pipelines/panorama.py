@@ -202,10 +202,12 @@ class MVDiffusionPanoramaPipeline(DiffusionPipeline):
     ) -> Tensor:
         """Draw the initial noise [B, V, C, h, w], or check and take the given one."""
         if latents is None:
-            latents = randn_tensor(shape, generator, self._execution_device, self.unet.dtype)
+            latents = randn_tensor(shape, generator, self._execution_device)
         elif latents.shape != shape:
             raise ValueError(f"Expected `latents` of shape {shape}, got {tuple(latents.shape)}.")
-        return latents.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+        # Float32 whatever the UNet's type: small steps would be lost in half precision.
+        latents = latents.to(self._execution_device, torch.float32)
+        return latents * self.scheduler.init_noise_sigma
 
     def denoise(
         self,
@@ -225,7 +227,8 @@ class MVDiffusionPanoramaPipeline(DiffusionPipeline):
         repeats = len(prompt_embeds) // len(latents)
         for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             model_input = self.scheduler.scale_model_input(torch.cat([latents] * repeats), t)
-            noise_pred = self.unet(model_input, t, prompt_embeds, geometry).sample
+            model_input = model_input.to(self.unet.dtype)
+            noise_pred = self.unet(model_input, t, prompt_embeds, geometry).sample.float()
             if repeats == 2:
                 negative, positive = noise_pred.chunk(2)
                 noise_pred = negative + guidance_scale * (positive - negative)

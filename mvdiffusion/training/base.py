@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from tokenizers import pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
@@ -17,38 +16,48 @@ from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
 from mvdiffusion.training.loop import train
 from mvdiffusion.training.runs import open_panoramas, run_identity
-from mvdiffusion.training.settings import BaseSettings, TokenizerSettings, parse
+from mvdiffusion.training.settings import BaseSettings, parse
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
-CAPTION_PANORAMAS = 512  # whose captions the tokenizer is trained on
+CAPTION_PANORAMAS = 512  # whose captions give the tokenizer its words
 # As in Stable Diffusion: latents have no fixed range to clip to.
 LATENT_SCHEDULER = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
 
 
-def train_tokenizer(captions: Iterable[str], settings: TokenizerSettings) -> CLIPTokenizer:
-    """Train CLIP's byte-pair tokenizer on captions; it has at most `vocab_size` tokens.
+def build_tokenizer(captions: Iterable[str], max_length: int) -> CLIPTokenizer:
+    """Build CLIP's byte-pair tokenizer from the words of captions.
 
-    Every byte has a token, inside and at the end of a word, so any text can be encoded.
+    Every byte has a token, inside and at the end of a word, so that any text can be encoded; the
+    merges spell the captions' words from their beginnings. Nothing depends on the order of the
+    captions or of hashes: equal words give equal tokens.
     """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    closing = [byte + WORD_END for byte in alphabet]
-    trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocab_size - len(closing),
-        special_tokens=[START, END],
-        initial_alphabet=alphabet,
-        end_of_word_suffix=WORD_END,
-        show_progress=False,
-    )
     backend = CLIPTokenizer().backend_tokenizer
-    backend.train_from_iterator(captions, trainer)
-    vocabulary = backend.get_vocab()
-    for token in closing:
-        vocabulary.setdefault(token, len(vocabulary))
-    merges = json.loads(backend.to_str())["model"]["merges"]
+    words = {
+        word
+        for caption in set(captions)
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(
+            backend.normalizer.normalize_str(caption)
+        )
+    }
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = dict.fromkeys([START, END, *alphabet, *(byte + WORD_END for byte in alphabet)])
+    merges: dict[tuple[str, str], None] = {}
+    for word in sorted(words):
+        letters = [*word[:-1], word[-1] + WORD_END]
+        start = letters[0]
+        for letter in letters[1:]:
+            merges[start, letter] = None
+            start += letter
+            vocabulary[start] = None
     return CLIPTokenizer(
-        vocab=vocabulary,
-        merges=[tuple(merge) for merge in merges],
-        model_max_length=settings.model_max_length,
+        vocab={token: index for index, token in enumerate(vocabulary)},
+        merges=list(merges),
+        model_max_length=max_length,
+        # Named: what is assumed for them differs between a built and a loaded tokenizer.
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
+        pad_token=END,
     )
 
 
@@ -126,7 +135,7 @@ def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
     panoramas = open_panoramas(data, "train", settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))
     captions = (text for index in range(count) for text in panoramas.load(index).prompts)
-    tokenizer = train_tokenizer(captions, settings.tokenizer)
+    tokenizer = build_tokenizer(captions, settings.tokenizer.model_max_length)
     try:
         text_encoder = build_text_encoder(settings.text_encoder, tokenizer)
         width = text_encoder.config.hidden_size

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.models import MultiViewUNet, PatchAutoencoder
 from mvdiffusion.training.examples import Batch, DiffusionExamples
 from mvdiffusion.training.runs import open_panoramas, picture_rows
 from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, SingleViewSettings
@@ -29,7 +29,7 @@ VALIDATION_EXAMPLES = 64  # views whose loss is recorded while training
 class TextToImage:
     """The parts of a Stable Diffusion style model."""
 
-    vae: AutoencoderKL
+    vae: AutoencoderKL | PatchAutoencoder
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel | MultiViewUNet

@@ -316,7 +316,7 @@ def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
 
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) < 16:
-            layer.forward = exempt(layer.forward)  # type: ignore[method-assign]
+            layer.forward = exempt(layer.forward)  # type: ignore[assignment, method-assign]
 
 
 def _accelerator(settings: TrainingSettings, log_dir: Path, device: str) -> Accelerator:

@@ -101,9 +101,8 @@ class VaeSettings:
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """Size of the byte-pair vocabulary, and the number of tokens every caption is brought to."""
+    """The number of tokens of every prompt; the vocabulary follows from the captions."""
 
-    vocab_size: int
     model_max_length: int
 
 

@@ -113,9 +113,7 @@ def train_vae(
     parsed = parse(VaeSettings, settings)
     torch.manual_seed(parsed.seed)
     panoramas = open_panoramas(data, "train", parsed.data)
-    vae = build_vae(
-        parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS)
-    )
+    vae = build_vae(parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS))
     held_out = open_panoramas(validation, "validation", parsed.data)
     side = parsed.data.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
     examples = AutoencoderExamples(

@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 def load(name: str) -> tuple[dict[str, Tensor], dict]:
     """Tensors and JSON-decoded settings of a golden file."""
     with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
     return tensors, metadata
 

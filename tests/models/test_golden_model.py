@@ -29,9 +29,7 @@ def test_attention_layer(size: str) -> None:
     tensors, settings = load("pano_caa")
     layer = CorrespondenceAttention(64)
     layer.load_state_dict(released_caa_weights(tensors, "caa"))
-    geometry = MultiViewGeometry(
-        tensors["K"], tensors["R"], settings["image"], settings["image"]
-    )
+    geometry = MultiViewGeometry(tensors["K"], tensors["R"], settings["image"], settings["image"])
     assert relative_error(layer(tensors[f"x{size}"], geometry), tensors[f"y{size}"]) < 1e-4
 
 

@@ -87,9 +87,7 @@ def test_attention_looks_where_the_correspondence_is(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_batch_of_two_is_two_batches_of_one(
-    variant: str, tiny_unet_config: dict[str, Any]
-) -> None:
+def test_batch_of_two_is_two_batches_of_one(variant: str, tiny_unet_config: dict[str, Any]) -> None:
     model = trained(MultiViewUNet(tiny_unet_config, variant))
     K, R = panorama_cameras(32, 32, 8)
     shared = model.prepare_geometry(K[None], R[None], 32, 32)

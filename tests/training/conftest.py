@@ -66,7 +66,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 VAE_MODEL = {"block_out_channels": [8, 8], "norm_num_groups": 2, "latent_channels": 4}
 BASE_PARTS = {
-    "tokenizer": {"vocab_size": 600, "model_max_length": 16},
+    "tokenizer": {"model_max_length": 16},
     "text_encoder": {
         "hidden_size": 32,
         "intermediate_size": 32,

@@ -133,5 +133,5 @@ def test_examples_are_a_stream_of_the_documented_shapes(parts, rooms):
         "pixels": (2, 3, 16, 16),
         "noise": (2, 4, 8, 8),
         "timesteps": (2,),
-        "input_ids": (2, TokenizerSettings(600, 16).model_max_length),
+        "input_ids": (2, TokenizerSettings(16).model_max_length),
     }

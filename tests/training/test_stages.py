@@ -20,9 +20,8 @@ from transformers import CLIPTokenizer
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError
-from mvdiffusion.training.base import train_base, train_tokenizer
+from mvdiffusion.training.base import build_tokenizer, train_base
 from mvdiffusion.training.multiview import frozen_sha256, train_stage2
-from mvdiffusion.training.settings import TokenizerSettings
 from mvdiffusion.training.single_view import train_stage1
 from mvdiffusion.training.vae import build_vae, gradient_l1, psnr_db, reconstruct, train_vae
 
@@ -66,7 +65,7 @@ def test_vae_scaling_factor_makes_unit_latents_and_psnr_is_recorded(rooms, vae_f
 
 def test_vae_overfits_one_batch():
     torch.manual_seed(0)
-    vae = build_vae(VAE_MODEL, 16)
+    vae = build_vae(VAE_MODEL, 16, torch.rand(4, 3, 16, 16))
     views = nn.functional.interpolate(torch.rand(4, 3, 3, 3) * 2 - 1, size=16, mode="bilinear")
     optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3)
     before = psnr_db(reconstruct(vae, views), views).mean().item()
@@ -87,7 +86,7 @@ def test_gradient_error_is_that_of_finite_differences():
 
 def test_wrong_model_arguments_are_named(rooms, vae_folder, tmp_path):
     with pytest.raises(InputError, match="latent_chanels"):
-        build_vae({"latent_chanels": 4}, 16)
+        build_vae({"latent_chanels": 4}, 16, torch.zeros(1, 3, 16, 16))
     parts = BASE_PARTS | {"unet": BASE_PARTS["unet"] | {"layers_per_blok": 1}}
     with pytest.raises(InputError, match="layers_per_blok"):
         train_base(settings(**parts), rooms, rooms, vae_folder, *folders(tmp_path))
@@ -107,11 +106,24 @@ def test_tokenizer_encodes_and_decodes_any_caption(base_folder):
 
 
 def test_tokenizer_has_no_unknown_bytes():
-    tokenizer = train_tokenizer(["a red room"], TokenizerSettings(600, 16))
-    assert len(tokenizer) <= 600
+    tokenizer = build_tokenizer(["a red room"], 16)
     for text in ("é", "部屋", "naïve café", "\u00ff"):
         ids = tokenizer(text, add_special_tokens=False).input_ids
         assert tokenizer.eos_token_id not in ids
+
+
+def test_tokenizer_is_the_same_after_loading_and_for_any_order(tmp_path):
+    captions = ["a red room with a wide window", "a library, two doors"]
+    built = build_tokenizer(captions, 16)
+    built.save_pretrained(tmp_path)
+    loaded = CLIPTokenizer.from_pretrained(tmp_path)
+    other = build_tokenizer(reversed(captions), 16)
+    for text in (*captions, "", "an unseen wooden word"):
+        ids = built(text, padding="max_length", truncation=True).input_ids
+        assert ids == loaded(text, padding="max_length", truncation=True).input_ids
+        assert ids == other(text, padding="max_length", truncation=True).input_ids
+        assert ids[0] == built.bos_token_id == 0
+        assert ids[-1] == built.eos_token_id == 1
 
 
 def test_stable_diffusion_pipeline_loads_the_base(base_folder):

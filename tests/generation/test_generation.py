@@ -1,0 +1,130 @@
+"""Methods over a split: seeds, restart, baselines."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvdiffusion.baselines import autoregressive
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.views import SampleFolder, read_views
+from mvdiffusion.generation import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.homography import homography
+from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.records import InputError, folder_sha256, read_json
+
+SETTINGS = GenerationSettings(num_inference_steps=2, guidance_scale=2.0, batch_size=2, device="cpu")
+
+
+def generate(
+    method: str, model: Path, dataset: Matterport3DPanoramas, root: Path, **changes: object
+) -> SampleFolder:
+    settings = GenerationSettings(**{**vars(SETTINGS), **changes})  # type: ignore[arg-type]
+    folder = SampleFolder(root, method, "0" * 64)
+    generate_split(method, model, dataset, settings, folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_writes_scorable_samples(
+    method: str, model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    folder = generate(method, model, dataset, tmp_path / "out")
+    manifest = read_json(folder.root / "manifest.json")
+    assert manifest["method"] == method
+    assert manifest["samples"] == ["a", "b", "c"]
+    for name in manifest["samples"]:
+        assert read_views(folder.root / name).shape == (8, 3, 16, 16)
+        assert len((folder.root / name / "prompt.txt").read_text().splitlines()) == 8
+        assert read_json(folder.root / name / "sample.json")["seed"] == sample_seed(0, name)
+
+
+def test_codec_returns_the_real_views(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    """Colours and their range survive: a wrong range or channel order would not."""
+    folder = generate("codec", model, dataset, tmp_path / "out")
+    for index, name in enumerate(["a", "b", "c"]):
+        error = read_views(folder.root / name) - dataset.load(index).views
+        assert error.square().mean() < 0.05
+
+
+def test_a_killed_run_ends_with_the_same_files(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = generate("mvdiffusion", model, dataset, tmp_path / "whole")
+    write, written = SampleFolder.write_sample, []
+
+    def die_after_the_first(self: SampleFolder, sample_id: str, *rest: object) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(sample_id)
+        write(self, sample_id, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write_sample", die_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            generate("mvdiffusion", model, dataset, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    finished = tmp_path / "killed" / written[0] / "0.png"
+    before = finished.stat().st_mtime_ns
+    again = generate("mvdiffusion", model, dataset, tmp_path / "killed")
+    assert finished.stat().st_mtime_ns == before
+    assert folder_sha256(whole.root) == folder_sha256(again.root)
+
+
+def test_first_view_of_the_autoregressive_baseline_is_the_independent_one(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    alone = generate("independent", model, dataset, tmp_path / "a")
+    chained = generate("autoregressive", model, dataset, tmp_path / "b")
+    first, second = (np.asarray(Image.open(f.root / "a" / "0.png"), int) for f in (alone, chained))
+    assert np.abs(first - second).max() <= 1
+    first, second = (np.asarray(Image.open(f.root / "a" / "1.png"), int) for f in (alone, chained))
+    assert np.abs(first - second).max() > 8
+
+
+def test_warping_against_opencv() -> None:
+    K, R = panorama_cameras(32, 32)
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    H = homography(K[1], R[1], K[0], R[0])
+    warped, known = autoregressive.warp_view(image, H)
+    options = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
+    expected = cv2.warpPerspective(
+        image[0].permute(1, 2, 0).numpy(), H.numpy(), (32, 32), **options
+    )
+    inside = cv2.warpPerspective(np.ones((32, 32), np.float32), H.numpy(), (32, 32), **options) == 1
+    assert 0.3 < inside.mean() < 0.5
+    assert known.numpy()[inside].all()
+    # OpenCV rounds source pixels to 1/32.
+    assert np.abs(warped[0].permute(1, 2, 0).numpy() - expected)[inside].max() < 0.05
+
+
+def test_nothing_is_pasted_after_the_last_step(pipeline: MVDiffusionPanoramaPipeline) -> None:
+    pipeline.scheduler.set_timesteps(3)
+    noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    known = torch.zeros(16, 16, dtype=torch.bool)
+    known[:, :9] = True  # the fifth column of latents is only half known
+    keep = autoregressive._known_latents(pipeline, torch.rand(1, 3, 16, 16), known, noise)
+    latents = torch.full_like(noise, 7.0)
+    replaced = keep(0, torch.tensor(0), latents) != 7
+    assert replaced[..., :4].all()
+    assert not replaced[..., 4:].any()
+    assert torch.equal(keep(2, torch.tensor(0), latents), latents)
+
+
+def test_wrong_settings_are_named(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="guidance"):
+        GenerationSettings.from_mapping({"guidance": 2})
+    with pytest.raises(InputError, match="NoScheduler"):
+        GenerationSettings.from_mapping({"scheduler": "NoScheduler"})
+    with pytest.raises(InputError, match="num_samples"):
+        generate("codec", model, dataset, tmp_path / "a", num_samples=4)
+    with pytest.raises(InputError, match=r"model_index\.json"):
+        generate("codec", tmp_path, dataset, tmp_path / "b")
