@@ -91,16 +91,17 @@ def data_export(
 
 @data_app.command("views")
 def data_views(
-    equirect: Annotated[list[Path], typer.Option(help="Equirectangular images, W = 2 H.")],
+    files: Annotated[list[Path], typer.Argument(help="Images of your own.")],
     output: Output,
+    equirect: Annotated[bool, typer.Option("--equirect", help="They are panoramas, W = 2 H.")],
     size: Annotated[int, typer.Option(help="Height and width of a view, pixels.")] = 512,
     fov_deg: Annotated[float, typer.Option(help="Field of view, degrees.")] = 90.0,
     num_views: Annotated[int, typer.Option(help="Evenly spaced views.")] = 8,
 ) -> None:
-    """Cut equirectangular images into perspective views."""
+    """Cut images into perspective views: --equirect FILE... --output DIR."""
     from mvdiffusion.data.views import cut_equirectangular_files
 
-    cut_equirectangular_files(equirect, output, size, fov_deg, num_views)
+    cut_equirectangular_files(files, output, size, fov_deg, num_views)
 
 
 @data_app.command("stitch")
