@@ -72,7 +72,7 @@ def test_seed_and_split_change_the_bytes(rendered, tmp_path):
     other = render_splits(tmp_path / "seed", settings(seed=4), workers=1)
     assert other != rendered[1]
     name = "{0}/matterport_skybox_images/{0}_skybox2_sami.jpg"
-    test, validation = (name.format(f"{split}_00000") for split in ("test", "validation"))
+    test, validation = (name.format(f"{split}-00000") for split in ("test", "validation"))
     assert (rendered[0] / test).read_bytes() != (rendered[0] / validation).read_bytes()
 
 
