@@ -84,7 +84,7 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     for block, sample_id in zip(blocks, ids, strict=True):
         _draw_sample(block, folders, methods, sample_id, 1 - SHEET_TITLE / block_height)
     figure.text(SHEET_MARGIN, 1.0, _view_labels(first), va="bottom", fontsize=8, color="#666666")
-    figure.savefig(path, dpi=80, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
+    figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
 
 
 def _spread(ids: Sequence[str], count: int) -> list[str]:
