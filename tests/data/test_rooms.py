@@ -179,16 +179,16 @@ def test_killed_render_is_taken_up_and_leaves_no_worker(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "render.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
     )
-    _wait(lambda: len(list(tmp_path.glob(".data.*/test_*"))) >= 3)
+    _wait(lambda: len(list(tmp_path.glob(".data.*/test-*"))) >= 3)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     workers = children.read_text().split() if children.exists() else []
     process.send_signal(signal.SIGKILL)
     process.wait()
     _wait(lambda: not any(_running(worker) for worker in workers))
     assert not (tmp_path / "data").exists()
-    done = {path.name for path in tmp_path.glob(".data.*/test_*")}
+    done = {path.name for path in tmp_path.glob(".data.*/test-*")}
     assert len(done) < 400
-    for room in tmp_path.glob(".data.*/test_*"):
+    for room in tmp_path.glob(".data.*/test-*"):
         assert len(list(room.glob("*/*"))) == 6 + 8
 
 
