@@ -79,7 +79,7 @@ def test_seed_and_split_change_the_bytes(rendered, tmp_path):
 def test_one_split_alone_has_the_same_rooms(rendered, tmp_path):
     render_splits(tmp_path / "one", settings(), ["test"], workers=1)
     assert not (tmp_path / "one" / "validation.npy").exists()
-    for path in (tmp_path / "one").glob("test_*/*/*"):
+    for path in (tmp_path / "one").glob("test-*/*/*"):
         assert path.read_bytes() == (rendered[0] / path.relative_to(tmp_path / "one")).read_bytes()
 
 
