@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from PIL import Image
+from noise_rooms import write_rooms
 from torch.nn.functional import interpolate
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -74,18 +73,6 @@ def model(pipeline: MVDiffusionPanoramaPipeline, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Matterport3DPanoramas:
-    root, random, entries = tmp_path_factory.mktemp("rooms"), np.random.default_rng(0), []
-    for name in ("a", "b", "c"):
-        faces, captions = root / name / "matterport_skybox_images", root / name / "blip3"
-        faces.mkdir(parents=True)
-        captions.mkdir()
-        for face in range(6):
-            small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-            small.resize((32, 32)).save(faces / f"{name}_skybox{face}_sami.jpg")
-        for degrees in range(0, 360, 45):
-            (captions / f"{name}_{degrees}.txt").write_text(f"a red room {degrees}\n")
-        entries.append(
-            [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
-        )
-    np.save(root / "test.npy", np.array(entries))
+    root = tmp_path_factory.mktemp("rooms")
+    write_rooms(root, "test", ["a", "b", "c"], 0)
     return Matterport3DPanoramas(root, "test", image_size=16)

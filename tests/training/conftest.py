@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from PIL import Image
+from noise_rooms import write_rooms
 
 from mvdiffusion.training.base import train_base
 from mvdiffusion.training.vae import train_vae
 
 VIEW = {"image_size": 16, "num_views": 4, "fov_deg": 90.0}
-COLOURS = ("red", "green", "blue", "white")
 
 
 @pytest.fixture(autouse=True)
@@ -24,32 +22,11 @@ def one_thread_and_no_accelerate_state():
     GradientState._reset_state()
 
 
-def write_rooms(root: Path, split: str, count: int, seed: int) -> None:
-    """Write rooms of smooth noise in Matterport3D's layout."""
-    random, entries = np.random.default_rng(seed), []
-    for index in range(count):
-        name = f"{split}{index}"
-        faces, captions = root / name / "matterport_skybox_images", root / name / "blip3"
-        faces.mkdir(parents=True)
-        captions.mkdir()
-        for face in range(6):
-            small = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            path = faces / f"{name}_skybox{face}_sami.jpg"
-            Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC).save(path)
-        for degrees in range(0, 360, 45):
-            text = f"a {COLOURS[(index + degrees) % 4]} room, no. {index}\nsecond line\n"
-            (captions / f"{name}_{degrees}.txt").write_text(text)
-        entries.append(
-            [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
-        )
-    np.save(root / f"{split}.npy", np.array(entries))
-
-
 @pytest.fixture(scope="session")
 def rooms(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("rooms")
-    write_rooms(root, "train", 6, 0)
-    write_rooms(root, "validation", 2, 1)
+    write_rooms(root, "train", [f"train{index}" for index in range(6)], 0)
+    write_rooms(root, "validation", ["validation0", "validation1"], 1)
     return root
 
 
