@@ -10,6 +10,8 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted([*(ROOT / "mvdiffusion").rglob("*.py"), *(ROOT / "eval").rglob("*.py")])
+# Reads released checkpoints with an unpickler that knows no function of anybody else: see its tests.
+PICKLE_READER = "mvdiffusion/models/checkpoint_reader.py"
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TRACKED_BYTES = 450, 60, 1_500_000
 
 
@@ -44,12 +46,16 @@ def test_sizes(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=identity)
 def test_nothing_is_unpickled(path: Path) -> None:
     text = path.read_text()
-    assert not re.search(r"^\s*(import|from) (pickle|joblib|dill|shelve)\b", text, re.MULTILINE)
+    found = re.findall(r"^\s*(?:import|from) (pickle|joblib|dill|shelve)\b", text, re.MULTILINE)
+    assert found == (["pickle"] if identity(path) == PICKLE_READER else [])
     for call in calls(path):
         name, options = ast.unparse(call.func), {k.arg: ast.unparse(k.value) for k in call.keywords}
         if name == "torch.load":
             assert options.get("weights_only") == "True", f"line {call.lineno}"
         assert options.get("allow_pickle", "False") == "False", f"line {call.lineno}"
+        assert name not in ("pickle.load", "pickle.loads", "pickle.Unpickler"), (
+            f"line {call.lineno}"
+        )
 
 
 def test_tracked_files_are_small() -> None:
