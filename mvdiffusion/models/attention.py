@@ -7,13 +7,10 @@ from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvdiffusion.models.correspondence_geometry import (
-    LevelGeometry,
-    MultiViewGeometry,
-    frequency_code,
-)
+from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, LevelGeometry
 
 HEAD_CHANNELS = 32
+NORM_GROUPS = 32
 
 
 class CorrespondenceAttention(nn.Module):
@@ -52,12 +49,15 @@ class CorrespondenceAttention(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, geometry: MultiViewGeometry) -> Tensor:
+    def forward(
+        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
+    ) -> Tensor:
         """Let the views of every sample look at each other.
 
         Args:
             x: features [B * V, C, h, w].
             geometry: the cameras of G samples, B a multiple of G.
+            view_chunk: how many views ask at once, to bound the memory; None means all.
 
         Returns:
             Features [B * V, C, h, w].
@@ -65,37 +65,50 @@ class CorrespondenceAttention(nn.Module):
         channels, h, w = x.shape[1:]
         level = geometry.level(h, w)
         code = geometry.position_code(h, w, channels, x.dtype)
+        query_code = geometry.query_code(h, w, channels, x.dtype)
         views = x.unflatten(0, (-1, *level.grid.shape[:2]))  # [B / G, G, V, C, h, w]
         cells = views.permute(0, 1, 2, 4, 5, 3).flatten(3, 4)  # [B / G, G, V, h * w, C]
+        count = cells.shape[2]
+        parts = []
+        for start in range(0, count, view_chunk or count):
+            part = slice(start, start + (view_chunk or count))
+            asking = (cells[:, :, part], query_code)
+            parts.append(self._respond(asking, views, level.of_views(part), code[:, part]))
+        cells = torch.cat(parts, 2).flatten(0, 2).unflatten(1, (h, w))
+        # The layout that came in: convolutions round differently in another.
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        return cells.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+    def _respond(
+        self, asking: tuple[Tensor, Tensor], views: Tensor, level: LevelGeometry, code: Tensor
+    ) -> Tensor:
+        """Update the asking cells [B / G, G, v, h * w, C] (with their own code) from all views."""
+        cells, query_code = asking
         project = self._tokens_released if self.variant == "released" else self._tokens_paper
-        query, key, value, mask = project(views, cells, level, code)
+        query, key, value, mask = project(views, cells, query_code, level, code)
         cells = cells + self.to_out(self._attend(query, key, value, mask))
-        cells = cells + self.ff(self.norm2(cells))
-        return cells.unflatten(3, (h, w)).permute(0, 1, 2, 5, 3, 4).flatten(0, 2)
+        return cells + self.ff(self.norm2(cells))
 
     def _tokens_released(
-        self, views: Tensor, cells: Tensor, level: LevelGeometry, code: Tensor
+        self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        sampled = _sample_targets(views, level)  # [B / G, G, V, h * w, N, C]
+        sampled = _sample_targets(views, level)  # [B / G, G, v, h * w, N, C]
         tokens = self.norm1((sampled + code) * level.valid[..., None].to(code.dtype))
-        query = self.norm1(cells + self._code_of_zero(cells))
-        return self.to_q(query), self.to_k(tokens), self.to_v(tokens), None
+        query = self.norm1(cells + query_code)
+        mask = None if level.absent is None else ~level.absent[:, :, None]
+        return self.to_q(query), self.to_k(tokens), self.to_v(tokens), mask
 
     def _tokens_paper(
-        self, views: Tensor, cells: Tensor, level: LevelGeometry, code: Tensor
+        self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        normed = self.norm1(cells)
-        query = self.to_q(normed + self._code_of_zero(cells))
+        query = self.to_q(self.norm1(cells) + query_code)
         weight = torch.cat([self.to_k.weight, self.to_v.weight])
-        projected = F.linear(normed, weight).unflatten(3, views.shape[-2:])
-        sampled = _sample_targets(projected.permute(0, 1, 2, 5, 3, 4), level)
+        normed = self.norm1(views.movedim(3, -1))  # [B / G, G, V, h, w, C]
+        projected = F.linear(normed, weight).movedim(-1, 3)
+        sampled = _sample_targets(projected, level)
         key, value = (sampled + F.linear(code, weight)).chunk(2, -1)
         return query, key, value, level.valid
-
-    def _code_of_zero(self, cells: Tensor) -> Tensor:
-        """The query's own code γ(0), [C]."""
-        zero = torch.zeros(2, device=cells.device)
-        return frequency_code(zero, cells.shape[-1], self.variant).to(cells.dtype)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from [..., C] to [..., N, C]; where no token is valid the result is zero."""
@@ -107,11 +120,41 @@ class CorrespondenceAttention(nn.Module):
         )
         if mask is None:
             return F.scaled_dot_product_attention(query, key, value).reshape(shape)
-        any_valid = mask.any(-1, keepdim=True)  # [G, V, h * w, 1]
+        any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
         allowed = (mask | ~any_valid).expand(*shape[:-1], -1)
         allowed = allowed.reshape(-1, 1, 1, mask.shape[-1])
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return out.reshape(shape) * any_valid.to(out.dtype)
+
+
+class CorrespondenceBlock(nn.Module):
+    """CAA followed by residual convolutions, as after the blocks of the depth-conditioned UNet.
+
+    Untrained it is exactly the identity, too.
+    """
+
+    def __init__(self, channels: int, variant: str = "released") -> None:
+        """Make a block for features of `channels` channels, a multiple of 32."""
+        super().__init__()
+        self.attention = CorrespondenceAttention(channels, variant)
+        self.norm1 = nn.GroupNorm(NORM_GROUPS, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(NORM_GROUPS, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(
+        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
+    ) -> Tensor:
+        """Let the views look at each other, then convolve each; see `CorrespondenceAttention`."""
+        x = self.attention(x, geometry, view_chunk)
+        parts = x.split(view_chunk or len(x))
+        return torch.cat([part + self._convolve(part) for part in parts])
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        x = self.conv1(F.relu(self.norm1(x)))
+        out: Tensor = self.conv2(F.relu(self.norm2(x)))
+        return out
 
 
 def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
@@ -119,16 +162,18 @@ def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
 
     Args:
         views: features [B / G, G, V, C, h, w].
-        level: correspondences at h x w cells.
+        level: correspondences of v views at h x w cells.
 
     Returns:
-        Tokens [B / G, G, V, h * w, N, C], zero outside the target.
+        Tokens [B / G, G, v, h * w, N, C], zero outside the target.
     """
-    repeats, count = views.shape[0], level.targets.shape[1]
-    height = views.shape[-2]
-    targets = views[:, :, level.targets].flatten(0, 3)  # [B * V * T, C, h, w]
+    repeats, samples = views.shape[:2]
+    cells, height = level.grid.shape[3], views.shape[-2]
+    sample = torch.arange(samples, device=views.device)[:, None, None]
+    targets = views[:, sample, level.targets]  # [B / G, G, v, T, C, h, w]
     grid = level.grid.expand(repeats, *level.grid.shape).flatten(4, 5).flatten(0, 3)
     # Float32: half precision cannot hold a position to a fraction of a cell.
-    sampled = F.grid_sample(targets.float(), grid, align_corners=False).to(views.dtype)
-    sampled = sampled.unflatten(0, (*views.shape[:3], count)).unflatten(5, (9, height))
+    features = targets.flatten(0, 3).float()
+    sampled = F.grid_sample(features, grid, align_corners=False).to(views.dtype)
+    sampled = sampled.unflatten(0, targets.shape[:4]).unflatten(5, (cells, height))
     return sampled.permute(0, 1, 2, 6, 7, 3, 5, 4).flatten(5, 6).flatten(3, 4)

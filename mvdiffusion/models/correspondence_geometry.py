@@ -5,6 +5,7 @@ Nothing here depends on the image content or on the denoising step: build it onc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,29 +19,83 @@ NEIGHBOURHOOD = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]  # K = 3
 
 @dataclass(frozen=True)
 class LevelGeometry:
-    """Correspondences at one feature resolution; N = T targets x 9 neighbourhood cells.
+    """Correspondences at one feature resolution; N = T targets x P neighbourhood cells.
 
     Attributes:
-        targets: indices of the target views, [V, T].
-        grid: where to sample each target, [G, V, T, 9, h, w, 2] in `grid_sample` units of
+        targets: indices of the target views, [G, V, T].
+        grid: where to sample each target, [G, V, T, P, h, w, 2] in `grid_sample` units of
             unaligned corners.
-        displacement: target cell carried back to the query view minus the query cell, in query
-            cells, [G, V, h * w, N, 2].
-        valid: whether the token's pixel lies strictly inside its target, [G, V, h * w, N].
+        displacement: what the position code encodes, [G, V, h * w, N, 1 or 2]; in query cells if
+            two-dimensional (see the geometry that made it).
+        valid: whether the token belongs to a correspondence, [G, V, h * w, N].
+        absent: which tokens fill up views that have fewer targets than others, [G, V, N]; None if
+            all views have the same number.
     """
 
     targets: Tensor
     grid: Tensor
     displacement: Tensor
     valid: Tensor
+    absent: Tensor | None = None
+
+    def of_views(self, views: slice) -> LevelGeometry:
+        """Restrict the queries to some views; the targets stay any views."""
+        parts = (self.targets, self.grid, self.displacement, self.valid)
+        absent = None if self.absent is None else self.absent[:, views]
+        return LevelGeometry(*(part[:, views] for part in parts), absent)
 
 
-class MultiViewGeometry:
+class CorrespondenceGeometry(ABC):
     """The cameras of G samples with V views, and their correspondences at any feature size.
 
-    Geometry of G = 1 sample serves a batch of samples with the same relative cameras; in general
-    it serves a batch of any multiple of G (guidance doubles the batch).
+    Geometry of G = 1 sample serves a batch of samples with the same cameras; in general it serves
+    a batch of any multiple of G (guidance doubles the batch).
     """
+
+    def __init__(self, height: int, width: int, variant: str) -> None:
+        """Remember the images' size and the arithmetic."""
+        self.height, self.width, self.variant = height, width, variant
+        self._levels: dict[tuple[int, int], LevelGeometry] = {}
+        self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Number of samples G whose cameras are held."""
+
+    def level(self, height: int, width: int) -> LevelGeometry:
+        """Correspondences for features of `height` x `width` cells; computed at first use."""
+        key = (height, width)
+        if key not in self._levels:
+            self._levels[key] = self._compute_level(height, width)
+        return self._levels[key]
+
+    def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
+        """Position code [G, V, h * w, N, C] of the tokens; computed at first use."""
+        key = (height, width, channels, dtype)
+        if key not in self._codes:
+            displacement = self.level(height, width).displacement
+            self._codes[key] = self.encode(displacement, channels).to(dtype)
+        return self._codes[key]
+
+    def query_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
+        """The query's own code γ(0), [h * w, C]."""
+        dimensions = self.level(height, width).displacement.shape[-1]
+        device = self.level(height, width).displacement.device
+        zero = torch.zeros(1, 1, height * width, 1, dimensions, device=device)
+        return self.encode(zero, channels)[0, 0, :, 0].to(dtype)
+
+    def encode(self, displacement: Tensor, channels: int) -> Tensor:
+        """Encode displacements [G, V, h * w, N, 2] (cells) as [G, V, h * w, N, C]."""
+        return frequency_code(displacement, channels, self.variant)
+
+    @abstractmethod
+    def _compute_level(self, h: int, w: int) -> LevelGeometry:
+        """Compute the correspondences of a feature size."""
+
+
+class MultiViewGeometry(CorrespondenceGeometry):
+    """Views of one camera centre: their pixels correspond by homographies, whatever they show."""
 
     def __init__(
         self,
@@ -60,10 +115,8 @@ class MultiViewGeometry:
                 f"Expected `K` and `R` of shape (G, V, 3, 3), got {tuple(K.shape)} and "
                 f"{tuple(R.shape)}."
             )
+        super().__init__(height, width, variant)
         self.K, self.R = K.float(), R.float()
-        self.height, self.width, self.variant = height, width, variant
-        self._levels: dict[tuple[int, int], LevelGeometry] = {}
-        self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
 
     @property
     def batch_size(self) -> int:
@@ -97,21 +150,6 @@ class MultiViewGeometry:
         seen = (inside(xy, self.height, self.width) & in_front).any(-1).any(0)
         return seen & ~torch.eye(len(seen), dtype=torch.bool, device=K.device)
 
-    def level(self, height: int, width: int) -> LevelGeometry:
-        """Correspondences for features of `height` x `width` cells; computed at first use."""
-        key = (height, width)
-        if key not in self._levels:
-            self._levels[key] = self._compute_level(height, width)
-        return self._levels[key]
-
-    def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
-        """Position code [G, V, h * w, N, C] of the displacements; computed at first use."""
-        key = (height, width, channels, dtype)
-        if key not in self._codes:
-            displacement = self.level(height, width).displacement
-            self._codes[key] = frequency_code(displacement, channels, self.variant).to(dtype)
-        return self._codes[key]
-
     @torch.no_grad()
     def _compute_level(self, h: int, w: int) -> LevelGeometry:
         targets, K, R = self.targets, self.K, self.R
@@ -121,7 +159,7 @@ class MultiViewGeometry:
         forward = homography(K_query, R_query, K[:, targets], R[:, targets])
         backward = homography(K[:, targets], R[:, targets], K_query, R_query)
 
-        query = _query_pixels(h, w, scale)  # [3, h * w]
+        query = query_pixels(h, w, scale)  # [3, h * w]
         xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
         offsets = torch.tensor(NEIGHBOURHOOD, device=K.device, dtype=xy.dtype)[:, None]
         cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, 9, h * w, 2]
@@ -137,14 +175,14 @@ class MultiViewGeometry:
         size = torch.tensor([w, h], device=K.device)
         grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
         return LevelGeometry(
-            targets=targets,
+            targets=targets.expand(len(K), -1, -1),
             grid=grid,
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
         )
 
 
-def _query_pixels(h: int, w: int, scale: Tensor) -> Tensor:
+def query_pixels(h: int, w: int, scale: Tensor) -> Tensor:
     """Pixels of the query cells, [3, h * w]: s // 2, s // 2 + s, …, as in the released code."""
     cells = pixel_grid(h, w).to(scale)
     return torch.cat([cells[:2] * scale[:, None] + (scale // 2)[:, None], cells[2:]])

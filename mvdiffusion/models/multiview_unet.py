@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,10 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from mvdiffusion.models.attention import CorrespondenceAttention
-from mvdiffusion.models.correspondence_geometry import MultiViewGeometry
+from mvdiffusion.models.attention import CorrespondenceAttention, CorrespondenceBlock
+from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
+from mvdiffusion.models.depth_geometry import DepthGeometry
+from mvdiffusion.models.image_conditioning import ImageConditioning
 
 SUPPORTED_BLOCKS = {
     "DownBlock2D",
@@ -24,51 +27,84 @@ SUPPORTED_BLOCKS = {
 }
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What all layers of one pass are given."""
+
+    embedding: Tensor  # of the timesteps, [B * V, E]
+    text: Tensor  # [B * V, L, D]
+    geometry: CorrespondenceGeometry | None
+
+
 class MultiViewUNet(ModelMixin, ConfigMixin):
     """A `UNet2DConditionModel` shared by the views of a sample, plus CAA blocks between them.
 
     CAA follows the last layer of every down block (before its downsampler; the skip tensors keep
-    the state before it), the first ResNet of the middle block, and the last layer of every up
-    block (before its upsampler).
+    the state before it), the middle block, and the last layer of every up block (before its
+    upsampler). Panoramas have it within the middle block, after the first ResNet; there it is
+    attention alone. For depth, residual convolutions follow the attention, and views that are
+    known already can be given as an image condition. Views are [B, V, …] at the outside and
+    [B * V, …] within.
     """
 
     _supports_gradient_checkpointing = True
 
     @register_to_config
-    def __init__(self, unet_config: dict[str, Any], variant: str = "released") -> None:
+    def __init__(
+        self, unet_config: dict[str, Any], variant: str = "released", task: str = "panorama"
+    ) -> None:
         """Make a UNet from a `UNet2DConditionModel` configuration and add untrained CAA blocks.
 
         Args:
             unet_config: configuration of the shared UNet, of any size.
             variant: CAA arithmetic, "released" or "paper".
+            task: "panorama" (views of one centre) or "depth" (posed views with depth).
 
         Raises:
-            ValueError: the UNet has parts that the multi-view pass does not know.
+            ValueError: the UNet has parts that the multi-view pass does not know, or the task is
+                unknown.
         """
         super().__init__()
+        if task not in ("panorama", "depth"):
+            raise ValueError(f"Expected `task` 'panorama' or 'depth', got {task!r}.")
         self.unet = UNet2DConditionModel.from_config(dict(unet_config))
         _check_supported(self.unet)
         self.gradient_checkpointing = False
+        self.view_chunk: int | None = None
+        kind = CorrespondenceAttention if task == "panorama" else CorrespondenceBlock
 
-        def attention(block: nn.Module) -> CorrespondenceAttention:
-            return CorrespondenceAttention(block.resnets[-1].out_channels, variant)  # type: ignore[index, union-attr]
+        def attention(block: nn.Module) -> nn.Module:
+            return kind(block.resnets[-1].out_channels, variant)  # type: ignore[index, union-attr]
 
         self.correspondence_down = nn.ModuleList(map(attention, self.unet.down_blocks))
         self.correspondence_mid = attention(self.unet.mid_block)
         self.correspondence_up = nn.ModuleList(map(attention, self.unet.up_blocks))
+        config = self.unet.config
+        self.image_conditioning = (
+            ImageConditioning(config.out_channels + 1, config.block_out_channels)
+            if task == "depth"
+            else None
+        )
 
     @classmethod
-    def from_unet(cls, unet: UNet2DConditionModel, variant: str = "released") -> MultiViewUNet:
+    def from_unet(
+        cls, unet: UNet2DConditionModel, variant: str = "released", task: str = "panorama"
+    ) -> MultiViewUNet:
         """Insert untrained CAA blocks into `unet`, which becomes part of the new model."""
         config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
-        model = cls(config, variant)
+        model = cls(config, variant, task)
         model.unet = unet
         return model.to(unet.device, unet.dtype)
 
     def correspondence_parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over the parameters that stage 2 trains: those of the CAA blocks."""
-        for blocks in (self.correspondence_down, self.correspondence_mid, self.correspondence_up):
-            yield from blocks.parameters()
+        """Iterate over the parameters that stage 2 trains: CAA blocks and image condition."""
+        yield from (value for name, value in self.named_parameters() if name[:5] != "unet.")
+
+    def set_view_chunk(self, view_chunk: int | None) -> None:
+        """Run `view_chunk` views at a time through every layer: less memory, the same result."""
+        if view_chunk is not None and view_chunk < 1:
+            raise ValueError(f"Expected `view_chunk` of at least 1 or None, got {view_chunk}.")
+        self.view_chunk = view_chunk
 
     def prepare_geometry(self, K: Tensor, R: Tensor, height: int, width: int) -> MultiViewGeometry:
         """Gather what CAA needs to know of the cameras; do it once per sampling or batch.
@@ -82,38 +118,69 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         variant = self.config["variant"]
         return MultiViewGeometry(K.to(self.device), R.to(self.device), height, width, variant)
 
+    def prepare_depth_geometry(self, depth: Tensor, K: Tensor, pose: Tensor) -> DepthGeometry:
+        """Gather what CAA needs to know of posed views with depth.
+
+        Args:
+            depth: [G, V, H, W] in metres, 0 where there is none.
+            K: intrinsics [G, V, 3, 3] in pixels of `depth`.
+            pose: camera-to-world transforms [G, V, 4, 4] in metres.
+        """
+        cameras = (value.to(self.device) for value in (depth, K, pose))
+        return DepthGeometry(*cameras, self.config["variant"])
+
     def forward(
         self,
         latents: Tensor,  # [B, V, C, h, w]
         timesteps: Tensor | float,  # scalar, [B] or [B, V]
         prompt_embeds: Tensor,  # [B, V, L, D]
-        geometry: MultiViewGeometry | None,
+        geometry: CorrespondenceGeometry | None,
+        image_condition: Tensor | None = None,  # [B, V, C_out + 1, h, w]
         return_dict: bool = True,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """Predict the noise (or velocity) of all views at once.
 
         Args:
-            latents: noisy latents [B, V, C, h, w].
+            latents: noisy latents, and what else the UNet takes with them, [B, V, C, h, w].
             timesteps: one for all, one per sample [B], or one per view [B, V].
             prompt_embeds: text embeddings per view [B, V, L, D].
             geometry: cameras from `prepare_geometry`; None leaves the views independent.
+            image_condition: latents of known views or zeros, and a mask (1 = known); depth only.
             return_dict: return a `UNet2DConditionOutput`, otherwise a tuple.
 
         Returns:
             `sample` [B, V, C_out, h, w].
         """
         batch, views = latents.shape[:2]
-        if views == 1:
-            geometry = None
-        embedding = self._embed_time(timesteps, latents)
-        text = prompt_embeds.flatten(0, 1)
-        x = self.unet.conv_in(latents.flatten(0, 1))
-        x, skips = self._down(x, embedding, text, geometry)
-        x = self._mid(x, embedding, text, geometry)
-        x = self._up(x, skips, embedding, text, geometry)
-        x = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(x)))
+        call = _Call(
+            self._embed_time(timesteps, latents),
+            prompt_embeds.flatten(0, 1),
+            None if views == 1 else geometry,
+        )
+        down, mid, up = self._condition(image_condition)
+        x = self._run(self.unet.conv_in, latents.flatten(0, 1))
+        x, skips = self._down(x, call, down)
+        x = self._mid(x, call, mid)
+        x = self._up(x, skips, call, up)
+        x = self._run(self._out, x)
         sample = x.unflatten(0, (batch, views))
         return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+
+    def _out(self, x: Tensor) -> Tensor:
+        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(x)))
+        return out
+
+    def _condition(self, condition: Tensor | None) -> tuple[Sequence[Any], Any, Sequence[Any]]:
+        """What the image condition adds to the blocks' inputs; zero without one."""
+        if condition is None:
+            none = [0] * len(self.unet.down_blocks)
+            return none, 0, none
+        if self.image_conditioning is None:
+            raise ValueError("Expected no `image_condition`: only the task 'depth' takes one.")
+        added: tuple[Sequence[Any], Any, Sequence[Any]] = self.image_conditioning(
+            condition.flatten(0, 1)
+        )
+        return added
 
     def _embed_time(self, timesteps: Tensor | float, latents: Tensor) -> Tensor:
         batch, views = latents.shape[:2]
@@ -121,73 +188,94 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         steps = steps.reshape(*steps.shape, *(1,) * (2 - steps.ndim)).expand(batch, views)
         return self.unet.time_embedding(self.unet.time_proj(steps.flatten()).to(latents.dtype))
 
-    def _down(
-        self, x: Tensor, embedding: Tensor, text: Tensor, geometry: MultiViewGeometry | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _down(self, x: Tensor, call: _Call, added: Sequence[Any]) -> tuple[Tensor, list[Tensor]]:
         skips = [x]
-        for block, caa in zip(self.unet.down_blocks, self.correspondence_down, strict=True):
+        blocks = zip(self.unet.down_blocks, self.correspondence_down, added, strict=True)
+        for block, caa, condition in blocks:
+            x = x + condition
             for resnet, attention in _layers(block):
-                x = self._layer(resnet, attention, x, embedding, text)
+                x = self._layer(resnet, attention, x, call)
                 skips.append(x)
-            x = self._correspond(caa, x, geometry)
+            x = self._correspond(caa, x, call)
             if block.downsamplers is not None:
-                x = block.downsamplers[0](x)
+                x = self._run(block.downsamplers[0], x)
                 skips.append(x)
         return x, skips
 
-    def _mid(
-        self, x: Tensor, embedding: Tensor, text: Tensor, geometry: MultiViewGeometry | None
-    ) -> Tensor:
-        block = self.unet.mid_block
-        x = self._run(block.resnets[0], x, embedding)
-        x = self._correspond(self.correspondence_mid, x, geometry)
+    def _mid(self, x: Tensor, call: _Call, condition: Any) -> Tensor:
+        block, within = self.unet.mid_block, self.config["task"] == "panorama"
+        x = self._run(block.resnets[0], x + condition, call.embedding)
+        if within:
+            x = self._correspond(self.correspondence_mid, x, call)
         for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
-            x = self._attend_to_text(attention, x, text)
-            x = self._run(resnet, x, embedding)
-        return x
+            x = self._attend_to_text(attention, x, call)
+            x = self._run(resnet, x, call.embedding)
+        return x if within else self._correspond(self.correspondence_mid, x, call)
 
-    def _up(
-        self,
-        x: Tensor,
-        skips: list[Tensor],
-        embedding: Tensor,
-        text: Tensor,
-        geometry: MultiViewGeometry | None,
-    ) -> Tensor:
-        for block, caa in zip(self.unet.up_blocks, self.correspondence_up, strict=True):
+    def _up(self, x: Tensor, skips: list[Tensor], call: _Call, added: Sequence[Any]) -> Tensor:
+        blocks = zip(self.unet.up_blocks, self.correspondence_up, added, strict=True)
+        for block, caa, condition in blocks:
+            x = x + condition
             for resnet, attention in _layers(block):
                 x = torch.cat([x, skips.pop()], 1)
-                x = self._layer(resnet, attention, x, embedding, text)
-            x = self._correspond(caa, x, geometry)
+                x = self._layer(resnet, attention, x, call)
+            x = self._correspond(caa, x, call)
             if block.upsamplers is not None:
                 # Sizes that are not a power of two come back exactly.
-                x = block.upsamplers[0](x, skips[-1].shape[-2:])
+                size = skips[-1].shape[-2:]
+                x = self._run(partial(block.upsamplers[0], output_size=size), x)
         return x
 
     def _layer(
-        self,
-        resnet: nn.Module,
-        attention: nn.Module | None,
-        x: Tensor,
-        embedding: Tensor,
-        text: Tensor,
+        self, resnet: nn.Module, attention: nn.Module | None, x: Tensor, call: _Call
     ) -> Tensor:
-        x = self._run(resnet, x, embedding)
-        return x if attention is None else self._attend_to_text(attention, x, text)
+        x = self._run(resnet, x, call.embedding)
+        return x if attention is None else self._attend_to_text(attention, x, call)
 
-    def _correspond(
-        self, block: nn.Module, x: Tensor, geometry: MultiViewGeometry | None
-    ) -> Tensor:
-        return x if geometry is None else self._run(block, x, geometry)
+    def _correspond(self, block: nn.Module, x: Tensor, call: _Call) -> Tensor:
+        if call.geometry is None:
+            return x
+        return self._once(block, x, call.geometry, self.view_chunk)
 
-    def _attend_to_text(self, attention: nn.Module, x: Tensor, text: Tensor) -> Tensor:
-        return self._run(partial(attention, encoder_hidden_states=text, return_dict=False), x)[0]
+    def _attend_to_text(self, attention: nn.Module, x: Tensor, call: _Call) -> Tensor:
+        def attend(x: Tensor, text: Tensor) -> Tensor:
+            return attention(x, encoder_hidden_states=text, return_dict=False)[0]
 
-    def _run(self, module: Callable[..., Any], *inputs: Any) -> Any:
+        return self._run(attend, x, call.text)
+
+    def _run(self, layer: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Call a layer that knows no other views, some views at a time if so configured."""
+        if self.view_chunk is None:
+            return self._once(layer, *inputs)
+        parts = zip(*(value.split(self.view_chunk) for value in inputs), strict=True)
+        return torch.cat([self._once(layer, *part) for part in parts])
+
+    def _once(self, module: Callable[..., Any], *inputs: Any) -> Any:
         """Call a layer, with its activations recomputed in the backward pass if so configured."""
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(module, *inputs)
         return module(*inputs)
+
+
+def extend_input_channels(unet: UNet2DConditionModel, in_channels: int) -> UNet2DConditionModel:
+    """Let a UNet take more channels: the new ones start at zero, so that nothing changes yet.
+
+    As Stable Diffusion's own inpainting and depth models were started.
+
+    Raises:
+        ValueError: fewer channels than there are.
+    """
+    old = unet.conv_in
+    if in_channels < old.in_channels:
+        raise ValueError(f"Expected at least {old.in_channels} channels, got {in_channels}.")
+    new = nn.Conv2d(in_channels, old.out_channels, old.kernel_size, padding=old.padding)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        new.bias.copy_(old.bias)  # type: ignore[union-attr]
+    unet.conv_in = new.to(old.weight.device, old.weight.dtype)
+    unet.register_to_config(in_channels=in_channels)
+    return unet
 
 
 def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:

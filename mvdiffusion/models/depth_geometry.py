@@ -1,0 +1,165 @@
+"""Correspondences of posed views with depth, for correspondence-aware attention (section 4.2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mvdiffusion.geometry.depth import overlap, reproject
+from mvdiffusion.models.correspondence_geometry import (
+    NEIGHBOURHOOD,
+    CorrespondenceGeometry,
+    LevelGeometry,
+    frequencies,
+    query_pixels,
+)
+
+MIN_OVERLAP = 0.3  # of two views that attend to each other
+MAX_DEPTH_ERROR = 0.5  # metres between a point's depth and the target's, as in the evaluation
+NO_DEPTH = 1e6  # the released code's depth of a target where there is none, metres
+
+
+class DepthGeometry(CorrespondenceGeometry):
+    """Views with depth and poses: pixels correspond by the 3-D point they show.
+
+    `released` is the arithmetic of the published checkpoints: one cell per target, whose position
+    code is the difference of two depths in two cameras. `paper` is the formula of the paper: a
+    3 x 3 neighbourhood, each cell carried back into the query view by its own depth and encoded by
+    its displacement there; tokens whose depth contradicts the query's are invalid (occlusion).
+    """
+
+    def __init__(
+        self,
+        depth: Tensor,  # [G, V, H, W], metres
+        K: Tensor,  # [G, V, 3, 3], pixels
+        pose: Tensor,  # [G, V, 4, 4], camera-to-world
+        variant: str = "released",
+    ) -> None:
+        """Keep depth and cameras.
+
+        Raises:
+            ValueError: the shapes do not fit together.
+        """
+        lead = depth.shape[:2]
+        if depth.ndim != 4 or K.shape != (*lead, 3, 3) or pose.shape != (*lead, 4, 4):
+            raise ValueError(
+                "Expected `depth` (G, V, H, W), `K` (G, V, 3, 3) and `pose` (G, V, 4, 4), got "
+                f"{tuple(depth.shape)}, {tuple(K.shape)} and {tuple(pose.shape)}."
+            )
+        super().__init__(*depth.shape[-2:], variant)
+        self.depth, self.K, self.pose = depth.float(), K.float(), pose.float()
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples G whose cameras are held."""
+        return self.depth.shape[0]
+
+    @cached_property
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Target views [G, V, T] and which of them exist [G, V, T].
+
+        Targets overlap by more than `MIN_OVERLAP`; a view without any takes the previous and the
+        next one. Rows with fewer targets than others are filled up.
+        """
+        views = torch.arange(self.depth.shape[1], device=self.depth.device)
+        same = views[:, None] == views
+        linked = (overlap(self.depth, self.K, self.pose) > MIN_OVERLAP) & ~same
+        beside = (views[:, None] - views).abs() == 1
+        linked = torch.where(linked.any(-1, keepdim=True), linked, beside)
+        order = linked.int().argsort(dim=-1, descending=True, stable=True)
+        order = order[..., : max(int(linked.sum(-1).max()), 1)]
+        return order, linked.gather(-1, order)
+
+    def encode(self, displacement: Tensor, channels: int) -> Tensor:
+        """Encode displacements [G, V, h * w, N, 1 or 2] as [G, V, h * w, N, C]."""
+        if self.variant == "paper":
+            return super().encode(displacement, channels)
+        counts = self.targets[1].sum(-1)  # [G, V]
+        if counts.shape != displacement.shape[:2]:  # the query's own code
+            return released_depth_code(displacement, channels)
+        code = displacement.new_zeros(*displacement.shape[:-1], channels)
+        for count in counts.unique().tolist():
+            views = counts == count
+            part = displacement[views][None, :, :, :count]
+            code[views] = F.pad(
+                released_depth_code(part, channels)[0], (0, 0, 0, code.shape[3] - count)
+            )
+        return code
+
+    @torch.no_grad()
+    def _compute_level(self, h: int, w: int) -> LevelGeometry:
+        targets, exists = self.targets
+        scale = torch.tensor([self.width / w, self.height / h], device=self.depth.device)
+        query = query_pixels(h, w, scale)[:2].T  # [h * w, 2]
+        depth = self._read(self.depth, query.expand(*self.depth.shape[:2], -1, -1))
+        K, pose = self._of_targets(self.K), self._of_targets(self.pose)
+        to_target = (self.K[:, :, None], self.pose[:, :, None], K, pose)
+        xy, z = reproject(query, depth[:, :, None], *to_target)  # [G, V, T, h * w, 2]
+        seen = (depth[:, :, None] > 0) & (z > 0) & exists[..., None]
+        offsets = NEIGHBOURHOOD if self.variant == "paper" else [(0, 0)]
+        around = torch.tensor(offsets, device=xy.device, dtype=xy.dtype)[:, None]
+        cells = (xy / scale - 0.5)[:, :, :, None] + around  # [G, V, T, P, h * w, 2]
+        pixels = (cells + 0.5) * scale
+        found = self._read(self._of_targets(self.depth), pixels.flatten(3, 4))
+        found = found.unflatten(3, pixels.shape[3:5])  # [G, V, T, P, h * w]
+        valid = seen[:, :, :, None] & (found > 0)
+        if self.variant == "released":
+            displacement = self._depth_difference(depth, found, valid)
+        else:
+            back, valid = self._carry_back(depth, pixels, found, valid)
+            displacement = torch.where(valid[..., None], (back - query) / scale, 0.0)
+        size = torch.tensor([w, h], device=xy.device)
+        return LevelGeometry(
+            targets=targets,
+            grid=((2 * cells + 1) / size - 1).unflatten(4, (h, w)),
+            displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
+            valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
+            absent=None if exists.all() else ~exists.repeat_interleave(len(offsets), -1),
+        )
+
+    @staticmethod
+    def _depth_difference(depth: Tensor, found: Tensor, valid: Tensor) -> Tensor:
+        """|depth of the query - depth at the target| in metres, [G, V, T, P, h * w, 1]."""
+        return (depth[:, :, None, None] - torch.where(valid, found, NO_DEPTH)).abs()[..., None]
+
+    def _carry_back(
+        self, depth: Tensor, pixels: Tensor, found: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Target pixels, seen from the query view [G, V, T, P, h * w, 2], and what is valid."""
+        K, pose = self._of_targets(self.K), self._of_targets(self.pose)
+        to_query = (K, pose, self.K[:, :, None], self.pose[:, :, None])
+        back, z = reproject(pixels.flatten(3, 4), found.flatten(3, 4), *to_query)
+        back, z = back.unflatten(3, valid.shape[3:]), z.unflatten(3, valid.shape[3:])
+        return back, valid & (z > 0) & ((z - depth[:, :, None, None]).abs() < MAX_DEPTH_ERROR)
+
+    def _of_targets(self, values: Tensor) -> Tensor:
+        """Gather [G, V, ...] as [G, V, T, ...]."""
+        targets, _ = self.targets
+        sample = torch.arange(len(values), device=values.device)[:, None, None]
+        return values[sample, targets]
+
+    @staticmethod
+    def _read(depth: Tensor, pixels: Tensor) -> Tensor:
+        """Read depth [..., H, W] at the nearest pixels [..., N, 2]; 0 outside."""
+        height, width = depth.shape[-2:]
+        x, y = pixels.round().unbind(-1)
+        within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+        return torch.where(within, depth.flatten(-2).gather(-1, index), 0.0)
+
+
+def released_depth_code(difference: Tensor, channels: int) -> Tensor:
+    """Encode differences of depth [G, V, h * w, N, 1] as [G, V, h * w, N, C], as released.
+
+    The released code takes each two consecutive values, over targets first and then over cells,
+    for the coordinates of one point: the even one gets the sines of both, the odd one the cosines.
+    """
+    values = difference.flatten(2)  # [G, V, h * w * N]
+    bands = frequencies(2 * channels, "released", difference.device)  # C / 2 of them
+    pairs = F.pad(values, (0, values.shape[-1] % 2)).unflatten(2, (-1, 2)).float()
+    angles = (pairs[..., None] * bands).flatten(-2)  # [G, V, h * w * N / 2, C]
+    code = torch.stack([angles.sin(), angles.cos()], 3).flatten(2, 3)
+    return code[:, :, : values.shape[-1]].unflatten(2, difference.shape[2:4])
