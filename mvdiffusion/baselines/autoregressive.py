@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
 from mvdiffusion.geometry.resampling import sample_pixels
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline, StepCallback
+from mvdiffusion.pipelines.multiview import StepCallback
+from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def generate_autoregressive(
             warped, known = warp_view(views[-1][:, 0], H.to(noise.device))
             keep_known = _known_latents(pipeline, warped, known, start)
         latents = pipeline.denoise(
-            start * pipeline.scheduler.init_noise_sigma,
+            start,
             embeds[:, view : view + 1],
             None,
             num_inference_steps,
@@ -93,11 +94,13 @@ def _known_latents(
     # A latent cell is known if all of its pixels are.
     mask = (-F.max_pool2d(-known[None, None].to(noise), factor)).bool()
 
-    def keep_known(index: int, t: Tensor, latents: Tensor) -> Tensor:
+    def keep_known(
+        pipeline: MVDiffusionPanoramaPipeline, index: int, t: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         timesteps = pipeline.scheduler.timesteps
         if index + 1 == len(timesteps):
-            return latents
+            return {}
         noised = pipeline.scheduler.add_noise(clean, noise, timesteps[index + 1 : index + 2])
-        return torch.where(mask, noised, latents)
+        return {"latents": torch.where(mask, noised, tensors["latents"])}
 
     return keep_known

@@ -111,10 +111,10 @@ def test_nothing_is_pasted_after_the_last_step(pipeline: MVDiffusionPanoramaPipe
     known[:, :9] = True  # the fifth column of latents is only half known
     keep = autoregressive._known_latents(pipeline, torch.rand(1, 3, 16, 16), known, noise)
     latents = torch.full_like(noise, 7.0)
-    replaced = keep(0, torch.tensor(0), latents) != 7
+    replaced = keep(pipeline, 0, torch.tensor(0), {"latents": latents})["latents"] != 7
     assert replaced[..., :4].all()
     assert not replaced[..., 4:].any()
-    assert torch.equal(keep(2, torch.tensor(0), latents), latents)
+    assert keep(pipeline, 2, torch.tensor(0), {"latents": latents}) == {}
 
 
 def test_wrong_settings_are_named(

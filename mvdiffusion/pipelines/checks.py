@@ -1,0 +1,171 @@
+"""What the pipelines refuse, each with one sentence: the argument, what was found and expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Generators = torch.Generator | list[torch.Generator] | None
+Prompts = str | Sequence[str] | Sequence[Sequence[str]]
+
+
+def per_view_prompts(prompt: Prompts, num_views: int, batch: int | None = None) -> list[list[str]]:
+    """Bring the accepted forms of prompts into [B][V].
+
+    Args:
+        prompt: one text for all views; or one per view; or a list of those lists.
+        num_views: number of views if `prompt` is one text.
+        batch: how many samples share the prompts of one; None: as many as `prompt` has.
+
+    Raises:
+        ValueError: no prompts, or samples with different numbers of them.
+    """
+    if isinstance(prompt, str):
+        return [[prompt] * num_views] * (batch or 1)
+    if not prompt or any(not texts for texts in prompt if not isinstance(texts, str)):
+        raise ValueError("Expected at least one `prompt` per sample, got none.")
+    if all(isinstance(text, str) for text in prompt):
+        return [[str(text) for text in prompt]] * (batch or 1)
+    prompts = [list(texts) for texts in prompt]
+    if len({len(texts) for texts in prompts}) > 1:
+        counts = [len(texts) for texts in prompts]
+        raise ValueError(f"Expected the same number of prompts per sample, got {counts}.")
+    return prompts
+
+
+def check_prompts(
+    prompts: Sequence[Sequence[str]],
+    negative_prompt: str | Sequence[str],
+    batch: int,
+    views: int,
+) -> None:
+    """Refuse prompts [B][V] or negative prompts [V] of other numbers than the views'."""
+    if len(prompts) != batch:
+        raise ValueError(f"Expected `prompt` for {batch} samples, got it for {len(prompts)}.")
+    if len(prompts[0]) != views:
+        raise ValueError(f"Expected {views} views' `prompt`, got {len(prompts[0])}.")
+    if not isinstance(negative_prompt, str) and len(negative_prompt) != views:
+        raise ValueError(
+            f"Expected one `negative_prompt` or {views}, one per view, got {len(negative_prompt)}."
+        )
+
+
+def check_size(height: int, width: int, factor: int) -> None:
+    """Refuse images [height, width] that the VAE does not divide evenly."""
+    if height < factor or width < factor or height % factor or width % factor:
+        raise ValueError(
+            f"Expected `height` and `width` divisible by {factor}, got {height} x {width}."
+        )
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of another shape."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"Expected `{name}` of shape {shape}, got {tuple(tensor.shape)}.")
+
+
+def check_cameras(K: Tensor | None, R: Tensor | None, views: int) -> None:
+    """Refuse cameras K, R [V, 3, 3] that are incomplete or no cameras."""
+    if K is None and R is None:
+        return
+    if K is None or R is None:
+        raise ValueError(f"Expected `K` and `R` together, got only `{'R' if K is None else 'K'}`.")
+    check_shape("K", K, (views, 3, 3))
+    check_shape("R", R, (views, 3, 3))
+    check_intrinsics(K)
+    _check_rotations("R", R[None], 1e-3)
+
+
+def check_intrinsics(K: Tensor) -> None:
+    """Refuse intrinsics [..., 3, 3] without positive focal lengths or with another last row."""
+    last = torch.tensor([0.0, 0.0, 1.0], device=K.device, dtype=K.dtype)
+    good = K.isfinite().all() and (K[..., 2, :] == last).all()
+    if not good or (K[..., 0, 0] <= 0).any() or (K[..., 1, 1] <= 0).any():
+        raise ValueError(
+            "Expected finite intrinsics `K` with positive focal lengths and last row (0, 0, 1), "
+            f"got {K.reshape(-1, 3, 3)[0].tolist()} first."
+        )
+
+
+def check_poses(pose: Tensor) -> None:
+    """Refuse poses [B, V, 4, 4] that are not finite or not rigid (singular, scaled, mirrored)."""
+    if (view := _first_view(~pose.isfinite().all(-1).all(-1))) is not None:
+        raise ValueError(f"Expected finite `pose`s, got an infinite or NaN one in view {view}.")
+    last = torch.tensor([0.0, 0.0, 0.0, 1.0]).to(pose)
+    if (view := _first_view(((pose[..., 3, :] - last).abs() > 1e-4).any(-1))) is not None:
+        raise ValueError(
+            "Expected camera-to-world `pose`s with last row (0, 0, 0, 1), got "
+            f"{pose[0, view, 3].tolist()} in view {view}."
+        )
+    # Recorded poses are rounded.
+    _check_rotations("pose", pose[..., :3, :3], 1e-2)
+
+
+def _check_rotations(name: str, R: Tensor, tolerance: float) -> None:
+    """Refuse matrices [B, V, 3, 3] that are no rotations."""
+    R = R.double()
+    error = (R @ R.mT - torch.eye(3).to(R)).abs().amax((-2, -1))
+    determinant = torch.linalg.det(R.nan_to_num())
+    wrong = ~(error <= tolerance) | (determinant < 0)
+    if (view := _first_view(wrong)) is not None:
+        sample = int(wrong[:, view].int().argmax())
+        raise ValueError(
+            f"Expected rotations in `{name}`, orthonormal and of determinant 1, got an error of "
+            f"{error[sample, view].item():.3g} and determinant "
+            f"{determinant[sample, view].item():.3g} in view {view}."
+        )
+
+
+def _first_view(wrong: Tensor) -> int | None:
+    """Return the first of the views [B, V] that is wrong in any sample."""
+    views = wrong.any(0).nonzero()
+    return int(views[0]) if len(views) else None
+
+
+def check_depth(depth: Tensor) -> None:
+    """Refuse depth [B, V, H, W] in metres with impossible values, or a view without any."""
+    pixels = depth.flatten(2)
+    for wrong, found in (
+        ((~pixels.isfinite()).any(-1), "infinite or NaN"),
+        ((pixels < 0).any(-1), "negative"),
+        ((pixels == 0).all(-1), "nothing but 0"),
+    ):
+        if (view := _first_view(wrong)) is not None:
+            raise ValueError(
+                "Expected `depth` in metres, finite and positive where measured and 0 elsewhere, "
+                f"got {found} in view {view}."
+            )
+
+
+def check_given_views(given_views: Sequence[int], views: int) -> None:
+    """Refuse places of given views that are out of range, repeated, none or all of them."""
+    for view in given_views:
+        if not isinstance(view, int) or not 0 <= view < views:
+            raise ValueError(f"Expected `given_views` in 0 … {views - 1}, got {view}.")
+    if len(set(given_views)) != len(given_views):
+        raise ValueError(f"Expected different `given_views`, got {list(given_views)}.")
+    if not 0 < len(given_views) < views:
+        raise ValueError(
+            f"Expected 1 … {views - 1} of {views} views in `given_views`, got {len(given_views)}."
+        )
+
+
+def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> None:
+    """Refuse key frames that do not increase from the first view to the last one."""
+    found: Any = list(key_frames)
+    if not found or min(found) < 0 or max(found) >= views:
+        raise ValueError(f"Expected `key_frames` in 0 … {views - 1}, got {found}.")
+    if any(second <= first for first, second in pairwise(found)):
+        raise ValueError(f"Expected increasing `key_frames`, got {found}.")
+    if found[0] != 0 or found[-1] != views - 1:
+        raise ValueError(
+            f"Expected the first and the last view (0 and {views - 1}) among `key_frames`, since "
+            f"only views between two key frames can be interpolated, got {found}."
+        )
+    smallest = 1 if len(found) == views else 3
+    if num_views < smallest:
+        raise ValueError(f"Expected `num_views` of {smallest} or more at once, got {num_views}.")

@@ -1,0 +1,320 @@
+"""Text, depth and poses → the images of a sequence (paper, sections 3.3 and 4.2).
+
+Key frames are generated together; the frames between two of them follow, both being given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvdiffusion.geometry.depth import normalized_inverse_depth
+from mvdiffusion.models.depth_geometry import DepthGeometry
+from mvdiffusion.pipelines.checks import (
+    Generators,
+    Prompts,
+    check_depth,
+    check_intrinsics,
+    check_key_frames,
+    check_poses,
+    check_prompts,
+    check_shape,
+    check_size,
+    per_view_prompts,
+)
+from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
+
+
+@dataclass(frozen=True)
+class FrameGroup:
+    """Frames that are denoised together.
+
+    Attributes:
+        frames: their indices in the sequence, increasing.
+        given: whether the first and the last of them are key frames generated before.
+    """
+
+    frames: list[int]
+    given: bool
+
+    @property
+    def new(self) -> list[int]:
+        """The frames that this group generates."""
+        return self.frames[1:-1] if self.given else self.frames
+
+
+def frame_groups(key_frames: Sequence[int], num_views: int) -> list[FrameGroup]:
+    """Plan a sequence: first the key frames, then, in order, all frames between each two of them.
+
+    Args:
+        key_frames: increasing indices; the sequence begins and ends with one.
+        num_views: most frames to denoise together, key frames included. More key frames, or more
+            frames between two of them, are shared evenly among as few groups of consecutive ones
+            as possible.
+    """
+    groups = [FrameGroup(part, False) for part in _share(list(key_frames), num_views)]
+    for first, last in pairwise(key_frames):
+        between = list(range(first + 1, last))
+        groups += [
+            FrameGroup([first, *part, last], True) for part in _share(between, num_views - 2)
+        ]
+    return groups
+
+
+def _share(frames: list[int], most: int) -> list[list[int]]:
+    """Cut a list evenly into as few parts of at most `most` as possible."""
+    if not frames:
+        return []
+    return [part.tolist() for part in np.array_split(frames, -(-len(frames) // most))]
+
+
+@dataclass(frozen=True)
+class PosedFrames:
+    """B sequences of V frames to paint: prompts, depth and cameras."""
+
+    prompts: list[list[str]]
+    depth: Tensor  # [B, V, H, W], metres
+    K: Tensor  # [B, V, 3, 3], pixels
+    pose: Tensor  # [B, V, 4, 4], camera-to-world
+
+    def take(self, frames: list[int], device: torch.device) -> PosedFrames:
+        """Pick frames, on a device."""
+        prompts = [[texts[frame] for frame in frames] for texts in self.prompts]
+        tensors = [values[:, frames].to(device) for values in (self.depth, self.K, self.pose)]
+        return PosedFrames(prompts, *tensors)
+
+
+class MVDiffusionDepthPipeline(MultiViewPipeline):
+    """Denoise posed views with depth: key frames first, then what lies between them.
+
+    The UNet sees, beside the noisy latents, the normalised inverse depth; between key frames also
+    the latents of the two key frames around.
+    """
+
+    unet_task = "depth"
+
+    @classmethod
+    def input_channels(cls, latent_channels: int) -> int:
+        """Input channels of this task's UNet."""
+        return latent_channels + 1
+
+    def __call__(
+        self,
+        prompt: Prompts,
+        depth: Tensor,
+        pose: Tensor,
+        K: Tensor,
+        key_frames: Sequence[int] | None = None,
+        num_views: int = 12,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 9.0,
+        negative_prompt: str | Sequence[str] = "",
+        correspondence_attention: bool = True,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> MultiViewOutput:
+        """Generate the images of whole sequences; tensors among the results are on the CPU.
+
+        Args:
+            prompt: one text for all frames; or one per frame; or a list of those lists, one for
+                each of B sequences.
+            depth: along the optical axis in metres, 0 = none, [V, H, W] or [B, V, H, W]; the
+                images get its height and width.
+            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], metres.
+            K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
+            key_frames: increasing indices, the first and the last frame among them; they are
+                generated first, from text, and the others from text and the key frames around.
+                None: all frames are key frames.
+            num_views: most frames to denoise together (see `frame_groups`).
+            num_inference_steps: denoising steps of every group.
+            guidance_scale: classifier-free guidance; 1 or less switches it off.
+            negative_prompt: text of the unconditional branch, for all frames or one per frame.
+            correspondence_attention: False leaves the frames independent.
+            generator: one, or one per sequence, so that a sequence does not depend on its batch.
+            latents: initial noise [B, V, C, h, w] of unit variance.
+            output_type: "pil", "np", "pt" or "latent", see `MultiViewOutput`.
+            callback_on_step_end: see `MultiViewPipeline.denoise`; steps count within a group.
+            callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
+
+        Raises:
+            ValueError: arguments that do not fit together; the message says which.
+        """
+        groups = self.iterate(
+            prompt, depth, pose, K, key_frames, num_views, num_inference_steps, guidance_scale,
+            negative_prompt, correspondence_attention, generator, latents, output_type,
+            callback_on_step_end, callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+        order: list[int] = []
+        parts: list[Any] = []
+        for frames, images in groups:
+            order += frames
+            parts.append(images.cpu() if isinstance(images, Tensor) else images)
+        place = np.argsort(order)
+        if output_type == "pil":
+            samples = [
+                [image for part in rows for image in part] for rows in zip(*parts, strict=True)
+            ]
+            return MultiViewOutput(images=[[images[i] for i in place] for images in samples])
+        join = np.concatenate if output_type == "np" else torch.cat
+        return MultiViewOutput(images=join(parts, 1)[:, place])
+
+    def iterate(
+        self,
+        prompt: Prompts,
+        depth: Tensor,
+        pose: Tensor,
+        K: Tensor,
+        key_frames: Sequence[int] | None = None,
+        num_views: int = 12,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 9.0,
+        negative_prompt: str | Sequence[str] = "",
+        correspondence_attention: bool = True,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Generate sequences group by group, as `__call__` with the same arguments does.
+
+        Memory does not grow with the length of the sequence but for its latents, so that callers
+        may write the frames of long ones as they come.
+
+        Returns:
+            An iterator over (indices of n frames, their images, [B, n, …] as `MultiViewOutput`):
+            first the key frames, then the others in order.
+
+        Raises:
+            ValueError: at once, for arguments that do not fit together.
+        """
+        frames = self.posed_frames(prompt, depth, pose, K)
+        batch, views, height, width = frames.depth.shape
+        keys = list(range(views)) if key_frames is None else [int(key) for key in key_frames]
+        names = callback_on_step_end_tensor_inputs
+        self.check_inputs(
+            frames, keys, num_views, negative_prompt, num_inference_steps, generator, output_type,
+            names,
+        )  # fmt: skip
+        shape = (batch, views, *self.latent_shape(height, width))
+        noise = self.prepare_latents(shape, generator, latents)
+        options = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "generator": generator,
+            "callback_on_step_end": callback_on_step_end,
+            "callback_on_step_end_tensor_inputs": names,
+        }
+        negative = negative_prompt if guidance_scale > 1 else None
+        groups = frame_groups(keys, num_views)
+        return self._generate(
+            groups, frames, noise, negative, correspondence_attention, output_type, options
+        )
+
+    @torch.no_grad()
+    def _generate(
+        self,
+        groups: list[FrameGroup],
+        frames: PosedFrames,
+        noise: Tensor,
+        negative_prompt: str | Sequence[str] | None,
+        correspondence_attention: bool,
+        output_type: str,
+        options: dict[str, Any],
+    ) -> Iterator[tuple[list[int], Any]]:
+        keys: dict[int, Tensor] = {}  # latents [B, C, h, w] of the key frames
+        for group in groups:
+            part = frames.take(group.frames, noise.device)
+            negative = negative_prompt
+            if negative is not None and not isinstance(negative, str):
+                negative = [negative[frame] for frame in group.frames]
+            start = noise[:, group.frames]
+            found = self.denoise(
+                start,
+                self.encode_prompt(part.prompts, negative),
+                self._geometry(part) if correspondence_attention else None,
+                extra_channels=normalized_inverse_depth(part.depth, *start.shape[-2:]),
+                image_condition=image_condition(keys, group, start) if group.given else None,
+                **options,
+            )
+            if group.given:
+                found = found[:, 1:-1]
+            else:
+                keys.update(zip(group.frames, found.unbind(1), strict=True))
+            yield group.new, self.decode_latents(found, output_type)
+        self.maybe_free_model_hooks()
+
+    def _geometry(self, frames: PosedFrames) -> DepthGeometry:
+        # Not by the UNet, which under CPU offload is not on its device yet.
+        variant = self.unet.config["variant"]
+        return DepthGeometry(frames.depth, frames.K, frames.pose, variant)
+
+    def posed_frames(self, prompt: Prompts, depth: Tensor, pose: Tensor, K: Tensor) -> PosedFrames:
+        """Bring the accepted forms of inputs into batches of sequences.
+
+        Raises:
+            ValueError: shapes that do not fit together.
+        """
+        if depth.ndim not in (3, 4):
+            raise ValueError(
+                f"Expected `depth` of shape (V, H, W) or (B, V, H, W), got {tuple(depth.shape)}."
+            )
+        depth = depth[None] if depth.ndim == 3 else depth
+        batch, views = depth.shape[:2]
+        pose = pose.expand(batch, -1, -1, -1) if pose.ndim == 3 else pose
+        if K.ndim in (2, 3):
+            K = K.expand(batch, views if K.ndim == 2 else len(K), -1, -1)
+        check_shape("pose", pose, (batch, views, 4, 4))
+        check_shape("K", K, (batch, views, 3, 3))
+        prompts = per_view_prompts(prompt, views, batch)
+        return PosedFrames(prompts, depth.float(), K.float(), pose.float())
+
+    def check_inputs(
+        self,
+        frames: PosedFrames,
+        key_frames: Sequence[int],
+        num_views: int,
+        negative_prompt: str | Sequence[str],
+        num_inference_steps: int,
+        generator: Generators,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> None:
+        """Refuse arguments that do not fit together, with one sentence."""
+        batch, views, height, width = frames.depth.shape
+        check_prompts(frames.prompts, negative_prompt, batch, views)
+        check_size(height, width, self.vae_scale_factor)
+        check_depth(frames.depth)
+        check_poses(frames.pose)
+        check_intrinsics(frames.K)
+        check_key_frames(key_frames, views, num_views)
+        self.check_sampling(
+            num_inference_steps, generator, batch, output_type, callback_on_step_end_tensor_inputs
+        )
+
+
+def image_condition(keys: dict[int, Tensor], group: FrameGroup, like: Tensor) -> Tensor:
+    """Make the condition of in-between frames: latents of the known images, and where they are.
+
+    Args:
+        keys: latents [B, C, h, w] of the key frames, by frame.
+        group: frames whose first and last are key frames.
+        like: latents [B, n, C, h, w] of the group, for their shape.
+
+    Returns:
+        [B, n, C + 1, h, w]: latents or zeros, and a mask of ones or zeros.
+    """
+    condition = torch.zeros_like(like[:, :, :1]).repeat(1, 1, like.shape[2] + 1, 1, 1)
+    for position in (0, -1):
+        condition[:, position, :-1] = keys[group.frames[position]]
+        condition[:, position, -1] = 1
+    return condition

@@ -1,0 +1,285 @@
+"""What the multi-view pipelines share: prompts, noise, the sampling loop, the VAE."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.pipelines.checks import Generators, check_shape
+
+StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass
+class MultiViewOutput(BaseOutput):
+    """Result of a multi-view pipeline.
+
+    Attributes:
+        images: views, one list per sample ("pil"), or an array [B, V, H, W, 3] in 0 … 1 ("np"),
+            or a tensor [B, V, 3, H, W] in 0 … 1 ("pt"), or latents [B, V, C, h, w] ("latent").
+    """
+
+    images: Any
+
+
+class MultiViewPipeline(DiffusionPipeline):
+    """Parts of a multi-view model; the tasks' pipelines derive from it."""
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "prompt_embeds"]
+
+    unet_task: ClassVar[str] = "panorama"
+
+    def __init__(
+        self, vae: Any, text_encoder: Any, tokenizer: Any, unet: MultiViewUNet, scheduler: Any
+    ) -> None:
+        """Hold the parts; `from_pretrained` and `save_pretrained` come with diffusers.
+
+        Raises:
+            ValueError: the UNet is one of another task.
+        """
+        super().__init__()
+        self.register_modules(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
+        )
+        expected = self.input_channels(vae.config.latent_channels)
+        found = unet.config["unet_config"]["in_channels"]
+        if found != expected:
+            raise ValueError(
+                f"Expected a UNet with {expected} input channels for {type(self).__name__}, got "
+                f"one with {found}."
+            )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
+        self.vae_slicing = False
+
+    @classmethod
+    def input_channels(cls, latent_channels: int) -> int:
+        """Input channels of this task's UNet."""
+        return latent_channels
+
+    @classmethod
+    def from_single_view(
+        cls, folder: str | Path, variant: str = "released", **options: Any
+    ) -> Self:
+        """Load a Stable Diffusion folder (or hub id) and insert untrained multi-view layers.
+
+        Only the VAE, text encoder, tokenizer, UNet and scheduler are read, whichever of the
+        Stable Diffusion pipelines (text to image, inpainting, depth to image) wrote them.
+
+        Args:
+            folder: a folder in the format of diffusers, with as many input channels as the task
+                needs: those of Stable Diffusion 2 base, inpainting or depth.
+            variant: CAA arithmetic, "released" or "paper".
+            options: passed on to `from_pretrained`, such as `torch_dtype`.
+        """
+        unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
+        base = StableDiffusionPipeline.from_pretrained(
+            folder, **unused, requires_safety_checker=False, **options
+        )
+        unet = MultiViewUNet.from_unet(
+            base.unet, variant, **({} if cls.unet_task == "panorama" else {"task": cls.unet_task})
+        )
+        return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
+
+    def set_view_chunk(self, views: int | None) -> None:
+        """Run the UNet on so many views at a time: less memory, the same result; None: all."""
+        self.unet.set_view_chunk(views)
+
+    def enable_vae_slicing(self) -> None:
+        """Encode and decode one view at a time: less memory, the same result."""
+        self.vae_slicing = True
+
+    def disable_vae_slicing(self) -> None:
+        """Encode and decode the views of a sample together."""
+        self.vae_slicing = False
+
+    def check_sampling(
+        self,
+        num_inference_steps: int,
+        generator: Generators,
+        batch: int,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str],
+    ) -> None:
+        """Refuse wrong steps, generators, kinds of output and names of a callback's tensors."""
+        if num_inference_steps < 1:
+            raise ValueError(
+                f"Expected `num_inference_steps` of 1 or more, got {num_inference_steps}."
+            )
+        if isinstance(generator, list) and len(generator) != batch:
+            raise ValueError(
+                f"Expected one `generator`, or one per sample ({batch}), got {len(generator)}."
+            )
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise ValueError(
+                f"Expected `output_type` 'pil', 'np', 'pt' or 'latent', got {output_type!r}."
+            )
+        known = self._callback_tensor_inputs
+        if unknown := sorted(set(callback_on_step_end_tensor_inputs) - set(known)):
+            raise ValueError(
+                f"Expected `callback_on_step_end_tensor_inputs` out of {known}, got {unknown[0]!r}."
+            )
+
+    def encode_prompt(
+        self, prompts: Sequence[Sequence[str]], negative_prompt: str | Sequence[str] | None
+    ) -> Tensor:
+        """Encode per-view prompts [B][V] as embeddings.
+
+        Args:
+            prompts: per-view prompts of B samples.
+            negative_prompt: one for all views, or one per view; None for none (no guidance).
+
+        Returns:
+            Embeddings [B, V, L, D], or [2 B, V, L, D] with the negative prompts' first.
+        """
+        rows = [list(texts) for texts in prompts]
+        if negative_prompt is not None:
+            if isinstance(negative_prompt, str):
+                negative_prompt = [negative_prompt] * len(rows[0])
+            rows = [list(negative_prompt)] * len(rows) + rows
+        distinct = sorted({text for row in rows for text in row})
+        tokens = self.tokenizer(
+            distinct,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids.to(self._execution_device)
+        embeds = self.text_encoder(tokens)[0].to(self.unet.dtype)
+        place = {text: index for index, text in enumerate(distinct)}
+        return embeds[torch.tensor([[place[text] for text in row] for row in rows])]
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape (C, h, w) of one view's latents."""
+        factor = self.vae_scale_factor
+        return self.vae.config.latent_channels, height // factor, width // factor
+
+    def default_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the UNet was made for."""
+        size = self.unet.config["unet_config"]["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return height * self.vae_scale_factor, width * self.vae_scale_factor
+
+    def prepare_latents(
+        self, shape: tuple[int, ...], generator: Generators, latents: Tensor | None
+    ) -> Tensor:
+        """Draw the initial noise [B, V, C, h, w], or check and take the given one.
+
+        Returns:
+            Noise of unit variance, float32 whatever the UNet's type: small steps would be lost in
+            half precision.
+
+        Raises:
+            ValueError: `latents` of another shape.
+        """
+        if latents is None:
+            latents = randn_tensor(shape, generator, self._execution_device)
+        check_shape("latents", latents, shape)
+        return latents.to(self._execution_device, torch.float32)
+
+    def denoise(
+        self,
+        latents: Tensor,  # [B, V, C, h, w]
+        prompt_embeds: Tensor,  # [B or 2 B, V, L, D]
+        geometry: Any,
+        num_inference_steps: int,
+        guidance_scale: float,
+        generator: Generators = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        extra_channels: Tensor | None = None,
+        image_condition: Tensor | None = None,
+    ) -> Tensor:
+        """Run the sampler from noise to latents [B, V, C, h, w].
+
+        Args:
+            latents: noise of unit variance, from `prepare_latents`.
+            prompt_embeds: from `encode_prompt`; twice as many samples mean guidance.
+            geometry: of the UNet's `prepare_geometry` or `prepare_depth_geometry`; None leaves
+                the views independent.
+            num_inference_steps: denoising steps.
+            guidance_scale: classifier-free guidance.
+            generator: for samplers that add noise.
+            callback_on_step_end: as in diffusers, called with (pipeline, step, timestep, tensors);
+                the tensors that it returns by name take the place of the sampler's.
+            callback_on_step_end_tensor_inputs: names of those tensors, "latents", "prompt_embeds".
+            extra_channels: input channels after those of the latents, [B, V, C', h, w].
+            image_condition: latents of known images and their mask, [B, V, C + 1, h, w].
+        """
+        self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
+        latents = latents * self.scheduler.init_noise_sigma  # known once the steps are set
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        options = {"generator": generator} if takes_generator else {}
+        for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            noise_pred = self._predict(
+                latents, t, prompt_embeds, geometry, guidance_scale, extra_channels, image_condition
+            )
+            latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
+            if callback_on_step_end is not None:
+                tensors = {"latents": latents, "prompt_embeds": prompt_embeds}
+                offered = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
+                changed = {**tensors, **callback_on_step_end(self, index, t, offered)}
+                latents, prompt_embeds = changed["latents"], changed["prompt_embeds"]
+        return latents
+
+    def _predict(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        prompt_embeds: Tensor,
+        geometry: Any,
+        guidance_scale: float,
+        extra_channels: Tensor | None,
+        image_condition: Tensor | None,
+    ) -> Tensor:
+        """Predict the noise of one step, guided if there are two sets of prompts."""
+        repeats = len(prompt_embeds) // len(latents)
+        # Only the noisy latents are scaled to the sampler's liking, not what they are given.
+        inputs = self.scheduler.scale_model_input(torch.cat([latents] * repeats), t)
+        if extra_channels is not None:
+            extra = torch.cat([extra_channels] * repeats).to(inputs.dtype)
+            inputs = torch.cat([inputs, extra], 2)
+        options = {}
+        if image_condition is not None:
+            condition = torch.cat([image_condition] * repeats)
+            options["image_condition"] = condition.to(self.unet.dtype)
+        inputs = inputs.to(self.unet.dtype)
+        noise_pred = self.unet(inputs, t, prompt_embeds, geometry, **options).sample.float()
+        if repeats == 1:
+            return noise_pred
+        negative, positive = noise_pred.chunk(2)
+        return negative + guidance_scale * (positive - negative)
+
+    def encode_views(self, views: Tensor) -> Tensor:
+        """Encode views [B, V, 3, H, W] in −1 … 1 as scaled latents [B, V, C, h, w] (the mode)."""
+        pixels = views.flatten(0, 1).to(self._execution_device, self.vae.dtype)
+        parts = pixels.split(1 if self.vae_slicing else views.shape[1])
+        modes = [self.vae.encode(part).latent_dist.mode() for part in parts]
+        latents = torch.cat(modes) * self.vae.config.scaling_factor
+        return latents.unflatten(0, views.shape[:2])
+
+    def decode_latents(self, latents: Tensor, output_type: str = "pt") -> Any:
+        """Decode latents [B, V, C, h, w] as `output_type` images (see `MultiViewOutput`)."""
+        if output_type == "latent":
+            return latents
+        scaled = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
+        # One sample at a time bounds the memory; the result is the same.
+        parts = scaled.split(1 if self.vae_slicing else latents.shape[1])
+        decoded = torch.cat([self.vae.decode(part).sample.float() for part in parts])
+        images = self.image_processor.postprocess(decoded, output_type)
+        if output_type == "pil":
+            views = latents.shape[1]
+            return [images[start : start + views] for start in range(0, len(images), views)]
+        return images.reshape(*latents.shape[:2], *images.shape[1:])

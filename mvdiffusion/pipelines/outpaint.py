@@ -1,0 +1,220 @@
+"""Text and some given views → the other views of a panorama (paper, section 4.1 and figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mvdiffusion.pipelines.checks import (
+    Generators,
+    Prompts,
+    check_cameras,
+    check_given_views,
+    check_prompts,
+    check_size,
+    per_view_prompts,
+)
+from mvdiffusion.pipelines.multiview import MultiViewOutput, StepCallback
+from mvdiffusion.pipelines.panorama import PanoramaCameras
+
+GivenImages = Image.Image | Sequence[Image.Image] | Sequence[Sequence[Image.Image]] | Tensor
+
+
+class MVDiffusionOutpaintPipeline(PanoramaCameras):
+    """Denoise the views of panoramas together, some of which are given.
+
+    The UNet sees, beside the noisy latents, a mask (0 = given view, 1 = to generate) and the
+    latents of the masked image, in which views to generate are mid-grey, as in Stable Diffusion's
+    inpainting.
+    """
+
+    @classmethod
+    def input_channels(cls, latent_channels: int) -> int:
+        """Input channels of this task's UNet."""
+        return 2 * latent_channels + 1
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: Prompts,
+        image: GivenImages,
+        given_views: Sequence[int] = (0,),
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 9.0,
+        negative_prompt: str | Sequence[str] = "",
+        num_views: int = 8,
+        fov_deg: float = 90.0,
+        K: Tensor | None = None,
+        R: Tensor | None = None,
+        correspondence_attention: bool = True,
+        keep_given: bool = True,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> MultiViewOutput:
+        """Generate the missing views of panoramas.
+
+        Args:
+            prompt: one text for all views; or one per view, given ones too; or a list of those
+                lists, one for each panorama.
+            image: the given views: an image or a list of them (one panorama), a list of such lists
+                (several), or a tensor [n, 3, H, W] or [B, n, 3, H, W] in −1 … 1.
+            given_views: places of those n images among the views, in their order.
+            height: view height in pixels; default: the UNet's sample size.
+            width: view width in pixels; default: the UNet's sample size.
+            num_inference_steps: denoising steps.
+            guidance_scale: classifier-free guidance; 1 or less switches it off.
+            negative_prompt: text of the unconditional branch, for all views or one per view.
+            num_views: number of views when `prompt` is one text.
+            fov_deg: horizontal field of view of the evenly spaced default cameras, in degrees.
+            K: intrinsics [V, 3, 3] in pixels, instead of the default cameras.
+            R: camera-to-world rotations [V, 3, 3], with `K`.
+            correspondence_attention: False leaves the views independent.
+            keep_given: return the given views as they are (through the VAE); False returns how
+                the model repaints them.
+            generator: one, or one per panorama, so that a panorama does not depend on its batch.
+            latents: initial noise [B, V, C, h, w] of unit variance.
+            output_type: "pil", "np", "pt" or "latent", see `MultiViewOutput`.
+            callback_on_step_end: see `MultiViewPipeline.denoise`.
+            callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
+
+        Raises:
+            ValueError: arguments that do not fit together; the message says which.
+        """
+        given = given_images(image)
+        prompts = per_view_prompts(prompt, num_views, len(given))
+        default = self.default_size()
+        height, width = height or default[0], width or default[1]
+        names = callback_on_step_end_tensor_inputs
+        self.check_inputs(
+            prompts, negative_prompt, given, given_views, height, width, num_inference_steps, K, R,
+            generator, output_type, names,
+        )  # fmt: skip
+        batch, views = len(prompts), len(prompts[0])
+        embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
+        geometry = None
+        if correspondence_attention:
+            geometry = self.panorama_geometry(views, height, width, fov_deg, K, R)
+        shape = (batch, views, *self.latent_shape(height, width))
+        masked = self.masked_image(given, given_views, views)
+        latents = self.denoise(
+            self.prepare_latents(shape, generator, latents),
+            embeds,
+            geometry,
+            num_inference_steps,
+            guidance_scale,
+            generator,
+            callback_on_step_end,
+            names,
+            extra_channels=masked,
+        )
+        if keep_given:
+            latents[:, list(given_views)] = masked[:, list(given_views), 1:]
+        images = self.decode_latents(latents, output_type)
+        self.maybe_free_model_hooks()
+        return MultiViewOutput(images=images)
+
+    def masked_image(self, given: Tensor, given_views: Sequence[int], views: int) -> Tensor:
+        """Make the input channels that tell what is given: mask and latents of the masked image.
+
+        Args:
+            given: the n given views [B, n, 3, H, W] in −1 … 1.
+            given_views: their places.
+            views: number V of all views.
+
+        Returns:
+            [B, V, 1 + C, h, w], float32.
+        """
+        grey = self.encode_views(torch.zeros_like(given[:1, :1])).float()
+        latents = grey.repeat(len(given), views, 1, 1, 1)
+        mask = torch.ones_like(latents[:, :, :1])
+        latents[:, list(given_views)] = self.encode_views(given).float()
+        mask[:, list(given_views)] = 0
+        return torch.cat([mask, latents], 2)
+
+    def check_inputs(
+        self,
+        prompts: Sequence[Sequence[str]],
+        negative_prompt: str | Sequence[str],
+        given: Tensor,
+        given_views: Sequence[int],
+        height: int,
+        width: int,
+        num_inference_steps: int,
+        K: Tensor | None,
+        R: Tensor | None,
+        generator: Generators,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> None:
+        """Refuse arguments that do not fit together, with one sentence."""
+        views = len(prompts[0])
+        check_prompts(prompts, negative_prompt, len(given), views)
+        check_size(height, width, self.vae_scale_factor)
+        check_given_views(given_views, views)
+        if given.shape[1] != len(given_views):
+            raise ValueError(
+                f"Expected one `image` per view of `given_views` ({len(given_views)}), got "
+                f"{given.shape[1]}."
+            )
+        if given.shape[-2:] != (height, width):
+            raise ValueError(
+                f"Expected `image` of {height} x {width} pixels (height x width), got "
+                f"{given.shape[-2]} x {given.shape[-1]}; crop and resize it to the views' field."
+            )
+        check_cameras(K, R, views)
+        self.check_sampling(
+            num_inference_steps, generator, len(prompts), output_type,
+            callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+
+
+def given_images(image: GivenImages) -> Tensor:
+    """Bring the accepted forms of given views into [B, n, 3, H, W] in −1 … 1.
+
+    Raises:
+        ValueError: not images, or not of one size, or a tensor of another shape or range.
+    """
+    if not isinstance(image, Tensor):
+        return _from_pil(image)
+    if image.ndim not in (4, 5) or image.shape[-3] != 3:
+        raise ValueError(
+            "Expected an `image` tensor of shape (n, 3, H, W) or (B, n, 3, H, W), got "
+            f"{tuple(image.shape)}."
+        )
+    # A little more than 1 is what resizing leaves; 255 is another range.
+    if not image.isfinite().all() or image.abs().max() > 1.5:
+        raise ValueError(
+            f"Expected an `image` tensor in −1 … 1, got values up to {image.abs().max().item():g}."
+        )
+    return image[None] if image.ndim == 4 else image
+
+
+def _from_pil(image: Any) -> Tensor:
+    samples = image
+    if isinstance(image, Image.Image):
+        samples = [[image]]
+    elif image and all(isinstance(one, Image.Image) for one in image):
+        samples = [image]
+    images = [one for sample in samples for one in sample]
+    if not images or not all(isinstance(one, Image.Image) for one in images):
+        raise ValueError("Expected `image` as PIL images or a tensor, got something else or none.")
+    sizes = sorted({one.size for one in images})
+    counts = sorted({len(sample) for sample in samples})
+    if len(sizes) > 1 or len(counts) > 1:
+        raise ValueError(
+            "Expected the same number of `image`s of one size for every sample, got numbers "
+            f"{counts} and sizes {sizes}."
+        )
+    pixels = np.stack([np.asarray(one.convert("RGB")) for one in images])
+    views = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return views.unflatten(0, (-1, counts[0]))
