@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-GROUPS = 32
+GROUPS, EPS = 32, 1e-6
 
 
 class ConditionEncoder(nn.Module):
@@ -16,9 +16,9 @@ class ConditionEncoder(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         """Make an encoder whose last convolution starts at zero."""
         super().__init__()
-        self.norm1 = nn.GroupNorm(GROUPS, in_channels)
+        self.norm1 = nn.GroupNorm(GROUPS, in_channels, EPS)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
-        self.norm2 = nn.GroupNorm(GROUPS, out_channels)
+        self.norm2 = nn.GroupNorm(GROUPS, out_channels, EPS)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 1)
         self.activation = nn.SiLU()
         nn.init.zeros_(self.conv2.weight)

@@ -177,9 +177,8 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             return none, 0, none
         if self.image_conditioning is None:
             raise ValueError("Expected no `image_condition`: only the task 'depth' takes one.")
-        added: tuple[Sequence[Any], Any, Sequence[Any]] = self.image_conditioning(
-            condition.flatten(0, 1)
-        )
+        added: tuple[Sequence[Any], Any, Sequence[Any]]
+        added = self.image_conditioning(condition.flatten(0, 1))
         return added
 
     def _embed_time(self, timesteps: Tensor | float, latents: Tensor) -> Tensor:
@@ -189,17 +188,17 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         return self.unet.time_embedding(self.unet.time_proj(steps.flatten()).to(latents.dtype))
 
     def _down(self, x: Tensor, call: _Call, added: Sequence[Any]) -> tuple[Tensor, list[Tensor]]:
-        skips = [x]
+        skips = []
         blocks = zip(self.unet.down_blocks, self.correspondence_down, added, strict=True)
         for block, caa, condition in blocks:
             x = x + condition
+            skips.append(x)  # with the condition, as in the released code
             for resnet, attention in _layers(block):
                 x = self._layer(resnet, attention, x, call)
                 skips.append(x)
             x = self._correspond(caa, x, call)
             if block.downsamplers is not None:
                 x = self._run(block.downsamplers[0], x)
-                skips.append(x)
         return x, skips
 
     def _mid(self, x: Tensor, call: _Call, condition: Any) -> Tensor:
