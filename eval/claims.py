@@ -1,4 +1,4 @@
-"""The claims about the paper's method that the numbers decide (claims 3 and 6 need other tasks).
+"""The claims about the paper's method that the numbers decide (claim 3 needs another protocol).
 
 Rule, the same for every part of every claim: a quantity x with standard error s must be at least
 its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is *undecided*
@@ -32,6 +32,11 @@ class ClaimSettings:
         other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
         wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
         quality_margin: claim 5, share of the independent views' number that may be lost.
+        depth_gain_db: claim 6, MVDiffusion's key frames above independent ones.
+        between_margin_db: claim 6, how far in-between frames may agree less with their key frames
+            than key frames do with one another.
+        given_view_kept_db: claim 7, PSNR of the given view against itself through the codec.
+        outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
     """
 
     num_standard_errors: float = 2.0
@@ -42,6 +47,10 @@ class ClaimSettings:
     other_scene_margin_db: float = 0.5
     wrong_correspondence_drop_db: float = 1.0
     quality_margin: float = 0.05
+    depth_gain_db: float = 0.0
+    between_margin_db: float = 0.0
+    given_view_kept_db: float = 30.0
+    outpaint_gain_db: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,22 @@ def judge(value: float, se: float | None, bound: float, num_standard_errors: flo
     return FAILS if value + num_standard_errors * se < bound else UNDECIDED
 
 
-def decide(scores: Mapping[str, Score], settings: ClaimSettings) -> list[Claim]:
-    """Decide claims 1, 2, 4 and 5 from the scores at hand."""
-    court = _Court(scores, settings)
-    return [_consistency(court), _loop_closure(court), _controls(court), _quality(court)]
+def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -> list[Claim]:
+    """Decide the claims from the scores at hand, by task and method.
+
+    Claims 1, 2, 4 and 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
+    """
+    panorama, outpaint, depth = (
+        _Court(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")
+    )
+    return [
+        _consistency(panorama),
+        _loop_closure(panorama),
+        _controls(panorama),
+        _quality(panorama),
+        _depth(depth),
+        _outpainting(outpaint),
+    ]
 
 
 @dataclass(frozen=True)
@@ -112,6 +133,10 @@ class _Court:
 
     def ratio(self, first: str, second: str, metric: str) -> Measured:
         return paired_ratio(self.scores[first], self.scores[second], metric)
+
+    def mean(self, method: str, metric: str) -> Measured:
+        score = self.scores[method]
+        return mean_and_se(score.values(metric, score.samples))
 
     def closing_minus_others(self, method: str) -> Measured:
         score = self.scores[method]
@@ -155,12 +180,7 @@ def _loop_closure(court: _Court) -> Claim:
 def _controls(court: _Court) -> Claim:
     settings = court.settings
     parts = (
-        court.part(
-            "not blur: gradient energy, MVDiffusion over real views through the codec",
-            settings.gradient_energy_band,
-            "ratio",
-            lambda: court.ratio("mvdiffusion", "codec", "gradient_energy"),
-        ),
+        _not_blur(court),
         court.part(
             "not noise: gradient energy, real views through the codec over MVDiffusion",
             settings.gradient_energy_band,
@@ -183,6 +203,15 @@ def _controls(court: _Court) -> Claim:
     return Claim(4, "The gain is neither blur nor a shared palette", parts)
 
 
+def _not_blur(court: _Court) -> Part:
+    return court.part(
+        "not blur: gradient energy, MVDiffusion over real views through the codec",
+        court.settings.gradient_energy_band,
+        "ratio",
+        lambda: court.ratio("mvdiffusion", "codec", "gradient_energy"),
+    )
+
+
 def _quality(court: _Court) -> Claim:
     names = {"fid": "FID", "inception_score": "Inception score", "clip_score": "CLIP score"}
     parts = tuple(_not_worse(court, metric, name) for metric, name in names.items())
@@ -201,28 +230,35 @@ def _not_worse(court: _Court, metric: str, name: str) -> Part:
     return court.part(text, bound, "", lambda: court.difference(*pair, metric))
 
 
-def observations(scores: Mapping[str, Score]) -> list[str]:
-    """Say openly what the claims do not ask, above all where a baseline is better."""
-    said = []
-    for metric, where in (
-        ("cross_view_psnr_non_closing", "on the pairs that do not close the loop"),
-        ("cross_view_psnr_closing", "on the closing pair"),
-        ("cross_view_psnr", "over all pairs"),
-    ):
-        if difference := _difference_in_words(scores, "autoregressive", metric):
-            said.append(f"Autoregressive inpainting is {difference} MVDiffusion {where}.")
-    if difference := _difference_in_words(scores, "codec", "cross_view_psnr"):
-        said.append(
-            f"Real views through the codec, the ceiling of any method that uses it, are "
-            f"{difference} MVDiffusion's over all pairs."
-        )
-    return said
+def _depth(court: _Court) -> Claim:
+    gain = court.part(
+        "PSNR of consecutive key frames, MVDiffusion minus independent views",
+        court.settings.depth_gain_db,
+        "dB",
+        lambda: court.difference("mvdiffusion", "independent", "cross_view_psnr"),
+    )
+    between = court.part(
+        "MVDiffusion: PSNR of in-between frames against both key frames, minus that of key frames "
+        "against one another",
+        -court.settings.between_margin_db,
+        "dB",
+        lambda: court.mean("mvdiffusion", "between_minus_key_psnr"),
+    )
+    title = "Depth: key frames are consistent, frames in between agree with both key frames"
+    return Claim(6, title, (gain, between, _not_blur(court)))
 
 
-def _difference_in_words(scores: Mapping[str, Score], rival: str, metric: str) -> str:
-    try:
-        value, se = paired_difference(scores[rival], scores["mvdiffusion"], metric)
-    except KeyError:
-        return ""
-    error = "" if se is None else f" ± {se:.2f}"
-    return f"{abs(value):.2f}{error} dB {'more' if value > 0 else 'less'} consistent than"
+def _outpainting(court: _Court) -> Claim:
+    kept = court.part(
+        "MVDiffusion: PSNR of the given view against itself through the codec",
+        court.settings.given_view_kept_db,
+        "dB",
+        lambda: court.mean("mvdiffusion", "given_view_kept"),
+    )
+    gain = court.part(
+        "PSNR of the given view's pairs with its neighbours, MVDiffusion minus independent views",
+        court.settings.outpaint_gain_db,
+        "dB",
+        lambda: court.difference("mvdiffusion", "independent", "given_pairs_psnr"),
+    )
+    return Claim(7, "Outpainting keeps the given view and continues it", (kept, gain))

@@ -24,7 +24,9 @@ app = typer.Typer(
     help="Score folders of images: <sample id>/<view>.png plus prompt.txt.",
 )
 
-LIST_OPTIONS = ("--evaluators", "--scores", "--generated", "--curves", "--panoramas", "--yaw")
+LIST_OPTIONS = (
+    *("--evaluators", "--scores", "--generated", "--curves", "--yaw", "--settings-sha256"),
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 SettingsOption = Annotated[
@@ -95,6 +97,10 @@ def score(
     reference: Annotated[
         Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
     ] = None,
+    codec: Annotated[
+        Path | None,
+        typer.Option(help="Real views through the codec (outpainting): is the given view kept?"),
+    ] = None,
     evaluators: Annotated[
         list[Path] | None,
         typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
@@ -109,7 +115,7 @@ def score(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a folder of views. Without evaluators: cross-view PSNR and the controls."""
+    """Score a folder of views; its manifest names the task. Without evaluators: consistency."""
     from eval.folders import open_folder
     from eval.protocols import ScoreSettings
     from eval.scoring import score_folder
@@ -119,9 +125,12 @@ def score(
             f"--generated: expected one folder, got {len(generated)}; score each alone."
         )
     chosen = read_settings(settings, ScoreSettings, "score settings")
-    folder = open_folder(generated[0], fov_deg=fov_deg, yaw_deg=yaw)
-    real = open_folder(reference, fov_deg=fov_deg, yaw_deg=yaw) if reference else None
-    result = score_folder(folder, real, evaluators or [], chosen)
+    folder, real, decoded = (
+        open_folder(path, fov_deg=fov_deg, yaw_deg=yaw) if path else None
+        for path in (generated[0], reference, codec)
+    )
+    assert folder is not None
+    result = score_folder(folder, real, evaluators or [], chosen, decoded)
     write_json(output, result)
     _show_score(result, as_json)
 
@@ -131,7 +140,8 @@ def _show_score(result: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(result, indent=2, sort_keys=True))
         return
     images = result["images"]
-    title = f"{result['method']}: {images['num_samples']} samples of {images['num_views']} views"
+    counts = f"{images['num_samples']} samples, {images['num_images']} images"
+    title = f"{result['task']}, {result['method']}: {counts}"
     rows = [
         (
             name,
@@ -147,23 +157,26 @@ def _show_score(result: dict[str, Any], as_json: bool) -> None:
 
 @app.command()
 def tables(
-    scores: Annotated[list[Path], typer.Option(help="Score files, one per method.")],
+    scores: Annotated[list[Path], typer.Option(help="Score files, one per task and method.")],
     output_dir: Annotated[Path, typer.Option(help="Folder of tables to write.")],
     metrics: Annotated[Path, typer.Option(help="metrics.json to write.")],
     settings_sha256: Annotated[
-        str | None, typer.Option(help="Refuse scores of images made with other settings.")
+        list[str] | None,
+        typer.Option(help="TASK=HASH: refuse scores of images made with other settings."),
     ] = None,
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
     """Make the tables and decide the claims; refuses scores that do not belong together."""
-    from eval.claims import ClaimSettings, decide, observations
+    from eval.claims import ClaimSettings, decide
+    from eval.observations import observations
     from eval.scores import read_scores
     from eval.tables import make_tables, metrics_of, write_tables
 
-    read = read_scores(scores, settings_sha256)
+    read = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
     claims = decide(read, read_settings(settings, ClaimSettings, "claim settings"))
-    made = make_tables(read, claims, observations(read))
+    remarks = observations(read)
+    made = make_tables(read, claims, remarks)
     nested = metrics_of(read, claims)
     write_tables(made, output_dir)
     write_json(metrics, nested)
@@ -175,7 +188,7 @@ def tables(
             _print_table(
                 table.caption, list(table.shown.columns), table.shown.itertuples(index=False)
             )
-    _print_claims(claims, observations(read))
+    _print_claims(claims, remarks)
 
 
 def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
@@ -196,22 +209,21 @@ def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
 def figures(
     output_dir: Annotated[Path, typer.Option(help="Folder of figures to write.")],
     generated: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of views for the contact sheet.")
+        list[str] | None, typer.Option(help="TASK/NAME=FOLDER of views for the contact sheets.")
     ] = None,
     scores: Annotated[list[Path] | None, typer.Option(help="Score files.")] = None,
     curves: Annotated[
         list[str] | None, typer.Option(help="NAME=metrics.jsonl of a training run.")
     ] = None,
-    num_samples: Annotated[int, typer.Option(help="Samples on the contact sheet.", min=1)] = 4,
+    num_samples: Annotated[int, typer.Option(help="Samples per contact sheet.", min=1)] = 4,
 ) -> None:
-    """Draw the contact sheet, PSNR per pair and training curves."""
+    """Draw contact sheets, PSNR per pair and training curves."""
     from eval.figures import write_figures
-    from eval.folders import open_folder
     from eval.scores import read_scores
 
-    folders = {name: open_folder(path) for name, path in _named(generated, "--generated").items()}
-    read = read_scores(scores, None) if scores else {}
-    write_figures(folders, read, _named(curves, "--curves"), num_samples, output_dir)
+    logs = {name: Path(path) for name, path in _pairs(curves, "--curves", "NAME=FILE").items()}
+    read = read_scores(scores) if scores else {}
+    write_figures(_open_by_task(generated), read, logs, num_samples, output_dir)
 
 
 @app.command()
@@ -224,22 +236,41 @@ def report(
     benchmarks: Annotated[
         Path | None, typer.Option(help="Folder of Snakemake benchmark files (TSV).")
     ] = None,
-    panoramas: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER with <sample id>/panorama.png to turn.")
+    generated: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK/NAME=FOLDER: panoramas to turn and sequences to play."),
     ] = None,
 ) -> None:
     """Write one self-contained page that shows the whole result."""
     from eval.report import write_report
 
-    shown = _named(panoramas, "--panoramas")
+    shown = _open_by_task(generated)
     write_report(tables, figures, metrics, config, benchmarks, shown, output)
 
 
-def _named(pairs: Sequence[str] | None, option: str) -> dict[str, Path]:
-    for pair in pairs or ():
+def _open_by_task(pairs: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """Open the folders of TASK/NAME=FOLDER, by task and name."""
+    from eval.folders import open_folder
+    from eval.samples import TASKS
+
+    folders: dict[str, dict[str, Any]] = {}
+    for label, path in _pairs(pairs, "--generated", "TASK/NAME=FOLDER").items():
+        task, _, name = label.partition("/")
+        folder = open_folder(path)
+        if not name or task != folder.task:
+            raise InputError(
+                f"--generated: '{label}' is not TASK/NAME for {path}, whose task is "
+                f"'{folder.task}'; tasks: {', '.join(TASKS)}."
+            )
+        folders.setdefault(task, {})[name] = folder
+    return folders
+
+
+def _pairs(given: Sequence[str] | None, option: str, form: str) -> dict[str, str]:
+    for pair in given or ():
         if "=" not in pair:
-            raise InputError(f"{option}: expected NAME=PATH, got '{pair}'.")
-    return {pair.split("=", 1)[0]: Path(pair.split("=", 1)[1]) for pair in pairs or ()}
+            raise InputError(f"{option}: expected {form}, got '{pair}'.")
+    return {pair.split("=", 1)[0]: pair.split("=", 1)[1] for pair in given or ()}
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Any) -> None:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 from tqdm import tqdm
 
-from eval.folders import SampleFolder
 from eval.networks import Classifier, best_device, make_clip, parameter_count, prepare, tokenize
+from eval.samples import SampleFolder
 from mvdiffusion.records import InputError, atomic_output, provenance, sha256_file, write_json
 
 

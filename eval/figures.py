@@ -1,22 +1,19 @@
-"""Figures: contact sheet, PSNR per pair of views, training curves. Equal inputs, equal bytes."""
+"""Figures: contact sheets, PSNR per pair of views, training curves. Equal inputs, equal bytes."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
-from eval.folders import SampleFolder
+from eval.samples import SampleFolder
 from eval.scores import METHODS, Score, display_name
+from eval.sheets import contact_sheet
 from mvdiffusion.records import InputError, atomic_output
 
 COLOURS = {
@@ -27,9 +24,11 @@ COLOURS = {
     "independent": "#8a5fb0",
     "wrong_correspondence": "#b0413e",
 }
-SHEET_METHODS = ("real", "independent", "autoregressive", "mvdiffusion")
-SHEET_WIDTH, SHEET_MARGIN, SHEET_TITLE = 11.6, 0.14, 0.34
-"""Contact sheet: width in inches, share of it for labels, inches for each sample's prompt."""
+PAIR_AXIS = {
+    "panorama": "pair of neighbouring views (the last one closes the loop)",
+    "outpaint": "pair of neighbouring views (the last one closes the loop; view 0 is given)",
+    "depth": "pair of consecutive key frames",
+}
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -42,8 +41,8 @@ STYLE: Any = {
 
 
 def write_figures(
-    folders: Mapping[str, SampleFolder],
-    scores: Mapping[str, Score],
+    folders: Mapping[str, Mapping[str, SampleFolder]],
+    scores: Mapping[str, Mapping[str, Score]],
     curves: Mapping[str, Path],
     num_samples: int,
     directory: str | Path,
@@ -51,99 +50,32 @@ def write_figures(
     """Write every figure that the inputs allow, with the numbers behind it as CSV; all or none.
 
     Args:
-        folders: sample folders by method, for the contact sheet.
-        scores: scores by method, for the PSNR of each pair.
+        folders: sample folders by task and method, for the contact sheets.
+        scores: scores by task and method, for the PSNR of each pair.
         curves: `metrics.jsonl` logs by name of the training run.
-        num_samples: rows of pictures in the contact sheet.
+        num_samples: samples in each contact sheet.
 
     Raises:
         InputError: a log is unreadable, or folders have no sample in common.
     """
     with atomic_output(directory) as temporary, matplotlib.rc_context(STYLE):
         temporary.mkdir(parents=True)
-        if folders:
-            contact_sheet(folders, num_samples, temporary / "contact_sheet.png")
-        if scores:
-            _write_psnr_per_pair(scores, temporary)
+        for task, shown in folders.items():
+            contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
+        for task, compared in scores.items():
+            _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
         if curves:
             _write_training_curves(curves, temporary)
 
 
-def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: Path) -> None:
-    """Draw a few samples: one row per method, the views of a panorama next to one another."""
-    methods = [method for method in SHEET_METHODS if method in folders] or list(folders)
-    common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
-    if not common:
-        raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")
-    ids = _spread(sorted(common), num_samples)
-    first = folders[methods[0]]
-    heights = SHEET_WIDTH * (1 - SHEET_MARGIN) / first.num_views * first.height / first.width
-    block_height = len(methods) * (heights + 0.04) + SHEET_TITLE
-    figure = Figure(figsize=(SHEET_WIDTH, len(ids) * block_height))
-    blocks = figure.subfigures(len(ids), 1, squeeze=False)[:, 0]
-    for block, sample_id in zip(blocks, ids, strict=True):
-        _draw_sample(block, folders, methods, sample_id, 1 - SHEET_TITLE / block_height)
-    figure.text(SHEET_MARGIN, 1.0, _view_labels(first), va="bottom", fontsize=8, color="#666666")
-    figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
-
-
-def _spread(ids: Sequence[str], count: int) -> list[str]:
-    """Evenly spaced samples, so that nobody can pick the prettiest."""
-    positions = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)
-    return [ids[position] for position in positions]
-
-
-def _view_labels(folder: SampleFolder) -> str:
-    yaws = ", ".join(f"{yaw:g}°" for yaw in folder.yaw_deg)
-    return f"views at {yaws}; each shows {folder.fov_deg:g}°, so neighbours overlap"
-
-
-def _draw_sample(
-    block: Any,
-    folders: Mapping[str, SampleFolder],
-    methods: Sequence[str],
-    sample_id: str,
-    top: float,
-) -> None:
-    axes = block.subplots(len(methods), 1, squeeze=False)[:, 0]
-    block.subplots_adjust(left=SHEET_MARGIN, right=1, top=top, bottom=0, hspace=0.03)
-    prompt = _prompt(folders[methods[0]], sample_id)
-    axes[0].set_title(f"{sample_id} · view 0: {prompt}", fontsize=8, loc="left", pad=3)
-    for axis, method in zip(axes, methods, strict=True):
-        axis.imshow(_strip(folders[method].views(sample_id)), interpolation="lanczos")
-        axis.set_ylabel(_wrapped(method), rotation=0, ha="right", va="center", fontsize=9)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.grid(False)
-
-
-def _prompt(folder: SampleFolder, sample_id: str) -> str:
-    try:
-        text = folder.prompts(sample_id)[0]
-    except InputError:
-        return "no prompt"
-    return text if len(text) <= 130 else text[:129] + "…"
-
-
-def _wrapped(method: str) -> str:
-    return display_name(method).replace(" ", "\n", 1)
-
-
-def _strip(views: np.ndarray) -> np.ndarray:
-    """Put views [V, H, W, 3] side by side with a thin white gap."""
-    gap = np.full((views.shape[1], max(1, views.shape[2] // 32), 3), 255, np.uint8)
-    parts = [part for view in views for part in (view, gap)]
-    return np.concatenate(parts[:-1], axis=1)
-
-
-def _write_psnr_per_pair(scores: Mapping[str, Score], directory: Path) -> None:
+def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) -> None:
     rows = [
         {"method": method, **row}
         for method, score in scores.items()
         for row in score.content["pairs"]
     ]
     table = pd.DataFrame(rows, columns=["method", "pair", "psnr_db", "se"])
-    table.to_csv(directory / "psnr_per_pair.csv", index=False, lineterminator="\n")
+    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     figure = Figure(figsize=(8, 4.2))
     axis = figure.subplots()
     for method, group in table.groupby("method", sort=False):
@@ -157,10 +89,9 @@ def _write_psnr_per_pair(scores: Mapping[str, Score], directory: Path) -> None:
         axis.errorbar(
             group["pair"], group["psnr_db"], errors, label=display_name(str(method)), **style
         )
-    axis.set(xlabel="pair of neighbouring views (the last one closes the loop)")
-    axis.set(ylabel="cross-view PSNR (dB)", ylim=(0, None))
+    axis.set(xlabel=label, ylabel="PSNR where both show the same (dB)", ylim=(0, None))
     _legend_beside(axis)
-    _save(figure, directory / "psnr_per_pair")
+    _save(figure, stem)
 
 
 def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
@@ -211,16 +142,3 @@ def _save(figure: Figure, stem: Path) -> None:
         stem.with_suffix(".png"), dpi=130, bbox_inches="tight", metadata={"Software": None}
     )
     figure.savefig(stem.with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
-
-
-def data_uri(path: Path) -> str:
-    """Encode an image file for inlining in a page."""
-    kind = {".png": "png", ".jpg": "jpeg", ".svg": "svg+xml"}[path.suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def jpeg_uri(image: Image.Image, quality: int = 88) -> str:
-    """Encode a picture as a small JPEG for inlining in a page."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

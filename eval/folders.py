@@ -1,87 +1,26 @@
-"""Sample folders: what every method, ours or not, hands over to be scored.
+"""Opening sample folders: layout, manifest, and one clear error for whatever does not fit.
 
-Layout: `<root>/<sample id>/<view>.png` (RGB, views numbered from 0),
-`<root>/<sample id>/prompt.txt` (one line per view) and `<root>/manifest.json`. Without a manifest
-the folder's name is the method and the views are taken to be evenly spaced.
+Every task: `<root>/<sample id>/<view>.png` (RGB, views numbered from 0),
+`<root>/<sample id>/prompt.txt` (one line per view) and `<root>/manifest.json`. Depth samples also
+have `cameras.json` and `depth/<view>.png` (16-bit, millimetres, 0 for none), and as many views as
+they like. Without a manifest the folder's name is the method; samples with `cameras.json` are
+taken to be sequences with depth, others panoramas of evenly spaced views.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from eval.images import image_header
+from eval.samples import TASKS, PanoramaFolder, SampleFolder, SequenceFolder
+from eval.settings import suggest
+from eval.trajectories import Trajectory, read_trajectory
+from mvdiffusion.records import InputError, read_json
 
-from mvdiffusion.records import InputError, read_json, sha256_file
-
-MANIFEST_KEYS = ("method", "num_views", "height", "width", "fov_deg", "yaw_deg", "samples")
-
-
-@dataclass(frozen=True)
-class SampleFolder:
-    """A validated folder of samples that share one camera arrangement.
-
-    Attributes:
-        root: the folder.
-        method: what made the images.
-        sample_ids: names of the sample directories, sorted.
-        height, width: size of every view in pixels.
-        fov_deg: horizontal field of view of every view.
-        yaw_deg: viewing direction of each view, to the right.
-        settings_sha256: hash of the settings upstream of the images; None if unknown.
-    """
-
-    root: Path
-    method: str
-    sample_ids: tuple[str, ...]
-    height: int
-    width: int
-    fov_deg: float
-    yaw_deg: tuple[float, ...]
-    settings_sha256: str | None
-
-    @property
-    def num_views(self) -> int:
-        """Views per sample."""
-        return len(self.yaw_deg)
-
-    def views(self, sample_id: str) -> np.ndarray:
-        """Read the views of a sample: uint8 RGB [V, H, W, 3]."""
-        return np.stack([_read_rgb(path) for path in self.view_paths(sample_id)])
-
-    def prompts(self, sample_id: str) -> list[str]:
-        """Read the prompts of a sample, one per view.
-
-        Raises:
-            InputError: `prompt.txt` is missing, or has not one non-empty line per view.
-        """
-        path = self.root / sample_id / "prompt.txt"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; expected one prompt per view, one per line.")
-        lines = [line.strip() for line in path.read_text().splitlines()]
-        if len(lines) != self.num_views or not all(lines):
-            found = f"{len(lines)} lines, {sum(not line for line in lines)} of them empty"
-            raise InputError(
-                f"{path}: found {found}; expected {self.num_views} lines, one prompt per view."
-            )
-        return lines
-
-    def view_paths(self, sample_id: str) -> list[Path]:
-        """List the files of a sample's views, in order."""
-        return [self.root / sample_id / f"{view}.png" for view in range(self.num_views)]
-
-    def images_sha256(self) -> str:
-        """Hash names and bytes of every view (64 hex digits)."""
-        digest = hashlib.sha256()
-        for sample_id in self.sample_ids:
-            for path in self.view_paths(sample_id):
-                digest.update(f"{sample_id}/{path.name}\0".encode())
-                digest.update(bytes.fromhex(sha256_file(path)))
-        return digest.hexdigest()
+COMMON_KEYS = ("method", "height", "width", "samples")
+PANORAMA_KEYS = ("num_views", "fov_deg", "yaw_deg")
 
 
 def open_folder(
@@ -95,7 +34,8 @@ def open_folder(
         yaw_deg: direction of each view, used without a manifest; default evenly spaced.
 
     Raises:
-        InputError: a view is missing, has another size or is not RGB, or the manifest disagrees.
+        InputError: a view is missing, has another size or is not RGB, a camera is impossible, or
+            the manifest disagrees.
     """
     root = Path(root)
     if not root.is_dir():
@@ -105,37 +45,37 @@ def open_folder(
         folder = _from_manifest(root, found)
     else:
         folder = _without_manifest(root, found, fov_deg, yaw_deg)
-    for sample_id in folder.sample_ids:
-        for path in folder.view_paths(sample_id):
-            _check_view(path, folder.height, folder.width)
+    folder.check()
     return folder
 
 
 def _from_manifest(root: Path, found: list[str]) -> SampleFolder:
     path = root / "manifest.json"
     manifest = read_json(path)
-    _check_manifest(path, manifest, found)
-    return SampleFolder(
-        root=root,
-        method=manifest["method"],
-        sample_ids=tuple(sorted(manifest["samples"])),
-        height=manifest["height"],
-        width=manifest["width"],
-        fov_deg=manifest["fov_deg"],
-        yaw_deg=tuple(manifest["yaw_deg"]),
-        settings_sha256=manifest.get("settings_sha256"),
-    )
+    task = manifest.get("task", "panorama")
+    if task not in TASKS:
+        raise InputError(f"{path}: unknown task '{task}'{suggest(task, TASKS)}")
+    _check_manifest(path, manifest, found, COMMON_KEYS + PANORAMA_KEYS * (task != "depth"))
+    ids = tuple(sorted(manifest["samples"]))
+    size, stamp = (manifest["height"], manifest["width"]), manifest.get("settings_sha256")
+    common = (root, task, manifest["method"], ids, *size, stamp)
+    if task == "depth":
+        return SequenceFolder(*common, _trajectories(root, ids))
+    given = tuple(manifest.get("given_views", ()))
+    _check_views(path, manifest, given)
+    return PanoramaFolder(*common, manifest["fov_deg"], tuple(manifest["yaw_deg"]), given)
 
 
-def _check_manifest(path: Path, manifest: Mapping[str, Any], found: list[str]) -> None:
-    missing_keys = [key for key in MANIFEST_KEYS if key not in manifest]
+def _trajectories(root: Path, sample_ids: Sequence[str]) -> dict[str, Trajectory]:
+    return {name: read_trajectory(root / name / "cameras.json") for name in sample_ids}
+
+
+def _check_manifest(
+    path: Path, manifest: Mapping[str, Any], found: list[str], keys: Sequence[str]
+) -> None:
+    missing_keys = [key for key in keys if key not in manifest]
     if missing_keys:
-        raise InputError(f"{path}: missing keys {missing_keys}; expected {list(MANIFEST_KEYS)}.")
-    if len(manifest["yaw_deg"]) != manifest["num_views"]:
-        raise InputError(
-            f"{path}: yaw_deg has {len(manifest['yaw_deg'])} entries; "
-            f"expected num_views = {manifest['num_views']}."
-        )
+        raise InputError(f"{path}: missing keys {missing_keys}; expected {list(keys)}.")
     listed = set(manifest["samples"])
     if not listed:
         raise InputError(f"{path}: lists no samples; expected at least one.")
@@ -148,6 +88,21 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any], found: list[str]) -
         )
 
 
+def _check_views(path: Path, manifest: Mapping[str, Any], given: tuple[int, ...]) -> None:
+    count = manifest["num_views"]
+    if len(manifest["yaw_deg"]) != count:
+        raise InputError(
+            f"{path}: yaw_deg has {len(manifest['yaw_deg'])} entries; expected num_views = {count}."
+        )
+    outside = [view for view in given if view not in range(count)]
+    if outside or len(set(given)) == count:
+        raise InputError(
+            f"{path}: given_views is {list(given)}; expected some, not all, of 0 … {count - 1}."
+        )
+    if manifest.get("task") == "outpaint" and not given:
+        raise InputError(f"{path}: task is outpaint but given_views is empty; name the view given.")
+
+
 def _without_manifest(
     root: Path, found: list[str], fov_deg: float, yaw_deg: Sequence[float] | None
 ) -> SampleFolder:
@@ -157,35 +112,9 @@ def _without_manifest(
     num_views = len(yaw_deg) if yaw_deg else sum(p.stem.isdigit() for p in first.glob("*.png"))
     if num_views == 0:
         raise InputError(f"{first}: holds no views; expected 0.png, 1.png, …")
-    width, height = _image_header(first / "0.png")[0]
+    width, height = image_header(first / "0.png")[0]
+    common = (root.name, tuple(found), height, width, None)
+    if (first / "cameras.json").is_file():
+        return SequenceFolder(root, "depth", *common, _trajectories(root, found))
     even = tuple(360.0 / num_views * view for view in range(num_views))
-    yaws = tuple(yaw_deg) if yaw_deg else even
-    return SampleFolder(root, root.name, tuple(found), height, width, fov_deg, yaws, None)
-
-
-def _check_view(path: Path, height: int, width: int) -> None:
-    size, mode = _image_header(path)
-    if size != (width, height):
-        raise InputError(
-            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height} as the others are."
-        )
-    if mode != "RGB":
-        raise InputError(f"{path}: is a '{mode}' image; expected RGB; convert it to 8-bit RGB.")
-
-
-def _image_header(path: Path) -> tuple[tuple[int, int], str]:
-    try:
-        with Image.open(path) as image:
-            return image.size, image.mode
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such view; expected every view of every sample.") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
-
-
-def _read_rgb(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+    return PanoramaFolder(root, "panorama", *common, fov_deg, tuple(yaw_deg or even))

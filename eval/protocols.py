@@ -6,16 +6,18 @@ goes up whenever its numbers change; both are stored with every number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from eval.features import Extractor, FeatureExtractor, SimilarityExtractor
-from eval.folders import SampleFolder
+from eval.samples import SampleFolder
 from eval.settings import suggest
+from eval.statistics import mean_and_se, ratio_of_means
 from mvdiffusion.records import InputError
 
 
@@ -26,7 +28,10 @@ class ScoreSettings:
     Attributes:
         protocols: names of the protocols to run; empty for all whose needs are met.
         extractors: pretrained extractors by name, beside the evaluators given as folders.
-        consistency_resolution: height in pixels at which neighbouring views are compared.
+        consistency_resolution: height in pixels at which neighbouring views of a panorama are
+            compared.
+        max_depth_difference: metres by which depths of one point may differ between two frames
+            before it counts as hidden in one of them.
         inception_splits: splits of the Inception score.
         jackknife_groups: groups of the jackknife behind the standard errors of FID and IS.
         seed: of the Inception score's shuffle.
@@ -35,6 +40,7 @@ class ScoreSettings:
     protocols: tuple = ()
     extractors: tuple = ()
     consistency_resolution: int = 1024
+    max_depth_difference: float = 0.5
     inception_splits: int = 10
     jackknife_groups: int = 32
     seed: int = 0
@@ -62,12 +68,21 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a protocol may look at: generated samples, the same samples' real views, extractors."""
+    """What a protocol may look at.
+
+    Attributes:
+        generated: the samples to score.
+        reference: the same samples' real views.
+        extractors: what FID, Inception score and CLIP score are taken with.
+        settings: how to score.
+        codec: the real views through the autoencoder that the methods use.
+    """
 
     generated: SampleFolder
     reference: SampleFolder | None
     extractors: tuple[Extractor, ...]
     settings: ScoreSettings
+    codec: SampleFolder | None = None
 
     @property
     def feature_extractors(self) -> list[FeatureExtractor]:
@@ -85,6 +100,11 @@ class Inputs:
         if self.reference is None:
             return False
         return self.generated.images_sha256() != self.reference.images_sha256()
+
+    def next_sample(self, sample_id: str) -> str:
+        """Another sample, for controls: the next one, the first after the last."""
+        ids = self.generated.sample_ids
+        return ids[(ids.index(sample_id) + 1) % len(ids)]
 
     def samples(self, what: str) -> Iterator[str]:
         """Go through the sample ids with a progress bar."""
@@ -105,11 +125,13 @@ class Protocol:
     """A named, versioned way to measure.
 
     Attributes:
+        tasks: the tasks it is for.
         missing: says what an input lacks for this protocol, or nothing.
     """
 
     name: str
     version: int
+    tasks: tuple[str, ...]
     description: str
     missing: Callable[[Inputs], str]
     run: Callable[[Inputs, Protocol], Outcome]
@@ -130,17 +152,62 @@ def register(protocol: Protocol) -> None:
 
 
 def select(inputs: Inputs) -> list[Protocol]:
-    """Pick the protocols that the settings name, or all whose needs the input meets.
+    """Pick the task's protocols that the settings name, or all whose needs the input meets.
+
+    One list of names may serve several tasks: protocols of other tasks are passed over.
 
     Raises:
-        InputError: an unknown name, or a named protocol whose needs are not met.
+        InputError: an unknown name, none of the task's protocols, or one whose needs are not met.
     """
-    names = inputs.settings.protocols
+    names, task = inputs.settings.protocols, inputs.generated.task
     for name in names:
         if name not in PROTOCOLS:
             raise InputError(f"protocols: unknown '{name}'{suggest(name, PROTOCOLS)}")
-        if missing := PROTOCOLS[name].missing(inputs):
+        if task in PROTOCOLS[name].tasks and (missing := PROTOCOLS[name].missing(inputs)):
             raise InputError(f"protocol '{name}' needs {missing}.")
-    return [
-        p for p in PROTOCOLS.values() if (p.name in names or not names) and not p.missing(inputs)
-    ]
+    known = [protocol for protocol in PROTOCOLS.values() if task in protocol.tasks]
+    chosen = [p for p in known if (p.name in names or not names) and not p.missing(inputs)]
+    if not chosen:
+        raise InputError(
+            f"protocols: none of {list(names)} is for the task '{task}'; "
+            f"known for it: {', '.join(p.name for p in known)}."
+        )
+    return chosen
+
+
+def per_sample(
+    values: np.ndarray,
+    unit: str,
+    better: bool | None,
+    protocol: Protocol,
+    at: str = "",
+    by: str | None = None,
+) -> Measurement:
+    """Make a measurement of one value per sample [S].
+
+    Args:
+        at: what the paper's protocol was changed in, to be added to its name.
+        by: the extractor.
+    """
+    value, se = mean_and_se(values)
+    return Measurement(
+        value, se, unit, better, protocol.name + at, protocol.version, by,
+        tuple(values.tolist()), "sample",
+    )  # fmt: skip
+
+
+def ratio_to_real(
+    values: np.ndarray, real: np.ndarray, better: bool | None, protocol: Protocol, at: str = ""
+) -> Measurement:
+    """Make a measurement of the quotient of two means over the same samples [S]."""
+    ratio, se = ratio_of_means(values, real)
+    return Measurement(ratio, se, "of real", better, protocol.name + at, protocol.version)
+
+
+def pair_rows(names: Sequence[str], psnr: Sequence[np.ndarray]) -> tuple[dict[str, Any], ...]:
+    """Break a consistency down by pair of views: mean over samples, without missing values."""
+    rows = []
+    for name, values in zip(names, psnr, strict=True):
+        value, se = mean_and_se(values[np.isfinite(values)])
+        rows.append({"pair": name, "psnr_db": value, "se": se})
+    return tuple(rows)

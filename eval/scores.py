@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.samples import TASKS
 from eval.statistics import mean_and_se, ratio_of_means
 from mvdiffusion.records import InputError, read_json
 
@@ -23,6 +24,10 @@ METHODS = {
 }
 """Methods in the order tables show them, with their printed names; others follow, as they are."""
 
+CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
+SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
+"""What the images of a table's methods must share; controls may cover fewer samples."""
+
 CONTROL_METHODS = ("wrong_correspondence",)
 """Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
 
@@ -33,6 +38,11 @@ class Score:
 
     path: Path
     content: Mapping[str, Any]
+
+    @property
+    def task(self) -> str:
+        """The task of the method."""
+        return self.content["task"]
 
     @property
     def method(self) -> str:
@@ -77,12 +87,22 @@ def display_name(method: str) -> str:
     return METHODS.get(method, method)
 
 
-def read_scores(paths: Sequence[str | Path], settings_sha256: str | None) -> dict[str, Score]:
-    """Read score files, in the order of `METHODS`, and refuse those that do not belong together.
+TaskScores = dict[str, dict[str, Score]]
+"""Scores by task, then by method."""
+
+
+def read_scores(
+    paths: Sequence[str | Path], settings_sha256: Mapping[str, str] | None = None
+) -> TaskScores:
+    """Read score files and refuse those that do not belong together.
 
     Args:
-        paths: score files, one per method.
-        settings_sha256: hash that every file must carry; None: they need only agree.
+        paths: score files, one per task and method.
+        settings_sha256: hash that every file of a task must carry; tasks without one, and None:
+            the files of a task need only agree.
+
+    Returns:
+        Scores by task, in the order of `TASKS`, then by method, in the order of `METHODS`.
 
     Raises:
         InputError: stale settings, other samples, another protocol or another extractor.
@@ -90,21 +110,34 @@ def read_scores(paths: Sequence[str | Path], settings_sha256: str | None) -> dic
     scores = [Score(Path(path), read_json(path)) for path in paths]
     for score in scores:
         _check_complete(score)
+    by_task = {task: [score for score in scores if score.task == task] for task in TASKS}
+    expected = settings_sha256 or {}
+    if unused := [task for task in expected if not by_task.get(task)]:
+        raise InputError(f"--settings-sha256: there are no scores of the task '{unused[0]}'.")
+    return {
+        task: _comparable(found, expected.get(task)) for task, found in by_task.items() if found
+    }
+
+
+def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[str, Score]:
+    """Scores of one task by method, in order, once it is clear that they belong together."""
     _check_settings(scores, settings_sha256)
     _check_methods(scores)
     for score in scores:
         _check_comparable(score, next((s for s in scores if not s.is_control), scores[0]))
     order = list(METHODS)
     rank = {method: i for i, method in enumerate(order)}
-    scores.sort(key=lambda score: (rank.get(score.method, len(order)), score.method))
-    return {score.method: score for score in scores}
+    ranked = sorted(scores, key=lambda s: (rank.get(s.method, len(order)), s.method))
+    return {score.method: score for score in ranked}
 
 
 def _check_complete(score: Score) -> None:
-    needed = ("method", "settings_sha256", "images", "metrics", "pairs", "extractors")
+    needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
     missing = [key for key in needed if key not in score.content]
     if missing:
         raise InputError(f"{score.path}: not a score file (no {missing}); make it with `score`.")
+    if score.task not in TASKS:
+        raise InputError(f"{score.path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
 
 
 def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
@@ -124,20 +157,18 @@ def _check_methods(scores: Sequence[Score]) -> None:
         if score.method in seen:
             raise InputError(
                 f"{score.path}: scores '{score.method}', as {seen[score.method]} does; "
-                "give one score file per method."
+                "give one score file per task and method."
             )
         seen[score.method] = score.path
 
 
 def _check_comparable(score: Score, first: Score) -> None:
     ours, theirs = score.content["images"], first.content["images"]
-    keys = ["num_views", "height", "width", "fov_deg", "yaw_deg"]
-    keys += [] if score.is_control else ["num_samples", "samples"]
-    for key in keys:
-        if ours[key] != theirs[key]:
+    for key in CONTROL_KEYS if score.is_control else (*CONTROL_KEYS, *SAMPLE_KEYS):
+        if ours.get(key) != theirs.get(key):
             raise InputError(
-                f"{score.path}: {key} is {_short(ours[key])}, but {_short(theirs[key])} in "
-                f"{first.path}; score the same samples for every method of a table."
+                f"{score.path}: {key} is {_short(ours.get(key))}, but {_short(theirs.get(key))} "
+                f"in {first.path}; score the same samples for every method of a table."
             )
     if score.is_control and not set(score.samples) <= set(first.samples):
         raise InputError(f"{score.path}: has samples that {first.path} lacks; score the same ones.")

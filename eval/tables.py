@@ -11,31 +11,12 @@ from typing import Any
 import pandas as pd
 
 from eval.claims import Claim
+from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
 from eval.published import published_rows
+from eval.samples import TASKS
 from eval.scores import Score, common_samples, display_name
 from eval.statistics import mean_and_se, ratio_of_means
 from mvdiffusion.records import atomic_output
-
-MAIN = {
-    "fid": "FID ↓",
-    "inception_score": "Inception score ↑",
-    "clip_score": "CLIP score (0-100) ↑",
-    "cross_view_psnr": "cross-view PSNR (dB) ↑",
-    "cross_view_psnr_ratio": "ratio to real ↑",
-}
-CONSISTENCY = {
-    "cross_view_psnr": "all pairs (dB) ↑",
-    "cross_view_psnr_non_closing": "non-closing pairs (dB) ↑",
-    "cross_view_psnr_closing": "closing pair (dB) ↑",
-    "cross_view_psnr_worst": "worst pair of each sample (dB) ↑",
-    "cross_view_psnr_ratio": "all pairs / real ↑",
-}
-CONTROLS = {
-    "cross_view_psnr": "cross-view PSNR (dB) ↑",
-    "other_scene_psnr": "PSNR against another scene (dB)",
-    "gradient_energy": "gradient energy (1e-3)",
-}
-SCALE = {"gradient_energy": 1e3}
 
 
 @dataclass(frozen=True)
@@ -50,33 +31,44 @@ class Table:
 
 
 def make_tables(
-    scores: Mapping[str, Score], claims: Sequence[Claim], observations: Sequence[str]
+    scores: Mapping[str, Mapping[str, Score]],
+    claims: Sequence[Claim],
+    remarks: Sequence[str],
 ) -> list[Table]:
-    """Make every table of the panorama experiment.
+    """Make three tables per task, then those of the claims and of published numbers.
 
     Args:
-        scores: comparable scores by method, from `scores.read_scores`.
+        scores: comparable scores by task and method, from `scores.read_scores`.
         claims: their verdicts, from `claims.decide`.
-        observations: sentences to print under the claims, from `claims.observations`.
+        remarks: sentences to print under the claims, from `observations.observations`.
     """
-    compared = [score for score in scores.values() if not score.is_control]
+    tables = [table for task in scores for table in _task_tables(task, scores[task])]
+    return [*tables, _claim_table(claims, remarks), _published_table()]
+
+
+def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
+    compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
+    what = "key frames" if task == "depth" else "views"
+    quality = f"{TASKS[task]}: image quality and consistency of {what}"
+    pairs = f"{TASKS[task]}: consistency in detail"
     return [
-        _metric_table("main", "Image quality and consistency", MAIN, compared),
-        _metric_table("consistency", "Cross-view PSNR by pair of views", CONSISTENCY, compared),
-        _control_table(list(scores.values())),
-        _claim_table(claims, observations),
-        _published_table(),
+        _metric_table(f"{task}_main", quality, MAIN[task], compared),
+        _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
+        _control_table(task, list(scores.values())),
     ]
 
 
 def _metric_table(
     name: str, caption: str, columns: Mapping[str, str], scores: Sequence[Score]
 ) -> Table:
-    extra = _further_extractors(columns, scores)
-    rows = [_row(score, {**columns, **extra}) for score in scores]
-    count = scores[0].content["images"] if scores else {}
-    about = f"{caption}; {_counts(count)}; ± standard error between samples" if count else caption
-    return _table(name, about, rows, {**columns, **extra}, _notes({**columns, **extra}, scores))
+    """Table of the columns that were measured for any method, and of further extractors'."""
+    measured = {metric for score in scores for metric in score.metrics}
+    shown = {metric: title for metric, title in columns.items() if metric in measured}
+    shown |= _further_extractors(columns, scores)
+    rows = [_row(score, shown) for score in scores]
+    counts = _counts(scores[0].content["images"], len(scores[0].samples))
+    about = f"{caption}; {counts}; ± standard error between samples"
+    return _table(name, about, rows, shown, _notes(shown, scores))
 
 
 def _further_extractors(columns: Mapping[str, str], scores: Sequence[Score]) -> dict[str, str]:
@@ -86,7 +78,7 @@ def _further_extractors(columns: Mapping[str, str], scores: Sequence[Score]) -> 
         for score in scores[:1]
         for known, title in columns.items()
         for metric in sorted(score.metrics)
-        if known in ("fid", "inception_score", "clip_score") and metric.startswith(known + "_")
+        if known in QUALITY and metric.startswith(known + "_")
     }
 
 
@@ -96,14 +88,14 @@ def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
     for metric in columns:
         measurement = score.metrics.get(metric, {})
         row[metric], row[f"{metric}_se"] = measurement.get("value"), measurement.get("se")
-    row["num_samples"], row["num_views"] = images["num_samples"], images["num_views"]
+    row["num_samples"], row["num_images"] = images["num_samples"], images["num_images"]
     used = [score.metrics[metric] for metric in columns if metric in score.metrics]
     row["protocols"] = _join(f"{m['protocol']} v{m['version']}" for m in used)
     row["extractors"] = _join(m["extractor"] for m in used if m["extractor"])
     return row
 
 
-def _control_table(scores: Sequence[Score]) -> Table:
+def _control_table(task: str, scores: Sequence[Score]) -> Table:
     """All methods on the samples that all of them have: controls may cover fewer."""
     samples = common_samples(scores)
     rows = [_control_row(score, samples) for score in scores]
@@ -111,9 +103,9 @@ def _control_table(scores: Sequence[Score]) -> Table:
     if "codec" in {score.method for score in scores}:
         _add_energy_ratio(rows, scores, samples)
         columns["gradient_energy_to_codec"] = "gradient energy / codec"
-    counts = _counts({**scores[0].content["images"], "num_samples": len(samples)})
-    caption = f"Controls; {counts}; ± standard error between samples"
-    return _table("controls", caption, rows, columns, _notes(CONTROLS, scores))
+    counts = _counts(scores[0].content["images"], len(samples))
+    caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
+    return _table(f"{task}_controls", caption, rows, columns, _notes(CONTROLS, scores))
 
 
 def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
@@ -139,7 +131,7 @@ def _add_energy_ratio(
         row["gradient_energy_to_codec"], row["gradient_energy_to_codec_se"] = ratio, se
 
 
-def _claim_table(claims: Sequence[Claim], observations: Sequence[str]) -> Table:
+def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
     rows: list[dict[str, Any]] = [
         {
             "claim": claim.number,
@@ -167,7 +159,7 @@ def _claim_table(claims: Sequence[Claim], observations: Sequence[str]) -> Table:
     )
     caption = "Claims about the method, decided from paired differences ± standard error"
     note = "Holds: two standard errors above the bound; does not hold: two below; else undecided."
-    return Table("claims", caption, pd.DataFrame(rows), shown, (note, *observations))
+    return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
 
 
 def _published_table() -> Table:
@@ -216,9 +208,16 @@ def _number(value: float | None, se: float | None, decimals: int = 2) -> str:
     return f"{value:.{decimals}f}{error}"
 
 
-def _counts(images: Mapping[str, Any]) -> str:
+def _counts(images: Mapping[str, Any], num_samples: int) -> str:
     size = f"{images['width']}×{images['height']} px"
-    return f"N = {images['num_samples']} samples of {images['num_views']} views, {size}"
+    if "num_views" in images:
+        return f"N = {num_samples} samples of {images['num_views']} views, {size}"
+    key_frames, between = images["num_key_frames"], images["num_between"]
+    if num_samples == images["num_samples"]:
+        frames = f" with {key_frames} key frames and {between} frames in between"
+    else:
+        frames = ""
+    return f"N = {num_samples} sequences{frames}, {size}"
 
 
 def _notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[str, ...]:
@@ -229,12 +228,11 @@ def _notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[str, ..
         if measured is not None:
             by = f", extractor {measured['extractor']}" if measured["extractor"] else ""
             notes.append(f"{title}: protocol {measured['protocol']} v{measured['version']}{by}.")
-    images = scores[0].content["images"] if scores else {"num_samples": 0, "num_views": 0}
-    count = images["num_samples"] * images["num_views"]
+    count = scores[0].content["images"]["num_judged"]
     if "fid" in columns and count < 2048:
         notes.append(
-            f"FID on {count} views is biased upwards; it ranks methods of one table and must not "
-            "be compared with FID on another number of views."
+            f"FID on {count} images is biased upwards; it ranks methods of one table and must not "
+            "be compared with FID on another number of images."
         )
     return tuple(notes)
 
@@ -243,16 +241,23 @@ def _join(names: Any) -> str:
     return "; ".join(sorted(set(names)))
 
 
-def metrics_of(scores: Mapping[str, Score], claims: Sequence[Claim]) -> dict[str, Any]:
-    """Nest every number as `{method: {metric: value}}`, with standard errors and verdicts."""
-    nested: dict[str, Any] = {}
-    for method, score in scores.items():
-        nested[method] = {"num_samples": score.content["images"]["num_samples"]}
-        for metric, measurement in score.metrics.items():
-            nested[method][metric] = measurement["value"]
-            nested[method][f"{metric}_se"] = measurement["se"]
+def metrics_of(
+    scores: Mapping[str, Mapping[str, Score]], claims: Sequence[Claim]
+) -> dict[str, Any]:
+    """Nest every number as `{task: {method: {metric: value}}}`, with verdicts under `claims`."""
+    nested: dict[str, Any] = {
+        task: {method: _numbers(score) for method, score in methods.items()}
+        for task, methods in scores.items()
+    }
     nested["claims"] = {f"claim_{claim.number}": claim.verdict for claim in claims}
     return nested
+
+
+def _numbers(score: Score) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"num_samples": score.content["images"]["num_samples"]}
+    for metric, measurement in score.metrics.items():
+        numbers[metric], numbers[f"{metric}_se"] = measurement["value"], measurement["se"]
+    return numbers
 
 
 def write_tables(tables: Sequence[Table], directory: str | Path) -> None:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from eval.metrics.psnr import psnr_db
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.homography import homography
-
-MAX_PSNR_DB = 100.0
-"""Equal images would be infinitely alike; 100 dB is far beyond 8-bit rounding (about 59 dB)."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def _psnr(query_view: np.ndarray, target_view: np.ndarray, overlap: Overlap) -> 
     warped = _warp(target_view, overlap.H)
     distance = cv2.norm(query_view, warped, cv2.NORM_L2, overlap.mask.view(np.uint8))
     mse = distance**2 / (overlap.mask.sum() * query_view.shape[-1])
-    return float(-10 * np.log10(max(mse, 10 ** (-MAX_PSNR_DB / 10))))
+    return psnr_db(mse)
 
 
 def _warp(image: np.ndarray, H: np.ndarray) -> np.ndarray:

@@ -45,8 +45,9 @@ def write_folder(
     samples: dict[str, np.ndarray],
     settings_sha256: str = "a" * 64,
     manifest: bool = True,
+    given_views: tuple[int, ...] = (),
 ) -> Path:
-    """Write a sample folder as generators do."""
+    """Write a sample folder as generators do; with given views, one of outpainting."""
     for number, (sample_id, views) in enumerate(samples.items()):
         folder = root / sample_id
         folder.mkdir(parents=True)
@@ -72,6 +73,8 @@ def write_folder(
             "settings": {},
             "settings_sha256": settings_sha256,
         }
+        if given_views:
+            content |= {"task": "outpaint", "given_views": list(given_views)}
         (root / "manifest.json").write_text(json.dumps(content))
     return root
 
@@ -100,6 +103,12 @@ def autoregressive_samples(count: int) -> dict[str, np.ndarray]:
     return made
 
 
+def outpainted_samples(count: int, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same samples with the real view 0."""
+    real = real_samples(count)
+    return {name: np.concatenate([real[name][:1], made[name][1:]]) for name in made}
+
+
 def noisy(samples: dict[str, np.ndarray], sigma: float, seed: int = 0) -> dict[str, np.ndarray]:
     """The same samples with a little noise, as a codec would leave."""
     rng = np.random.default_rng(seed)
@@ -110,11 +119,16 @@ def noisy(samples: dict[str, np.ndarray], sigma: float, seed: int = 0) -> dict[s
 
 
 def score(
-    generated: Path, output: Path, reference: Path | None = None, evaluators: tuple | list = ()
+    generated: Path,
+    output: Path,
+    reference: Path | None = None,
+    evaluators: tuple | list = (),
+    codec: Path | None = None,
 ) -> dict:
     """Score a folder through the command line and read the score file."""
     arguments = ["--generated", str(generated), "--output", str(output)]
     arguments += ["--reference", str(reference)] if reference else []
+    arguments += ["--codec", str(codec)] if codec else []
     arguments += ["--evaluators", *map(str, evaluators)] if evaluators else []
     run("score", *arguments, "--settings", SCORE_SETTINGS)
     return json.loads(output.read_text())

@@ -1,0 +1,58 @@
+"""Which measurements stand in which table, under which heading."""
+
+from __future__ import annotations
+
+QUALITY = {
+    "fid": "FID ↓",
+    "inception_score": "Inception score ↑",
+    "clip_score": "CLIP score (0-100) ↑",
+}
+RING = {
+    "cross_view_psnr": "all pairs (dB) ↑",
+    "cross_view_psnr_non_closing": "non-closing pairs (dB) ↑",
+    "cross_view_psnr_closing": "closing pair (dB) ↑",
+    "cross_view_psnr_worst": "worst pair of each sample (dB) ↑",
+    "cross_view_psnr_ratio": "all pairs / real ↑",
+}
+MAIN = {
+    "panorama": {
+        **QUALITY,
+        "cross_view_psnr": "cross-view PSNR (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+    },
+    "outpaint": {
+        **QUALITY,
+        "cross_view_psnr": "cross-view PSNR (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+        "given_view_kept": "given view kept (dB) ↑",
+    },
+    "depth": {
+        **QUALITY,
+        "cross_view_psnr": "consecutive key frames (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+    },
+}
+CONSISTENCY = {
+    "panorama": RING,
+    "outpaint": {
+        **RING,
+        "given_pairs_psnr": "given view with neighbours (dB) ↑",
+        "given_view_kept": "given view against codec (dB) ↑",
+        "given_view_psnr": "given view against real (dB) ↑",
+    },
+    "depth": {
+        "cross_view_psnr": "consecutive key frames (dB) ↑",
+        "cross_view_psnr_worst": "worst such pair of each sample (dB) ↑",
+        "cross_view_psnr_ratio": "key frames / real ↑",
+        "consecutive_psnr": "consecutive frames, all (dB) ↑",
+        "between_to_key_psnr": "in-between against key frames (dB) ↑",
+        "between_to_worse_key_psnr": "against the worse of the two (dB) ↑",
+        "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
+    },
+}
+CONTROLS = {
+    "cross_view_psnr": "cross-view PSNR (dB) ↑",
+    "other_scene_psnr": "PSNR against another scene (dB)",
+    "gradient_energy": "gradient energy (1e-3)",
+}
+SCALE = {"gradient_energy": 1e3}

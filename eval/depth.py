@@ -1,0 +1,186 @@
+"""Consistency of sequences with depth (paper, section 5.3 and table 3): key frames, in-betweens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eval.metrics.depth_psnr import Camera, depth_psnr, shared_pixels
+from eval.protocols import (
+    Inputs,
+    Outcome,
+    Protocol,
+    pair_rows,
+    per_sample,
+    ratio_to_real,
+    register,
+)
+from eval.samples import SampleFolder, SequenceFolder
+from eval.trajectories import Trajectory
+from mvdiffusion.records import InputError
+
+PAPER_HEIGHT = 192
+Pairs = Sequence[tuple[int, int]]
+PairsOf = Callable[[Trajectory], Pairs]
+
+
+def _run_consistency(inputs: Inputs, protocol: Protocol) -> Outcome:
+    at, what = size_note(inputs), "consecutive key frames"
+    psnr, shares = _psnr_of(inputs, inputs.generated, _key_pairs, what)
+    means = _means(psnr)
+    found = {
+        "cross_view_psnr": per_sample(means, "dB", True, protocol, at),
+        "cross_view_psnr_worst": per_sample(
+            np.array([np.nanmin(row) for row in psnr]), "dB", True, protocol, at
+        ),
+        "compared_share": per_sample(_means(shares), "of pixels", None, protocol, at),
+    }
+    if inputs.reference is not None:
+        real = means
+        if inputs.has_other_reference:
+            real = _means(_psnr_of(inputs, inputs.reference, _key_pairs, what)[0])
+        found["cross_view_psnr_ratio"] = ratio_to_real(means, real, True, protocol, at)
+    longest = max(len(row) for row in psnr)
+    by_pair = [np.array([row[i] for row in psnr if i < len(row)]) for i in range(longest)]
+    return Outcome(found, pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair))
+
+
+def _run_interpolation(inputs: Inputs, protocol: Protocol) -> Outcome:
+    at, folder = size_note(inputs), inputs.generated
+    keys = _means(_psnr_of(inputs, folder, _key_pairs, "consecutive key frames")[0])
+    between, _ = _psnr_of(inputs, folder, _between_pairs, "in-between against key frames")
+    consecutive, _ = _psnr_of(inputs, folder, _consecutive_pairs, "consecutive frames")
+    # A frame's two pairs follow one another; the worse one shows whether it ignores one key frame.
+    worse = [np.fmin(row[0::2], row[1::2]) for row in between]
+    parts = {
+        "between_to_key_psnr": _means(between),
+        "between_to_worse_key_psnr": _means(worse),
+        "between_minus_key_psnr": _means(between) - keys,
+        "consecutive_psnr": _means(consecutive),
+    }
+    return Outcome({name: per_sample(parts[name], "dB", True, protocol, at) for name in parts})
+
+
+def _key_pairs(trajectory: Trajectory) -> Pairs:
+    return trajectory.key_pairs
+
+
+def _between_pairs(trajectory: Trajectory) -> Pairs:
+    return trajectory.between_pairs
+
+
+def _consecutive_pairs(trajectory: Trajectory) -> Pairs:
+    return trajectory.consecutive_pairs
+
+
+def _means(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of each sample's pairs [S]; pairs that share no pixel count for nothing."""
+    return np.array([np.nanmean(row) for row in rows])
+
+
+def other_scene_psnr(inputs: Inputs) -> np.ndarray:
+    """PSNR [S] of key frames against the next sample's, warped by their own depth and cameras."""
+    what = "other-scene control"
+    return _means(_psnr_of(inputs, inputs.generated, _key_pairs, what, other=True)[0])
+
+
+def size_note(inputs: Inputs) -> str:
+    """The paper compares at 192 × 256 px; another size shows in the protocol's name."""
+    height = inputs.generated.height
+    return "" if height == PAPER_HEIGHT else f"@{height}"
+
+
+def as_sequences(folder: SampleFolder) -> SequenceFolder:
+    """Narrow a folder to one of sequences; protocols are only run on their own tasks."""
+    assert isinstance(folder, SequenceFolder)
+    return folder
+
+
+def _psnr_of(
+    inputs: Inputs, folder: SampleFolder, pairs_of: PairsOf, what: str, other: bool = False
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """PSNR [pairs] of every sample, NaN where frames share no pixel, and share of pixels compared.
+
+    With `other`, the target's image is the next sample's at the same place in its sequence.
+    """
+    sequences, rows = as_sequences(folder), []
+    for sample_id in inputs.samples(f"{what} of {folder.method}"):
+        pairs = pairs_of(sequences.trajectories[sample_id])
+        source = sequences.views(sample_id) / 255
+        target = source
+        if other:
+            target = _key_frames_like(sequences, inputs.next_sample(sample_id), sample_id) / 255
+        cameras = _cameras(sequences, sample_id)
+        rows.append(_pair_psnr(source, target, cameras, pairs, inputs))
+        if not np.isfinite(rows[-1][0]).any():
+            raise InputError(
+                f"{sequences.root / sample_id}: no two frames compared ({what}) share a pixel; "
+                "check cameras.json and depth."
+            )
+    return [psnr for psnr, _ in rows], [share for _, share in rows]
+
+
+def _cameras(folder: SequenceFolder, sample_id: str) -> list[Camera]:
+    trajectory = folder.trajectories[sample_id]
+    each = zip(folder.depth(sample_id), trajectory.K, trajectory.pose, strict=True)
+    return [Camera(*camera) for camera in each]
+
+
+def _key_frames_like(folder: SequenceFolder, source: str, sample_id: str) -> np.ndarray:
+    """Key frames of `source` where `sample_id` has its own, going round if there are fewer."""
+    found = folder.views(source, folder.judged(source))
+    keys = folder.judged(sample_id)
+    views = np.zeros((folder.count(sample_id), *found.shape[1:]), np.uint8)
+    views[keys] = found[np.arange(len(keys)) % len(found)]
+    return views
+
+
+def _pair_psnr(
+    source: np.ndarray,
+    target: np.ndarray,
+    cameras: Sequence[Camera],
+    pairs: Pairs,
+    inputs: Inputs,
+) -> tuple[np.ndarray, np.ndarray]:
+    psnr, share = [], []
+    for i, j in pairs:
+        shared = shared_pixels(cameras[i], cameras[j], inputs.settings.max_depth_difference)
+        psnr.append(depth_psnr(source[i], target[j], shared))
+        share.append(shared.share)
+    return np.array(psnr), np.array(share)
+
+
+def needs_pairs(inputs: Inputs) -> str:
+    """Say what is missing for key frames to be compared."""
+    each = as_sequences(inputs.generated).trajectories.values()
+    return "" if all(t.key_pairs for t in each) else "at least two key frames in every sample"
+
+
+def _needs_between(inputs: Inputs) -> str:
+    each = as_sequences(inputs.generated).trajectories.values()
+    return "" if all(t.between_pairs for t in each) else "frames between key frames in every sample"
+
+
+register(
+    Protocol(
+        "paper-consistency-depth",
+        1,
+        ("depth",),
+        "PSNR of consecutive key frames over pixels that depth and cameras make correspond, pixels "
+        "whose depths disagree dropped",
+        needs_pairs,
+        _run_consistency,
+    )
+)
+register(
+    Protocol(
+        "interpolation",
+        1,
+        ("depth",),
+        "The same PSNR of every in-between frame against its two key frames, and of all "
+        "consecutive frames",
+        _needs_between,
+        _run_interpolation,
+    )
+)

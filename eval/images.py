@@ -1,0 +1,102 @@
+"""Pictures and depth maps: reading them, with one clear error for a bad file, and inlining them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mvdiffusion.records import InputError
+
+DEPTH_MODES = ("I;16", "I;16B", "I")
+MILLIMETRES = 1000.0
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read a picture as uint8 RGB [H, W, 3].
+
+    Raises:
+        InputError: not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Read a depth map in metres [H, W], float64; 0 where there is none.
+
+    Raises:
+        InputError: not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image).astype(np.float64) / MILLIMETRES
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: not a readable depth map ({error}); write it again.") from None
+
+
+def check_view(path: Path, height: int, width: int) -> None:
+    """Check presence, size and mode of a view by its header.
+
+    Raises:
+        InputError: the file is missing or unreadable, has another size, or is not RGB.
+    """
+    mode = _check_size(path, height, width)
+    if mode != "RGB":
+        raise InputError(f"{path}: is a '{mode}' image; expected RGB; convert it to 8-bit RGB.")
+
+
+def check_depth(path: Path, height: int, width: int) -> None:
+    """Check presence, size and mode of a depth map by its header.
+
+    Raises:
+        InputError: the file is missing or unreadable, has another size, or is not 16-bit.
+    """
+    mode = _check_size(path, height, width)
+    if mode not in DEPTH_MODES:
+        raise InputError(
+            f"{path}: is a '{mode}' image; expected 16-bit grey, depth in millimetres, 0 for none."
+        )
+
+
+def image_header(path: Path) -> tuple[tuple[int, int], str]:
+    """Read the size (width, height) and mode of an image.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size, image.mode
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such view; expected every view of every sample.") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+
+
+def _check_size(path: Path, height: int, width: int) -> str:
+    size, mode = image_header(path)
+    if size != (width, height):
+        raise InputError(
+            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height} as the others are."
+        )
+    return mode
+
+
+def data_uri(path: Path) -> str:
+    """Encode an image file for inlining in a page."""
+    kind = {".png": "png", ".jpg": "jpeg", ".svg": "svg+xml"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def jpeg_uri(image: Image.Image, quality: int = 88) -> str:
+    """Encode a picture as a small JPEG for inlining in a page."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
