@@ -1,6 +1,9 @@
-# One experiment, as its configuration says: data, two training stages, generation, evaluation.
+# One experiment, as its configuration says: data, and for each task two training stages, generation
+# and evaluation.
 include: "rules/common.smk"
+include: "rules/tasks.smk"
 include: "rules/recipes.smk"
+include: "rules/settings.smk"
 include: "rules/data.smk"
 include: "rules/base.smk"
 include: "rules/train.smk"
@@ -12,20 +15,21 @@ include: "rules/report.smk"
 wildcard_constraints:
     digest="[0-9a-f]{12}",
     kind="|".join(EVALUATORS),
-    method="|".join(METHODS),
-    name="|".join(SCORED),
-    split="train|evaluator",
+    method="|".join({method for task in TASKS for method in METHODS[task]}),
+    name="[a-z_]+",
+    split="train|validation|test|evaluator",
     step="|".join(RECIPES),
+    task="|".join(TASKS),
 
 
 # Targets. They list the settings files, so that results which other settings or other code left
 # behind never satisfy them, and the scores, which are never brought from elsewhere.
 rule data:
     input:
-        "data/test.npy",
+        [data_file(task, "test") for task in TASKS],
         expand("<results>/rooms/{split}/{split}.npy", split=["train", "evaluator"]),
-        RECIPES["rooms_train"].path,
-        RECIPES["rooms_evaluator"].path,
+        expand("<results>/walks/{split}.json", split=WALKS),
+        [recipe.path for step, recipe in RECIPES.items() if step.startswith(("rooms_", "walks_"))],
 
 
 rule tables:

@@ -19,11 +19,14 @@ MODULES = {
     "eval/__init__.py": "",
     "mvdiffusion/data/rooms/__init__.py": "",
     "mvdiffusion/data/matterport3d.py": "from mvdiffusion.data import rooms\n",
+    "mvdiffusion/data/rooms/walks.py": "",
+    "mvdiffusion/data/scannet.py": "",
     "mvdiffusion/data/views.py": "",
     "mvdiffusion/training/loop.py": "",
     "mvdiffusion/training/vae.py": "from mvdiffusion.training.loop import train\n",
     "mvdiffusion/training/base.py": "from .loop import train\n",
     "mvdiffusion/training/single_view.py": "from mvdiffusion.training import loop\n",
+    "mvdiffusion/training/inpainting.py": "from mvdiffusion.training import loop\n",
     "mvdiffusion/training/multiview.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/generation.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
@@ -36,6 +39,12 @@ MODULES = {
     "eval/published.yaml": "{}\n",
     "eval/figures.py": "",
     "eval/report.py": "",
+}
+
+METHODS = {
+    "panorama": ["independent", "mvdiffusion"],
+    "outpaint": ["codec"],
+    "depth": ["mvdiffusion"],
 }
 
 
@@ -111,8 +120,9 @@ def write_project(root: Path) -> Project:
     for name in ("mvdiffusion/cli.py", "eval/__main__.py"):
         shutil.copy(STAND_IN, root / name)
     project = Project(root)
-    project.set("methods", ["independent", "mvdiffusion"])
-    project.set("methods", ["mvdiffusion"], config="smoke")
+    for task in ("panorama", "outpaint", "depth"):
+        project.set(f"{task}.methods", METHODS[task])
+        project.set(f"{task}.methods", ["mvdiffusion"], config="smoke")
     (root / "data").mkdir()
     for split in ("test", "validation"):
         (root / f"data/{split}.npy").write_text(split)

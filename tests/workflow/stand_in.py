@@ -19,15 +19,17 @@ CODE = {
     "score": ["eval/metrics/psnr.py"],
     "tables": ["eval/published.yaml"],
 }
-READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference",
+READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference", "codec",
         "evaluators", "scores", "tables", "figures", "metrics", "curves")  # fmt: skip
+SPLITS = {"root": "test", "data": "train", "validation": "validation"}
 
 
 def main() -> None:
     """Run one command; its name is written to commands.log."""
     words = [word for word in sys.argv[1:3] if not word.startswith("-")]
     options = parse(sys.argv[1 + len(words) :])
-    name = " ".join([*words, *options.get("method", []), *options.get("kind", [])])
+    chosen = [value for key in ("task", "method", "kind") for value in options.get(key, [])]
+    name = " ".join([*words, *chosen])
     with open("commands.log", "a") as log:
         log.write(name + "\n")
     if os.environ.get("FAIL_AT") == name:
@@ -52,7 +54,12 @@ def digest(command: str, options: dict[str, list[str]]) -> str:
     paths += [Path(path) for path in options.get("settings", [])]
     if command != "tables":
         for option in READ:
-            paths += [Path(value.split("=")[-1]) for value in options.get(option, [])]
+            folders = [Path(value.split("=")[-1]) for value in options.get(option, [])]
+            split = options.get("split", [SPLITS.get(option)])[0]
+            # Data folders hold several splits; a command reads one, and fails if it is not there.
+            paths += [
+                split_file(folder, split) if option in SPLITS else folder for folder in folders
+            ]
     else:
         paths += [Path(value) for value in options["scores"]]
     files = [
@@ -64,6 +71,12 @@ def digest(command: str, options: dict[str, list[str]]) -> str:
     if "device" in settings:  # those with the seed of the experiment
         seeds.add(f"seed={settings['seed']}")
     return f"{' '.join(sorted(seeds))} {hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """The file that tells of a split, which must be there."""
+    (file,) = folder.glob(f"{split}.*")
+    return file
 
 
 def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
@@ -81,24 +94,32 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
         ]
         save(folder / "manifest.json", json.dumps(samples))
     elif command == "tables":
-        for table in ("main", "consistency", "controls", "claims", "published"):
+        tasks = [value.split("=")[0] for value in options["settings-sha256"]]
+        tables = [
+            f"{task}_{name}" for task in tasks for name in ("main", "consistency", "controls")
+        ]
+        for table in [*tables, "claims", "published"]:
             for kind in ("csv", "md", "tex"):
                 save(Path(options["output-dir"][0]) / f"{table}.{kind}", result)
         save(Path(options["metrics"][0]), json.dumps({"result": result}))
     elif command == "figures":
-        plots = ("psnr_per_pair", "training_curves")
+        tasks = {value.split("/")[0] for value in options["generated"]}
+        plots = [*(f"psnr_per_pair_{task}" for task in tasks), "training_curves"]
         names = [f"{plot}.{kind}" for plot in plots for kind in ("png", "svg", "csv")]
-        for name in ["contact_sheet.png", *names]:
+        for name in [*(f"contact_sheet_{task}.png" for task in tasks), *names]:
             save(Path(options["output-dir"][0]) / name, f"pair\n{result}\n")
     else:
         if command == "score":
-            result = json.dumps({"settings_sha256": "0", "provenance": {}, "result": result})
+            task = Path(options["output"][0]).parent.name
+            known = {"task": task, "settings_sha256": "0", "provenance": {}}
+            result = json.dumps(known | {"result": result})
         save(Path(options["output"][0]) / file_of(words, options), result)
 
 
 def file_of(words: list[str], options: dict[str, list[str]]) -> str:
     """Name of the file, inside --output, that tells Snakemake of a command's success."""
-    names = {"rooms": f"{options.get('split', [''])[0]}.npy", "export": "manifest.json"}
+    split = options.get("split", [""])[0]
+    names = {"rooms": f"{split}.npy", "walks": f"{split}.json", "export": "manifest.json"}
     return {"evaluator": "evaluator.json"}.get(words[0], names.get(words[-1], ""))
 
 

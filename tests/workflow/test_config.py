@@ -62,15 +62,24 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("generation.guidance_scal", 2.0,
-         "unknown key 'generation.guidance_scal'; did you mean 'guidance_scale'?"),
-        ("generation.xyz", 1, "unknown key 'generation.xyz'; known keys: num_inference_steps, "),
-        ("stage1.training.steps", "many",
-         "'stage1.training.steps' is 'many'; expected a value of type integer"),
-        ("stage1.training.mixed_precision", False,
-         "'stage1.training.mixed_precision' is False; expected one of no, bf16, fp16"),
+        ("panorama.generation.guidance_scal", 2.0,
+         "unknown key 'panorama.generation.guidance_scal'; did you mean 'guidance_scale'?"),
+        ("depth.generation.xyz", 1,
+         "unknown key 'depth.generation.xyz'; known keys: num_inference_steps, "),
+        ("panorama.stage1.training.steps", "many",
+         "'panorama.stage1.training.steps' is 'many'; expected a value of type integer"),
+        ("outpaint.base.training.mixed_precision", False,
+         "'outpaint.base.training.mixed_precision' is False; expected one of no, bf16, fp16"),
         ("base.vae.loss.kl_weight", -1, "'base.vae.loss.kl_weight': -1 is less than the minimum"),
-        ("methods", ["magic"], "'methods.0' is 'magic'; expected one of codec, independent, "),
+        ("panorama.methods", ["magic"],
+         "'panorama.methods.0' is 'magic'; expected one of codec, independent, "),
+        ("depth.methods", ["autoregressive"],
+         "'depth.methods.0' is 'autoregressive'; expected one of codec, independent, mvdiffusion"),
+        ("tasks", ["video"],
+         "'tasks.0' is 'video'; expected one of panorama, outpaint, depth"),
+        ("tasks", [], "'tasks': [] should be non-empty"),
+        ("tasks", "depth", "'tasks' is 'depth'; expected a value of type array"),
+        ("data.walks.num_scenes.extra", 5, "unknown key 'data.walks.num_scenes.extra'; did you "),
         ("seed", None, "missing: seed"),
     ],
 )  # fmt: skip
@@ -90,10 +99,10 @@ def test_mistakes_are_named(checked: Any, key: str, value: object, sentence: str
 
 
 def test_snakemake_prints_the_sentence_and_nothing_is_written(project: Project) -> None:
-    (project.root / "mine.yaml").write_text("generation: {guidance_scal: 3}\n")
+    (project.root / "mine.yaml").write_text("panorama: {generation: {guidance_scal: 3}}\n")
     before = sorted(project.root.rglob("results/**/*"))
     printed = project.snakemake("run", "--configfile", "mine.yaml", check=False)
-    assert "unknown key 'generation.guidance_scal'; did you mean 'guidance_scale'?" in printed
+    assert "'panorama.generation.guidance_scal'; did you mean 'guidance_scale'?" in printed
     assert "mine.yaml" in printed
     assert sorted(project.root.rglob("results/**/*")) == before
 

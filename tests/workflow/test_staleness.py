@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Project, environment
+from conftest import METHODS, Project, environment
 
 
 def seeds(project: Project) -> set[str]:
@@ -66,18 +66,69 @@ def test_code_edits_rerun_what_uses_the_code(
 
 
 def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> None:
-    project.set("generation.guidance_scale", 3.5)
+    project.set("panorama.generation.guidance_scale", 3.5)
     before = project.results()
     project.snakemake("run")
     ran = set(project.commands())
-    made = {"generate panorama independent", "generate panorama mvdiffusion"}
+    made = {"generate split panorama independent", "generate split panorama mvdiffusion"}
     # Real views are exported again to carry the hash that all scores of a table must agree on.
-    assert ran == made | {"data export", "score", "tables", "figures", "report"}
+    assert ran == made | {"data export panorama", "score", "tables", "figures", "report"}
     assert project.results()["metrics.json"] != before["metrics.json"]
 
 
+def test_settings_of_one_task_leave_the_images_of_the_others(project: Project) -> None:
+    project.set("depth.stage2.variant", "released")
+    project.set("data.walks.overlap", 0.5)
+    project.snakemake("run")
+    made = {name for name in project.commands() if name.split()[0] in ("data", "train", "generate")}
+    assert made == {
+        "data walks", "data export depth", "train stage1 depth", "train stage2 depth",
+        "generate split depth mvdiffusion",
+    }  # fmt: skip
+
+
+def test_a_task_left_out_disappears_and_comes_back_without_work(project: Project) -> None:
+    before = project.results()
+    project.set("tasks", ["panorama"])
+    project.snakemake("run")
+    assert set(project.commands()) == {"tables", "figures", "report"}
+    assert "panorama_main.md" in project.results()
+    assert "depth_main.md" not in project.results(), "left out tasks must not be shown"
+    project.set("tasks", ["panorama", "outpaint", "depth"])
+    project.snakemake("run")
+    assert set(project.commands()) == {"tables", "figures", "report"}
+    assert project.results() == before
+
+
+@pytest.mark.parametrize(
+    ("task", "own"),
+    [
+        ("panorama", {"train stage1 panorama", "train stage2 panorama"}),
+        ("outpaint", {"train inpainting", "train stage2 outpaint"}),
+        ("depth", {"data walks", "train stage1 depth", "train stage2 depth"}),
+    ],
+)
+def test_one_task_runs_what_it_needs_and_nothing_else(
+    clone: Project, task: str, own: set[str]
+) -> None:
+    clone.snakemake("run", "--config", f"tasks=[{task}]")
+    shared = {"data rooms", "data export panorama", "train vae", "train base"}
+    shared |= {"evaluator classifier", "evaluator clip"}
+    made = set(clone.commands()) - {"score", "tables", "figures", "report"}
+    generated = {f"generate split {task} {method}" for method in METHODS[task]}
+    assert made == shared | own | generated | {f"data export {task}"}
+
+
+def test_a_target_of_a_task_that_is_left_out_is_refused_in_words(project: Project) -> None:
+    project.set("tasks", ["panorama", "outpaint"])
+    target = "results/models/outpaint_stage1/model_index.json"
+    assert "'outpaint_stage1' belongs to none of the tasks" in project.snakemake(
+        target, check=False
+    )
+
+
 def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone: Project) -> None:
-    process = start_and_wait(clone, HANG_AT="training/stage1")
+    process = start_and_wait(clone, HANG_AT="training/panorama_stage1")
     second = clone.snakemake("run", check=False)
     assert "cannot be locked" in second, "a living Snakemake's lock must hold"
     kill(process)
@@ -90,19 +141,19 @@ def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone:
 def test_unfinished_work_of_other_settings_is_not_resumed(
     made_project: Project, project: Project
 ) -> None:
-    project.set("stage2.variant", "paper")
-    kill(start_and_wait(project, HANG_AT="training/stage2"))
-    project.set("stage2.variant", "released")
+    project.set("panorama.stage2.variant", "paper")
+    kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
+    project.set("panorama.stage2.variant", "released")
     project.snakemake("run")
     assert project.results() == made_project.results()
 
 
 def test_failure_shows_the_command_s_message_and_keeps_nothing(project: Project) -> None:
-    project.set("generation.num_inference_steps", 3)
-    name = "generate panorama mvdiffusion"
+    project.set("panorama.generation.num_inference_steps", 3)
+    name = "generate split panorama mvdiffusion"
     output = project.snakemake("run", check=False, FAIL_AT=name)
     assert "data/broken.jpg: truncated; copy it again" in output
-    assert not (project.root / "results/images/mvdiffusion/manifest.json").exists()
+    assert not (project.root / "results/images/panorama/mvdiffusion/manifest.json").exists()
     assert not (project.root / "results/metrics.json").exists()
 
 

@@ -4,7 +4,7 @@
 # pulled with DVC) it does not see changed settings either: then only times of files speak. So every
 # step takes as input <results>/settings/<step>-<digest>.json, whose digest covers the step's
 # settings, the code its command imports, and the recipes of the steps before it. A changed recipe
-# is a missing file; writing it removes what the old recipe made (rule `recipe`), so neither
+# is a missing file; writing it removes what the old recipe made (settings.smk), so neither
 # numbers nor half-finished work of other settings can be taken for new.
 import ast
 import hashlib
@@ -49,7 +49,16 @@ def recipe(step, settings, code, reads=(), after=(), makes=()):
 
 def settings_file(step):
     """Input of the rule that runs the step; ``step`` may hold the rule's wildcards."""
-    return lambda wildcards: RECIPES[step.format(**dict(wildcards))].path
+    return lambda wildcards: recipe_of(step.format(**dict(wildcards))).path
+
+
+def recipe_of(step):
+    if step not in RECIPES:
+        raise WorkflowError(
+            f"workflow: the step '{step}' belongs to none of the tasks and methods of the"
+            f" configuration; its tasks are {', '.join(TASKS)}"
+        )
+    return RECIPES[step]
 
 
 def settings_files():
@@ -61,42 +70,10 @@ def sha256(value):
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def with_views(values):
-    """Settings of a command that cuts views: with the seed, the device and how views are cut."""
-    shared = {
-        "seed": config["seed"],
-        "device": config["device"],
-        "data": config["data"]["views"],
-    }
-    return shared | values
-
-
-def rooms_of(split):
-    rooms = config["data"]["rooms"]
-    return rooms | {"num_scenes": {split: rooms["num_scenes"][split]}}
-
-
-def model_of(method):
-    """Whose model a method runs: the multi-view one only where its attention is asked for."""
-    return "stage2" if method in ("mvdiffusion", "wrong_correspondence") else "stage1"
-
-
-def generation_of(method):
-    """Settings of a method's sampling; the control looks at fewer samples."""
-    settings = dict(config["generation"])
-    control_samples = settings.pop("control_samples")
-    if method == "wrong_correspondence":
-        settings["num_samples"] = control_samples
-    return settings
-
-
-def images_sha256():
-    """Hash of everything upstream of generated images; tables refuse scores of any other."""
-    return config_sha256("seed", "data", "base", "stage1", "stage2", "generation")
-
-
-def config_sha256(*keys):
-    return sha256({key: config[key] for key in keys})
+def named(names, values):
+    """NAME=VALUE arguments; a manifest stands for its folder."""
+    folders = [Path(v).parent if Path(v).name == "manifest.json" else v for v in values]
+    return " ".join(f"{name}={value}" for name, value in zip(names, folders))
 
 
 def cores(share=1.0):
@@ -153,19 +130,13 @@ def data_files(file):
     return [path for path in below if path.is_file() and path.name in text]
 
 
-def train(stage, base=None):
+def train(command, step, base=None):
     """Command of a training rule. Checkpoints and logs outlive a killed job, so it can resume."""
-    work = f"{config['results_dir']}/training/{stage}"
+    work = f"{config['results_dir']}/training/{step}"
     start = f" --base $(dirname {{input.{base}}})" if base else ""
     return (
-        f"python -m mvdiffusion.cli train {stage} --settings {{input.settings}}"
-        f" --data $(dirname {{input.rooms}}) --validation $(dirname {{input.validation}}){start}"
+        f"python -m mvdiffusion.cli train {command} --settings {{input.settings}}"
+        f" --data $(dirname {{input.data}}) --validation $(dirname {{input.validation}}){start}"
         f" --output $(dirname {{output.model}}) --checkpoints {work}/checkpoints --log-dir {work}/log"
         f" 2>&1 | tee {{log}} && cp {work}/log/metrics.jsonl {{output.curve}}"
     )
-
-
-def named(names, paths):
-    """NAME=FOLDER arguments for manifests, NAME=FILE for others."""
-    folders = [Path(p).parent if Path(p).name == "manifest.json" else p for p in paths]
-    return " ".join(f"{name}={path}" for name, path in zip(names, folders))

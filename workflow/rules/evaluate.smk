@@ -1,5 +1,7 @@
-# Scores of folders of views. The miniature trains its own evaluators, on rooms held apart.
-TABLES = ["main", "consistency", "controls", "claims", "published"]
+# Scores of folders of images. The miniature trains its own evaluators, on rooms held apart; they
+# serve all tasks.
+TABLES = [f"{task}_{table}" for task in TASKS for table in ("main", "consistency", "controls")]
+TABLES += ["claims", "published"]
 
 
 rule train_evaluator:
@@ -22,20 +24,23 @@ rule train_evaluator:
 
 rule score:
     input:
-        settings=settings_file("score_{name}"),
-        generated="<results>/images/{name}/manifest.json",
-        reference="<results>/images/real/manifest.json",
+        settings=settings_file("score_{task}_{name}"),
+        generated="<results>/images/{task}/{name}/manifest.json",
+        reference="<results>/images/{task}/real/manifest.json",
+        codec=codec_file,
         evaluators=expand("<results>/evaluators/{kind}/evaluator.json", kind=EVALUATORS),
     output:
-        "<results>/scores/{name}.json",
+        "<results>/scores/{task}/{name}.json",
     log:
-        "<results>/logs/score_{name}.log",
+        "<results>/logs/score_{task}_{name}.log",
     benchmark:
-        "<results>/benchmarks/score_{name}.tsv"
+        "<results>/benchmarks/score_{task}_{name}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    params:
+        codec=lambda wildcards, input: f"--codec $(dirname {input.codec})" if input.codec else "",
     shell:
-        "python -m eval score --settings {input.settings} --output {output}"
+        "python -m eval score --settings {input.settings} --output {output} {params.codec}"
         " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
         " --evaluators $(dirname {input.evaluators}) 2>&1 | tee {log}"
 
@@ -43,7 +48,7 @@ rule score:
 rule make_tables:
     input:
         settings=settings_file("tables"),
-        scores=expand("<results>/scores/{name}.json", name=SCORED),
+        scores=expand("<results>/scores/{folder}.json", folder=SCORED),
     output:
         tables=expand("<results>/tables/{table}.{ext}", table=TABLES, ext=["csv", "md", "tex"]),
         metrics="<results>/metrics.json",
@@ -52,7 +57,7 @@ rule make_tables:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        images_sha256(),
+        named(TASKS, map(images_sha256, TASKS)),
     shell:
         "python -m eval tables --scores {input.scores} --settings {input.settings}"
         " --settings-sha256 {params} --output-dir $(dirname {output.tables[0]})"

@@ -2,61 +2,90 @@
 DATA = config["data"]
 EVALUATION = config["evaluation"]
 EVALUATORS = list(EVALUATION["evaluators"])
-METHODS = config["methods"]
-SCORED = ["real", *METHODS]
-STAGES = ["vae", "base", "stage1", "stage2"]
+SCORED = [f"{task}/{name}" for task in TASKS for name in scored(task)]
+STAGES = ["vae", "base"] + [
+    step for task in TASKS for step in (single_view(task), f"{task}_stage2")
+]
 
 
-for split in ("train", "evaluator"):
+def drawing(kind, split, code):
+    """Register a split of the rooms or the walks."""
     recipe(
-        f"rooms_{split}",
-        settings=rooms_of(split),
-        code=["mvdiffusion.data.rooms"],
-        makes=[f"<results>/rooms/{split}", f"<results>/rooms/.{split}.*"],
-    )
-
-for stage, settings, code, before in [
-    ("vae", config["base"]["vae"], "mvdiffusion.training.vae", "rooms_train"),
-    ("base", config["base"]["diffusion"], "mvdiffusion.training.base", "vae"),
-    ("stage1", config["stage1"], "mvdiffusion.training.single_view", "base"),
-    ("stage2", config["stage2"], "mvdiffusion.training.multiview", "stage1"),
-]:
-    recipe(
-        stage,
-        settings=with_views(settings),
+        f"{kind}_{split}",
+        settings=scenes_of(kind, split),
         code=[code],
-        reads=["data.dvc"],
-        after=[before],
         makes=[
-            f"<results>/models/{stage}",
-            f"<results>/training/{stage}",
-            f"<results>/curves/{stage}.jsonl",
+            f"<results>/{kind}/{split}",
+            f"<results>/{kind}/{split}.json",
+            f"<results>/{kind}/.{split}.*",
         ],
     )
 
-for method in METHODS:
-    recipe(
-        method,
-        settings=with_views(generation_of(method)),
-        code=["mvdiffusion.generation"],
-        reads=["data.dvc"],
-        after=[model_of(method)],
-        makes=[f"<results>/images/{method}"],
-    )
 
-for step, count, before in [
-    ("real", config["generation"]["num_samples"], []),
-    ("evaluator_rooms", DATA["rooms"]["num_scenes"]["evaluator"], ["rooms_evaluator"]),
-]:
+def training(step, task, settings, code, after):
+    """Register the training of a model."""
     recipe(
         step,
-        settings=DATA["views"] | {"num_samples": count},
-        code=["mvdiffusion.data.matterport3d", "mvdiffusion.data.views"],
+        settings=with_data(task, settings),
+        code=[f"mvdiffusion.training.{code}"],
         reads=["data.dvc"],
-        after=before,
-        makes=[f"<results>/images/{step}"],
+        after=after,
+        makes=[
+            f"<results>/models/{step}",
+            f"<results>/training/{step}",
+            f"<results>/curves/{step}.jsonl",
+        ],
     )
 
+
+def images(folder, settings, code, after):
+    """Register a folder of images."""
+    recipe(
+        "_".join(Path(folder).parts),
+        settings=settings,
+        code=code,
+        reads=["data.dvc"],
+        after=after,
+        makes=[f"<results>/images/{folder}"],
+    )
+
+
+for split in ("train", "evaluator"):
+    drawing("rooms", split, "mvdiffusion.data.rooms")
+for split in WALKS:
+    drawing("walks", split, "mvdiffusion.data.rooms.walks")
+
+training("vae", "panorama", config["base"]["vae"], "vae", ["rooms_train"])
+training("base", "panorama", config["base"]["diffusion"], "base", ["vae"])
+for task in TASKS:
+    step = single_view(task)
+    first = "inpainting" if task == "outpaint" else "single_view"
+    walks = ["walks_train", "walks_validation"] if task == "depth" else []
+    training(step, task, config[task][step.removeprefix(f"{task}_")], first, ["base", *walks])
+    training(f"{task}_stage2", task, config[task]["stage2"], "multiview", [step, *walks])
+
+for task in TASKS:
+    walks = ["walks_test"] if task == "depth" else []
+    images(
+        f"{task}/real",
+        settings=real_views(task, config[task]["generation"]["num_samples"]),
+        code=EXPORT_CODE[task],
+        after=walks,
+    )
+    for method in METHODS[task]:
+        images(
+            f"{task}/{method}",
+            settings=with_data(task, generation_of(task, method)),
+            code=["mvdiffusion.generation"],
+            after=[model_of(task, method), *walks],
+        )
+
+images(
+    "evaluator_rooms",
+    settings=real_views("panorama", DATA["rooms"]["num_scenes"]["evaluator"]),
+    code=EXPORT_CODE["panorama"],
+    after=["rooms_evaluator"],
+)
 for kind in EVALUATORS:
     recipe(
         kind,
@@ -66,16 +95,18 @@ for kind in EVALUATORS:
         makes=[f"<results>/evaluators/{kind}"],
     )
 
-for name in SCORED:
-    recipe(
-        f"score_{name}",
-        settings=EVALUATION["score"],
-        code=["eval.scoring"],
-        after=[name, "real", *EVALUATORS],
-        makes=[f"<results>/scores/{name}.json"],
-    )
+for task in TASKS:
+    for name in scored(task):
+        compared = [f"{task}_{other}" for other in compared_with(task)]
+        recipe(
+            f"score_{task}_{name}",
+            settings=EVALUATION["score"],
+            code=["eval.scoring"],
+            after=[f"{task}_{name}", *compared, *EVALUATORS],
+            makes=[f"<results>/scores/{task}/{name}.json"],
+        )
 
-SCORES = [f"score_{name}" for name in SCORED]
+SCORES = [f"score_{task}_{name}" for task in TASKS for name in scored(task)]
 recipe(
     "tables",
     settings=EVALUATION["claims"],
@@ -97,18 +128,3 @@ recipe(
     after=["tables", "figures"],
     makes=["<results>/report.html"],
 )
-
-
-rule settings:
-    output:
-        "<results>/settings/{step}-{digest}.json",
-    log:
-        "<results>/logs/settings/{step}-{digest}.log",
-    localrule: True
-    conda:
-        "../envs/mvdiffusion.yaml"
-    params:
-        clears=lambda wildcards: RECIPES[wildcards.step].clears,
-        text=lambda wildcards: RECIPES[wildcards.step].text,
-    shell:
-        "rm -rf {params.clears} > {log} 2>&1 && printf '%s\\n' {params.text:q} > {output}"

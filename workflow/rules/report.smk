@@ -1,7 +1,7 @@
 # What a person looks at: figures, and one self-contained page.
-FIGURES = ["contact_sheet.png"] + [
+FIGURES = [f"contact_sheet_{task}.png" for task in TASKS] + [
     f"{plot}.{ext}"
-    for plot in ("psnr_per_pair", "training_curves")
+    for plot in (*(f"psnr_per_pair_{task}" for task in TASKS), "training_curves")
     for ext in ("png", "svg", "csv")
 ]
 
@@ -9,8 +9,8 @@ FIGURES = ["contact_sheet.png"] + [
 rule draw_figures:
     input:
         settings=settings_file("figures"),
-        scores=expand("<results>/scores/{name}.json", name=SCORED),
-        generated=expand("<results>/images/{name}/manifest.json", name=SCORED),
+        scores=expand("<results>/scores/{folder}.json", folder=SCORED),
+        images=expand("<results>/images/{folder}/manifest.json", folder=SCORED),
         curves=expand("<results>/curves/{stage}.jsonl", stage=STAGES),
     output:
         figures=expand("<results>/figures/{figure}", figure=FIGURES),
@@ -19,11 +19,11 @@ rule draw_figures:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        generated=lambda wildcards, input: named(SCORED, input.generated),
+        images=lambda wildcards, input: named(SCORED, input.images),
         curves=lambda wildcards, input: named(STAGES, input.curves),
         num_samples=config["evaluation"]["contact_sheet_samples"],
     shell:
-        "python -m eval figures --generated {params.generated} --scores {input.scores}"
+        "python -m eval figures --generated {params.images} --scores {input.scores}"
         " --curves {params.curves} --num-samples {params.num_samples}"
         " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
 
@@ -34,7 +34,7 @@ rule write_report:
         tables=rules.make_tables.output.tables,
         metrics=rules.make_tables.output.metrics,
         figures=rules.draw_figures.output,
-        images=expand("<results>/images/{name}/manifest.json", name=SCORED),
+        images=rules.draw_figures.input.images,
     output:
         "<results>/report.html",
     log:
@@ -43,8 +43,8 @@ rule write_report:
         "../envs/mvdiffusion.yaml"
     params:
         benchmarks=f"{config['results_dir']}/benchmarks",
-        panoramas=lambda wildcards, input: named(SCORED, input.images),
+        images=lambda wildcards, input: named(SCORED, input.images),
     shell:
         "python -m eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
         " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
-        " --config {input.settings} --panoramas {params.panoramas} --output {output} 2>&1 | tee {log}"
+        " --config {input.settings} --generated {params.images} --output {output} 2>&1 | tee {log}"

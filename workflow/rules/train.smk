@@ -1,39 +1,40 @@
-# The paper's two stages: the UNet on single views, then correspondence-aware attention alone.
+# The paper's two stages: the UNet on single views, then correspondence-aware attention. The task of
+# outpainting has no first stage of its own: it goes on from the inpainting model (base.smk).
 rule train_stage1:
     input:
-        settings=settings_file("stage1"),
-        rooms="<results>/rooms/train/train.npy",
-        validation="data/validation.npy",
+        settings=settings_file("{task}_stage1"),
+        data=data_of("train"),
+        validation=data_of("validation"),
         base="<results>/models/base/model_index.json",
     output:
-        model="<results>/models/stage1/model_index.json",
-        curve="<results>/curves/stage1.jsonl",
+        model="<results>/models/{task}_stage1/model_index.json",
+        curve="<results>/curves/{task}_stage1.jsonl",
     log:
-        "<results>/logs/train_stage1.log",
+        "<results>/logs/train_{task}_stage1.log",
     benchmark:
-        "<results>/benchmarks/train_stage1.tsv"
+        "<results>/benchmarks/train_{task}_stage1.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
     shell:
-        train("stage1", base="base")
+        train("stage1 --task {wildcards.task}", "{wildcards.task}_stage1", base="base")
 
 
 rule train_stage2:
     input:
-        settings=settings_file("stage2"),
-        rooms="<results>/rooms/train/train.npy",
-        validation="data/validation.npy",
-        stage1="<results>/models/stage1/model_index.json",
+        settings=settings_file("{task}_stage2"),
+        data=data_of("train"),
+        validation=data_of("validation"),
+        base=lambda wildcards: f"<results>/models/{single_view(wildcards.task)}/model_index.json",
     output:
-        model="<results>/models/stage2/model_index.json",
-        curve="<results>/curves/stage2.jsonl",
+        model="<results>/models/{task}_stage2/model_index.json",
+        curve="<results>/curves/{task}_stage2.jsonl",
     log:
-        "<results>/logs/train_stage2.log",
+        "<results>/logs/train_{task}_stage2.log",
     benchmark:
-        "<results>/benchmarks/train_stage2.tsv"
+        "<results>/benchmarks/train_{task}_stage2.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
     shell:
-        train("stage2", base="stage1")
+        train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", base="base")

@@ -42,13 +42,13 @@ def refuse_unless_current() -> None:
 
 
 def provenance() -> dict[str, object]:
-    """What made the results, from a score file, and how long each step took."""
-    score = json.loads((RESULTS / "scores" / "mvdiffusion.json").read_text())
+    """What made the results, from the score files, and how long each step took."""
+    scores = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("scores/*/*.json"))]
     return {
         "config": CONFIG.as_posix(),
         "config_sha256": hashlib.sha256(CONFIG.read_bytes()).hexdigest(),
-        "images_settings_sha256": score["settings_sha256"],
-        "scored_with": score["provenance"],
+        "images_settings_sha256": {score["task"]: score["settings_sha256"] for score in scores},
+        "scored_with": scores[0]["provenance"],
         "seconds": {path.stem: seconds(path) for path in sorted(RESULTS.glob("benchmarks/*.tsv"))},
     }
 
