@@ -49,7 +49,7 @@ class DepthGeometry(CorrespondenceGeometry):
                 "Expected `depth` (G, V, H, W), `K` (G, V, 3, 3) and `pose` (G, V, 4, 4), got "
                 f"{tuple(depth.shape)}, {tuple(K.shape)} and {tuple(pose.shape)}."
             )
-        super().__init__(*depth.shape[-2:], variant)
+        super().__init__(depth.shape[-2], depth.shape[-1], variant)
         self.depth, self.K, self.pose = depth.float(), K.float(), pose.float()
 
     @property

@@ -21,8 +21,8 @@ class ConditionEncoder(nn.Module):
         self.norm2 = nn.GroupNorm(GROUPS, out_channels, EPS)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 1)
         self.activation = nn.SiLU()
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for value in self.conv2.parameters():
+            nn.init.zeros_(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode [N, C, h, w] as [N, C', h / stride, w / stride]."""
@@ -83,8 +83,7 @@ def image_condition(latents: Tensor, known: Tensor) -> Tensor:
 
     Args:
         latents: scaled latents [B, V, C, h, w]; those of unknown views are ignored.
-        known: which views are known, [V] of bool.
+        known: which views are known, [B, V] of 0 and 1.
     """
-    mask = known.to(latents)[None, :, None, None, None]
-    mask = mask.expand(len(latents), -1, 1, *latents.shape[-2:])
-    return torch.cat([latents * mask, mask], 2)
+    mask = known.to(latents)[:, :, None, None, None]
+    return torch.cat([latents * mask, mask.expand_as(latents[:, :, :1])], 2)

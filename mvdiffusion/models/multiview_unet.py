@@ -126,8 +126,8 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             K: intrinsics [G, V, 3, 3] in pixels of `depth`.
             pose: camera-to-world transforms [G, V, 4, 4] in metres.
         """
-        cameras = (value.to(self.device) for value in (depth, K, pose))
-        return DepthGeometry(*cameras, self.config["variant"])
+        depth, K, pose = (value.to(self.device) for value in (depth, K, pose))
+        return DepthGeometry(depth, K, pose, self.config["variant"])
 
     def forward(
         self,
@@ -146,6 +146,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             prompt_embeds: text embeddings per view [B, V, L, D].
             geometry: cameras from `prepare_geometry`; None leaves the views independent.
             image_condition: latents of known views or zeros, and a mask (1 = known); depth only.
+                Samples without any known view are treated as without a condition.
             return_dict: return a `UNet2DConditionOutput`, otherwise a tuple.
 
         Returns:
@@ -177,9 +178,11 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             return none, 0, none
         if self.image_conditioning is None:
             raise ValueError("Expected no `image_condition`: only the task 'depth' takes one.")
-        added: tuple[Sequence[Any], Any, Sequence[Any]]
-        added = self.image_conditioning(condition.flatten(0, 1))
-        return added
+        down, mid, up = self.image_conditioning(condition.flatten(0, 1))
+        # Samples of a batch of which nothing is known are as without a condition.
+        known = condition[:, :, -1:].flatten(1).any(1).repeat_interleave(condition.shape[1])
+        given = known.to(mid.dtype)[:, None, None, None]
+        return [x * given for x in down], mid * given, [x * given for x in up]
 
     def _embed_time(self, timesteps: Tensor | float, latents: Tensor) -> Tensor:
         batch, views = latents.shape[:2]

@@ -16,7 +16,8 @@ from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
 from mvdiffusion.training.loop import train
 from mvdiffusion.training.runs import open_panoramas, run_identity
-from mvdiffusion.training.settings import BaseSettings, parse
+from mvdiffusion.settings import parse
+from mvdiffusion.training.settings import BaseSettings
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CAPTION_PANORAMAS = 512  # whose captions give the tokenizer its words

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from mvdiffusion.records import InputError
-
-Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,31 @@ class ViewSettings:
     fov_deg: float = 90.0
     prompt_prefix: str = "This is one view of a scene. "
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a view in pixels."""
+        return self.image_size, self.image_size
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How recordings become samples: size in pixels, and key frames that are denoised together.
+
+    `num_between` is the number of frames generated between two key frames, null for all; training
+    fills its samples with `num_views` frames in either case.
+    """
+
+    height: int
+    width: int
+    num_views: int = 12
+    num_between: int | None = None
+    prompt_prefix: str = "This is one view of a scene. "
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self.height, self.width
+
 
 @dataclass(frozen=True)
 class DiffusionLossSettings:
@@ -106,88 +124,57 @@ class TokenizerSettings:
     model_max_length: int
 
 
-@dataclass(frozen=True)
-class BaseSettings:
-    """Everything that `mvdiffusion.training.base.train_base` needs."""
+@dataclass(frozen=True, kw_only=True)
+class DiffusionSettings:
+    """What the training of every diffusion model needs."""
 
     seed: int
+    training: TrainingSettings
+    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewStage(DiffusionSettings):
+    """Training on views of panoramas: stage 1, and the base model of outpainting."""
+
     data: ViewSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameStage(DiffusionSettings):
+    """Training on frames of recordings: stage 1 for depth."""
+
+    data: FrameSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseSettings(ViewStage):
+    """Everything that `mvdiffusion.training.base.train_base` needs."""
+
     tokenizer: TokenizerSettings
     text_encoder: dict[str, Any]
     unet: dict[str, Any]
     scheduler: dict[str, Any]
-    training: TrainingSettings
-    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-@dataclass(frozen=True)
-class SingleViewSettings:
-    """Everything that `mvdiffusion.training.single_view.train_stage1` needs."""
+@dataclass(frozen=True, kw_only=True)
+class MultiViewSettings(ViewStage):
+    """Stage 2 on panoramas."""
 
-    seed: int
-    data: ViewSettings
-    training: TrainingSettings
-    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-@dataclass(frozen=True)
-class MultiViewSettings:
-    """Everything that `mvdiffusion.training.multiview.train_stage2` needs."""
-
-    seed: int
-    data: ViewSettings
-    training: TrainingSettings
-    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings)
     variant: Literal["released", "paper"] = "released"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-def parse(settings_class: type[Settings], values: Mapping[str, Any], where: str = "") -> Settings:
-    """Build a settings dataclass from plain JSON or YAML values.
+@dataclass(frozen=True, kw_only=True)
+class MultiFrameSettings(FrameStage):
+    """Stage 2 on recordings; the paper mixes generation and interpolation samples 1 : 1."""
 
-    Raises:
-        InputError: naming the key, when it is unknown, missing or of the wrong type.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(f"setting '{where}' is {values!r}; expected a mapping of keys to values")
-    hints = typing.get_type_hints(settings_class)
-    for key in values:
-        if key not in hints:
-            raise InputError(_unknown_key(f"{where}.{key}".lstrip("."), key, list(hints)))
-    for item in dataclasses.fields(settings_class):  # type: ignore[arg-type]
-        has_default = (item.default, item.default_factory) != (dataclasses.MISSING,) * 2
-        if item.name not in values and not has_default:
-            raise InputError(f"setting '{where}.{item.name}' is missing; add it".replace("'.", "'"))
-    parsed = {key: _value(hints[key], values[key], f"{where}.{key}".lstrip(".")) for key in values}
-    return settings_class(**parsed)
+    variant: Literal["released", "paper"] = "released"
+    interpolation_share: float = 0.5
 
-
-def _unknown_key(path: str, key: str, known: list[str]) -> str:
-    close = get_close_matches(key, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-    return f"unknown setting '{path}'; {hint}"
-
-
-def _value(kind: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return parse(typing.cast(type, kind), value, path)
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in options:
-            return None
-        return _value(options[0], value, path)
-    if origin is Literal:
-        if value not in options:
-            raise InputError(f"setting '{path}' is {value!r}; expected one of {list(options)}")
-        return value
-    return _plain(origin or kind, value, path)
-
-
-def _plain(kind: type, value: Any, path: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, bool) is (kind is bool) and isinstance(value, kind):
-        return value
-    raise InputError(f"setting '{path}' is {value!r}; expected a value of type {kind.__name__}")
+    def __post_init__(self) -> None:
+        """Raise `InputError` when the share is none."""
+        if not 0 <= self.interpolation_share <= 1:
+            raise InputError(
+                f"setting 'interpolation_share' is {self.interpolation_share}; give 0 to 1"
+            )
