@@ -6,6 +6,8 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
+from mvdiffusion.models.checkpoints import sort_weights
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
@@ -19,29 +21,18 @@ def load(name: str) -> tuple[dict[str, Tensor], dict]:
 
 def released_caa_weights(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Weights of one released attention layer, renamed and in float32."""
-    start = f"{prefix}.transformer."
-    return {
-        key.removeprefix(start).removeprefix("attn1."): value.float()
+    place = "cp_blocks_mid"
+    named = {
+        key.replace(prefix, place, 1): value
         for key, value in tensors.items()
-        if key.startswith(start)
+        if key.startswith(f"{prefix}.")
+    }
+    return {
+        key.removeprefix("correspondence_mid."): value.float()
+        for key, value in sort_weights(named).unet.items()
     }
 
 
 def released_model_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the whole released model, renamed and in float32."""
-    blocks = {
-        "cp_blocks_encoder": "correspondence_down",
-        "cp_blocks_mid": "correspondence_mid",
-        "cp_blocks_decoder": "correspondence_up",
-    }
-    weights = {}
-    for key, value in tensors.items():
-        key = key.removeprefix("mv_base_model.")
-        if key.endswith("freq_bands") or key.split(".")[0] not in {*blocks, "unet"}:
-            continue
-        for released, ours in blocks.items():
-            key = key.replace(released, ours)
-        if not key.startswith("unet."):
-            key = key.replace("transformer.", "").replace("attn1.", "")
-        weights[key] = value.float()
-    return weights
+    return {key: value.float() for key, value in sort_weights(tensors).unet.items()}
