@@ -130,8 +130,8 @@ def read_curve(name: str, path: Path) -> pd.DataFrame:
 
 def _legend_beside(axis: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    rank = {display_name(method): i for i, method in enumerate(METHODS)}
-    order = sorted(range(len(labels)), key=lambda i: rank.get(labels[i], len(rank)))
+    known = [display_name(method) for method in METHODS]
+    order = sorted(range(len(labels)), key=lambda i: (*known, labels[i]).index(labels[i]))
     chosen = [handles[i] for i in order], [labels[i] for i in order]
     axis.legend(*chosen, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 

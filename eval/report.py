@@ -11,10 +11,12 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from eval.figures import data_uri, jpeg_uri
-from eval.scores import METHODS, display_name
+from eval.exhibits import exhibits
+from eval.images import data_uri, jpeg_uri
+from eval.samples import TASKS, SampleFolder
+from eval.scores import display_name, rank
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -23,17 +25,42 @@ from mvdiffusion.records import (
     settings_sha256,
 )
 
-TABLES = ("main", "consistency", "controls", "published")
-FIGURES = {
-    "contact_sheet": "The same rooms by every method, eight views next to one another. "
-    "Neighbours overlap by half: the right half of a view should show what the left half of the "
-    "next one does.",
-    "psnr_per_pair": "How well neighbouring views agree, pair by pair. The last pair closes the "
-    "loop: a method that goes round view by view has no reason to meet its own beginning.",
-    "training_curves": "Training losses of the miniature, raw and smoothed.",
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE, STYLE = "report.html.j2", "report.css"
+SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
+LEADS = {
+    "panorama": "Eight views of a room from its captions. PSNR over the pixels that two "
+    "neighbouring views share, averaged over all eight pairs.",
+    "outpaint": "View 0 is a real picture; the other seven are generated to go with it. PSNR over "
+    "the pixels that two neighbouring views share, averaged over all eight pairs.",
+    "depth": "Pictures for the depth maps of a walk through a room: key frames first, then the "
+    "frames between them. PSNR over the pixels that two consecutive key frames share.",
 }
-SHOWN_PANORAMAS = 3
-"""Panoramas per method that the page can turn."""
+MOVING = {
+    "panorama": "The views stitched into one panorama. Drag, or use the arrow keys; watch for "
+    "edges where two views disagree.",
+    "outpaint": "The views stitched into one panorama, the given one in the middle. Drag, or use "
+    "the arrow keys.",
+    "depth": "Every frame in order. A surface should keep its colours and patterns while the "
+    "camera moves.",
+}
+SHEET_CAPTIONS = {
+    "panorama": "The same rooms by every method, eight views next to one another. Neighbours "
+    "overlap by half: the right half of a view should show what the left half of the next one "
+    "does.",
+    "outpaint": "The same rooms by every method. View 0, on the left, is given; its neighbours "
+    "are view 1 and, round the back, view 7.",
+    "depth": "The same walks by every method. Left: consecutive key frames. Right: the first two "
+    "key frames with frames in between.",
+}
+PAIR_CAPTIONS = {
+    "panorama": "How well neighbouring views agree, pair by pair. The last pair closes the loop: "
+    "a method that goes round view by view has no reason to meet its own beginning.",
+    "outpaint": "How well neighbouring views agree, pair by pair. View 0 is given: pairs 0-1 and "
+    "7-0 show how well a method continues it.",
+    "depth": "How well consecutive key frames agree, pair by pair.",
+}
+CURVES = "Training losses of the miniature, raw and smoothed."
 
 
 def write_report(
@@ -42,7 +69,7 @@ def write_report(
     metrics: Path,
     config: Path,
     benchmarks: Path | None,
-    panoramas: Mapping[str, Path],
+    folders: Mapping[str, Mapping[str, SampleFolder]],
     output: Path,
 ) -> None:
     """Write the page; it needs no other file and no network.
@@ -53,21 +80,23 @@ def write_report(
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
         benchmarks: folder of Snakemake's benchmark files, one TSV per rule.
-        panoramas: folders with `<sample id>/panorama.png`, by method.
+        folders: sample folders by task and method, to be moved by hand on the page.
         output: the page.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
     """
-    settings = _read_config(config)
+    settings, measured = _read_config(config), read_json(metrics)
+    tasks = [task for task in TASKS if task in measured]
     page = _template().render(
         name=settings.get("name", config.stem),
+        style=_inlined(STYLE),
+        scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
         claims=_claims(tables / "claims.csv"),
         notes=_notes(tables / "claims.md"),
-        headline=_headline(read_json(metrics)),
-        tables=[_table(tables / f"{name}.md", name) for name in TABLES],
-        figures=[_figure(path, FIGURES[path.stem]) for path in _figure_files(figures)],
-        panoramas=_panoramas(panoramas),
+        tasks=[_task(task, tables, figures, measured, folders.get(task, {})) for task in tasks],
+        curves=_figure(figures / "training_curves.png", CURVES),
+        published=_table(tables / "published.md", "published"),
         provenance=_provenance(settings),
         seconds=_seconds(benchmarks),
     )
@@ -75,10 +104,40 @@ def write_report(
         temporary.write_text(page)
 
 
+def _task(
+    task: str,
+    tables: Path,
+    figures: Path,
+    metrics: Mapping[str, Any],
+    folders: Mapping[str, SampleFolder],
+) -> dict[str, Any]:
+    """One task's section of the page."""
+    names = [f"{task}_main", f"{task}_consistency", f"{task}_controls"]
+    pictures = [
+        _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
+        _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
+    ]
+    return {
+        "name": task,
+        "title": TASKS[task],
+        "lead": LEADS[task],
+        "moving": MOVING[task],
+        "headline": _headline(metrics[task]),
+        "exhibits": exhibits(task, folders) if folders else [],
+        "figures": [picture for picture in pictures if picture],
+        "tables": [_table(tables / f"{name}.md", name) for name in names],
+    }
+
+
 def _template() -> Any:
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("report.html.j2")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template(PAGE)
+
+
+def _inlined(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text())
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -119,16 +178,16 @@ def _notes(path: Path) -> list[str]:
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Cross-view PSNR of each method, the figure the paper is about."""
+    """Cross-view PSNR of each method of a task, the figure the paper is about."""
     shown = []
-    for method in sorted(metrics, key=_rank):
+    for method in sorted(metrics, key=rank):
         if "cross_view_psnr" in metrics[method]:
             value = metrics[method]["cross_view_psnr"]
             shown.append(
                 {
                     "method": method,
                     "name": display_name(method),
-                    "psnr": f"{value:.1f}",
+                    "shown": f"{value:.1f} dB",
                     "raw": value,
                 }
             )
@@ -160,49 +219,13 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def _figure_files(figures: Path) -> list[Path]:
-    found = [figures / f"{name}.png" for name in FIGURES]
-    return [path for path in found if path.is_file()]
-
-
-def _figure(path: Path, caption: str) -> dict[str, Any]:
-    # The pictures of the sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
-    is_sheet = path.stem == "contact_sheet"
+def _figure(path: Path, caption: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    # The pictures of a sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
+    is_sheet = path.stem.startswith("contact_sheet")
     uri = jpeg_uri(Image.open(path), quality=90) if is_sheet else data_uri(path)
     return {"name": path.stem, "uri": Markup(uri), "caption": caption}
-
-
-def _panoramas(folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The same few samples of every method that has panoramas, to be turned by hand."""
-    found = {name: _with_panorama(folder) for name, folder in folders.items()}
-    methods = [name for name in sorted(found, key=_rank) if found[name]]
-    if not methods:
-        return []
-    common = sorted(set.intersection(*(found[name] for name in methods)))
-    chosen = common[:: max(1, len(common) // SHOWN_PANORAMAS)][:SHOWN_PANORAMAS]
-    return [
-        {"method": display_name(name), "sample": sample_id, "uri": Markup(_panorama_uri(path))}
-        for sample_id in chosen
-        for name in methods
-        for path in [folders[name] / sample_id / "panorama.png"]
-    ]
-
-
-def _rank(method: str) -> int:
-    return (*METHODS, method).index(method)
-
-
-def _with_panorama(folder: Path) -> set[str]:
-    return {path.parent.name for path in folder.glob("*/panorama.png")}
-
-
-def _panorama_uri(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            image.thumbnail((2048, 1024))
-            return jpeg_uri(image)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path}: not a readable panorama ({error}).") from None
 
 
 def _provenance(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -230,10 +253,12 @@ def _seconds(benchmarks: Path | None) -> list[dict[str, Any]]:
         row = pd.read_csv(path, sep="\t").iloc[0]
         rule = re.sub(r"[_/]", " ", path.relative_to(benchmarks).with_suffix("").as_posix())
         memory = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
-        measured.append({"rule": rule, "seconds": float(row["s"]), "memory": _memory(memory)})
+        seconds = float(row["s"])
+        shown = f"{seconds:.0f} s{_memory(memory)}"
+        measured.append({"name": rule, "seconds": seconds, "shown": shown, "method": ""})
     longest = max((entry["seconds"] for entry in measured), default=1.0) or 1.0
     return [{**entry, "share": f"{100 * entry['seconds'] / longest:.1f}"} for entry in measured]
 
 
 def _memory(mebibytes: float) -> str:
-    return "" if pd.isna(mebibytes) else f"{mebibytes / 1024:.1f} GiB"
+    return "" if pd.isna(mebibytes) else f" · {mebibytes / 1024:.1f} GiB"

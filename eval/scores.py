@@ -82,6 +82,11 @@ class Score:
         return values
 
 
+def rank(method: str) -> int:
+    """Place of a method in tables and figures; those without a place come last."""
+    return (*METHODS, method).index(method)
+
+
 def display_name(method: str) -> str:
     """Printed name of a method."""
     return METHODS.get(method, method)
@@ -125,9 +130,7 @@ def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[st
     _check_methods(scores)
     for score in scores:
         _check_comparable(score, next((s for s in scores if not s.is_control), scores[0]))
-    order = list(METHODS)
-    rank = {method: i for i, method in enumerate(order)}
-    ranked = sorted(scores, key=lambda s: (rank.get(s.method, len(order)), s.method))
+    ranked = sorted(scores, key=lambda score: (rank(score.method), score.method))
     return {score.method: score for score in ranked}
 
 

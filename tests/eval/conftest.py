@@ -11,13 +11,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `toy`
 
 import toy
+import walks
 
 METHODS = ("real", "codec", "mvdiffusion", "autoregressive", "independent", "wrong_correspondence")
 
 
+OTHER_TASKS = ("outpaint", "depth")
+FEWER_METHODS = ("real", "codec", "mvdiffusion", "independent")
+"""Methods of the other tasks."""
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sample folders of every method: 8 rooms, the control 4."""
+    """Panorama folders of every method (8 rooms, the control 4), other tasks' beside them (4)."""
     root, real = tmp_path_factory.mktemp("world"), toy.real_samples(8)
     unrelated = toy.noisy(toy.independent_samples(8), 2, 2)
     folders = {
@@ -29,8 +35,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "wrong_correspondence": dict(list(toy.noisy(unrelated, 2, 4).items())[:4]),
     }
     for method, samples in folders.items():
-        toy.write_folder(root / method, method, samples)
-    return root
+        toy.write_folder(root / "panorama" / method, method, samples)
+    for method in FEWER_METHODS:
+        few = dict(list(folders[method].items())[:4])
+        if method == "independent":
+            few = toy.outpainted_samples(4, few)
+        toy.write_folder(root / "outpaint" / method, method, few, "b" * 64, given_views=(0,))
+    _write_walks(root / "depth")
+    return root / "panorama"
+
+
+def _write_walks(root: Path) -> None:
+    real = walks.real_samples(4)
+    folders = {
+        "real": real,
+        "codec": toy.noisy(real, 2, 5),
+        "mvdiffusion": toy.noisy(real, 3, 6),
+        "independent": toy.noisy(walks.independent_samples(4), 2, 7),
+    }
+    for method, samples in folders.items():
+        walks.write_folder(root / method, method, samples)
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +77,14 @@ def evaluators(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def scores(world: Path, evaluators: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Score files of every method."""
+    """Score files of panoramas by every method, other tasks' in folders beside."""
     root = tmp_path_factory.mktemp("scores")
     for method in METHODS:
-        toy.score(world / method, root / f"{method}.json", world / "real", evaluators)
-    return root
+        toy.score(world / method, root / "panorama" / f"{method}.json", world / "real", evaluators)
+    for task in OTHER_TASKS:
+        folders = world.parent / task
+        codec = folders / "codec" if task == "outpaint" else None
+        for method in FEWER_METHODS:
+            output = root / task / f"{method}.json"
+            toy.score(folders / method, output, folders / "real", evaluators, codec)
+    return root / "panorama"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.claims import ClaimSettings, decide, observations
+from eval.claims import ClaimSettings, decide
+from eval.observations import observations
 from eval.scores import Score, paired_difference
 
 SAMPLES = [f"room{i:03d}" for i in range(16)]

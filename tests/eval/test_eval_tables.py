@@ -14,13 +14,15 @@ import toy
 from eval.cli import main
 from eval.published import published_rows
 
-NAMES = ("main", "consistency", "controls", "claims", "published")
-SHA256 = "a" * 64
+TASKS = ("panorama", "outpaint", "depth")
+OF_A_TASK = ("main", "consistency", "controls")
+NAMES = [f"{task}_{name}" for task in TASKS for name in OF_A_TASK] + ["claims", "published"]
+SETTINGS = [f"panorama={'a' * 64}", f"outpaint={'b' * 64}", f"depth={'d' * 64}"]
 
 
 def make(scores: Path, output: Path, *more: str) -> Path:
-    files = [str(path) for path in sorted(scores.glob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", SHA256]
+    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", *SETTINGS]
     arguments += ["--output-dir", str(output / "tables")]
     toy.run(*arguments, "--metrics", str(output / "metrics.json"), *more)
     return output
@@ -50,14 +52,16 @@ def test_equal_scores_give_equal_bytes(scores: Path, made: Path, tmp_path: Path)
 
 def test_numbers_are_those_of_the_scores(scores: Path, made: Path) -> None:
     score = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]
-    row = next(r for r in rows(made / "tables" / "main.csv") if r["method"] == "mvdiffusion")
-    metrics = json.loads((made / "metrics.json").read_text())["mvdiffusion"]
+    row = next(
+        r for r in rows(made / "tables" / "panorama_main.csv") if r["method"] == "mvdiffusion"
+    )
+    metrics = json.loads((made / "metrics.json").read_text())["panorama"]["mvdiffusion"]
     for name in ("fid", "inception_score", "clip_score", "cross_view_psnr"):
         assert float(row[name]) == pytest.approx(score[name]["value"])
         assert float(row[f"{name}_se"]) == pytest.approx(score[name]["se"])
         assert metrics[name] == score[name]["value"]
     assert row["num_samples"] == "8"
-    shown = (made / "tables" / "main.md").read_text()
+    shown = (made / "tables" / "panorama_main.md").read_text()
     assert f" {score['cross_view_psnr']['value']:.1f}"[:-1] in shown
     assert " ± " in shown
 
@@ -65,19 +69,19 @@ def test_numbers_are_those_of_the_scores(scores: Path, made: Path) -> None:
 def test_every_table_names_its_evaluators(scores: Path, made: Path) -> None:
     fid = json.loads((scores / "codec.json").read_text())["metrics"]["fid"]["extractor"]
     clip = json.loads((scores / "codec.json").read_text())["metrics"]["clip_score"]["extractor"]
-    row = next(r for r in rows(made / "tables" / "main.csv") if r["method"] == "codec")
+    row = next(r for r in rows(made / "tables" / "panorama_main.csv") if r["method"] == "codec")
     assert set(row["extractors"].split("; ")) == {fid, clip}
     for ending in ("md", "tex"):
-        text = (made / "tables" / f"main.{ending}").read_text()
+        text = (made / "tables" / f"panorama_main.{ending}").read_text()
         assert fid in text
         assert clip in text
         assert "N = 8 samples of 8 views" in text
 
 
 def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> None:
-    methods = [row["method"] for row in rows(made / "tables" / "main.csv")]
+    methods = [row["method"] for row in rows(made / "tables" / "panorama_main.csv")]
     assert methods == ["real", "codec", "mvdiffusion", "autoregressive", "independent"]
-    controls = rows(made / "tables" / "controls.csv")
+    controls = rows(made / "tables" / "panorama_controls.csv")
     assert {row["num_samples"] for row in controls} == {"4"}
     assert controls[-1]["method"] == "wrong_correspondence"
 
@@ -97,7 +101,7 @@ def test_bounds_come_from_the_settings(scores: Path, tmp_path: Path) -> None:
 
 
 def test_published_numbers_stand_alone(made: Path) -> None:
-    for name in ("main", "consistency", "controls", "claims"):
+    for name in NAMES[:-1]:
         assert "arXiv" not in (made / "tables" / f"{name}.csv").read_text()
     assert all(row["source"] and row["protocol"] for row in published_rows())
     paper = [r for r in rows(made / "tables/published.csv") if r["method"] == "MVDiffusion"]
@@ -167,7 +171,7 @@ def test_refuses_what_must_not_share_a_table(
     spoil(content)
     path.write_text(json.dumps(content))
     files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", SHA256]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", SETTINGS[0]]
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
     error = capsys.readouterr().err
@@ -183,7 +187,7 @@ def test_scores_of_other_settings_are_refused(
 ) -> None:
     """A changed seed with old scores in place: the old numbers must not pass as new."""
     files = [str(file) for file in sorted(scores.glob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", "c" * 64]
+    arguments = ["tables", "--scores", *files, "--settings-sha256", f"panorama={'c' * 64}"]
     with pytest.raises(SystemExit):
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
     assert "stale" in capsys.readouterr().err
