@@ -1,5 +1,15 @@
-"""Procedural rooms: a small stand-in for Matterport3D that anybody may have."""
+"""Procedural rooms: a small stand-in for Matterport3D and ScanNet that anybody may have."""
 
 from mvdiffusion.data.rooms.split import SPLITS, RoomSettings, render_splits, scene_name
+from mvdiffusion.data.rooms.walks import WALK_SPLITS, WalkSettings, render_walks, walk_name
 
-__all__ = ["SPLITS", "RoomSettings", "render_splits", "scene_name"]
+__all__ = [
+    "SPLITS",
+    "WALK_SPLITS",
+    "RoomSettings",
+    "WalkSettings",
+    "render_splits",
+    "render_walks",
+    "scene_name",
+    "walk_name",
+]

@@ -1,4 +1,4 @@
-"""Captions of the eight directions, from what the ray caster says is visible.
+"""Captions of views, from what the ray caster says is visible.
 
 A caption names the kind of room, the colour of the walls faced and the largest objects; floor,
 ceiling and positions stay unsaid, as in captions people write.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,8 @@ def caption_views(room: Room, shown: NDArray[np.int32]) -> dict[int, str]:
         Captions by direction in degrees.
     """
     looked_at = shown.reshape(-1)[_view_pixels(shown.shape[-1])]  # [8, 48 * 48]
-    return {
-        degrees: _caption(room, np.bincount(view, minlength=FIRST_OBJECT + len(room.names)))
-        for degrees, view in zip(CAPTION_DEGREES, looked_at, strict=True)
-    }
+    views = zip(CAPTION_DEGREES, looked_at, strict=True)
+    return {degrees: caption_view(room, view) for degrees, view in views}
 
 
 @lru_cache(maxsize=2)
@@ -51,8 +50,9 @@ def _view_pixels(size: int) -> NDArray[np.int64]:
     return np.stack(views)
 
 
-def _caption(room: Room, pixels: NDArray[np.int64]) -> str:
-    """Put the counts of pixels per surface and object into words."""
+def caption_view(room: Room, shown: NDArray[np.integer[Any]]) -> str:
+    """Describe one view by what its pixels show, an array of any shape (see `render_faces`)."""
+    pixels = np.bincount(shown.ravel(), minlength=FIRST_OBJECT + len(room.names))
     total = int(pixels.sum())
     walls = [wall for wall in np.argsort(-pixels[:FLOOR], kind="stable") if pixels[wall]]
     faced = [room.wall_words[wall] for wall in walls[:1]]
