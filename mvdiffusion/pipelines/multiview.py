@@ -53,12 +53,12 @@ class MultiViewPipeline(DiffusionPipeline):
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
         )
-        expected = self.input_channels(vae.config.latent_channels)
-        found = unet.config["unet_config"]["in_channels"]
+        expected = (self.unet_task, self.input_channels(vae.config.latent_channels))
+        found = (unet.config["task"], unet.config["unet_config"]["in_channels"])
         if found != expected:
             raise ValueError(
-                f"Expected a UNet with {expected} input channels for {type(self).__name__}, got "
-                f"one with {found}."
+                f"Expected a UNet of task {expected[0]!r} with {expected[1]} input channels for "
+                f"{type(self).__name__}, got {found[0]!r} with {found[1]}."
             )
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
@@ -88,9 +88,7 @@ class MultiViewPipeline(DiffusionPipeline):
         base = StableDiffusionPipeline.from_pretrained(
             folder, **unused, requires_safety_checker=False, **options
         )
-        unet = MultiViewUNet.from_unet(
-            base.unet, variant, **({} if cls.unet_task == "panorama" else {"task": cls.unet_task})
-        )
+        unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
         return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
 
     def set_view_chunk(self, views: int | None) -> None:

@@ -1,6 +1,8 @@
-"""A tiny random pipeline and a few rooms of noise."""
+"""Tiny random pipelines of the three tasks and a few rooms of noise."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +14,15 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.pipelines import (
+    MVDiffusionDepthPipeline,
+    MVDiffusionOutpaintPipeline,
+    MVDiffusionPanoramaPipeline,
+)
 from mvdiffusion.training.base import build_tokenizer
 
 UNET = {
     "sample_size": 8,
-    "in_channels": 4,
     "out_channels": 4,
     "block_out_channels": [32, 32],
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -27,6 +32,11 @@ UNET = {
     "attention_head_dim": 2,
     "norm_num_groups": 4,
 }
+TASKS = {
+    "panorama": (MVDiffusionPanoramaPipeline, 4),
+    "outpaint": (MVDiffusionOutpaintPipeline, 9),
+    "depth": (MVDiffusionDepthPipeline, 5),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +45,8 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline() -> MVDiffusionPanoramaPipeline:
-    """All weights random, those of the attention between views too."""
+def parts() -> dict[str, Any]:
+    """VAE, text encoder, tokenizer and scheduler; they serve all tasks."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(["a red room"], 16)
     config = CLIPTextConfig(
@@ -50,25 +60,67 @@ def pipeline() -> MVDiffusionPanoramaPipeline:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    unet = MultiViewUNet.from_unet(UNet2DConditionModel(**UNET))
     vae = PatchAutoencoder(block_out_channels=(8, 8), norm_num_groups=2)
     smooth = interpolate(torch.rand(64, 3, 4, 4), size=16, mode="bicubic")
     vae.initialize_linear(smooth * 2 - 1)
-    with torch.no_grad():
-        for parameter in unet.correspondence_parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    made = MVDiffusionPanoramaPipeline(
-        vae, CLIPTextModel(config).eval(), tokenizer, unet.eval(), DDIMScheduler()
-    )
-    made.set_progress_bar_config(disable=True)
-    return made
+    return {
+        "vae": vae,
+        "text_encoder": CLIPTextModel(config).eval(),
+        "tokenizer": tokenizer,
+        "scheduler": DDIMScheduler(),
+    }
+
+
+def single_view_unet(task: str) -> UNet2DConditionModel:
+    torch.manual_seed(1)
+    return UNet2DConditionModel(**UNET, in_channels=TASKS[task][1]).eval()
 
 
 @pytest.fixture(scope="session")
-def model(pipeline: MVDiffusionPanoramaPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    pipeline.save_pretrained(folder)
-    return folder
+def make(parts: dict[str, Any]) -> Callable[..., Any]:
+    """Make a task's pipeline; all weights random, those of the attention between views too."""
+
+    def make(task: str, variant: str = "released", **changed: Any) -> Any:
+        kind = TASKS[task][0]
+        unet = MultiViewUNet.from_unet(single_view_unet(task), variant, kind.unet_task)
+        torch.manual_seed(2)
+        with torch.no_grad():
+            for parameter in unet.correspondence_parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        pipeline = kind(**{**parts, "unet": unet.eval(), **changed})
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pipeline(make: Callable[..., Any]) -> MVDiffusionPanoramaPipeline:
+    return make("panorama")
+
+
+@pytest.fixture(scope="session")
+def outpaint(make: Callable[..., Any]) -> MVDiffusionOutpaintPipeline:
+    return make("outpaint")
+
+
+@pytest.fixture(scope="session")
+def depth(make: Callable[..., Any]) -> MVDiffusionDepthPipeline:
+    return make("depth")
+
+
+@pytest.fixture(scope="session")
+def models(make: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Saved models of the three tasks."""
+    folders = {task: tmp_path_factory.mktemp(task) for task in TASKS}
+    for task, folder in folders.items():
+        make(task).save_pretrained(folder)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def model(models: dict[str, Path]) -> Path:
+    return models["panorama"]
 
 
 @pytest.fixture(scope="session")

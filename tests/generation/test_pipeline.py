@@ -1,17 +1,17 @@
 """The panorama pipeline: results do not depend on batches, files or the form of the prompts."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.pipelines import MVDiffusionPanoramaPipeline
 
 PROMPTS = [[f"a red room {view}" for view in range(8)], ["a room"] * 8]
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0, "output_type": "pt"}
+K, R = panorama_cameras(16, 16)
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -43,26 +43,15 @@ def test_views_know_of_each_other_only_through_attention(
     assert moved[0].flatten(1).any(1).tolist()[7]
 
 
-def test_save_and_load(pipeline: MVDiffusionPanoramaPipeline, model: Path) -> None:
-    loaded = MVDiffusionPanoramaPipeline.from_pretrained(model)
-    loaded.set_progress_bar_config(disable=True)
-    found, expected = (sample(each, PROMPTS, [1, 2]) for each in (loaded, pipeline))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
-def test_any_scheduler_and_callbacks(pipeline: MVDiffusionPanoramaPipeline, model: Path) -> None:
-    other = MVDiffusionPanoramaPipeline.from_pretrained(model)
-    other.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    other.set_progress_bar_config(disable=True)
-    seen: list[int] = []
-
-    def record(step: int, t: Tensor, latents: Tensor) -> Tensor:
-        seen.append(step)
-        return latents
-
-    found = sample(other, "a room", [1], callback_on_step_end=record)
-    assert found.isfinite().all()
-    assert seen == [0, 1]
+def test_forms_of_prompts_and_cameras_agree(pipeline: MVDiffusionPanoramaPipeline) -> None:
+    one = sample(pipeline, "a room", [1], negative_prompt="red")
+    each = sample(pipeline, ["a room"] * 8, [1], negative_prompt=["red"] * 8, K=K, R=R)
+    torch.testing.assert_close(one, each)
+    other = sample(pipeline, "a room", [1], negative_prompt=["red"] * 7 + ["room"])
+    assert not torch.allclose(one, other)
+    unguided = sample(pipeline, "a room", [1], guidance_scale=1.0)
+    other = sample(pipeline, "a room", [1], guidance_scale=1.0, negative_prompt="red")
+    assert torch.equal(unguided, other)
 
 
 def test_output_types(pipeline: MVDiffusionPanoramaPipeline) -> None:
@@ -80,18 +69,27 @@ def test_output_types(pipeline: MVDiffusionPanoramaPipeline) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": [["a"], ["a", "b"]]}, "same number of prompts"),
-        ({"prompt": []}, "non-empty prompt"),
-        ({"prompt": "a", "height": 15}, "divisible by 2"),
-        ({"prompt": "a", "K": torch.eye(3).expand(8, 3, 3)}, "together"),
-        ({"prompt": "a", "K": torch.eye(3), "R": torch.eye(3)}, r"shape \(8, 3, 3\)"),
-        ({"prompt": "a", "generator": generators(1, 2)}, "one generator per panorama"),
-        ({"prompt": "a", "output_type": "jpeg"}, "output_type"),
-        ({"prompt": "a", "latents": torch.zeros(1, 8, 4, 9, 9)}, "latents"),
+        ({"prompt": [["a"], ["a", "b"]]}, r"same number of prompts per sample, got \[1, 2\]"),
+        ({"prompt": []}, "at least one `prompt` per sample"),
+        ({"prompt": [["a"], []]}, "at least one `prompt` per sample"),
+        ({"height": 15}, "`height` and `width` divisible by 2, got 15 x 16"),
+        ({"K": K}, "`K` and `R` together, got only `K`"),
+        ({"R": R}, "`K` and `R` together, got only `R`"),
+        ({"K": K[0], "R": R[0]}, r"`K` of shape \(8, 3, 3\), got \(3, 3\)"),
+        ({"K": K, "R": 2 * R}, "rotations in `R`, .* determinant 8 in view 0"),
+        ({"K": K, "R": R.flip(-1)}, "rotations in `R`, .* determinant -1 in view 0"),
+        ({"K": K, "R": R * torch.nan}, "rotations in `R`, .* in view 0"),
+        ({"K": -K, "R": R}, "`K` with positive focal lengths"),
+        ({"generator": generators(1, 2)}, r"one `generator`, or one per sample \(1\), got 2"),
+        ({"output_type": "jpeg"}, "`output_type` 'pil', 'np', 'pt' or 'latent', got 'jpeg'"),
+        ({"latents": torch.zeros(1, 8, 4, 9, 9)}, "`latents` of shape"),
+        ({"negative_prompt": ["a"] * 3}, "one `negative_prompt` or 8, one per view, got 3"),
+        ({"num_inference_steps": 0}, "`num_inference_steps` of 1 or more, got 0"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "got 'noise'"),
     ],
 )
 def test_wrong_inputs_are_named(
     pipeline: MVDiffusionPanoramaPipeline, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        pipeline(**arguments, num_inference_steps=1)
+        pipeline(**{"prompt": "a", "num_inference_steps": 1, **arguments})
