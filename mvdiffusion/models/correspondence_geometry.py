@@ -40,9 +40,13 @@ class LevelGeometry:
 
     def of_views(self, views: slice) -> LevelGeometry:
         """Restrict the queries to some views; the targets stay any views."""
-        parts = (self.targets, self.grid, self.displacement, self.valid)
-        absent = None if self.absent is None else self.absent[:, views]
-        return LevelGeometry(*(part[:, views] for part in parts), absent)
+        return LevelGeometry(
+            self.targets[:, views],
+            self.grid[:, views],
+            self.displacement[:, views],
+            self.valid[:, views],
+            None if self.absent is None else self.absent[:, views],
+        )
 
 
 class CorrespondenceGeometry(ABC):

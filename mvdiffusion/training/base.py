@@ -13,11 +13,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError
-from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
-from mvdiffusion.training.loop import train
-from mvdiffusion.training.runs import open_panoramas, run_identity
 from mvdiffusion.settings import parse
+from mvdiffusion.training.diffusion import TextToImage, freeze, vae_scale_factor
+from mvdiffusion.training.runs import Run, open_panoramas
 from mvdiffusion.training.settings import BaseSettings
+from mvdiffusion.training.single_view import view_task
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CAPTION_PANORAMAS = 512  # whose captions give the tokenizer its words
@@ -83,7 +83,7 @@ def build_unet(
     derived: dict[str, Any] = {
         "in_channels": channels,
         "out_channels": channels,
-        "sample_size": image_size // 2 ** (len(vae.config.block_out_channels) - 1),
+        "sample_size": image_size // vae_scale_factor(vae),
         "cross_attention_dim": text_width,
     }
     if "down_block_types" in options:
@@ -113,17 +113,9 @@ def train_base(
     torch.manual_seed(parsed.seed)
     parts = _build(parsed, data, vae)
     freeze(parts.vae)
-    examples = diffusion_examples(parsed, parts, data, validation)
-    task = DiffusionTask(parts, parsed.loss.min_snr_gamma, *examples)
-    files = train(
-        task,
-        parsed.training,
-        name="base",
-        identity=run_identity("base", settings, data, vae),
-        checkpoints=checkpoints,
-        log_dir=log_dir,
-        device=parsed.device,
-    )
+    task = view_task(parsed, data, validation, parts)
+    run = Run("base", settings, data, vae, output, checkpoints, log_dir)
+    files = run.train(task, parsed.training, parsed.device)
     files.finish(output, parts.pipeline().save_pretrained)
 
 

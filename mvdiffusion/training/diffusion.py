@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,19 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNe
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import interpolate
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.models import MultiViewUNet, PatchAutoencoder
-from mvdiffusion.training.examples import Batch, DiffusionExamples
-from mvdiffusion.training.runs import open_panoramas, picture_rows
-from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, SingleViewSettings
+from mvdiffusion.records import InputError
+from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
+from mvdiffusion.training.runs import picture_rows
+from mvdiffusion.training.settings import DiffusionSettings
 
-PICTURE_STEPS = 12  # sampling steps of the pictures drawn while training
-PICTURE_GUIDANCE = 3.0
 VALIDATION_EXAMPLES = 64  # views whose loss is recorded while training
+
+Pictures = Callable[["DiffusionTask"], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -34,6 +37,11 @@ class TextToImage:
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel | MultiViewUNet
     scheduler: Any
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent cell along an axis."""
+        return vae_scale_factor(self.vae)
 
     def pipeline(self) -> StableDiffusionPipeline:
         """Return the parts as a pipeline that writes, or samples from, the same weights."""
@@ -49,6 +57,27 @@ class TextToImage:
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+def vae_scale_factor(vae: Any) -> int:
+    """Pixels per latent cell along an axis."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def load_parts(folder: Path) -> TextToImage:
+    """Load a Stable Diffusion style folder, weights in float32.
+
+    Raises:
+        InputError: when the folder does not hold such a model.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: no model_index.json; expected a diffusers model folder there")
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    return TextToImage(
+        pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.unet, pipeline.scheduler
+    )
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
@@ -70,13 +99,23 @@ class DiffusionTask(nn.Module):
         min_snr_gamma: float | None,
         examples: DiffusionExamples,
         held_out: DiffusionExamples,
+        pictures: Pictures,
     ) -> None:
-        """Hold the parts; which of them train is decided by their `requires_grad`."""
+        """Hold the parts; which of them train is decided by their `requires_grad`.
+
+        Args:
+            parts: of the model.
+            min_snr_gamma: clamp of the weights, None for equal ones.
+            examples: what is learned from.
+            held_out: examples whose loss is recorded while training.
+            pictures: makes views of a held-out sample and samples from their captions, both
+                [V, 3, H, W] in −1 … 1.
+        """
         super().__init__()
         self.parts, self.examples, self.held_out = parts, examples, held_out
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
-        self.min_snr_gamma = min_snr_gamma
+        self.min_snr_gamma, self.pictures = min_snr_gamma, pictures
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the weighted squared error over all views of the batch."""
@@ -84,7 +123,8 @@ class DiffusionTask(nn.Module):
         latents = self.encode(batch["pixels"])  # [N, C, h, w]
         noisy = scheduler.add_noise(latents, noise, timesteps)
         embeds = self.text_encoder(batch["input_ids"]).last_hidden_state  # [N, L, D]
-        preds = self.predict(noisy, embeds, batch).float()
+        inputs = torch.cat([noisy, *self.extra_channels(batch)], 1)
+        preds = self.predict(inputs, embeds, {**batch, "latents": latents}).float()
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
         errors = (preds - target).square().mean(dim=(1, 2, 3))  # [N]
@@ -94,13 +134,27 @@ class DiffusionTask(nn.Module):
             errors = errors * min_snr_weights(snr, self.min_snr_gamma, kind)
         return errors.mean()
 
-    def predict(self, noisy: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
-        """Return the UNet's output [N, C, h, w] for noisy latents of N independent views."""
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
+    def extra_channels(self, batch: Batch) -> list[Tensor]:
+        """Return what the UNet sees beside noisy latents, [N, C', h, w] each.
+
+        Of views with a mask: the mask and the latents of the masked image; with depth: the
+        normalised inverse depth.
+        """
+        size = batch["noise"].shape[-2:]
+        if "mask" in batch:
+            mask = batch["mask"]
+            return [interpolate(mask, size), self.encode(batch["pixels"] * (1 - mask))]
+        if "depth" in batch:
+            return [normalized_inverse_depth(batch["depth"][None], *size)[0]]
+        return []
+
+    def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
+        """Return the UNet's output [N, C, h, w] for N independent views."""
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
-        plain = sdpa_kernel(SDPBackend.MATH) if noisy.device.type == "cpu" else nullcontext()
+        plain = sdpa_kernel(SDPBackend.MATH) if inputs.device.type == "cpu" else nullcontext()
         with plain:
-            preds: Tensor = self.unet(noisy, batch["timesteps"], embeds).sample
+            preds: Tensor = self.unet(inputs, batch["timesteps"], embeds).sample
         return preds
 
     @torch.no_grad()
@@ -113,55 +167,40 @@ class DiffusionTask(nn.Module):
 
     def validate(self) -> tuple[Tensor, dict[str, float]]:
         """Return held-out views above samples from their captions, and the held-out loss."""
-        views, samples = self.pictures()
-        positions = range(max(1, VALIDATION_EXAMPLES // self.held_out.chosen_views))
+        views, samples = self.pictures(self)
+        positions = range(max(1, VALIDATION_EXAMPLES // self.held_out.source.count))
         losses = []
         for position in positions:
             batch = {k: v.to(self.vae.device) for k, v in self.held_out[position].items()}
             losses.append(self(batch).item())
         return picture_rows(views, samples), {"validation_loss": sum(losses) / len(losses)}
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """Return views of a held-out panorama and samples from their captions, [V, 3, H, W]."""
-        sample = self.held_out.panoramas.load(0)
-        generator = torch.Generator().manual_seed(0)
-        images = self.parts.pipeline()(
-            sample.prompts,
-            num_inference_steps=PICTURE_STEPS,
-            guidance_scale=PICTURE_GUIDANCE,
-            generator=generator,
-            output_type="pt",
-        ).images
-        return sample.views, images * 2 - 1
-
-
-DiffusionSettings = BaseSettings | SingleViewSettings | MultiViewSettings
-
 
 def diffusion_examples(
-    settings: DiffusionSettings, parts: TextToImage, data: Path, validation: Path
-) -> tuple[DiffusionExamples, DiffusionExamples]:
-    """Return the streams of training and of held-out examples; stage 2 takes whole panoramas."""
-    view = settings.data
-    whole = isinstance(settings, MultiViewSettings)
-    chosen = None if whole else settings.training.views_per_panorama
-    side = view.image_size // 2 ** (len(parts.vae.config.block_out_channels) - 1)
+    settings: DiffusionSettings,
+    parts: TextToImage,
+    size: tuple[int, int],
+    source: Source,
+    together: bool = False,
+) -> DiffusionExamples:
+    """Return the stream of examples of a source.
 
-    def stream(panoramas: Matterport3DPanoramas, views: int | None) -> DiffusionExamples:
-        return DiffusionExamples(
-            panoramas,
-            settings.seed,
-            view.num_views,
-            views,
-            tokenizer=parts.tokenizer,
-            latent_shape=(parts.vae.config.latent_channels, side, side),
-            num_train_timesteps=parts.scheduler.config.num_train_timesteps,
-            caption_dropout=settings.loss.caption_dropout,
-            shared_timestep=whole,
-        )
-
-    held_out = stream(open_panoramas(validation, "validation", view), None)
-    return stream(open_panoramas(data, "train", view), chosen), held_out
+    Args:
+        settings: of the training.
+        parts: of the model.
+        size: height and width of the views in pixels.
+        source: where the views come from.
+        together: whether the views of an example share their timestep.
+    """
+    height, width = (side // parts.vae_scale_factor for side in size)
+    return DiffusionExamples(
+        source,
+        tokenizer=parts.tokenizer,
+        latent_shape=(parts.vae.config.latent_channels, height, width),
+        num_train_timesteps=parts.scheduler.config.num_train_timesteps,
+        caption_dropout=settings.loss.caption_dropout,
+        shared_timestep=together,
+    )
 
 
 def freeze(*modules: nn.Module) -> None:

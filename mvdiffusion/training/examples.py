@@ -4,6 +4,7 @@ workers, processes, batches or on where a run was resumed."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -11,14 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvdiffusion.data.scannet import ScanNetScene
+
 Batch = dict[str, Tensor]
-
-
-class Panorama(Protocol):
-    """One sample: views [V, 3, H, W] in [-1, 1] and their V prompts."""
-
-    views: Tensor
-    prompts: list[str]
 
 
 class Panoramas(Protocol):
@@ -31,81 +27,224 @@ class Panoramas(Protocol):
         """Return the chosen views of panorama `index`, all turned right by `yaw_deg`."""
 
 
+@dataclass
+class Drawn:
+    """What a source draws: V views [V, 3, H, W] in −1 … 1, their prompts, and what is given too.
+
+    `random` is the example's source of randomness; every value of `given` has V in front.
+    """
+
+    random: np.random.Generator
+    views: Tensor
+    prompts: list[str]
+    given: Batch = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Where the views of an example come from."""
+
+    count: int
+
+    def __len__(self) -> int:
+        """Return the number of panoramas or scenes; an epoch draws from each once."""
+
+    def draw(self, position: int) -> Drawn:
+        """Return the `count` views of example `position`."""
+
+
 @lru_cache(maxsize=4)
 def _epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(length)
 
 
-class ViewExamples:
-    """Views of panoramas in a new order every epoch, each time at a random integer yaw."""
+def place_of(position: int, seed: int, length: int) -> tuple[int, np.random.Generator]:
+    """Which of `length` things example `position` is made of, in a new order every epoch."""
+    epoch, place = divmod(position, length)
+    index = int(_epoch_order(seed, epoch, length)[place])
+    return index, np.random.default_rng([seed, 1, position])
+
+
+class PanoramaViews:
+    """Views of panoramas, each time at a random integer yaw."""
 
     def __init__(
         self, panoramas: Panoramas, seed: int, num_views: int, chosen_views: int | None = None
     ) -> None:
         """Draw `chosen_views` of the `num_views` views at random; None takes all, in order."""
         self.panoramas, self.seed = panoramas, seed
-        self.num_views, self.chosen_views = num_views, chosen_views or num_views
+        self.num_views, self.count = num_views, chosen_views or num_views
 
-    def draw(self, position: int) -> tuple[np.random.Generator, Any]:
-        """Return the random source of example `position`, and its panorama sample."""
-        epoch, place = divmod(position, len(self.panoramas))
-        index = int(_epoch_order(self.seed, epoch, len(self.panoramas))[place])
-        random = np.random.default_rng([self.seed, 1, position])
+    def __len__(self) -> int:
+        """Return the number of panoramas."""
+        return len(self.panoramas)
+
+    def draw(self, position: int) -> Drawn:
+        """Return views of one panorama."""
+        index, random = place_of(position, self.seed, len(self.panoramas))
         yaw_deg = int(random.integers(360))
         views = list(range(self.num_views))
-        if self.chosen_views < self.num_views:
-            views = sorted(random.permutation(self.num_views)[: self.chosen_views].tolist())
-        return random, self.panoramas.load(index, yaw_deg, views)
+        if self.count < self.num_views:
+            views = sorted(random.permutation(self.num_views)[: self.count].tolist())
+        sample = self.panoramas.load(index, yaw_deg, views)
+        return Drawn(random, sample.views, sample.prompts)
 
 
-class AutoencoderExamples(ViewExamples):
-    """Views and the noise with which their latents are sampled."""
+class MaskedViews(PanoramaViews):
+    """Single views of which parts are given: nothing, everything, or all but a rectangle.
 
-    def __init__(self, *stream: Any, latent_shape: Sequence[int]) -> None:
-        """`latent_shape` is [C, h, w]."""
-        super().__init__(*stream)
-        self.latent_shape = tuple(latent_shape)
+    `mask` [V, 1, H, W] is 0 where a pixel is given and 1 where it is to be generated.
+    """
 
-    def __getitem__(self, position: int) -> Batch:
-        """Return pixels [V, 3, H, W] and noise [V, C, h, w]."""
-        random, sample = self.draw(position)
-        return {
-            "pixels": sample.views,
-            "noise": _normal(random, self.chosen_views, self.latent_shape),
-        }
+    def draw(self, position: int) -> Drawn:
+        """Return views with a mask each."""
+        drawn = super().draw(position)
+        masks = [_random_mask(drawn.random, *drawn.views.shape[-2:]) for _ in drawn.views]
+        drawn.given = {"mask": torch.stack(masks)[:, None]}
+        return drawn
 
 
-class DiffusionExamples(ViewExamples):
-    """Views with tokens of their captions, noise, and timesteps."""
+def _random_mask(random: np.random.Generator, height: int, width: int) -> Tensor:
+    kind = random.random()
+    if kind < 0.6:
+        return torch.full((height, width), float(kind < 0.4))
+    mask = torch.zeros(height, width)
+    (top, bottom), (left, right) = (np.sort(random.integers(0, n + 1, 2)) for n in (height, width))
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+class OutpaintedViews(PanoramaViews):
+    """Whole panoramas of which one view is given, or two, or three; most often one."""
+
+    def draw(self, position: int) -> Drawn:
+        """Return all views, with masks [V, 1, H, W] that are 0 in given views."""
+        drawn = super().draw(position)
+        count = int(drawn.random.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
+        given = drawn.random.permutation(self.count)[: min(count, self.count - 1)]
+        mask = torch.ones_like(drawn.views[:, :1])
+        mask[torch.from_numpy(given)] = 0
+        drawn.given = {"mask": mask}
+        return drawn
+
+
+class Frames:
+    """Single frames of recordings with their depth [V, H, W]."""
+
+    def __init__(self, scenes: Sequence[ScanNetScene], seed: int, count: int) -> None:
+        """Draw `count` frames of a scene at random."""
+        self.scenes, self.seed, self.count = scenes, seed, count
+
+    def __len__(self) -> int:
+        """Return the number of scenes."""
+        return len(self.scenes)
+
+    def draw(self, position: int) -> Drawn:
+        """Return frames of one scene."""
+        index, random = place_of(position, self.seed, len(self.scenes))
+        scene = self.scenes[index]
+        few = len(scene.valid_frames) < self.count
+        frames = random.choice(scene.valid_frames, self.count, replace=few)
+        sample = scene.load(sorted(frames.tolist()))
+        return Drawn(random, sample.views, sample.prompts, {"depth": sample.depth})
+
+
+class Sequences:
+    """Posed frames that are denoised together: consecutive key frames, or a pair of key frames
+    with frames between them (paper, section 4.2).
+
+    Given are depth [V, H, W], K [V, 3, 3], pose [V, 4, 4] and `known` [V]: 1 for the key frames of
+    such a pair, which condition the frames between them, and 0 for all others.
+    """
 
     def __init__(
         self,
-        *stream: Any,
+        scenes: Sequence[ScanNetScene],
+        seed: int,
+        num_views: int,
+        interpolation_share: float,
+    ) -> None:
+        """Draw `num_views` frames of a scene with at least as many key frames."""
+        self.scenes, self.seed, self.count = scenes, seed, num_views
+        self.interpolation_share = interpolation_share
+
+    def __len__(self) -> int:
+        """Return the number of scenes."""
+        return len(self.scenes)
+
+    def draw(self, position: int) -> Drawn:
+        """Return frames of one scene in their order."""
+        index, random = place_of(position, self.seed, len(self.scenes))
+        scene = self.scenes[index]
+        known = torch.zeros(self.count)
+        frames = None
+        if random.random() < self.interpolation_share:
+            frames = self._pair(scene, random)
+            if frames is not None:
+                known[[0, -1]] = 1
+        if frames is None:
+            start = int(random.integers(len(scene.key_frames) - self.count + 1))
+            frames = scene.key_frames[start : start + self.count]
+        sample = scene.load(frames)
+        given = {"depth": sample.depth, "K": sample.K, "pose": sample.pose, "known": known}
+        return Drawn(random, sample.views, sample.prompts, given)
+
+    def _pair(self, scene: ScanNetScene, random: np.random.Generator) -> list[int] | None:
+        """A pair of key frames with frames between them; None if the pair drawn has none."""
+        first = int(random.integers(len(scene.key_frames) - 1))
+        start, end = scene.key_frames[first : first + 2]
+        between = scene.frames_between(start, end)
+        if not between or self.count < 3:
+            return None
+        few = len(between) < self.count - 2  # then frames repeat: samples are of equal length
+        chosen = random.choice(between, self.count - 2, replace=few)
+        return [start, *sorted(chosen.tolist()), end]
+
+
+class AutoencoderExamples:
+    """Views and the noise with which their latents are sampled."""
+
+    def __init__(self, source: Source, latent_shape: Sequence[int]) -> None:
+        """`latent_shape` is [C, h, w]."""
+        self.source, self.latent_shape = source, tuple(latent_shape)
+
+    def __getitem__(self, position: int) -> Batch:
+        """Return pixels [V, 3, H, W] and noise [V, C, h, w]."""
+        drawn = self.source.draw(position)
+        noise = _normal(drawn.random, self.source.count, self.latent_shape)
+        return {"pixels": drawn.views, "noise": noise}
+
+
+class DiffusionExamples:
+    """Views with tokens of their captions, noise, timesteps, and what else is given of them."""
+
+    def __init__(
+        self,
+        source: Source,
         tokenizer: Any,
         latent_shape: Sequence[int],
         num_train_timesteps: int,
         caption_dropout: float,
         shared_timestep: bool = False,
     ) -> None:
-        """`shared_timestep`: one timestep and one caption drop for all views of a panorama."""
-        super().__init__(*stream)
-        self.tokenizer, self.latent_shape = tokenizer, tuple(latent_shape)
+        """`shared_timestep`: one timestep and one caption drop for all views of an example."""
+        self.source, self.tokenizer, self.latent_shape = source, tokenizer, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
         self.shared_timestep = shared_timestep
 
     def __getitem__(self, position: int) -> Batch:
-        """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L]."""
-        random, sample = self.draw(position)
-        count = self.chosen_views
+        """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L] …"""
+        drawn = self.source.draw(position)
+        random, count = drawn.random, self.source.count
         draws = 1 if self.shared_timestep else count
         timesteps = random.integers(self.num_train_timesteps, size=draws)
         dropped = np.broadcast_to(random.random(draws) < self.caption_dropout, count)
-        prompts = ["" if drop else p for drop, p in zip(dropped, sample.prompts, strict=True)]
+        prompts = ["" if drop else p for drop, p in zip(dropped, drawn.prompts, strict=True)]
         return {
-            "pixels": sample.views,
+            "pixels": drawn.views,
             "noise": _normal(random, count, self.latent_shape),
             "timesteps": torch.from_numpy(np.broadcast_to(timesteps, count).copy()),
             "input_ids": tokenize(self.tokenizer, prompts),
+            **drawn.given,
         }
 
 

@@ -1,4 +1,5 @@
-"""Stage 2: only correspondence-aware attention trains, on whole panoramas (paper, section 4.1)."""
+"""Stage 2: only correspondence-aware attention, and the image condition of interpolation, train
+on all views of a sample together (paper, sections 4.1 and 4.2)."""
 
 from __future__ import annotations
 
@@ -11,76 +12,86 @@ import torch
 from torch import Tensor, nn
 
 from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.models.correspondence_geometry import MultiViewGeometry
+from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
+from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
+from mvdiffusion.pipelines.multiview import MultiViewPipeline
+from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import (
-    PICTURE_GUIDANCE,
-    PICTURE_STEPS,
     DiffusionTask,
     TextToImage,
     diffusion_examples,
     freeze,
+    load_parts,
 )
-from mvdiffusion.training.examples import Batch
-from mvdiffusion.training.loop import train
-from mvdiffusion.training.runs import run_identity
-from mvdiffusion.training.settings import MultiViewSettings, ViewSettings, parse
-from mvdiffusion.training.single_view import load_parts
+from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences
+from mvdiffusion.training.pictures import (
+    depth_pictures,
+    make_pipeline,
+    outpaint_pictures,
+    view_pictures,
+)
+from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
+from mvdiffusion.training.settings import (
+    FrameSettings,
+    MultiFrameSettings,
+    MultiViewSettings,
+    ViewSettings,
+)
+
+PIPELINES: dict[str, type[MultiViewPipeline]] = {
+    "panorama": MVDiffusionPanoramaPipeline,
+    "outpaint": MVDiffusionOutpaintPipeline,
+    "depth": MVDiffusionDepthPipeline,
+}
 
 
 class MultiViewTask(DiffusionTask):
-    """Denoising of all views of a panorama together, at one timestep per panorama."""
+    """Denoising of all views of a sample together, at one timestep per sample."""
 
     unet: MultiViewUNet
 
-    def __init__(self, view: ViewSettings, *task: Any) -> None:
-        """Add the cameras of the views to a `DiffusionTask`."""
+    def __init__(self, view: ViewSettings | FrameSettings, *task: Any) -> None:
+        """Add how samples become views to a `DiffusionTask`."""
         super().__init__(*task)
         self.view = view
-        self._geometry: MultiViewGeometry | None = None
+        self._panorama: MultiViewGeometry | None = None
 
-    def predict(self, noisy: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
-        """Return the output [B * V, C, h, w] for B panoramas of V views each."""
+    def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
+        """Return the output [B * V, C, h, w] for B samples of V views each."""
         shape = (-1, self.view.num_views)
+        condition = None
+        if "known" in batch:
+            latents, known = (batch[key].unflatten(0, shape) for key in ("latents", "known"))
+            condition = image_condition(latents, known)
         output = self.unet(
-            noisy.unflatten(0, shape),
+            inputs.unflatten(0, shape),
             batch["timesteps"].unflatten(0, shape),
             embeds.unflatten(0, shape),
-            self.geometry(),
+            self.geometry(batch),
+            condition,
         )
         preds: Tensor = output.sample.flatten(0, 1)
         return preds
 
-    def geometry(self) -> MultiViewGeometry:
-        """Return the cameras; only relative rotations matter, so one yaw serves every panorama."""
-        if self._geometry is None:
-            size = self.view.image_size
-            K, R = panorama_cameras(size, size, self.view.num_views, self.view.fov_deg)
-            self._geometry = self.unet.prepare_geometry(K[None], R[None], size, size)
-        return self._geometry
+    def geometry(self, batch: Batch) -> CorrespondenceGeometry:
+        """Return the cameras: those of the batch, or the fixed ones of panoramas.
 
-    def pipeline(self) -> MVDiffusionPanoramaPipeline:
-        """Return the parts as the pipeline that generates panoramas."""
-        parts = self.parts
-        pipeline = MVDiffusionPanoramaPipeline(
-            parts.vae, parts.text_encoder, parts.tokenizer, self.unet, parts.scheduler
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """Return views of a held-out panorama and one sampled from its captions, [V, 3, H, W]."""
-        sample = self.held_out.panoramas.load(0)
-        images = self.pipeline()(
-            [sample.prompts],
-            num_inference_steps=PICTURE_STEPS,
-            guidance_scale=PICTURE_GUIDANCE,
-            fov_deg=self.view.fov_deg,
-            generator=torch.Generator().manual_seed(0),
-            output_type="pt",
-        ).images
-        return sample.views, images[0] * 2 - 1
+        Of panoramas only relative rotations matter, so one yaw serves all.
+        """
+        if "pose" in batch:
+            shape = (-1, self.view.num_views)
+            cameras = (batch[key].unflatten(0, shape) for key in ("depth", "K", "pose"))
+            return self.unet.prepare_depth_geometry(*cameras)
+        if self._panorama is None:
+            assert isinstance(self.view, ViewSettings)
+            K, R = panorama_cameras(*self.view.size, self.view.num_views, self.view.fov_deg)
+            self._panorama = self.unet.prepare_geometry(K[None], R[None], *self.view.size)
+        return self._panorama
 
 
 def frozen_sha256(module: nn.Module) -> str:
@@ -96,6 +107,7 @@ def frozen_sha256(module: nn.Module) -> str:
 
 
 def train_stage2(
+    task: str,
     settings: Mapping[str, Any],
     data: Path,
     validation: Path,
@@ -104,36 +116,86 @@ def train_stage2(
     checkpoints: Path,
     log_dir: Path,
 ) -> None:
-    """Insert CAA into the model of `base` and train it; write a panorama pipeline folder.
+    """Insert CAA into the model of `base` and train it; write the task's pipeline folder.
+
+    Args:
+        task: "panorama", "outpaint" or "depth".
+        settings: those of `MultiViewSettings`, for depth of `MultiFrameSettings`.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        base: single-view model of the task.
+        output: written whole or not at all.
+        checkpoints: folder of resumable states.
+        log_dir: gets logs and pictures.
 
     Raises:
         InputError: for wrong settings, data or base model.
-        RuntimeError: if training changed anything but CAA.
+        RuntimeError: if training changed anything but the new layers.
     """
-    parsed = parse(MultiViewSettings, settings)
+    run = Run(f"{task}_stage2", settings, data, base, output, checkpoints, log_dir)
+    kind: Any = MultiFrameSettings if task == "depth" else MultiViewSettings
+    parsed = parse(kind, settings)
     torch.manual_seed(parsed.seed)
-    task = _build(parsed, data, validation, load_parts(base))
-    before = frozen_sha256(task)
-    files = train(
-        task,
-        parsed.training,
-        name="stage2",
-        identity=run_identity("stage2", settings, data, base),
-        checkpoints=checkpoints,
-        log_dir=log_dir,
-        device=parsed.device,
-    )
-    if frozen_sha256(task) != before:
-        raise RuntimeError("stage 2 changed weights outside of correspondence-aware attention")
-    files.finish(output, task.pipeline().save_pretrained)
+    parts = _with_attention(load_parts(base), task, parsed.variant)
+    if isinstance(parsed, MultiFrameSettings):
+        multiview = sequence_task(parsed, data, validation, parts)
+    else:
+        multiview = panorama_task(parsed, data, validation, parts, outpaint=task == "outpaint")
+    before = frozen_sha256(multiview)
+    files = run.train(multiview, parsed.training, parsed.device)
+    if frozen_sha256(multiview) != before:
+        raise RuntimeError("stage 2 changed weights outside of the multi-view layers")
+    files.finish(output, make_pipeline(PIPELINES[task], parts).save_pretrained)
 
 
-def _build(
-    settings: MultiViewSettings, data: Path, validation: Path, parts: TextToImage
-) -> MultiViewTask:
+def _with_attention(parts: TextToImage, task: str, variant: str) -> TextToImage:
+    """Put the multi-view UNet in place of the single-view one; only what it adds trains."""
     freeze(parts.vae, parts.text_encoder, parts.unet)
-    parts.unet = MultiViewUNet.from_unet(parts.unet, settings.variant)
+    channels = parts.vae.config.latent_channels
+    expected, found = PIPELINES[task].input_channels(channels), parts.unet.config.in_channels
+    if found != expected:
+        raise InputError(
+            f"the base model's UNet takes {found} channels; expected {expected} for the task "
+            f"'{task}': train its single-view stage first"
+        )
+    try:
+        parts.unet = MultiViewUNet.from_unet(parts.unet, variant, PIPELINES[task].unet_task)
+    except ValueError as error:
+        raise InputError(f"the base model's UNet cannot be given attention: {error}") from None
     for parameter in parts.unet.correspondence_parameters():
         parameter.requires_grad_(True)
-    examples = diffusion_examples(settings, parts, data, validation)
-    return MultiViewTask(settings.data, parts, settings.loss.min_snr_gamma, *examples)
+    return parts
+
+
+def panorama_task(
+    settings: MultiViewSettings, data: Path, validation: Path, parts: TextToImage, outpaint: bool
+) -> MultiViewTask:
+    """Make the task of denoising whole panoramas, of which views are given or not."""
+    view, kind = settings.data, OutpaintedViews if outpaint else PanoramaViews
+    held_out = open_panoramas(validation, "validation", view)
+    panoramas = (open_panoramas(data, "train", view), held_out)
+    sources = [kind(part, settings.seed, view.num_views) for part in panoramas]
+    streams = [
+        diffusion_examples(settings, parts, view.size, source, together=True) for source in sources
+    ]
+    pictures = outpaint_pictures(held_out, view.fov_deg) if outpaint else view_pictures(held_out)
+    return MultiViewTask(view, parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)
+
+
+def sequence_task(
+    settings: MultiFrameSettings, data: Path, validation: Path, parts: TextToImage
+) -> MultiViewTask:
+    """Make the task of denoising posed frames: key frames, and frames between two of them."""
+    frame, share = settings.data, settings.interpolation_share
+    held_out = open_scenes(validation, "validation", frame)
+    parts_of_data = (open_scenes(data, "train", frame), held_out)
+    sources = [
+        Sequences(part.scenes, settings.seed, frame.num_views, share) for part in parts_of_data
+    ]
+    streams = [
+        diffusion_examples(settings, parts, frame.size, source, together=True) for source in sources
+    ]
+    pictures = depth_pictures(held_out)
+    return MultiViewTask(
+        frame, parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
+    )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 import mvdiffusion
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.records import folder_sha256, sha256_file
-from mvdiffusion.training.settings import ViewSettings
+from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.records import folder_sha256
+from mvdiffusion.training.checkpoints import CheckpointFolder
+from mvdiffusion.training.loop import train
+from mvdiffusion.training.settings import FrameSettings, TrainingSettings, ViewSettings
 
 CODE = ("data", "geometry", "models", "training")  # packages that decide the trained weights
+SPLIT_FILES = ("train.npy", "train/*/key_frame*.txt", "train/*/valid_frames.npy")  # what is in it
 
 
 def open_panoramas(root: Path, split: str, settings: ViewSettings) -> Matterport3DPanoramas:
@@ -34,19 +39,76 @@ def open_panoramas(root: Path, split: str, settings: ViewSettings) -> Matterport
     )
 
 
-def run_identity(
-    stage: str, settings: Mapping[str, Any], data: Path, base: Path | None = None
-) -> dict[str, Any]:
-    """Everything that determines a run's weights; checkpoints are bound to its hash."""
-    package = Path(mvdiffusion.__file__).parent
-    return {
-        "stage": stage,
-        "settings": dict(settings),
-        "train_split": sha256_file(data / "train.npy"),
-        "base": folder_sha256(base) if base else None,
-        "code": [folder_sha256(package / name, "**/*.py") for name in CODE],
-        "torch": torch.__version__,
-    }
+def open_scenes(
+    root: Path, split: str, settings: FrameSettings, num_views: int | None = None
+) -> ScanNetScenes:
+    """Open one split of recordings in ScanNet's layout.
+
+    Args:
+        root: folder that holds the split.
+        split: its name.
+        settings: how recordings become samples.
+        num_views: least number of key frames of a scene; default: that of a sample.
+
+    Raises:
+        InputError: when the split or one of its files is missing.
+    """
+    return ScanNetScenes(
+        root,
+        split,
+        settings.height,
+        settings.width,
+        settings.num_views if num_views is None else num_views,
+        settings.num_between,
+        settings.prompt_prefix,
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training command reads and writes.
+
+    Attributes:
+        stage: its name.
+        settings: as given to the command.
+        data: folder with the training split.
+        base: model it starts from, if any.
+        output: what it makes.
+        checkpoints: folder of the resumable states.
+        log_dir: gets logs and pictures.
+    """
+
+    stage: str
+    settings: Mapping[str, Any]
+    data: Path
+    base: Path | None
+    output: Path
+    checkpoints: Path
+    log_dir: Path
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the weights; checkpoints are bound to its hash."""
+        package = Path(mvdiffusion.__file__).parent
+        return {
+            "stage": self.stage,
+            "settings": dict(self.settings),
+            "train_split": [folder_sha256(self.data, pattern) for pattern in SPLIT_FILES],
+            "base": folder_sha256(self.base) if self.base else None,
+            "code": [folder_sha256(package / name, "**/*.py") for name in CODE],
+            "torch": torch.__version__,
+        }
+
+    def train(self, task: nn.Module, training: TrainingSettings, device: str) -> CheckpointFolder:
+        """Train `task` in place; the checkpoints returned finish the run (see `loop.train`)."""
+        return train(
+            task,
+            training,
+            name=self.stage,
+            identity=self.identity(),
+            checkpoints=self.checkpoints,
+            log_dir=self.log_dir,
+            device=device,
+        )
 
 
 def first_views(panoramas: Matterport3DPanoramas, count: int) -> Tensor:

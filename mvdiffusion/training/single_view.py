@@ -1,4 +1,4 @@
-"""Stage 1: the whole UNet is fine-tuned on single views (paper, section 5.1)."""
+"""Stage 1: the whole UNet is fine-tuned on single views (paper, sections 4.2 and 5.1)."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 
-from mvdiffusion.records import InputError
-from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, diffusion_examples, freeze
-from mvdiffusion.training.loop import train
-from mvdiffusion.training.runs import run_identity
-from mvdiffusion.training.settings import SingleViewSettings, parse
-
-
-def load_parts(folder: Path) -> TextToImage:
-    """Load a Stable Diffusion style folder, weights in float32.
-
-    Raises:
-        InputError: when the folder does not hold such a model.
-    """
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder}: no model_index.json; expected a diffusers model folder there")
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
-    return TextToImage(
-        pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.unet, pipeline.scheduler
-    )
+from mvdiffusion.models.multiview_unet import extend_input_channels
+from mvdiffusion.settings import parse
+from mvdiffusion.training.diffusion import (
+    DiffusionTask,
+    TextToImage,
+    diffusion_examples,
+    freeze,
+    load_parts,
+)
+from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews
+from mvdiffusion.training.pictures import depth_pictures, outpaint_pictures, view_pictures
+from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
+from mvdiffusion.training.settings import FrameStage, ViewStage
 
 
 def train_stage1(
+    task: str,
     settings: Mapping[str, Any],
     data: Path,
     validation: Path,
@@ -43,23 +35,111 @@ def train_stage1(
 ) -> None:
     """Fine-tune the UNet of `base`; write the same folder with the new UNet.
 
+    Args:
+        task: "panorama", on views of panoramas, or "depth", on frames of recordings; for depth a
+            UNet that knows no depth yet gets an input channel for it.
+        settings: those of `ViewStage` or `FrameStage`.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        base: Stable Diffusion style folder.
+        output: written whole or not at all.
+        checkpoints: folder of resumable states.
+        log_dir: gets logs and pictures.
+
     Raises:
         InputError: for wrong settings, data or base model.
     """
-    parsed = parse(SingleViewSettings, settings)
-    torch.manual_seed(parsed.seed)
-    parts = load_parts(base)
+    run = Run(f"{task}_stage1", settings, data, base, output, checkpoints, log_dir)
+    build = {"panorama": _on_panoramas, "depth": _on_frames}[task]
+    _fine_tune(run, build, validation)
+
+
+def train_inpainting(
+    settings: Mapping[str, Any],
+    data: Path,
+    validation: Path,
+    base: Path,
+    output: Path,
+    checkpoints: Path,
+    log_dir: Path,
+) -> None:
+    """Fine-tune the UNet of `base` to fill in single views; the base model of outpainting.
+
+    Its input gets a mask and the latents of the masked image, as in Stable Diffusion's inpainting.
+    Arguments and errors are those of `train_stage1`.
+    """
+    run = Run("outpaint_base", settings, data, base, output, checkpoints, log_dir)
+    _fine_tune(run, _on_masked_views, validation)
+
+
+def _fine_tune(run: Run, build: Any, validation: Path) -> None:
+    assert run.base is not None
+    parts = load_parts(run.base)
     freeze(parts.vae, parts.text_encoder)
+    parsed, task = build(run, validation, parts)
     parts.unet.train()
-    examples = diffusion_examples(parsed, parts, data, validation)
-    task = DiffusionTask(parts, parsed.loss.min_snr_gamma, *examples)
-    files = train(
-        task,
-        parsed.training,
-        name="stage1",
-        identity=run_identity("stage1", settings, data, base),
-        checkpoints=checkpoints,
-        log_dir=log_dir,
-        device=parsed.device,
+    files = run.train(task, parsed.training, parsed.device)
+    files.finish(run.output, parts.pipeline().save_pretrained)
+
+
+def _on_panoramas(
+    run: Run, validation: Path, parts: TextToImage
+) -> tuple[ViewStage, DiffusionTask]:
+    settings = parse(ViewStage, run.settings)
+    torch.manual_seed(settings.seed)
+    return settings, view_task(settings, run.data, validation, parts)
+
+
+def view_task(
+    settings: ViewStage, data: Path, validation: Path, parts: TextToImage
+) -> DiffusionTask:
+    """Make the task of denoising single views of panoramas."""
+    view, chosen = settings.data, settings.training.views_per_panorama
+    train = open_panoramas(data, "train", view)
+    held_out = open_panoramas(validation, "validation", view)
+    sources = (
+        PanoramaViews(train, settings.seed, view.num_views, chosen),
+        PanoramaViews(held_out, settings.seed, view.num_views),
     )
-    files.finish(output, parts.pipeline().save_pretrained)
+    streams = [diffusion_examples(settings, parts, view.size, source) for source in sources]
+    return DiffusionTask(
+        parts, settings.loss.min_snr_gamma, streams[0], streams[1], view_pictures(held_out)
+    )
+
+
+def _on_masked_views(
+    run: Run, validation: Path, parts: TextToImage
+) -> tuple[ViewStage, DiffusionTask]:
+    settings = parse(ViewStage, run.settings)
+    torch.manual_seed(settings.seed)
+    extend_input_channels(parts.unet, 2 * parts.vae.config.latent_channels + 1)
+    view, chosen = settings.data, settings.training.views_per_panorama
+    train = open_panoramas(run.data, "train", view)
+    held_out = open_panoramas(validation, "validation", view)
+    sources = (
+        MaskedViews(train, settings.seed, view.num_views, chosen),
+        MaskedViews(held_out, settings.seed, view.num_views),
+    )
+    streams = [diffusion_examples(settings, parts, view.size, source) for source in sources]
+    pictures = outpaint_pictures(held_out, view.fov_deg)
+    return settings, DiffusionTask(
+        parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
+    )
+
+
+def _on_frames(run: Run, validation: Path, parts: TextToImage) -> tuple[FrameStage, DiffusionTask]:
+    settings = parse(FrameStage, run.settings)
+    torch.manual_seed(settings.seed)
+    extend_input_channels(parts.unet, parts.vae.config.latent_channels + 1)
+    frame, chosen = settings.data, settings.training.views_per_panorama
+    train = open_scenes(run.data, "train", frame, num_views=1)
+    held_out = open_scenes(validation, "validation", frame)
+    sources = (
+        Frames(train.scenes, settings.seed, chosen),
+        Frames(held_out.scenes, settings.seed, frame.num_views),
+    )
+    streams = [diffusion_examples(settings, parts, frame.size, source) for source in sources]
+    pictures = depth_pictures(held_out)
+    return settings, DiffusionTask(
+        parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
+    )

@@ -14,10 +14,11 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError, write_json
-from mvdiffusion.training.examples import AutoencoderExamples, Batch, ViewExamples
-from mvdiffusion.training.loop import train
-from mvdiffusion.training.runs import first_views, open_panoramas, picture_rows, run_identity
-from mvdiffusion.training.settings import VaeLossSettings, VaeSettings, parse
+from mvdiffusion.settings import parse
+from mvdiffusion.training.diffusion import vae_scale_factor
+from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
+from mvdiffusion.training.runs import Run, first_views, open_panoramas, picture_rows
+from mvdiffusion.training.settings import VaeLossSettings, VaeSettings
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
 INITIAL_VIEWS = 1024  # views whose patches give the principal components
@@ -115,25 +116,15 @@ def train_vae(
     panoramas = open_panoramas(data, "train", parsed.data)
     vae = build_vae(parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS))
     held_out = open_panoramas(validation, "validation", parsed.data)
-    side = parsed.data.image_size // 2 ** (len(vae.config.block_out_channels) - 1)
-    examples = AutoencoderExamples(
-        panoramas,
-        parsed.seed,
-        parsed.data.num_views,
-        parsed.training.views_per_panorama,
-        latent_shape=(vae.config.latent_channels, side, side),
+    source = PanoramaViews(
+        panoramas, parsed.seed, parsed.data.num_views, parsed.training.views_per_panorama
     )
+    side = parsed.data.image_size // vae_scale_factor(vae)
+    examples = AutoencoderExamples(source, (vae.config.latent_channels, side, side))
     task = AutoencoderTask(vae, parsed.loss, examples, first_views(held_out, BATCH))
-    files = train(
-        task,
-        parsed.training,
-        name="vae",
-        identity=run_identity("vae", settings, data),
-        checkpoints=checkpoints,
-        log_dir=log_dir,
-        device=parsed.device,
-    )
-    summary = _measure(vae, examples, held_out)
+    run = Run("vae", settings, data, None, output, checkpoints, log_dir)
+    files = run.train(task, parsed.training, parsed.device)
+    summary = _measure(vae, source, held_out)
 
     def write(folder: Path) -> None:
         vae.save_pretrained(folder)
@@ -144,11 +135,11 @@ def train_vae(
 
 @torch.no_grad()
 def _measure(
-    vae: PatchAutoencoder, examples: ViewExamples, held_out: Matterport3DPanoramas
+    vae: PatchAutoencoder, source: PanoramaViews, held_out: Matterport3DPanoramas
 ) -> dict[str, float]:
     vae.eval()
-    vae.register_to_config(scaling_factor=1 / latent_std(vae, examples))
-    views = first_views(held_out, len(held_out) * examples.num_views).to(vae.device)
+    vae.register_to_config(scaling_factor=1 / latent_std(vae, source))
+    views = first_views(held_out, len(held_out) * source.num_views).to(vae.device)
     scores = torch.cat([psnr_db(reconstruct(vae, part), part) for part in views.split(BATCH)])
     return {
         "psnr_db": scores.mean().item(),
@@ -159,12 +150,12 @@ def _measure(
 
 
 @torch.no_grad()
-def latent_std(vae: PatchAutoencoder, examples: ViewExamples) -> float:
+def latent_std(vae: PatchAutoencoder, source: PanoramaViews) -> float:
     """Standard deviation of the latents' means over some thousand training views."""
-    count = min(SCALING_VIEWS // examples.chosen_views, len(examples.panoramas))
+    count = min(SCALING_VIEWS // source.count, len(source))
     total, squares, number = 0.0, 0.0, 0
     for position in range(count):
-        pixels = examples.draw(position)[1].views.to(vae.device)
+        pixels = source.draw(position).views.to(vae.device)
         latents = vae.encode(pixels).latent_dist.mean.double()
         total, squares = total + latents.sum().item(), squares + latents.square().sum().item()
         number += latents.numel()
