@@ -68,16 +68,13 @@ def covered_rows(covered: Tensor) -> tuple[int, int]:
     return int(inside[0]), int(inside[-1] - inside[0]) + 1
 
 
-def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> list[str]:
+def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> None:
     """Write the covered band as panorama.png and panorama.jpg that viewers open as a panorama.
 
     Args:
         panorama: whole sphere [3, H, 2 H] in −1 … 1.
         covered: mask [H, 2 H] of what the views show.
         folder: an existing folder.
-
-    Returns:
-        The names of the files.
     """
     height, width = covered.shape
     top, rows = covered_rows(covered)
@@ -87,7 +84,6 @@ def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> list
     chunk.add_itxt("XML:com.adobe.xmp", xmp.decode())
     image.save(folder / "panorama.png", pnginfo=chunk)
     image.save(folder / "panorama.jpg", quality=JPEG_QUALITY, subsampling=0, xmp=xmp)
-    return ["panorama.png", "panorama.jpg"]
 
 
 def turning_frames(
@@ -158,18 +154,16 @@ def contact_sheet(views: Tensor, columns: int = 4, margin: int = 4) -> Image.Ima
     return sheet
 
 
-def write_views(views: Tensor, folder: Path) -> list[str]:
-    """Write views [V, 3, H, W] in −1 … 1 as views/0.png …; give the names of the files."""
+def write_views(views: Tensor, folder: Path) -> None:
+    """Write views [V, 3, H, W] in −1 … 1 as views/0.png …"""
     (folder / "views").mkdir()
-    names = [f"views/{index}.png" for index in range(len(views))]
-    for name, view in zip(names, views, strict=True):
-        Image.fromarray(to_pixels(view)).save(folder / name)
-    return names
+    for index, view in enumerate(views):
+        Image.fromarray(to_pixels(view)).save(folder / "views" / f"{index}.png")
 
 
 def write_panorama(
     views: Tensor, fov_deg: float, folder: Path, seconds: float = 8.0, frames_per_second: int = 24
-) -> list[str]:
+) -> None:
     """Write all that shows a panorama: views, photo spheres, a turning film, a contact sheet.
 
     Args:
@@ -178,36 +172,29 @@ def write_panorama(
         folder: an existing folder.
         seconds: duration of the film's one turn.
         frames_per_second: of the film.
-
-    Returns:
-        The names of the files.
     """
     views = views.float().cpu()
     panorama, covered = stitch(views, fov_deg)
-    names = [*write_views(views, folder), *write_photo_spheres(panorama, covered, folder)]
+    write_views(views, folder)
+    write_photo_spheres(panorama, covered, folder)
     count = round(seconds * frames_per_second)
     frames = turning_frames(panorama, covered, fov_deg, views.shape[-1], count)
     write_film(frames, folder / "turning.mp4", frames_per_second)
     contact_sheet(views).save(folder / "contact_sheet.png")
-    return [*names, "turning.mp4", "contact_sheet.png"]
 
 
-def write_sequence(views: Tensor, folder: Path, frames_per_second: int = 8) -> list[str]:
+def write_sequence(views: Tensor, folder: Path, frames_per_second: int = 8) -> None:
     """Write all that shows a sequence: views, a film of them, a contact sheet.
 
     Args:
         views: frames in order [V, 3, H, W] in −1 … 1.
         folder: an existing folder.
         frames_per_second: of the film.
-
-    Returns:
-        The names of the files.
     """
-    names = write_views(views, folder)
+    write_views(views, folder)
     even = views[..., : views.shape[-2] // 2 * 2, : views.shape[-1] // 2 * 2]
     write_film(map(to_pixels, even), folder / "sequence.mp4", frames_per_second)
     contact_sheet(views, columns=6).save(folder / "contact_sheet.png")
-    return [*names, "sequence.mp4", "contact_sheet.png"]
 
 
 def to_pixels(image: Tensor) -> np.ndarray:

@@ -1,0 +1,29 @@
+"""The command `mvdiffusion`: one subcommand per step of the paper, called by the workflow."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mvdiffusion.cli.data import data_app
+from mvdiffusion.cli.generate import generate_app
+from mvdiffusion.cli.tools import convert, mesh
+from mvdiffusion.cli.train import train_app
+from mvdiffusion.records import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
+app.add_typer(generate_app, name="generate")
+app.command()(convert)
+app.command()(mesh)
+
+
+def main() -> None:
+    """Run the command; bad input ends with its message alone and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"mvdiffusion: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,5 @@
+"""`python -m mvdiffusion.cli` is `mvdiffusion`."""
+
+from mvdiffusion.cli import main
+
+main()

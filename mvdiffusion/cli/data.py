@@ -1,0 +1,136 @@
+"""`mvdiffusion data`: render, export, cut, stitch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvdiffusion.cli.options import (
+    Data,
+    Expected,
+    ForTask,
+    Hash,
+    Output,
+    Settings,
+    Splits,
+    Task,
+    Workers,
+)
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import read_settings
+
+data_app = typer.Typer(no_args_is_help=True, help="Make, cut, export and stitch views.")
+
+
+@data_app.command("rooms")
+def data_rooms(
+    settings: Settings,
+    output: Output,
+    split: Splits = None,
+    workers: Workers = 1,
+    expect_sha256: Expected = "",
+) -> None:
+    """Render procedural rooms in Matterport3D's layout."""
+    from mvdiffusion.data.rooms import RoomSettings, render_splits
+
+    rooms = RoomSettings.from_mapping(read_settings(settings))
+    print(render_splits(output, rooms, split or None, workers, expect_sha256 or None))
+
+
+@data_app.command("walks")
+def data_walks(
+    settings: Settings,
+    output: Output,
+    split: Splits = None,
+    workers: Workers = 1,
+    expect_sha256: Expected = "",
+) -> None:
+    """Render walks through procedural rooms, with depth and poses, in ScanNet's layout."""
+    from mvdiffusion.data.rooms.walks import WalkSettings, render_walks
+
+    walks = WalkSettings.from_mapping(read_settings(settings))
+    print(render_walks(output, walks, split or None, workers, expect_sha256 or None))
+
+
+@data_app.command("key-frames")
+def data_key_frames(
+    scene: Annotated[list[Path], typer.Option(help="Folder of a scene in ScanNet's layout.")],
+    overlap: Annotated[float, typer.Option(help="Of consecutive key frames, 0 … 1.")] = 0.65,
+) -> None:
+    """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
+    from mvdiffusion.data.key_frames import write_key_frames
+
+    for folder in scene:
+        print(f"{folder}: {len(write_key_frames(folder, overlap))} key frames")
+
+
+@data_app.command("export")
+def data_export(
+    root: Data,
+    split: Annotated[str, typer.Option(help="Which split.")],
+    settings: Settings,
+    settings_sha256: Hash,
+    output: Output,
+    task: ForTask = Task.PANORAMA,
+) -> None:
+    """Write a split's real views as a sample folder, to be scored like a method.
+
+    SETTINGS holds `data` (panorama and outpaint: image_size, num_views, fov_deg, prompt_prefix;
+    depth: height, width, num_views, num_between, prompt_prefix) and, where not all of the split
+    is wanted, num_samples.
+    """
+    from mvdiffusion.data.views import export_sequences, export_split
+
+    values = read_settings(settings)
+    views, count = values.get("data", {}), values.get("num_samples")
+    dataset = open_dataset(task, root, split, views)
+    if task is Task.DEPTH:
+        export_sequences(dataset, output, settings_sha256, views, count)
+    else:
+        export_split(dataset, output, settings_sha256, views, count, task=task.value)
+
+
+@data_app.command("views")
+def data_views(
+    files: Annotated[list[Path], typer.Argument(help="Images of your own.")],
+    output: Output,
+    equirect: Annotated[bool, typer.Option("--equirect", help="They are panoramas, W = 2 H.")],
+    size: Annotated[int, typer.Option(help="Height and width of a view, pixels.")] = 512,
+    fov_deg: Annotated[float, typer.Option(help="Field of view, degrees.")] = 90.0,
+    num_views: Annotated[int, typer.Option(help="Evenly spaced views.")] = 8,
+) -> None:
+    """Cut images into perspective views: --equirect FILE... --output DIR."""
+    from mvdiffusion.data.views import cut_equirectangular_files
+
+    cut_equirectangular_files(files, output, size, fov_deg, num_views)
+
+
+@data_app.command("stitch")
+def data_stitch(
+    views: Annotated[Path, typer.Option(help="A sample folder.")],
+    output: Output,
+    height: Annotated[int, typer.Option(help="Height of the panorama, pixels.")] = 1024,
+) -> None:
+    """Blend every sample's views into an equirectangular PNG."""
+    from mvdiffusion.data.views import stitch_folder
+
+    stitch_folder(views, output, height)
+
+
+def open_dataset(task: Task, root: Path, split: str, settings: dict[str, Any]) -> Any:
+    """Open a task's split.
+
+    Raises:
+        InputError: settings that the dataset does not have, or no such data.
+    """
+    from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+    from mvdiffusion.data.scannet import ScanNetScenes
+
+    kind: Any = ScanNetScenes if task is Task.DEPTH else Matterport3DPanoramas
+    try:
+        return kind(root, split, **settings)
+    except TypeError as error:
+        section = "frames" if task is Task.DEPTH else "views"
+        raise InputError(f"--settings: {error}; expected the keys of data.{section}.") from None

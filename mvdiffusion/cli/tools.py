@@ -1,0 +1,72 @@
+"""`mvdiffusion convert` and `mvdiffusion mesh`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvdiffusion.cli.options import Output
+
+
+class CheckpointTask(StrEnum):
+    """What a released checkpoint is for."""
+
+    AUTO = "auto"
+    PANORAMA = "panorama"
+    OUTPAINT = "outpaint"
+    DEPTH = "depth"
+    SINGLE_VIEW_DEPTH = "single_view_depth"
+
+
+class Dtype(StrEnum):
+    """Types of a model's numbers."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Reconstruction(StrEnum):
+    """What `mesh` makes of a sequence."""
+
+    MESH = "mesh"
+    POINTS = "points"
+
+
+def convert(
+    checkpoint: Annotated[
+        Path,
+        typer.Option(help="pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt, depth_single_view.ckpt"),
+    ],
+    base: Annotated[str, typer.Option(help="Folder or hub id of its Stable Diffusion 2.")],
+    output: Output,
+    task: Annotated[
+        CheckpointTask, typer.Option(help="auto: told from the tensors.")
+    ] = CheckpointTask.AUTO,
+    dtype: Annotated[Dtype, typer.Option(help="Of the written weights.")] = Dtype.FLOAT32,
+) -> None:
+    """Import one of the authors' checkpoints; only tensors are read, nothing in it is run."""
+    from mvdiffusion.pipelines.conversion import convert_checkpoint
+
+    report = convert_checkpoint(checkpoint, base, output, task.value, dtype.value)
+    counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
+    print(f"{output}: {report['task']}; weights: {counts}")
+
+
+def mesh(
+    sample: Annotated[Path, typer.Option(help="Folder with views, depth/ and cameras.json.")],
+    output: Annotated[Path, typer.Option(help="PLY file.")],
+    kind: Annotated[
+        Reconstruction, typer.Option(help="mesh needs the package open3d.")
+    ] = Reconstruction.MESH,
+    voxel_size: Annotated[float, typer.Option(help="Edge of a voxel, metres.")] = 0.02,
+) -> None:
+    """Make a coloured mesh or point cloud of generated images, their depth and poses."""
+    from mvdiffusion.meshes import write_mesh, write_points
+
+    write = write_mesh if kind is Reconstruction.MESH else write_points
+    count = write(sample, output, voxel_size)
+    print(f"{output}: {count} {'triangles' if kind is Reconstruction.MESH else 'points'}")
