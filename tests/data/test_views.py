@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdiffusion.data import views as views_module
+from mvdiffusion.data import samples as samples_module
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.rooms import RoomSettings, render_splits
 from mvdiffusion.data.views import (
@@ -99,14 +99,14 @@ def test_foreign_folder_is_left_alone(tmp_path):
 
 def test_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
     folder = SampleFolder(tmp_path / "out", "ours", "x")
-    save = views_module._save_png
+    save = samples_module.save_png
 
     def full(image, path):
         if path.name == "5.png":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         save(image, path)
 
-    monkeypatch.setattr(views_module, "_save_png", full)
+    monkeypatch.setattr(samples_module, "save_png", full)
     with pytest.raises(InputError, match=r"s0: could not be written \(No space left"):
         folder.write_sample("s0", some_views(0), prompts())
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".run.json"]
