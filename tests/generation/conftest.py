@@ -10,8 +10,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from noise_rooms import write_rooms
 from torch.nn.functional import interpolate
 from transformers import CLIPTextConfig, CLIPTextModel
+from walks import HEIGHT, WIDTH, write_scene
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines import (
@@ -128,3 +130,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Matterport3DPanoramas:
     root = tmp_path_factory.mktemp("rooms")
     write_rooms(root, "test", ["a", "b", "c"], 0)
     return Matterport3DPanoramas(root, "test", image_size=16)
+
+
+@pytest.fixture(scope="session")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> ScanNetScenes:
+    """Two scenes of five frames with the same key frames, one with others."""
+    root = tmp_path_factory.mktemp("walks")
+    for name, keys in (("scene_a", [0, 2, 4]), ("scene_b", [0, 2, 4]), ("scene_c", [0, 1, 4])):
+        write_scene(root / "test" / name, keys, 5, len(name) + ord(name[-1]))
+    return ScanNetScenes(root, "test", HEIGHT, WIDTH, num_views=3)

@@ -1,6 +1,10 @@
 """A camera that walks along a wavy wall: depth and poses that fit each other."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
@@ -21,3 +25,21 @@ def walk(
     depth[:, 0, :3] = 0  # nothing measured there
     K = intrinsics(60.0, height, width).repeat(frames, 1, 1)
     return {"depth": depth, "pose": pose, "K": K}
+
+
+def write_scene(folder: Path, keys: list[int], frames: int, seed: int) -> None:
+    """Write a walk with pictures of noise in ScanNet's exported layout."""
+    for name in ("color", "depth", "pose", "intrinsic", "prompt"):
+        (folder / name).mkdir(parents=True)
+    random, cameras = np.random.default_rng(seed), walk(frames)
+    for frame in range(frames):
+        small = Image.fromarray(random.integers(0, 256, (3, 4, 3), dtype=np.uint8))
+        picture = small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        picture.save(folder / "color" / f"{frame}.jpg", quality=95)
+        millimetres = (1000 * cameras["depth"][frame]).round().numpy().astype(np.uint16)
+        Image.fromarray(millimetres).save(folder / "depth" / f"{frame}.png")
+        np.savetxt(folder / "pose" / f"{frame}.txt", cameras["pose"][frame].numpy())
+        (folder / "prompt" / f"{frame}.txt").write_text(f"a room, no. {frame}\n")
+    np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", cameras["K"][0].numpy())
+    (folder / "key_frame_0.6.txt").write_text("".join(f"{key}\n" for key in keys))
+    np.save(folder / "valid_frames.npy", np.arange(frames))

@@ -1,0 +1,124 @@
+"""Outpainting and sequences with depth over a split."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.data.views import SampleFolder, read_views
+from mvdiffusion.generation import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.pipelines import MVDiffusionDepthPipeline
+from mvdiffusion.records import InputError, folder_sha256, read_json
+
+SETTINGS: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 2.0, "device": "cpu"}
+SCENES = ["scene_a-0000", "scene_b-0000", "scene_c-0000"]
+
+
+def generate(
+    task: str, method: str, model: Path, dataset: Any, root: Path, **changes: Any
+) -> SampleFolder:
+    settings = GenerationSettings(**{**SETTINGS, "batch_size": 3, **changes})
+    options = {"given_views": (0,)} if task == "outpaint" else {}
+    folder = SampleFolder(root, method, "0" * 64, task=task, **options)
+    generate_split(task, method, model, dataset, settings, folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", sorted(METHODS["outpaint"]))
+def test_outpainting_keeps_the_real_view(
+    method: str, models: dict[str, Path], dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    folder = generate("outpaint", method, models["outpaint"], dataset, tmp_path / "out")
+    codec = generate("outpaint", "codec", models["outpaint"], dataset, tmp_path / "codec")
+    manifest = read_json(folder.root / "manifest.json")
+    assert manifest["task"] == "outpaint"
+    assert manifest["samples"] == ["a", "b", "c"]
+    for name in manifest["samples"]:
+        views, through_codec = (read_views(each.root / name) for each in (folder, codec))
+        assert views.shape == (8, 3, 16, 16)
+        assert (views[0] - through_codec[0]).abs().max() <= 2 / 255 + 1e-6
+        assert method == "codec" or (views[1] - through_codec[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("method", sorted(METHODS["depth"]))
+def test_depth_methods_write_whole_sequences(
+    method: str, models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path
+) -> None:
+    folder = generate("depth", method, models["depth"], walks, tmp_path / "out")
+    manifest = read_json(folder.root / "manifest.json")
+    assert manifest["task"] == "depth"
+    assert manifest["samples"] == SCENES
+    for index, name in enumerate(SCENES):
+        sample, views = walks.load(index), read_views(folder.root / name)
+        assert views.shape == (5, 3, 12, 16)
+        assert read_json(folder.root / name / "sample.json")["seed"] == sample_seed(0, name)
+        if method == "codec":
+            assert (views - sample.views).square().mean() < 0.05
+
+
+def test_sequences_of_other_layouts_run_apart(
+    models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches hold sequences with the same key frames; what is written is the same."""
+    call, seen = MVDiffusionDepthPipeline.__call__, []
+
+    def record(self: MVDiffusionDepthPipeline, prompts: Any, **options: Any) -> Any:
+        seen.append((len(prompts), options["key_frames"], options["num_views"]))
+        return call(self, prompts, **options)
+
+    monkeypatch.setattr(MVDiffusionDepthPipeline, "__call__", record)
+    together = generate("depth", "mvdiffusion", models["depth"], walks, tmp_path / "a")
+    assert seen == [(2, [0, 2, 4], 3), (1, [0, 1, 4], 3)]
+    alone = generate("depth", "mvdiffusion", models["depth"], walks, tmp_path / "b", batch_size=1)
+    for name in SCENES:
+        first, second = (read_views(each.root / name) for each in (together, alone))
+        assert (first - second).abs().max() <= 2 / 255 + 1e-6
+
+
+def test_the_control_mirrors_the_walk(
+    models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, poses = MVDiffusionDepthPipeline.__call__, []
+
+    def record(self: MVDiffusionDepthPipeline, prompts: Any, **options: Any) -> Any:
+        poses.append(options["pose"])
+        return call(self, prompts, **options)
+
+    monkeypatch.setattr(MVDiffusionDepthPipeline, "__call__", record)
+    generate("depth", "wrong_correspondence", models["depth"], walks, tmp_path / "a", num_samples=1)
+    found, real = poses[0][0], walks.load(0).pose
+    assert torch.equal(found[:, :3, 3], real[:, :3, 3] * torch.tensor([-1.0, 1.0, 1.0]))
+    turn, real_turn = (pose[0, :3, :3].T @ pose[1, :3, :3] for pose in (found, real))
+    torch.testing.assert_close(turn, real_turn.T)  # turns about the vertical, the other way
+
+
+def test_a_killed_depth_run_ends_with_the_same_files(
+    models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models["depth"]
+    whole = generate("depth", "mvdiffusion", model, walks, tmp_path / "whole")
+    write, written = SampleFolder.write_sequence, []
+
+    def die_after_the_first(self: SampleFolder, sample: Any, *rest: Tensor) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(sample.sample_id)
+        write(self, sample, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write_sequence", die_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            generate("depth", "mvdiffusion", model, walks, tmp_path / "killed")
+    again = generate("depth", "mvdiffusion", model, walks, tmp_path / "killed")
+    assert folder_sha256(whole.root) == folder_sha256(again.root)
+
+
+def test_a_model_of_another_task_is_named(
+    models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"no model of the task depth: .* input channels"):
+        generate("depth", "mvdiffusion", models["outpaint"], walks, tmp_path / "a")
