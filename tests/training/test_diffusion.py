@@ -4,15 +4,12 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from mvdiffusion.training.diffusion import DiffusionTask, diffusion_examples, min_snr_weights
+from mvdiffusion.settings import parse
+from mvdiffusion.training.diffusion import load_parts, min_snr_weights
 from mvdiffusion.training.examples import DiffusionExamples, tokenize
-from mvdiffusion.training.settings import (
-    MultiViewSettings,
-    SingleViewSettings,
-    TokenizerSettings,
-    parse,
-)
-from mvdiffusion.training.single_view import load_parts
+from mvdiffusion.training.multiview import panorama_task
+from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
+from mvdiffusion.training.single_view import view_task
 
 from .conftest import settings
 
@@ -23,9 +20,8 @@ def parts(base_folder):
 
 
 def stage1_task(parts, rooms, **loss):
-    parsed = parse(SingleViewSettings, settings(loss=loss, training__views_per_panorama=2))
-    gamma = parsed.loss.min_snr_gamma
-    return DiffusionTask(parts, gamma, *diffusion_examples(parsed, parts, rooms, rooms))
+    parsed = parse(ViewStage, settings(loss=loss, training__views_per_panorama=2))
+    return view_task(parsed, rooms, rooms, parts)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -87,16 +83,21 @@ def test_examples_depend_on_seed_and_position_only(parts, rooms):
     assert not torch.equal(first[7]["noise"], first[8]["noise"])
 
 
+def drawn_prompts(examples, position):
+    """The captions number the rooms."""
+    return examples.source.draw(position).prompts[0].split("no. ")[-1]
+
+
 def test_every_panorama_comes_once_per_epoch_in_a_new_order(parts, rooms):
     examples = stage1_task(parts, rooms).examples
-    epochs = [[examples.draw(6 * epoch + n)[1].sample_id for n in range(6)] for epoch in range(3)]
+    epochs = [[drawn_prompts(examples, 6 * epoch + n) for n in range(6)] for epoch in range(3)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
 def test_stage_two_shares_one_timestep_per_panorama(parts, rooms):
     parsed = parse(MultiViewSettings, settings())
-    examples = diffusion_examples(parsed, parts, rooms, rooms)[0]
+    examples = panorama_task(parsed, rooms, rooms, parts, outpaint=False).examples
     for position in range(8):
         batch = examples[position]
         assert batch["timesteps"].shape == (4,)

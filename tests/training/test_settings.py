@@ -3,7 +3,8 @@
 import pytest
 
 from mvdiffusion.records import InputError
-from mvdiffusion.training.settings import MultiViewSettings, VaeSettings, parse
+from mvdiffusion.settings import parse
+from mvdiffusion.training.settings import MultiViewSettings, VaeSettings
 
 from .conftest import VAE_MODEL, settings
 

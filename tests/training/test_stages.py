@@ -142,7 +142,7 @@ def test_base_trains_text_encoder_and_unet_and_copies_the_vae(base_folder, vae_f
 
 
 def test_stage_one_changes_the_unet_only(rooms, base_folder, tmp_path):
-    train_stage1(settings(), rooms, rooms, base_folder, *folders(tmp_path))
+    train_stage1("panorama", settings(), rooms, rooms, base_folder, *folders(tmp_path))
     names = changed(weights(base_folder), weights(tmp_path / "output"))
     assert names
     assert all(name.startswith("unet/") for name in names)
@@ -153,7 +153,7 @@ def test_stage_one_changes_the_unet_only(rooms, base_folder, tmp_path):
 @pytest.mark.parametrize("variant", ["released", "paper"])
 def test_stage_two_changes_attention_between_views_only(rooms, base_folder, tmp_path, variant):
     run = settings(variant=variant, training__steps=2, training__mixed_precision="bf16")
-    train_stage2(run, rooms, rooms, base_folder, *folders(tmp_path))
+    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(tmp_path))
     before, after = weights(base_folder), weights(tmp_path / "output")
     kept = {name for name in after if f":{CAA}" not in name}
     assert len(kept) == len(before)
@@ -182,7 +182,7 @@ def test_a_changed_frozen_weight_is_noticed():
 
 def test_a_missing_base_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"model_index\.json"):
-        train_stage1(settings(), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
+        train_stage1("panorama", settings(), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
 
 
 def test_a_missing_vae_is_named(rooms, tmp_path):
@@ -201,7 +201,7 @@ from pathlib import Path
 from mvdiffusion.training.multiview import train_stage2
 torch.set_num_threads(1)
 run, *paths = json.loads(sys.argv[1])
-train_stage2(run, *map(Path, paths))
+train_stage2("panorama", run, *map(Path, paths))
 """
 
 
@@ -215,12 +215,12 @@ def test_killed_stage_two_resumes_to_the_same_bits(rooms, base_folder, tmp_path)
         training__num_workers=1,
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train_stage2(run, rooms, rooms, base_folder, *folders(whole))
+    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(whole))
     arguments = [run, *map(str, (rooms, rooms, base_folder, *folders(killed)))]
     kill_after(killed / "log/metrics.jsonl", 7, [STAGE_TWO, json.dumps(arguments)])
     assert not (killed / "output").exists()
     assert list((killed / "checkpoints").glob("step-*.pt"))
-    train_stage2(run, rooms, rooms, base_folder, *folders(killed))
+    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(killed))
     assert changed(weights(whole / "output"), weights(killed / "output")) == set()
     assert losses(killed) == losses(whole)
     assert len(losses(whole)) == 14
