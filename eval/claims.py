@@ -240,7 +240,7 @@ def _depth(court: _Court) -> Claim:
     between = court.part(
         "MVDiffusion: PSNR of in-between frames against both key frames, minus that of key frames "
         "against one another",
-        -court.settings.between_margin_db,
+        0.0 - court.settings.between_margin_db,
         "dB",
         lambda: court.mean("mvdiffusion", "between_minus_key_psnr"),
     )

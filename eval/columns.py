@@ -35,18 +35,17 @@ MAIN = {
 CONSISTENCY = {
     "panorama": RING,
     "outpaint": {
-        **RING,
-        "given_pairs_psnr": "given view with neighbours (dB) ↑",
-        "given_view_kept": "given view against codec (dB) ↑",
+        **{metric: title for metric, title in RING.items() if metric != "cross_view_psnr_ratio"},
+        "given_pairs_psnr": "pairs of the given view (dB) ↑",
         "given_view_psnr": "given view against real (dB) ↑",
     },
     "depth": {
-        "cross_view_psnr": "consecutive key frames (dB) ↑",
-        "cross_view_psnr_worst": "worst such pair of each sample (dB) ↑",
+        "cross_view_psnr": "key frames (dB) ↑",
+        "cross_view_psnr_worst": "worst pair (dB) ↑",
         "cross_view_psnr_ratio": "key frames / real ↑",
-        "consecutive_psnr": "consecutive frames, all (dB) ↑",
-        "between_to_key_psnr": "in-between against key frames (dB) ↑",
-        "between_to_worse_key_psnr": "against the worse of the two (dB) ↑",
+        "consecutive_psnr": "all frames (dB) ↑",
+        "between_to_key_psnr": "in-between with key frames (dB) ↑",
+        "between_to_worse_key_psnr": "with the worse one (dB) ↑",
         "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
     },
 }

@@ -42,7 +42,34 @@ def score(method: str, closing: float, others: float, **changes: Any) -> Score:
     )
 
 
-def world(**changes: Score) -> dict[str, Score]:
+World = dict[str, dict[str, Score]]
+
+
+def world(**changes: Score) -> World:
+    return {"panorama": panoramas(**changes), "outpaint": outpainted(), "depth": walked()}
+
+
+def outpainted(**changes: Score) -> dict[str, Score]:
+    own = {"given_pairs_psnr": measured(22), "given_view_kept": measured(34)}
+    worse = {"given_pairs_psnr": measured(15), "given_view_kept": measured(34)}
+    return {
+        "codec": score("codec", 30, 30),
+        "mvdiffusion": score("mvdiffusion", 20, 20, **own),
+        "independent": score("independent", 14, 14, **worse),
+        **changes,
+    }
+
+
+def walked(**changes: Score) -> dict[str, Score]:
+    return {
+        "codec": score("codec", 30, 30),
+        "mvdiffusion": score("mvdiffusion", 20, 20, between_minus_key_psnr=measured(1)),
+        "independent": score("independent", 14, 14, between_minus_key_psnr=measured(0)),
+        **changes,
+    }
+
+
+def panoramas(**changes: Score) -> dict[str, Score]:
     return {
         "codec": score("codec", 30, 30),
         "mvdiffusion": score("mvdiffusion", 20, 20),
@@ -53,12 +80,12 @@ def world(**changes: Score) -> dict[str, Score]:
     }
 
 
-def verdicts(scores: dict[str, Score]) -> dict[int, str]:
+def verdicts(scores: World) -> dict[int, str]:
     return {claim.number: claim.verdict for claim in decide(scores, ClaimSettings())}
 
 
 def test_all_claims_hold_in_the_papers_world() -> None:
-    assert verdicts(world()) == dict.fromkeys((1, 2, 4, 5), "holds")
+    assert verdicts(world()) == dict.fromkeys((1, 2, 4, 5, 6, 7), "holds")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +126,7 @@ def test_noise_leaves_a_claim_undecided() -> None:
 )
 def test_without_its_methods_a_claim_is_not_run(method: str, claims: set[int]) -> None:
     scores = world()
-    del scores[method]
+    del scores["panorama"][method]
     found = verdicts(scores)
     assert {number for number, verdict in found.items() if verdict == "not run"} == claims
 
@@ -107,12 +134,68 @@ def test_without_its_methods_a_claim_is_not_run(method: str, claims: set[int]) -
 def test_without_its_metric_a_claim_is_not_run() -> None:
     bare = {name: None for name in ("fid", "inception_score", "clip_score")}
     found = verdicts(world(mvdiffusion=score("mvdiffusion", 20, 20, **bare)))
-    assert found == {1: "holds", 2: "holds", 4: "holds", 5: "not run"}
+    assert found.pop(5) == "not run"
+    assert set(found.values()) == {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "task", "spoiled"),
+    [
+        (6, "depth", walked(independent=score("independent", 22, 22))),
+        (
+            6,
+            "depth",
+            walked(mvdiffusion=score("m", 20, 20, between_minus_key_psnr=measured(-1))),
+        ),
+        (
+            6,
+            "depth",
+            walked(
+                mvdiffusion=score(
+                    *("m", 20, 20),
+                    between_minus_key_psnr=measured(1),
+                    gradient_energy=measured(5e-3, 1e-4),
+                )
+            ),
+        ),
+        (
+            7,
+            "outpaint",
+            outpainted(
+                mvdiffusion=score(
+                    "m", 20, 20, given_pairs_psnr=measured(22), given_view_kept=measured(25)
+                )
+            ),
+        ),
+        (7, "outpaint", outpainted(independent=score("i", 1, 1, given_pairs_psnr=measured(25)))),
+    ],
+)
+def test_each_part_of_the_other_tasks_claims_can_fail(
+    claim: int, task: str, spoiled: dict[str, Score]
+) -> None:
+    found = verdicts({**world(), task: spoiled})
+    assert found.pop(claim) == "does not hold"
+    assert set(found.values()) == {"holds"}
+
+
+@pytest.mark.parametrize(("task", "claims"), [("depth", {6}), ("outpaint", {7})])
+def test_without_its_task_a_claim_is_not_run(task: str, claims: set[int]) -> None:
+    scores = world()
+    del scores[task]
+    found = verdicts(scores)
+    assert {number for number, verdict in found.items() if verdict == "not run"} == claims
+
+
+def test_bounds_move_with_the_settings() -> None:
+    settings = ClaimSettings(depth_gain_db=7, outpaint_gain_db=8, between_margin_db=-2)
+    found = {claim.number: claim for claim in decide(world(), settings)}
+    assert [part.verdict for part in found[6].parts] == [*["does not hold"] * 2, "holds"]
+    assert [part.verdict for part in found[7].parts] == ["holds", "does not hold"]
 
 
 def test_a_failing_part_outweighs_a_missing_one() -> None:
     scores = world(wrong_correspondence=score("wrong_correspondence", 20, 20))
-    del scores["codec"]
+    del scores["panorama"]["codec"]
     assert verdicts(scores)[4] == "does not hold"
 
 
@@ -150,3 +233,14 @@ def test_a_better_baseline_is_said_openly() -> None:
     )
     assert any("less consistent than MVDiffusion on the closing pair" in line for line in said)
     assert observations({}) == []
+
+
+def test_a_better_baseline_of_another_task_is_said_openly() -> None:
+    sharp = score("independent", 14, 14, fid=measured(3, 0.02, "group"))
+    said = observations({"depth": walked(independent=sharp)})
+    assert any(
+        line.startswith("Depth: independent views have the better FID, by 2") for line in said
+    )
+    assert not any("better Inception score" in line for line in said)
+    said = observations({"outpaint": outpainted(independent=score("independent", 24, 24))})
+    assert any("independent views are 4.0" in line and "more consistent" in line for line in said)

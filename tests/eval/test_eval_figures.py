@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,10 +28,23 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def shown_folders(world: Path) -> list[str]:
+    panoramas = [f"panorama/{m}" for m in ("real", "independent", "autoregressive", "mvdiffusion")]
+    others = [f"{t}/{m}" for t in ("outpaint", "depth") for m in ("real", "mvdiffusion")]
+    return [f"{label}={world.parent / label}" for label in panoramas + others]
+
+
 def draw(world: Path, scores: Path, log: Path, output: Path) -> Path:
-    shown = [f"{m}={world / m}" for m in ("real", "independent", "autoregressive", "mvdiffusion")]
-    files = [str(path) for path in sorted(scores.glob("*.json"))]
-    arguments = ["figures", "--generated", *shown, "--scores", *files, "--curves", f"vae={log}"]
+    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
+    arguments = [
+        "figures",
+        "--generated",
+        *shown_folders(world),
+        "--scores",
+        *files,
+        "--curves",
+        f"vae={log}",
+    ]
     toy.run(*arguments, "--output-dir", str(output), "--num-samples", "2")
     return output
 
@@ -46,13 +60,15 @@ def test_figures_are_byte_identical(
     again = draw(world, scores, log, tmp_path / "figures")
     names = sorted(path.name for path in figures.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
-    assert "contact_sheet.png" in names
+    for task in ("panorama", "outpaint", "depth"):
+        assert f"contact_sheet_{task}.png" in names
+        assert f"psnr_per_pair_{task}.svg" in names
     for name in names:
         assert (figures / name).read_bytes() == (again / name).read_bytes()
 
 
 def test_the_numbers_behind_figures_are_written(figures: Path, scores: Path) -> None:
-    with open(figures / "psnr_per_pair.csv") as file:
+    with open(figures / "psnr_per_pair_panorama.csv") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["method", "pair", "psnr_db", "se"]
     assert len(rows) == 6 * 8
@@ -70,8 +86,16 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
     shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
     views = np.stack([np.full((16, 16, 3), shade, np.uint8) for shade in shades])
     folder = toy.write_folder(tmp_path / "real", "real", {"room": views})
-    toy.run("figures", "--generated", f"real={folder}", "--output-dir", str(tmp_path / "figures"))
-    sheet = np.asarray(Image.open(tmp_path / "figures" / "contact_sheet.png").convert("RGB"))
+    toy.run(
+        "figures",
+        "--generated",
+        f"panorama/real={folder}",
+        "--output-dir",
+        str(tmp_path / "figures"),
+    )
+    sheet = np.asarray(
+        Image.open(tmp_path / "figures" / "contact_sheet_panorama.png").convert("RGB")
+    )
     places = [np.nonzero((sheet == shade).all(-1)) for shade in shades]
     areas = [len(columns) for _, columns in places]
     inner = areas[1:-1]  # the outer two have no neighbour that the enlargement mixes in
@@ -101,7 +125,7 @@ class Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.loads += [value for key, value in attrs if key in ("src", "data-src")]
         self.loads += [value for key, value in attrs if tag == "link" and key == "href"]
-        if tag not in ("meta", "img", "link", "br"):
+        if tag not in ("meta", "img", "link", "br", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -111,22 +135,22 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("page")
-    files = [str(path) for path in sorted(scores.glob("*.json"))]
+    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
     arguments = ["tables", "--scores", *files, "--output-dir", str(root / "tables")]
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
     (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\n")
     (root / "benchmarks").mkdir()
     (root / "benchmarks" / "train_vae.tsv").write_text("s\th:m:s\tmax_rss\n12.7\t0:00:12\t512\n")
     for method in ("real", "mvdiffusion"):
+        target = shutil.copytree(world / method, root / "panorama" / method)
         for sample in ("room000", "room005"):
-            target = root / "panoramas" / method / sample
-            target.mkdir(parents=True)
-            Image.new("RGB", (64, 32), (200, 30, 60)).save(target / "panorama.png")
-    panoramas = [f"{method}={root / 'panoramas' / method}" for method in ("real", "mvdiffusion")]
+            Image.new("RGB", (64, 32), (200, 30, 60)).save(target / sample / "panorama.png")
+    shown = [f"panorama/{m}={root / 'panorama' / m}" for m in ("real", "mvdiffusion")]
+    shown += [f"depth/{m}={world.parent / 'depth' / m}" for m in ("real", "mvdiffusion")]
     toy.run(
         *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
         *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
-        *("--benchmarks", str(root / "benchmarks"), "--panoramas", *panoramas),
+        *("--benchmarks", str(root / "benchmarks"), "--generated", *shown),
         *("--output", str(root / "report.html")),
     )
     return (root / "report.html").read_text()
@@ -142,8 +166,9 @@ def test_the_page_needs_nothing_else(page: str) -> None:
 
 
 def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
-    assert page.count('<article class="card">') == 4
-    assert page.count("<canvas") == 4
+    assert page.count('<article class="card">') == 6
+    assert page.count("<canvas") == 2 * 2 + 2 * 3  # two samples of either task; depth is shown too
+    assert page.count("<section") == 3
     assert "&lt;toy&gt; &amp; co" in page
     assert "train vae" in page
     assert "13 s · 0.5 GiB" in page
@@ -156,7 +181,7 @@ def test_a_missing_table_is_one_error(
     figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text("name: x\n")
-    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "metrics.json").write_text('{"panorama": {}, "claims": {}}')
     with pytest.raises(SystemExit):
         main(
             [
