@@ -258,7 +258,8 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.unet.to(getattr(torch, settings.dtype))
+    if settings.dtype != "float32":
+        pipeline.unet.to(getattr(torch, settings.dtype))
     return pipeline.to(settings.torch_device())
 
 

@@ -17,6 +17,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,6 +81,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         """Encode and decode images [N, C, H, W]."""
         return self.decode(self.encode(sample).latent_dist.mode(), return_dict)
 
+    @apply_forward_hook  # CPU offload must notice what goes around `forward`
     def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """Encode images [N, C, H, W] in −1 … 1 as a distribution over latents [N, c, h, w]."""
         patches = F.pixel_unshuffle(x, self.patch)
@@ -88,6 +90,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         posterior = DiagonalGaussianDistribution(moments)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
+    @apply_forward_hook
     def decode(
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
     ) -> Any:

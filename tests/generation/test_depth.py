@@ -53,7 +53,11 @@ def test_the_whole_sequence_is_generated(depth: MVDiffusionDepthPipeline) -> Non
     generator = torch.Generator().manual_seed(1)
     parts = list(depth.iterate("a room", key_frames=keys, generator=generator, **steps))
     assert [frames for frames, _ in parts] == [[0, 3, 6], [1, 2], [4, 5]]
+    seen: list[int] = []
+    hook = depth.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     whole = sample(depth, key_frames=keys)
+    hook.remove()
+    assert max(seen) == 4  # never more at once than asked for
     assert whole.shape == (1, 7, 3, HEIGHT, WIDTH)
     for frames, images in parts:
         assert torch.equal(whole[:, frames], images)
