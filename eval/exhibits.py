@@ -70,7 +70,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     common = sorted(set.intersection(*(set(folder.sample_ids) for folder in shown.values())))
     first = next(iter(shown.values()))
     return [
-        {"method": name, "sample": sample_id, "keys": first.judged(sample_id), **_sprite(frames)}
+        {"method": name, "sample": sample_id, "keys": first.judged(sample_id), **sprite_of(frames)}
         for sample_id in spread(common, SHOWN_SAMPLES["depth"])
         for name, frames in [
             ("Depth, given", coloured_depth(first.depth(sample_id))),
@@ -79,8 +79,8 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     ]
 
 
-def _sprite(frames: np.ndarray) -> dict[str, Any]:
-    """All frames uint8 [V, H, W, 3] in one picture, row by row."""
+def sprite_of(frames: np.ndarray) -> dict[str, Any]:
+    """Put frames uint8 [V, H, W, 3] into one picture, row by row, with what it takes to read it."""
     count, height, width = frames.shape[:3]
     if width > FRAME_WIDTH:
         size = FRAME_WIDTH, round(FRAME_WIDTH * height / width)

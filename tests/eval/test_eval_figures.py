@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -12,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+import walks
 from PIL import Image
 
 from eval.cli import main
+from eval.exhibits import sprite_of
 from eval.figures import read_curve
 from mvdiffusion.records import InputError
 
@@ -102,6 +106,45 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
     assert min(inner) > 0.9 * max(inner) > 2000
     middles = [columns.mean() for _, columns in places][1:-1]
     assert np.ptp(np.diff(middles)) < 0.05 * np.diff(middles).mean()
+
+
+def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
+    """Plain frames: key frames 0, 3, 6 on the left, frames 0 to 3 on the right."""
+    shades = [(35 * frame, 250 - 35 * frame, 90) for frame in range(7)]
+    shape = (walks.HEIGHT, walks.WIDTH, 3)
+    frames = np.stack([np.full(shape, shade, np.uint8) for shade in shades])
+    folder = walks.write_folder(tmp_path / "real", "real", {"walk": frames})
+    toy.run("figures", "--generated", f"depth/real={folder}", "--output-dir", str(tmp_path / "f"))
+    sheet = np.asarray(Image.open(tmp_path / "f" / "contact_sheet_depth.png").convert("RGB"))
+    row = sheet[np.nonzero((sheet == shades[6]).all(-1))[0].mean().astype(int)]
+    seen = [frame for pixel in row for frame in range(7) if (pixel == shades[frame]).all()]
+    order = [frame for i, frame in enumerate(seen) if i == 0 or seen[i - 1] != frame]
+    assert order == [0, 3, 6, 0, 1, 2, 3]
+
+
+def test_the_player_gets_every_frame_in_order() -> None:
+    frames = np.stack([np.full((16, 16, 3), 30 * frame, np.uint8) for frame in range(7)])
+    sprite = sprite_of(frames)
+    assert (sprite["frames"], sprite["columns"]) == (7, 3)
+    data = base64.b64decode(str(sprite["uri"]).partition(",")[2])
+    picture = np.asarray(Image.open(io.BytesIO(data))).astype(int)
+    for frame in range(7):
+        y, x = 16 * (frame // 3), 16 * (frame % 3)
+        assert abs(picture[y : y + 16, x : x + 16] - 30 * frame).max() < 4
+
+
+def test_a_label_must_name_the_folders_task(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("depth/real", "real"):
+        with pytest.raises(SystemExit):
+            main(
+                [
+                    *("figures", "--generated", f"{label}={world / 'real'}"),
+                    *("--output-dir", str(tmp_path / "f")),
+                ]
+            )
+        assert f"'{label}' is not TASK/NAME" in capsys.readouterr().err
 
 
 def test_unreadable_logs_are_refused(tmp_path: Path) -> None:

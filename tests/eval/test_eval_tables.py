@@ -192,3 +192,64 @@ def test_scores_of_other_settings_are_refused(
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
     assert "stale" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_task_has_settings_of_its_own(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of one task that are stale must be refused although the others are fresh."""
+    files = [str(file) for file in sorted(scores.parent.rglob("*.json"))]
+    output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")]
+    for given, message in {
+        f"depth={'a' * 64}": "depth/codec.json: scored images made with settings dddd",
+        f"deep={'d' * 64}": "--settings-sha256: there are no scores of the task 'deep'",
+        "d" * 64: "--settings-sha256: expected TASK=HASH",
+    }.items():
+        with pytest.raises(SystemExit):
+            main(["tables", "--scores", *files, "--settings-sha256", *SETTINGS[:2], given, *output])
+        assert message in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_other_cameras_or_depth_must_not_share_a_table(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(scores.parent / "depth", tmp_path / "scores")
+    path = tmp_path / "scores" / "mvdiffusion.json"
+    content = json.loads(path.read_text())
+    content["images"]["geometry_sha256"] = "e" * 64
+    path.write_text(json.dumps(content))
+    files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
+    with pytest.raises(SystemExit):
+        main(
+            [
+                *("tables", "--scores", *files, "--output-dir", str(tmp_path / "t")),
+                *("--metrics", str(tmp_path / "m")),
+            ]
+        )
+    assert 'geometry_sha256 is "eeee' in capsys.readouterr().err
+
+
+def test_tasks_have_the_columns_that_were_measured(made: Path) -> None:
+    kept = rows(made / "tables" / "outpaint_main.csv")
+    assert {row["method"]: row["given_view_kept"] for row in kept}["codec"] == "100.0"
+    assert "given_view_kept" not in rows(made / "tables" / "panorama_main.csv")[0]
+    depth = rows(made / "tables" / "depth_consistency.csv")
+    assert {"between_to_key_psnr", "consecutive_psnr"} <= depth[0].keys()
+    caption = (made / "tables" / "depth_main.md").read_text().splitlines()[0]
+    assert "4 sequences with 12 key frames and 16 frames in between, 32×24 px" in caption
+    assert "FID on 12 images" in (made / "tables" / "depth_main.md").read_text()
+    assert "FID on 28 images" in (made / "tables" / "outpaint_main.md").read_text()  # 4 × 7
+
+
+def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
+    scores: Path, tmp_path: Path
+) -> None:
+    files = [str(file) for file in sorted((scores.parent / "depth").glob("*.json"))]
+    output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m.json")]
+    toy.run("tables", "--scores", *files, *output)
+    assert {path.stem.split("_")[0] for path in (tmp_path / "t").iterdir()} == {
+        *("depth", "claims", "published")
+    }
+    claims = json.loads((tmp_path / "m.json").read_text())["claims"]
+    assert {claim for claim, verdict in claims.items() if verdict != "not run"} == {"claim_6"}
