@@ -28,7 +28,7 @@ rule data:
     input:
         [data_file(task, "test") for task in TASKS],
         expand("<results>/rooms/{split}/{split}.npy", split=["train", "evaluator"]),
-        expand("<results>/walks/{split}.json", split=WALKS),
+        expand("<results>/walks/{split}/{split}.json", split=WALKS),
         [recipe.path for step, recipe in RECIPES.items() if step.startswith(("rooms_", "walks_"))],
 
 

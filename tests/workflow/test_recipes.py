@@ -12,31 +12,48 @@ from conftest import ROOT
 
 # Which function of a command line each step runs.
 COMMANDS = {
-    "rooms_train": ("mvdiffusion/cli.py", "data_rooms"),
-    "rooms_evaluator": ("mvdiffusion/cli.py", "data_rooms"),
-    "real": ("mvdiffusion/cli.py", "data_export"),
-    "evaluator_rooms": ("mvdiffusion/cli.py", "data_export"),
-    "vae": ("mvdiffusion/cli.py", "train_vae"),
-    "base": ("mvdiffusion/cli.py", "_base"),
-    "stage1": ("mvdiffusion/cli.py", "_stage1"),
-    "stage2": ("mvdiffusion/cli.py", "_stage2"),
-    "mvdiffusion": ("mvdiffusion/cli.py", "generate_panorama"),
+    "rooms_train": ("mvdiffusion/cli/data.py", "data_rooms"),
+    "rooms_evaluator": ("mvdiffusion/cli/data.py", "data_rooms"),
+    "walks_train": ("mvdiffusion/cli/data.py", "data_walks"),
+    "walks_validation": ("mvdiffusion/cli/data.py", "data_walks"),
+    "walks_test": ("mvdiffusion/cli/data.py", "data_walks"),
+    "panorama_real": ("mvdiffusion/cli/data.py", "data_export"),
+    "outpaint_real": ("mvdiffusion/cli/data.py", "data_export"),
+    "depth_real": ("mvdiffusion/cli/data.py", "data_export"),
+    "evaluator_rooms": ("mvdiffusion/cli/data.py", "data_export"),
+    "vae": ("mvdiffusion/cli/train.py", "train_vae"),
+    "base": ("mvdiffusion/cli/train.py", "train_base"),
+    "panorama_stage1": ("mvdiffusion/cli/train.py", "train_stage1"),
+    "panorama_stage2": ("mvdiffusion/cli/train.py", "train_stage2"),
+    "outpaint_base": ("mvdiffusion/cli/train.py", "train_inpainting"),
+    "outpaint_stage2": ("mvdiffusion/cli/train.py", "train_stage2"),
+    "depth_stage1": ("mvdiffusion/cli/train.py", "train_stage1"),
+    "depth_stage2": ("mvdiffusion/cli/train.py", "train_stage2"),
+    "panorama_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
+    "outpaint_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
+    "depth_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
     "classifier": ("eval/cli.py", "evaluator"),
     "clip": ("eval/cli.py", "evaluator"),
-    "score_mvdiffusion": ("eval/cli.py", "score"),
+    "score_depth_mvdiffusion": ("eval/cli.py", "score"),
     "tables": ("eval/cli.py", "tables"),
     "figures": ("eval/cli.py", "figures"),
     "report": ("eval/cli.py", "report"),
 }
+# Which reader of data each task's images come by.
+READERS = {
+    "panorama": "mvdiffusion/data/matterport3d.py",
+    "outpaint": "mvdiffusion/data/matterport3d.py",
+    "depth": "mvdiffusion/data/scannet.py",
+}
 
 
 def load(root: Path, monkeypatch: pytest.MonkeyPatch, recipes: bool = True) -> dict[str, Any]:
-    """Run the plain Python of common.smk and of recipes.smk as Snakemake does."""
+    """Run the plain Python of common.smk, tasks.smk and recipes.smk as Snakemake does."""
     monkeypatch.chdir(root)
     config = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
     names = {"config": config, "workflow": SimpleNamespace(cores=2), "WorkflowError": ValueError}
-    for name in ("common", "recipes") if recipes else ("common",):
-        text = (ROOT / f"workflow/rules/{name}.smk").read_text().split("\nrule ")[0]
+    for name in ("common", "tasks", "recipes") if recipes else ("common",):
+        text = (ROOT / f"workflow/rules/{name}.smk").read_text()
         exec(compile(text, f"{name}.smk", "exec"), names)
     return names
 
@@ -59,7 +76,8 @@ def covered(names: dict[str, Any], step: str) -> set[str]:
 
 
 def test_every_step_has_a_known_command(real: dict[str, Any]) -> None:
-    generated = {"codec", "independent", "autoregressive", "wrong_correspondence"}
+    methods = {"codec", "independent", "autoregressive", "wrong_correspondence"}
+    generated = {step for step in real["RECIPES"] if step.split("_", 1)[-1] in methods}
     scores = {step for step in real["RECIPES"] if step.startswith("score_")}
     assert set(real["RECIPES"]) == set(COMMANDS) | generated | scores
 
@@ -93,7 +111,34 @@ def test_metrics_decide_scores_and_nothing_before(real: dict[str, Any]) -> None:
     assert {step for step in users if step.startswith("score_")} == {
         step for step in real["RECIPES"] if step.startswith("score_")
     }
-    assert not users & {"vae", "base", "stage1", "stage2", "mvdiffusion", "classifier", "clip"}
+    made = {step for step in real["RECIPES"] if step.startswith(("panorama_", "depth_"))}
+    assert not users & {"vae", "base", "classifier", "clip", *made}
+
+
+@pytest.mark.parametrize("task", READERS)
+def test_images_depend_on_the_reader_of_their_data(real: dict[str, Any], task: str) -> None:
+    for step in ("real", "mvdiffusion", "stage2"):
+        assert READERS[task] in covered(real, f"{task}_{step}")
+
+
+def test_hashes_of_images_know_what_is_upstream_of_their_task_only(real: dict[str, Any]) -> None:
+    def hashes() -> dict[str, str]:
+        return {task: real["images_sha256"](task) for task in READERS}
+
+    config, before = real["config"], hashes()
+    changes = {
+        "depth": [config["data"]["frames"], config["data"]["walks"], config["depth"]["stage2"]],
+        "outpaint": [config["outpaint"]["base"], config["outpaint"]["generation"]],
+        "panorama": [config["panorama"]["stage1"], config["panorama"]["generation"]],
+        "panorama outpaint depth": [config["base"]["vae"], config["data"]["rooms"], config],
+    }
+    for tasks, sections in changes.items():
+        for section in sections:
+            section["seed"] = 123
+            changed = {task for task, digest in hashes().items() if digest != before[task]}
+            assert changed == set(tasks.split()), section
+            section["seed"] = 0
+            before = hashes()
 
 
 def test_closure_follows_every_kind_of_import(

@@ -26,7 +26,7 @@ use rule render_rooms as render_walks with:
     input:
         settings=settings_file("walks_{split}"),
     output:
-        "<results>/walks/{split}.json",
+        "<results>/walks/{split}/{split}.json",
     log:
         "<results>/logs/walks_{split}.log",
     benchmark:

@@ -14,11 +14,7 @@ def drawing(kind, split, code):
         f"{kind}_{split}",
         settings=scenes_of(kind, split),
         code=[code],
-        makes=[
-            f"<results>/{kind}/{split}",
-            f"<results>/{kind}/{split}.json",
-            f"<results>/{kind}/.{split}.*",
-        ],
+        makes=[f"<results>/{kind}/{split}", f"<results>/{kind}/.{split}.*"],
     )
 
 

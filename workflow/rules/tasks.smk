@@ -40,7 +40,7 @@ def scenes_of(kind, split):
 def data_file(task, split):
     """The file that tells of a split's data; the data lie beside it."""
     if task == "depth":
-        return f"<results>/walks/{split}.json"
+        return f"<results>/walks/{split}/{split}.json"
     return f"data/{split}.npy" if split in EMBEDDED else f"<results>/rooms/{split}/{split}.npy"
 
 
