@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler
 from noise_rooms import write_rooms
+from tiny_models import TASKS, single_view_unet
+from tiny_walks import HEIGHT, WIDTH, write_scene
 from torch.nn.functional import interpolate
 from transformers import CLIPTextConfig, CLIPTextModel
-from walks import HEIGHT, WIDTH, write_scene
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
@@ -22,23 +23,6 @@ from mvdiffusion.pipelines import (
     MVDiffusionPanoramaPipeline,
 )
 from mvdiffusion.training.base import build_tokenizer
-
-UNET = {
-    "sample_size": 8,
-    "out_channels": 4,
-    "block_out_channels": [32, 32],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "cross_attention_dim": 32,
-    "attention_head_dim": 2,
-    "norm_num_groups": 4,
-}
-TASKS = {
-    "panorama": (MVDiffusionPanoramaPipeline, 4),
-    "outpaint": (MVDiffusionOutpaintPipeline, 9),
-    "depth": (MVDiffusionDepthPipeline, 5),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +55,6 @@ def parts() -> dict[str, Any]:
         "tokenizer": tokenizer,
         "scheduler": DDIMScheduler(),
     }
-
-
-def single_view_unet(task: str) -> UNet2DConditionModel:
-    torch.manual_seed(1)
-    return UNet2DConditionModel(**UNET, in_channels=TASKS[task][1]).eval()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from conftest import TASKS, UNET, single_view_unet
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from tiny_models import TASKS, single_view_unet
+from tiny_walks import walk
 from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
-from walks import walk
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 
@@ -220,7 +220,6 @@ def test_one_step_at_64_latents_in_bfloat16(task: str, make: Make) -> None:
 
 
 SD2 = {
-    **{key: UNET[key] for key in ("out_channels",)},
     "sample_size": 64,
     "block_out_channels": [320, 640, 1280, 1280],
     "layers_per_block": 2,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_walks import HEIGHT, WIDTH, walk
 from torch import Tensor
-from walks import HEIGHT, WIDTH, walk
 
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
 from mvdiffusion.pipelines.depth import FrameGroup, frame_groups, image_condition
