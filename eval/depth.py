@@ -80,7 +80,7 @@ def _means(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def other_scene_psnr(inputs: Inputs) -> np.ndarray:
-    """PSNR [S] of key frames against the next sample's, warped by their own depth and cameras."""
+    """PSNR [S] of key frames against another sample's, warped by their own depth and cameras."""
     what = "other-scene control"
     return _means(_psnr_of(inputs, inputs.generated, _key_pairs, what, other=True)[0])
 
@@ -102,7 +102,7 @@ def _psnr_of(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """PSNR [pairs] of every sample, NaN where frames share no pixel, and share of pixels compared.
 
-    With `other`, the target's image is the next sample's at the same place in its sequence.
+    With `other`, the target's image is another sample's at the same place in its sequence.
     """
     sequences, rows = as_sequences(folder), []
     for sample_id in inputs.samples(f"{what} of {folder.method}"):
@@ -110,7 +110,7 @@ def _psnr_of(
         source = sequences.views(sample_id) / 255
         target = source
         if other:
-            target = _key_frames_like(sequences, inputs.next_sample(sample_id), sample_id) / 255
+            target = _key_frames_like(sequences, inputs.far_sample(sample_id), sample_id) / 255
         cameras = _cameras(sequences, sample_id)
         rows.append(_pair_psnr(source, target, cameras, pairs, inputs))
         if not np.isfinite(rows[-1][0]).any():

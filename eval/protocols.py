@@ -106,6 +106,11 @@ class Inputs:
         ids = self.generated.sample_ids
         return ids[(ids.index(sample_id) + 1) % len(ids)]
 
+    def far_sample(self, sample_id: str) -> str:
+        """Another sample, half of them on: neighbouring sequences may be of the same scene."""
+        ids = self.generated.sample_ids
+        return ids[(ids.index(sample_id) + max(1, len(ids) // 2)) % len(ids)]
+
     def samples(self, what: str) -> Iterator[str]:
         """Go through the sample ids with a progress bar."""
         ids = self.generated.sample_ids

@@ -191,3 +191,13 @@ def test_sequences_whose_frames_share_nothing_are_refused(
     arguments = ("--generated", str(root), "--output", str(tmp_path / "s.json"))
     error = score_fails(capsys, *arguments)
     assert "walk000: no two frames compared (consecutive key frames) share a pixel" in error
+
+
+def test_the_other_scene_is_not_the_next_sequence(world: Path, tmp_path: Path) -> None:
+    """Neighbouring sequences may walk through one room: four samples, two of either room."""
+    real = walks.real_samples(2)
+    rooms = [real[name] for name in ("walk000", "walk000", "walk001", "walk001")]
+    samples = {f"walk{i:03d}": views for i, views in enumerate(rooms)}
+    root = walks.write_folder(tmp_path / "real", "real", samples)
+    metrics = toy.score(root, tmp_path / "s.json")["metrics"]
+    assert max(metrics["other_scene_psnr"]["values"]) < 20
