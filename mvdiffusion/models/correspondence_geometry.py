@@ -129,7 +129,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
 
     @cached_property
     def targets(self) -> Tensor:
-        """Target views [V, T] of every view.
+        """Target views [G, V, T] of every view.
 
         `released`: the left and the right neighbour, around the circle. `paper`: every other view
         that sees any of the view's pixels; views without a common pixel would be masked out
@@ -138,30 +138,33 @@ class MultiViewGeometry(CorrespondenceGeometry):
         """
         views = torch.arange(self.K.shape[1], device=self.K.device)
         if self.variant == "released":
-            return torch.stack([views - 1, views + 1], -1) % len(views)
+            neighbours = torch.stack([views - 1, views + 1], -1) % len(views)
+            return neighbours.expand(len(self.K), -1, -1)
         overlaps = self._overlaps()
         count = max(int(overlaps.sum(-1).max()), 1)
-        order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[:, :count]
-        return torch.where(overlaps.gather(1, order), order, views[:, None])
+        order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[..., :count]
+        return torch.where(overlaps.gather(-1, order), order, views[:, None])
 
     def _overlaps(self) -> Tensor:
-        """Tell which pairs [V, V] of different views share pixels in any sample."""
+        """Tell which pairs [G, V, V] of different views share pixels."""
         K, R = self.K, self.R
         H = homography(K[:, :, None], R[:, :, None], K[:, None], R[:, None])
         stride = max(min(self.height, self.width) // 64, 1)
         pixels = pixel_grid(self.height, self.width, stride, stride // 2).to(K)
         xy, in_front = project(H, pixels)
-        seen = (inside(xy, self.height, self.width) & in_front).any(-1).any(0)
-        return seen & ~torch.eye(len(seen), dtype=torch.bool, device=K.device)
+        seen = (inside(xy, self.height, self.width) & in_front).any(-1)
+        return seen & ~torch.eye(seen.shape[-1], dtype=torch.bool, device=K.device)
 
     @torch.no_grad()
     def _compute_level(self, h: int, w: int) -> LevelGeometry:
         targets, K, R = self.targets, self.K, self.R
-        views = len(targets)
+        samples = torch.arange(len(K), device=K.device)[:, None, None]
+        K_target, R_target = K[samples, targets], R[samples, targets]
+        views = targets.shape[1]
         scale = torch.tensor([self.width / w, self.height / h], device=K.device)
         K_query, R_query = K[:, :, None], R[:, :, None]
-        forward = homography(K_query, R_query, K[:, targets], R[:, targets])
-        backward = homography(K[:, targets], R[:, targets], K_query, R_query)
+        forward = homography(K_query, R_query, K_target, R_target)
+        backward = homography(K_target, R_target, K_query, R_query)
 
         query = query_pixels(h, w, scale)  # [3, h * w]
         xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
@@ -169,7 +172,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
         cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, 9, h * w, 2]
         pixels = (cells + 0.5) * scale
         valid = inside(pixels, self.height, self.width) & in_front[:, :, :, None]
-        valid &= (targets != torch.arange(views, device=K.device)[:, None])[:, :, None, None]
+        valid &= (targets != torch.arange(views, device=K.device)[:, None])[..., None, None]
 
         columns = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
         columns = columns.flatten(3, 4).transpose(-1, -2)  # [G, V, T, 3, 9 * h * w]
@@ -179,7 +182,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
         size = torch.tensor([w, h], device=K.device)
         grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
         return LevelGeometry(
-            targets=targets.expand(len(K), -1, -1),
+            targets=targets,
             grid=grid,
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
