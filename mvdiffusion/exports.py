@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from mvdiffusion.data.views import stitch
+from mvdiffusion.data.panoramas import stitch
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError

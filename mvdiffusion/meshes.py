@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mvdiffusion.data.images import read_depth, read_image
 from mvdiffusion.records import InputError, atomic_output, read_json
 
 MAX_DEPTH = 10.0  # metres; depth beyond it is not fused
-TRUNCATION = 4  # voxels to either side of a surface that a measurement tells of
+TRUNCATION = 4.0  # voxels to either side of a surface that a measurement tells of
 
 
 @dataclass(frozen=True)
@@ -144,23 +143,14 @@ def write_mesh(sample: Path, output: Path, voxel_size: float = 0.02) -> int:
     """
     _check_voxel_size(voxel_size)
     frames = read_posed_images(sample)
-    open3d = _open3d()
-    volume = open3d.pipelines.integration.ScalableTSDFVolume(
-        voxel_length=voxel_size,
-        sdf_trunc=TRUNCATION * voxel_size,
-        color_type=open3d.pipelines.integration.TSDFVolumeColorType.RGB8,
-    )
-    for image, camera, pose in tqdm(_as_open3d(frames, open3d), total=len(frames), desc="fusing"):
-        volume.integrate(image, camera, np.linalg.inv(pose))
-    surface = volume.extract_triangle_mesh()
-    surface.compute_vertex_normals()
+    surface = _fuse(frames, voxel_size, _open3d())
     count = len(surface.triangles)
     if not count:
         raise InputError(f"{sample}: no surface found; check its depth or raise --voxel-size.")
     with atomic_output(output) as temporary:
         named = temporary.with_suffix(".ply")  # open3d goes by the name
         try:
-            if not open3d.io.write_triangle_mesh(str(named), surface):
+            if not _open3d().io.write_triangle_mesh(str(named), surface):
                 raise InputError(f"{output}: could not be written; free space there.")
             named.replace(temporary)
         finally:
@@ -168,19 +158,25 @@ def write_mesh(sample: Path, output: Path, voxel_size: float = 0.02) -> int:
     return count
 
 
-def _as_open3d(frames: list[PosedImage], open3d: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Frames as open3d takes them: image with depth, intrinsics, pose."""
-    for frame in frames:
-        image = open3d.geometry.RGBDImage.create_from_color_and_depth(
-            open3d.geometry.Image(np.ascontiguousarray(frame.colour)),
-            open3d.geometry.Image(np.ascontiguousarray(frame.depth)),
-            depth_scale=1.0,
-            depth_trunc=MAX_DEPTH,
-            convert_rgb_to_intensity=False,
-        )
-        height, width = frame.depth.shape
-        numbers = (frame.K[0, 0], frame.K[1, 1], frame.K[0, 2], frame.K[1, 2])
-        yield image, open3d.camera.PinholeCameraIntrinsic(width, height, *numbers), frame.pose
+def _fuse(frames: list[PosedImage], voxel_size: float, open3d: Any) -> Any:
+    """Integrate the frames and extract the surface, an `open3d.geometry.TriangleMesh`."""
+    core, image = open3d.core, open3d.t.geometry.Image
+    grid = open3d.t.geometry.VoxelBlockGrid(
+        attr_names=("tsdf", "weight", "color"),
+        attr_dtypes=(core.float32,) * 3,
+        attr_channels=((1), (1), (3)),
+        voxel_size=voxel_size,
+        device=core.Device("CPU:0"),
+    )
+    for frame in tqdm(frames, desc="fusing"):
+        depth = image(core.Tensor(np.ascontiguousarray(frame.depth[..., None])))
+        colour = image(core.Tensor(np.ascontiguousarray(frame.colour / np.float32(255))))
+        K, pose = core.Tensor(frame.K), core.Tensor(np.linalg.inv(frame.pose))
+        reach = {"depth_scale": 1.0, "depth_max": MAX_DEPTH, "trunc_voxel_multiplier": TRUNCATION}
+        blocks = grid.compute_unique_block_coordinates(depth, K, pose, **reach)
+        grid.integrate(blocks, depth, colour, K, K, pose, **reach)
+    surface = grid.extract_triangle_mesh(weight_threshold=0.5).to_legacy()
+    return surface.compute_vertex_normals()
 
 
 def _open3d() -> Any:

@@ -80,7 +80,7 @@ def generate_split(
     configuration.
     """
     from mvdiffusion import generation
-    from mvdiffusion.data.views import SampleFolder
+    from mvdiffusion.data.samples import SampleFolder
 
     values = read_settings(settings)
     dataset = open_dataset(task, data, split, values.pop("data", {}))

@@ -64,10 +64,10 @@ def train_inpainting(
     log_dir: LogDir,
 ) -> None:
     """Train the base of outpainting: single views of which a part is given, 9 input channels."""
-    from mvdiffusion.training import inpainting
+    from mvdiffusion.training import single_view
 
     values = read_settings(settings)
-    inpainting.train_inpainting(values, data, validation, base, output, checkpoints, log_dir)
+    single_view.train_inpainting(values, data, validation, base, output, checkpoints, log_dir)
 
 
 @train_app.command("stage1")

@@ -1,0 +1,172 @@
+"""`mvdiffusion generate panorama | outpaint | depth`, from words to files."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scenes import HEIGHT, WIDTH, render, write_scene
+
+from mvdiffusion.data.images import read_image
+from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
+from mvdiffusion.records import sha256_file
+
+Run = Callable[..., tuple[int, str]]
+FAST = ("--steps", 1, "--device", "cpu")
+
+
+def pixels(folder: Path) -> list[np.ndarray]:
+    count = len(list((folder / "views").glob("*.png")))
+    return [np.array(Image.open(folder / "views" / f"{view}.png")) for view in range(count)]
+
+
+def check_manifest(folder: Path) -> dict:
+    """Every file is in the manifest, with its hash."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {*manifest["files"], "manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert sha256_file(folder / name) == digest
+    assert manifest["provenance"]["packages"]["torch"]
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    path.write_text("a red wall\n\na wall\na red\nred\n")
+    return path
+
+
+def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Path) -> None:
+    output = tmp_path / "room"
+    words = ("generate", "panorama", "--model", models["panorama"], "--output", output, *FAST)
+    code, said = run(*words, "--prompts", prompts, "--seed", 3)
+    assert code == 0, said
+    assert len(pixels(output)) == 4  # as many as prompts
+    assert (output / "prompt.txt").read_text() == "a red wall\na wall\na red\nred\n"
+    manifest = check_manifest(output)
+    assert manifest["settings"]["seed"] == 3
+    assert re.fullmatch("[0-9a-f]{64}", manifest["settings"]["model"]["sha256"])
+    film = cv2.VideoCapture(str(output / "turning.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 8 * 24
+    assert film.get(cv2.CAP_PROP_FPS) == 24
+
+    before = (output / "manifest.json").stat().st_mtime_ns
+    code, said = run(*words, "--prompts", prompts, "--seed", 3, "--view-chunk", 1)
+    assert (code, "already made" in said) == (0, True)
+    assert (output / "manifest.json").stat().st_mtime_ns == before
+    code, said = run(*words, "--prompts", prompts, "--seed", 4)
+    assert code == 2
+    assert "holds a result of other settings (seed)" in said
+    assert "Traceback" not in said
+
+    again = (*words[:4], "--output", tmp_path / "again", *FAST)
+    assert run(*again, "--prompts", prompts, "--seed", 3, "--view-chunk", 1)[0] == 0
+    for one, other in zip(pixels(output), pixels(tmp_path / "again"), strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1  # chunks change the order of sums at most
+
+
+def test_outpaint_keeps_the_given_views(
+    run: Run, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Wider than high, with a mark beside the middle square that must be cropped away.
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 20:60] = np.linspace(0, 200, 40, dtype=np.uint8)[:, None, None]
+    wide[:, :20] = (255, 0, 0)
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    Image.fromarray(wide[::-1]).save(tmp_path / "b.jpg", quality=95)
+    output = tmp_path / "out"
+    words = ("generate", "outpaint", "--model", models["outpaint"], "--prompt", "a wall", *FAST)
+    given = ("--image", f"2={tmp_path / 'a.png'}", "--image", f"0={tmp_path / 'b.jpg'}")
+    code, said = run(*words, *given, "--num-views", 4, "--output", output)
+    assert code == 0, said
+    assert check_manifest(output)["settings"]["given"]["2"]["name"] == "a.png"
+    pipeline = MVDiffusionOutpaintPipeline.from_pretrained(models["outpaint"])
+    square = Image.fromarray(wide[:, 20:60]).resize((32, 32), Image.Resampling.LANCZOS)
+    image = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 127.5 - 1
+    with torch.no_grad():
+        codec = pipeline.decode_latents(pipeline.encode_views(image[None, None]))[0, 0]
+    found = read_image(output / "views" / "2.png") / 2 + 0.5
+    assert (found - codec).abs().max() < 0.02
+    for flags, message in (
+        (("--image", tmp_path / "none.png"), r"none.png: No such file"),
+        (("--image", tmp_path / "a.png", "--image", tmp_path / "b.jpg"), "view 0 is given twice"),
+        (("--image", f"9={tmp_path / 'a.png'}"), r"Expected `given_views` in 0 … 7, got 9"),
+        (("--image", Path(__file__)), "not a whole image"),
+    ):
+        code, said = run(*words, *flags, "--output", tmp_path / "other")
+        assert code == 2
+        assert re.search(message, said), said
+        assert not (tmp_path / "other").exists()
+
+
+def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene", 9, [0, 4, 8])
+    words = ("generate", "depth", "--model", models["depth"], "--scene", scene, *FAST)
+    size = ("--height", HEIGHT // 2, "--width", WIDTH // 2)
+    output = tmp_path / "out"
+    code, said = run(*words, *size, "--stride", 2, "--output", output)
+    assert code == 0, said
+    cameras = json.loads((output / "cameras.json").read_text())
+    assert cameras["frames"] == [0, 2, 4, 6, 8]
+    assert cameras["key_frames"] == [0, 2, 4]
+    assert len(cameras["pose"]) == len(pixels(output)) == 5
+    assert pixels(output)[0].shape == (HEIGHT // 2, WIDTH // 2, 3)
+    millimetres = np.array(Image.open(output / "depth" / "1.png"))
+    assert abs(millimetres.mean() / 1000 - render(2)[1].mean()) < 0.02
+    assert (output / "prompt.txt").read_text().splitlines()[1].endswith("a red wall, no. 2")
+    assert "sequence.mp4" in check_manifest(output)["files"]
+    code, said = run(
+        *words, *size, "--stride", 0, "--key-frames", 2, "--prompt", "red", "--output",
+        tmp_path / "keys",
+    )  # fmt: skip
+    assert code == 0, said
+    assert json.loads((tmp_path / "keys" / "cameras.json").read_text())["frames"] == [0, 4]
+    assert (tmp_path / "keys" / "prompt.txt").read_text() == "red\nred\n"
+    code, said = run(*words, "--stride", -1, "--output", tmp_path / "other")
+    assert (code, "a stride of 0 or more" in said) == (2, True)
+
+
+def test_scenes_without_key_frames_get_them(
+    run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "scene", 6, None)
+    words = ("generate", "depth", "--model", models["depth"], "--output", tmp_path / "out")
+    code, said = run(*words, "--scene", scene)
+    assert code == 2
+    assert "mvdiffusion data key-frames" in said
+    code, said = run("data", "key-frames", "--scene", scene, "--overlap", 0.8)
+    assert (code, f"{scene}:" in said) == (0, True)
+    size = ("--height", HEIGHT // 2, "--width", WIDTH // 2)
+    code, said = run(*words, "--scene", scene, *size, "--stride", 0, *FAST)
+    assert code == 0, said
+
+
+def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Path) -> None:
+    words = ("generate", "panorama", "--model", models["panorama"], "--output", tmp_path / "out")
+    both = ("--prompt", "x", "--prompts", prompts)
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("keep me")
+    for flags, message in (
+        ((), "either --prompt TEXT or --prompts FILE"),
+        (both, "either --prompt TEXT or --prompts FILE"),
+        (("--prompts", tmp_path / "none"), "expected a text file"),
+        (("--prompts", tmp_path / "empty.txt"), "no text in it"),
+        (("--prompt", "x", "--height", 30), "Expected `height` and `width` divisible by 4"),
+        (("--prompt", "x", "--model", tmp_path), "no model_index.json"),
+        (("--prompt", "x", "--model", models["depth"]), "no model of the task panorama"),
+        (("--prompt", "x", "--output", tmp_path / "taken"), "holds other files"),
+    ):
+        code, said = run(*words, *flags, *FAST)
+        assert code == 2
+        assert message in said, said
+        assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "taken" / "letter.txt").read_text() == "keep me"
