@@ -251,7 +251,8 @@ def _starts(num_keys: int, num_views: int) -> list[int]:
 def _evenly(frames: list[int], count: int | None) -> list[int]:
     if count is None or count >= len(frames):
         return frames
-    return [frames[(i + 1) * (len(frames) + 1) // (count + 1) - 1] for i in range(count)]
+    step = (len(frames) + 1) / (count + 1)  # above 1, so that none is taken twice
+    return [frames[int((i + 1) * step + 0.5) - 1] for i in range(count)]
 
 
 def resize_depth(depth: Tensor, height: int, width: int) -> Tensor:

@@ -1,0 +1,300 @@
+"""Scenes in ScanNet's layout: what is read, which frames, key frames, and every message."""
+
+import multiprocessing
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvdiffusion.data.images import save_depth
+from mvdiffusion.data.key_frames import select_key_frames, write_key_frames
+from mvdiffusion.data.scannet import ScanNetScene, ScanNetScenes
+from mvdiffusion.data.views import SampleFolder, export_sequences, read_manifest, read_views
+from mvdiffusion.records import InputError, read_json
+
+STEP, DISTANCE, FOCAL = 0.1, 2.0, 64.0  # a frame further, the plane moves by 3.2 of 64 pixels
+
+
+def write_scene(folder: Path, num_frames: int = 24, keys: bool = True) -> Path:
+    """A camera that slides along a wall; frame 5 has no pose, frame 7 no depth."""
+    for part in ("color", "depth", "pose", "intrinsic", "prompt"):
+        (folder / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    np.savetxt(folder / "intrinsic/intrinsic_depth.txt", intrinsic(48, 64))
+    for frame in range(num_frames):
+        colour = rng.integers(0, 256, (96, 128, 3), np.uint8)
+        Image.fromarray(colour).save(folder / f"color/{frame}.jpg", quality=95)
+        depth = np.full((48, 64), 0.0 if frame == 7 else DISTANCE)
+        save_depth(depth, folder / f"depth/{frame}.png")
+        pose = np.eye(4)
+        pose[0, 3] = STEP * frame
+        np.savetxt(folder / f"pose/{frame}.txt", np.full((4, 4), -np.inf) if frame == 5 else pose)
+        (folder / f"prompt/{frame}.txt").write_text(f"a wall {frame}\nmore\n")
+    if keys:
+        write_key_frames(folder)
+    return folder
+
+
+def intrinsic(height: int, width: int) -> np.ndarray:
+    K = np.eye(4)
+    K[0, 0] = K[1, 1] = FOCAL
+    K[:2, 2] = (width - 1) / 2, (height - 1) / 2
+    return K
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("scannet")
+    write_scene(root / "test" / "scene0001_00")
+    shutil.copytree(root / "test" / "scene0001_00", root / "test" / "scene0000_00")
+    write_scene(root / "test" / "scene0002_00", num_frames=9)
+    return root
+
+
+@pytest.fixture
+def scene(prepared, tmp_path) -> Path:
+    return Path(shutil.copytree(prepared / "test" / "scene0001_00", tmp_path / "scene"))
+
+
+def test_key_frames_are_the_last_ones_that_overlap_enough(scene):
+    """Frames k apart share 1 − 3.2 k / 64 less the border: 0.67 for k = 6, 0.62 for k = 7."""
+    keys = [0, 6, 12, 18]
+    assert select_key_frames(scene, 0.65) == keys
+    assert (scene / "key_frame_0.6.txt").read_text().split() == [str(key) for key in keys]
+    valid = np.load(scene / "valid_frames.npy", allow_pickle=False)
+    assert valid.tolist() == [n for n in range(24) if n not in (5, 7)]
+    assert select_key_frames(scene, 0.8) == [0, 3, 6, 9, 12, 15, 18, 21]
+    everything = select_key_frames(scene, 0.99)  # nothing overlaps so much: one frame further
+    assert everything == valid.tolist()
+
+
+def test_key_frames_do_not_depend_on_the_size_of_the_depth(scene):
+    for frame in range(24):
+        depth = np.full((192, 256), 0.0 if frame == 7 else DISTANCE)
+        save_depth(depth, scene / f"depth/{frame}.png")
+    K = np.eye(4)
+    K[0, 0] = K[1, 1] = 4 * FOCAL
+    K[:2, 2] = 127.5, 95.5
+    np.savetxt(scene / "intrinsic/intrinsic_depth.txt", K)
+    assert select_key_frames(scene) == [0, 6, 12, 18]
+
+
+def test_frames_are_read_and_resized(scene):
+    opened = ScanNetScene(scene, 24, 32)
+    assert opened.key_frames == [0, 6, 12, 18]
+    assert opened.frames_between(4, 9) == [6, 8]
+    sample = opened.load([6, 8, 12])
+    assert sample.views.shape == (3, 3, 24, 32)
+    assert sample.frames == [6, 8, 12]
+    assert sample.is_key.tolist() == [True, False, True]
+    assert sample.prompts[1] == "This is one view of a scene. a wall 8"
+    assert sample.depth.shape == (3, 24, 32)
+    assert (sample.depth == DISTANCE).all()
+    torch.testing.assert_close(sample.pose[:, 0, 3], torch.tensor([6, 8, 12]) * STEP)
+    expected = torch.tensor([[32.0, 0, 15.5], [0, 32, 11.5], [0, 0, 1]])
+    torch.testing.assert_close(sample.K, expected.expand(3, 3, 3))
+    for view, frame in zip(sample.views, sample.frames, strict=True):
+        small = Image.open(scene / f"color/{frame}.jpg").resize((32, 24), Image.Resampling.BILINEAR)
+        pixels = (view.permute(1, 2, 0).numpy() + 1) * 127.5
+        np.testing.assert_allclose(pixels, np.asarray(small, float), atol=1.01)
+
+
+def test_own_prompts_replace_those_of_files(scene):
+    shutil.rmtree(scene / "prompt")
+    opened = ScanNetScene(scene, 24, 32)
+    assert opened.load([0, 6], prompts=["a", "b"]).prompts == ["a", "b"]
+    with pytest.raises(InputError, match=r"prompt/0\.txt: no such file; expected a caption"):
+        opened.load([0])
+
+
+@pytest.mark.parametrize("spelling", ["6", "6.jpg", "color/6.jpg"])
+def test_spellings_of_key_frames(scene, spelling):
+    (scene / "key_frame_0.6.txt").write_text(f"0\n\n{spelling}\n")
+    assert ScanNetScene(scene, 24, 32).key_frames == [0, 6]
+
+
+def test_holes_stay_holes(scene):
+    depth = np.full((48, 64), 1.5)
+    depth[10:20, 30:50] = 0
+    save_depth(depth, scene / "depth/0.png")
+    found = ScanNetScene(scene, 24, 32).load([0]).depth[0]
+    assert set(found.unique().tolist()) == {0.0, 1.5}
+    assert (found[5:10, 15:25] == 0).all()
+    assert int((found == 0).sum()) == 5 * 10
+
+
+def test_sequences_of_a_split(prepared):
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=2)
+    assert [scene.name for scene in scenes.scenes] == [f"scene000{i}_00" for i in range(3)]
+    # Of the third scene's two key frames, 0 and 6, one sequence is made.
+    assert len(scenes) == 2 + 2 + 1
+    assert [scenes.sample_id(i) for i in (0, 1, 4)] == [
+        "scene0000_00-0000", "scene0000_00-0012", "scene0002_00-0000",
+    ]  # fmt: skip
+    assert scenes.frames(1) == [12, 14, 16, 18]
+    sample = scenes.load(1)
+    assert sample.sample_id == "scene0000_00-0012"
+    assert sample.is_key.tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("num_between", "expected"),
+    [
+        (0, [0, 6]),
+        (1, [0, 3, 6]),
+        (2, [0, 2, 3, 6]),
+        (4, [0, 1, 2, 3, 4, 6]),
+        (None, [0, 1, 2, 3, 4, 6]),
+        (9, [0, 1, 2, 3, 4, 6]),
+    ],
+)
+def test_frames_between_are_evenly_spaced(prepared, num_between, expected):
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=num_between)
+    assert scenes.frames(0) == expected  # of the frames 1, 2, 3, 4 (5 has no pose)
+
+
+def test_leftover_key_frames(prepared):
+    """Of four key frames: three and, moved back, one more is too few; of 3 by 2 half is enough."""
+    of_three = ScanNetScenes(prepared, "test", 24, 32, num_views=3, num_between=0)
+    assert [of_three.frames(i) for i in range(len(of_three))] == [[0, 6, 12]] * 2
+    (keys := prepared / "test/scene0000_00/key_frame_0.6.txt").write_text("0\n6\n12\n")
+    of_two = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=0)
+    assert [of_two.frames(i) for i in range(2)] == [[0, 6], [6, 12]]
+    keys.write_text("0\n6\n12\n18\n")
+
+
+def _first_pixel(scenes) -> float:
+    return float(scenes.load(0).views[0, 0, 0, 0])
+
+
+def test_scenes_go_to_worker_processes(prepared):
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=1)
+    again = pickle.loads(pickle.dumps(scenes))
+    torch.testing.assert_close(again.load(0).views, scenes.load(0).views)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_first_pixel, (scenes,)) == _first_pixel(scenes)
+
+
+def replace(path: str, text: str):
+    return lambda scene: (scene / path).write_text(text)
+
+
+def save_color(size: tuple[int, int]):
+    return lambda scene: Image.new("RGB", size).save(scene / "color/0.jpg")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: (s / "color/0.jpg").unlink(), r"color/0\.jpg: no such file"),
+        (lambda s: (s / "depth/0.png").unlink(), r"depth/0\.png: no such file"),
+        (lambda s: (s / "pose/0.txt").unlink(), r"pose/0\.txt: no such file; expected 4 x 4"),
+        (lambda s: (s / "prompt/0.txt").unlink(), r"prompt/0\.txt: no such file"),
+        (replace("prompt/0.txt", "\nlate"), r"prompt/0\.txt: the first line is empty"),
+        (replace("color/0.jpg", "no"), r"color/0\.jpg: not a whole image"),
+        (replace("pose/0.txt", "1 0 0"), r"pose/0\.txt: found an array \(1, 3\); expected 4 x 4"),
+        (replace("pose/0.txt", "1 0\n0 x"), r"pose/0\.txt: could not convert.*expected 4 x 4"),
+        (replace("pose/0.txt", "1 0\n0"), r"pose/0\.txt: .*expected 4 x 4"),
+        (
+            lambda s: np.savetxt(s / "pose/0.txt", np.diag([2.0, 1, 1, 1])),
+            r"pose/0\.txt: not a rigid motion",
+        ),
+        (
+            lambda s: np.savetxt(s / "pose/0.txt", np.diag([-1.0, 1, 1, 1])),
+            r"pose/0\.txt: not a rigid motion",
+        ),
+        (
+            lambda s: Image.new("L", (64, 48), 9).save(s / "depth/0.png"),
+            r"depth/0\.png: an image of mode L; expected a 16-bit PNG",
+        ),
+        (
+            lambda s: save_depth(np.zeros((48, 64)), s / "depth/0.png"),
+            r"depth/0\.png: no depth at all",
+        ),
+        (save_color((96, 96)), r"depth/0\.png: 64 x 48 pixels, but the colour image has 96 x 96"),
+        (
+            lambda s: save_depth(np.ones((96, 128)), s / "depth/0.png"),
+            r"depth/0\.png: 128 pixels wide, but the intrinsics' centre is at 32",
+        ),
+    ],
+)
+def test_bad_frames(scene, spoil, message):
+    spoil(scene)
+    with pytest.raises(InputError, match=message):
+        ScanNetScene(scene, 24, 32).load([0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda s: (s / "intrinsic/intrinsic_depth.txt").unlink(),
+            r"intrinsic_depth\.txt: no such",
+        ),
+        (replace("intrinsic/intrinsic_depth.txt", "1 0\n0 1"), r"expected 3 x 3 or 4 x 4"),
+        (replace("intrinsic/intrinsic_depth.txt", "0 0 0\n" * 3), r"expected \[\[fx, 0, cx\]"),
+        (lambda s: (s / "valid_frames.npy").unlink(), r"valid_frames\.npy: no such.*key-frames"),
+        (replace("valid_frames.npy", "no"), r"valid_frames\.npy: not an array"),
+        (
+            lambda s: np.save(s / "valid_frames.npy", np.ones((2, 2))),
+            r"found an array \(2, 2\) of float64",
+        ),
+        (lambda s: (s / "key_frame_0.6.txt").unlink(), r"key_frame_0\.6\.txt: no such.*key-frames"),
+        (replace("key_frame_0.6.txt", "0\nsix\n"), r"line 2 is 'six'; expected 123 or"),
+        (replace("key_frame_0.6.txt", "0\n5\n"), r"key frame 5 is not in valid_frames\.npy"),
+    ],
+)
+def test_bad_scenes(scene, spoil, message):
+    spoil(scene)
+    with pytest.raises(InputError, match=message):
+        ScanNetScene(scene, 24, 32)
+
+
+def test_bad_splits(prepared):
+    with pytest.raises(InputError, match="tset: no such split; splits present: test"):
+        ScanNetScenes(prepared, "tset", 24, 32, num_views=2)
+    with pytest.raises(InputError, match=r"none of 3 scenes has 5 key frames \(at most 4\)"):
+        ScanNetScenes(prepared, "test", 24, 32, num_views=5)
+
+
+def test_scene_without_usable_frames(tmp_path):
+    write_scene(tmp_path / "scene", num_frames=1, keys=False)
+    np.savetxt(tmp_path / "scene/pose/0.txt", np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="none of 1 frames in color/ has a rigid pose and depth"):
+        write_key_frames(tmp_path / "scene")
+    with pytest.raises(InputError, match="overlap: found 65"):
+        select_key_frames(tmp_path / "scene", 65)
+
+
+def test_exported_sequences_are_the_dataset(prepared, tmp_path):
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=1)
+    export_sequences(scenes, tmp_path / "real", "h" * 64, {"num_views": 2}, num_samples=2)
+    manifest = read_manifest(tmp_path / "real")
+    assert (manifest["task"], manifest["method"]) == ("depth", "real")
+    assert (manifest["height"], manifest["width"]) == (24, 32)
+    assert manifest["samples"] == ["scene0000_00-0000", "scene0000_00-0012"]
+    assert not {"num_views", "fov_deg", "yaw_deg"} & set(manifest)
+    sample, folder = scenes.load(1), tmp_path / "real" / "scene0000_00-0012"
+    found = read_views(folder)
+    torch.testing.assert_close(found, sample.views, rtol=0, atol=0.5 / 127.5 + 1e-6)
+    assert (folder / "prompt.txt").read_text().splitlines() == sample.prompts
+    cameras = read_json(folder / "cameras.json")
+    assert (cameras["frames"], cameras["key_frames"]) == (sample.frames, [0, 2])
+    torch.testing.assert_close(torch.tensor(cameras["K"]), sample.K)
+    torch.testing.assert_close(torch.tensor(cameras["pose"]), sample.pose)
+    assert sorted(path.name for path in (folder / "depth").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert (np.asarray(Image.open(folder / "depth/1.png")) == 2000).all()
+    with pytest.raises(InputError, match="num_samples: 9 asked for, the split has 5"):
+        export_sequences(scenes, tmp_path / "more", "h", {}, num_samples=9)
+
+
+def test_tasks_are_not_mixed_up(tmp_path):
+    with pytest.raises(ValueError, match="among panorama, outpaint, depth"):
+        SampleFolder(tmp_path / "a", "ours", "x", task="3d")
+    folder = SampleFolder(tmp_path / "b", "ours", "x", task="depth")
+    with pytest.raises(ValueError, match="write_sequence"):
+        folder.write_sample("s", torch.zeros(2, 3, 8, 8), None)
