@@ -26,7 +26,6 @@ MODULES = {
     "mvdiffusion/training/vae.py": "from mvdiffusion.training.loop import train\n",
     "mvdiffusion/training/base.py": "from .loop import train\n",
     "mvdiffusion/training/single_view.py": "from mvdiffusion.training import loop\n",
-    "mvdiffusion/training/inpainting.py": "from mvdiffusion.training import loop\n",
     "mvdiffusion/training/multiview.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/generation.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",

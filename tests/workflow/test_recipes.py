@@ -58,16 +58,24 @@ def load(root: Path, monkeypatch: pytest.MonkeyPatch, recipes: bool = True) -> d
     return names
 
 
-@pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """Recipes of this repository."""
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, Any]:
+    """Recipes of this repository; finding all imports takes a second."""
     original = Path.read_text
 
     def read_text(path: Path, *arguments: Any, **options: Any) -> str:
         return "outs: []" if path.name == "data.dvc" else original(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_text", read_text)
-    return load(ROOT, monkeypatch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Path, "read_text", read_text)
+        return load(ROOT, monkeypatch)
+
+
+@pytest.fixture
+def real(loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The same, in the folder that its paths belong to."""
+    monkeypatch.chdir(ROOT)
+    return loaded
 
 
 def covered(names: dict[str, Any], step: str) -> set[str]:

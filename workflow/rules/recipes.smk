@@ -55,9 +55,9 @@ training("vae", "panorama", config["base"]["vae"], "vae", ["rooms_train"])
 training("base", "panorama", config["base"]["diffusion"], "base", ["vae"])
 for task in TASKS:
     step = single_view(task)
-    first = "inpainting" if task == "outpaint" else "single_view"
+    section = config[task][step.removeprefix(f"{task}_")]
     walks = ["walks_train", "walks_validation"] if task == "depth" else []
-    training(step, task, config[task][step.removeprefix(f"{task}_")], first, ["base", *walks])
+    training(step, task, section, "single_view", ["base", *walks])
     training(f"{task}_stage2", task, config[task]["stage2"], "multiview", [step, *walks])
 
 for task in TASKS:
@@ -86,7 +86,7 @@ for kind in EVALUATORS:
     recipe(
         kind,
         settings=EVALUATION["evaluators"][kind] | {"seed": config["seed"]},
-        code=["eval.evaluators"],
+        code=["eval.evaluators", "eval.folders"],
         after=["evaluator_rooms"],
         makes=[f"<results>/evaluators/{kind}"],
     )
@@ -97,7 +97,7 @@ for task in TASKS:
         recipe(
             f"score_{task}_{name}",
             settings=EVALUATION["score"],
-            code=["eval.scoring"],
+            code=["eval.scoring", "eval.folders"],
             after=[f"{task}_{name}", *compared, *EVALUATORS],
             makes=[f"<results>/scores/{task}/{name}.json"],
         )
@@ -106,7 +106,7 @@ SCORES = [f"score_{task}_{name}" for task in TASKS for name in scored(task)]
 recipe(
     "tables",
     settings=EVALUATION["claims"],
-    code=["eval.tables"],
+    code=["eval.tables", "eval.observations"],
     after=SCORES,
     makes=["<results>/tables", "<results>/metrics.json"],
 )
