@@ -21,7 +21,7 @@ _Point = tuple[float, float]
 
 WALL_GAP, FURNITURE_GAP = 0.35, 0.2  # metres that the camera always keeps
 _EASE = (2.2, 1.7, 1.3, 1.0)  # these multiples of the gaps are tried in turn
-_FINE, _SURVEY = 1601, 64  # poses of a plan; at each of how many is measured what one sees
+_FINE, _SURVEY = 1601, 64  # poses of a plan; at every 64th is measured what one sees
 _STEPS, _STEP = 9, (0.45, 0.65)  # straight pieces that the path smooths, their lengths in metres
 
 
