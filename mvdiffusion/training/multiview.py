@@ -15,10 +15,7 @@ from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
 from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
-from mvdiffusion.pipelines.multiview import MultiViewPipeline
-from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import (
@@ -42,12 +39,6 @@ from mvdiffusion.training.settings import (
     MultiViewSettings,
     ViewSettings,
 )
-
-PIPELINES: dict[str, type[MultiViewPipeline]] = {
-    "panorama": MVDiffusionPanoramaPipeline,
-    "outpaint": MVDiffusionOutpaintPipeline,
-    "depth": MVDiffusionDepthPipeline,
-}
 
 
 class MultiViewTask(DiffusionTask):
