@@ -252,7 +252,7 @@ def read_caption(path: Path) -> str:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file; expected a caption there, one for each 45° of each panorama."
+            f"{path}: no such file; expected a caption there, in the first line."
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); write it again.") from None
