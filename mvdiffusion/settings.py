@@ -25,8 +25,9 @@ def read_settings(source: str) -> dict[str, Any]:
         InputError: neither of them, or not a mapping.
     """
     try:
-        is_text = source.lstrip().startswith("{")
-        value = json.loads(source) if is_text else yaml.safe_load(Path(source).read_text())
+        text = source if source.lstrip().startswith("{") else Path(source).read_text()
+        # Not all JSON is YAML: 1e-06 would be a word.
+        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"--settings: could not read '{source[:80]}' ({error}); expected JSON text, or the "

@@ -163,7 +163,8 @@ class ScanNetScenes:
 
     A scene's key frames are cut into sequences of `num_views`. If at least half a sequence is left
     over, one more ends at the last key frame and overlaps the one before it (as released); fewer
-    key frames at the end are not used.
+    key frames at the end are not used. The first sequences of all scenes come first, so that a few
+    samples are of as many scenes.
     """
 
     def __init__(
@@ -209,10 +210,17 @@ class ScanNetScenes:
                 f"{folder}: none of {len(found)} scenes has {num_views} key frames (at most "
                 f"{longest}); lower num_views or select key frames with more overlap."
             )
+        # First the first sequence of every scene: a few samples are then of as many scenes.
         self._starts = [
             (scene, start)
-            for scene in self.scenes
-            for start in _starts(len(scene.key_frames), num_views)
+            for _, scene, start in sorted(
+                (
+                    (place, scene, start)
+                    for scene in self.scenes
+                    for place, start in enumerate(_starts(len(scene.key_frames), num_views))
+                ),
+                key=lambda found: found[0],
+            )
         ]
 
     def __len__(self) -> int:

@@ -93,8 +93,10 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         """Insert untrained CAA blocks into `unet`, which becomes part of the new model."""
         config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
         model = cls(config, variant, task)
+        for child in model.children():  # without `unet`, which is where and what it should be
+            child.to(unet.device, unet.dtype)
         model.unet = unet
-        return model.to(unet.device, unet.dtype)
+        return model
 
     def correspondence_parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the parameters that stage 2 trains: CAA blocks and image condition."""

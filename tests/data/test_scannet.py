@@ -132,11 +132,12 @@ def test_sequences_of_a_split(prepared):
     assert [scene.name for scene in scenes.scenes] == [f"scene000{i}_00" for i in range(3)]
     # Of the third scene's two key frames, 0 and 6, one sequence is made.
     assert len(scenes) == 2 + 2 + 1
-    assert [scenes.sample_id(i) for i in (0, 1, 4)] == [
-        "scene0000_00-0000", "scene0000_00-0012", "scene0002_00-0000",
+    # The first of every scene come first.
+    assert [scenes.sample_id(i) for i in (0, 1, 2, 3)] == [
+        "scene0000_00-0000", "scene0001_00-0000", "scene0002_00-0000", "scene0000_00-0012",
     ]  # fmt: skip
-    assert scenes.frames(1) == [12, 14, 16, 18]
-    sample = scenes.load(1)
+    assert scenes.frames(3) == [12, 14, 16, 18]
+    sample = scenes.load(3)
     assert sample.sample_id == "scene0000_00-0012"
     assert sample.is_key.tolist() == [True, False, False, True]
 
@@ -163,7 +164,8 @@ def test_leftover_key_frames(prepared):
     assert [of_three.frames(i) for i in range(len(of_three))] == [[0, 6, 12]] * 2
     (keys := prepared / "test/scene0000_00/key_frame_0.6.txt").write_text("0\n6\n12\n")
     of_two = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=0)
-    assert [of_two.frames(i) for i in range(2)] == [[0, 6], [6, 12]]
+    of_first = [i for i in range(len(of_two)) if of_two.sample_id(i).startswith("scene0000")]
+    assert [of_two.frames(i) for i in of_first] == [[0, 6], [6, 12]]
     keys.write_text("0\n6\n12\n18\n")
 
 
@@ -276,9 +278,9 @@ def test_exported_sequences_are_the_dataset(prepared, tmp_path):
     manifest = read_manifest(tmp_path / "real")
     assert (manifest["task"], manifest["method"]) == ("depth", "real")
     assert (manifest["height"], manifest["width"]) == (24, 32)
-    assert manifest["samples"] == ["scene0000_00-0000", "scene0000_00-0012"]
+    assert manifest["samples"] == ["scene0000_00-0000", "scene0001_00-0000"]
     assert not {"num_views", "fov_deg", "yaw_deg"} & set(manifest)
-    sample, folder = scenes.load(1), tmp_path / "real" / "scene0000_00-0012"
+    sample, folder = scenes.load(1), tmp_path / "real" / "scene0001_00-0000"
     found = read_views(folder)
     torch.testing.assert_close(found, sample.views, rtol=0, atol=0.5 / 127.5 + 1e-6)
     assert (folder / "prompt.txt").read_text().splitlines() == sample.prompts

@@ -1,7 +1,6 @@
 """What the configurations say is what the commands know: every key of every step is read."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +9,14 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from eval import settings as eval_settings
 from eval.claims import ClaimSettings
 from eval.evaluators import ClassifierSettings, ClipSettings
 from eval.protocols import ScoreSettings
-from eval.settings import read_settings
+from mvdiffusion import settings
 from mvdiffusion.data.rooms import RoomSettings, WalkSettings
 from mvdiffusion.generation import GenerationSettings
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import parse
 from mvdiffusion.training.settings import (
     BaseSettings,
     FrameSettings,
@@ -43,28 +42,21 @@ TRAINING = {
 EVALUATION = {"classifier": ClassifierSettings, "clip": ClipSettings, "tables": ClaimSettings}
 
 
-def reader(step: str) -> Callable[[dict[str, Any]], Any]:
-    """How the command of a step reads its settings."""
+def read(step: str, path: Path) -> None:
+    """Read a settings file as the command of a step does."""
     task = step.split("_")[0]
-    if step.startswith("rooms_"):
-        return RoomSettings.from_mapping
-    if step.startswith("walks_"):
-        return WalkSettings.from_mapping
-    if step in TRAINING:
-        return lambda values: parse(TRAINING[step], values)
-    if step == "evaluator_rooms" or (step.endswith("_real") and task in FORM):
-        return lambda values: (
-            parse(FORM.get(task, ViewSettings), values.pop("data")),
-            values.pop("num_samples"),
-            parse(GenerationSettings, values),
-        )
-    if task in FORM:
-        return lambda values: (
-            parse(FORM[task], values.pop("data")),
-            GenerationSettings.from_mapping(values),
-        )
-    kind = ScoreSettings if task == "score" else EVALUATION[step]
-    return lambda values: read_settings(json.dumps(values), kind, step)
+    if task == "score" or step in EVALUATION:
+        kind = ScoreSettings if task == "score" else EVALUATION[step]
+        eval_settings.read_settings(str(path), kind, step)
+        return
+    values = settings.read_settings(str(path))
+    if step.startswith(("rooms_", "walks_")):
+        {"rooms": RoomSettings, "walks": WalkSettings}[task].from_mapping(values)
+    elif step in TRAINING:
+        settings.parse(TRAINING[step], values)
+    else:
+        settings.parse(FORM.get(task, ViewSettings), values.pop("data"))
+        GenerationSettings.from_mapping(values)
 
 
 def recipes(config: dict[str, Any]) -> dict[str, str]:
@@ -78,16 +70,22 @@ def recipes(config: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["mini", "smoke"])
-def test_commands_know_every_key(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_commands_know_every_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(
-        Path, "read_text",
-        lambda path, read=Path.read_text, **kw: "" if path.name == "data.dvc" else read(path, **kw),
-    )  # fmt: skip
-    config = yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())
-    found = recipes(config)
+    original = Path.read_text
+
+    def read_text(path: Path, *arguments: Any, **options: Any) -> str:
+        return "outs: []" if path.name == "data.dvc" else original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    found = recipes(yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text()))
     assert {"walks_test", "depth_stage2", "outpaint_mvdiffusion", "score_depth_codec"} <= set(found)
+    path = tmp_path / "settings.json"
     for step, text in found.items():
-        reader(step)(json.loads(text))
+        path.write_text(text)
+        read(step, path)
+        path.write_text(json.dumps(json.loads(text) | {"nobody_knows": 1}))
         with pytest.raises(InputError, match="nobody_knows"):
-            reader(step)(json.loads(text) | {"nobody_knows": 1})
+            read(step, path)
