@@ -168,7 +168,7 @@ def generate_depth(
     seed: Seed = 0,
     height: Annotated[int, typer.Option(help="Of a frame in pixels.")] = 192,
     width: Annotated[int, typer.Option(help="Of a frame in pixels.")] = 256,
-    num_views: Annotated[int, typer.Option(help="Most frames to denoise together.")] = 12,
+    num_views: Annotated[int, typer.Option(min=3, help="Most frames to denoise together.")] = 12,
     key_frames: Annotated[
         int | None, typer.Option(help="So many key frames, from the first; default all.")
     ] = None,
