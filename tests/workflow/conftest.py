@@ -37,6 +37,8 @@ MODULES = {
     "eval/scores.py": "",
     "eval/published.yaml": "{}\n",
     "eval/figures.py": "",
+    "eval/folders.py": "",
+    "eval/observations.py": "",
     "eval/report.py": "",
 }
 
