@@ -48,15 +48,16 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = difflib.get_close_matches(wrong, names, 1)
-    return f"; did you mean '{near[0]}'? " * bool(near) + (
-        f"Known: {', '.join(names)}." if near else f"; known: {', '.join(names)}."
-    )
+    if near:
+        return f"; did you mean '{near[0]}'? Known: {', '.join(names)}."
+    return f"; known: {', '.join(names)}."
 
 
 def _read_mapping(source: str, name: str) -> dict[str, Any]:
     try:
-        is_text = source.lstrip().startswith("{")
-        value = json.loads(source) if is_text else yaml.safe_load(Path(source).read_text())
+        text = source if source.lstrip().startswith("{") else Path(source).read_text()
+        # YAML 1.1 takes JSON's 1e-06 for a word.
+        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"{name}: could not read '{source[:80]}' ({error}); "
