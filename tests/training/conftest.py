@@ -14,12 +14,16 @@ from mvdiffusion.training.vae import train_vae
 VIEW = {"image_size": 16, "num_views": 4, "fov_deg": 90.0}
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_no_accelerate_state():
+def start_afresh() -> None:
     """One thread gives one order of summation; accelerate keeps settings per process."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
+
+
+@pytest.fixture(autouse=True)
+def fresh_start():
+    start_afresh()
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +72,7 @@ def folders(root: Path) -> tuple[Path, Path, Path]:
 
 @pytest.fixture(scope="session")
 def vae_folder(rooms, tmp_path_factory) -> Path:
-    torch.set_num_threads(1)
+    start_afresh()
     root = tmp_path_factory.mktemp("vae")
     train_vae(settings(model=VAE_MODEL), rooms, rooms, *folders(root))
     return root / "output"
@@ -76,7 +80,7 @@ def vae_folder(rooms, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base_folder(rooms, vae_folder, tmp_path_factory) -> Path:
-    torch.set_num_threads(1)
+    start_afresh()
     root = tmp_path_factory.mktemp("base")
     train_base(settings(**BASE_PARTS), rooms, rooms, vae_folder, *folders(root))
     return root / "output"

@@ -19,7 +19,7 @@ from mvdiffusion.training.runs import open_panoramas
 from mvdiffusion.training.settings import MultiFrameSettings, ViewSettings
 from mvdiffusion.training.single_view import train_inpainting, train_stage1
 
-from .conftest import VIEW, folders, settings
+from .conftest import VIEW, folders, settings, start_afresh
 
 FRAMES = {"height": HEIGHT, "width": WIDTH, "num_views": 3, "num_between": 1}
 KEYS = [0, 4, 6, 7]
@@ -45,6 +45,7 @@ def unet_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def inpainting(rooms, base_folder, tmp_path_factory) -> Path:
+    start_afresh()
     root = tmp_path_factory.mktemp("inpainting")
     train_inpainting(settings(), rooms, rooms, base_folder, *folders(root))
     return root / "output"
@@ -52,6 +53,7 @@ def inpainting(rooms, base_folder, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def depth_base(walks, base_folder, tmp_path_factory) -> Path:
+    start_afresh()
     root = tmp_path_factory.mktemp("depth")
     run = settings() | {"data": FRAMES}
     train_stage1("depth", run, walks, walks, base_folder, *folders(root))
