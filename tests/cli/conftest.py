@@ -6,38 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler
+from tiny_models import TASKS, single_view_unet
 from torch.nn.functional import interpolate
 
 from mvdiffusion.cli import main
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
-from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
-from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.training.base import build_text_encoder, build_tokenizer
 
-UNET = {
-    "sample_size": 8,
-    "out_channels": 4,
-    "block_out_channels": [32, 32],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "cross_attention_dim": 32,
-    "attention_head_dim": 2,
-    "norm_num_groups": 4,
-}
 TEXT = {
     "hidden_size": 32,
     "intermediate_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
-}
-TASKS = {
-    "panorama": (MVDiffusionPanoramaPipeline, 4),
-    "outpaint": (MVDiffusionOutpaintPipeline, 9),
-    "depth": (MVDiffusionDepthPipeline, 5),
 }
 
 
@@ -55,8 +37,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     smooth = interpolate(torch.rand(64, 3, 4, 4), size=16, mode="bicubic")
     vae.initialize_linear(smooth * 2 - 1)
     folders = {}
-    for task, (kind, channels) in TASKS.items():
-        unet = UNet2DConditionModel(**UNET, in_channels=channels)
+    for task, (kind, _) in TASKS.items():
+        unet = single_view_unet(task)
         text_encoder = build_text_encoder(TEXT, tokenizer).eval()
         multi_view = MultiViewUNet.from_unet(unet, task=kind.unet_task)
         with torch.no_grad():

@@ -36,3 +36,8 @@ def released_caa_weights(tensors: dict[str, Tensor], prefix: str) -> dict[str, T
 def released_model_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the whole released model, renamed and in float32."""
     return {key: value.float() for key, value in sort_weights(tensors).unet.items()}
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return ((found - expected).abs().max() / expected.abs().max()).item()

@@ -13,7 +13,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from golden import load
+from golden import load, relative_error
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -137,10 +137,6 @@ def write(path: Path, state_dict: Any, **options: Any) -> Path:
 @pytest.fixture(scope="module")
 def vocabulary(base: Path) -> int:
     return CLIPTextModel.from_pretrained(base / "text_encoder").config.vocab_size
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 def check_other_parts(pipeline: Any, vocabulary: int) -> None:

@@ -2,16 +2,12 @@
 
 import pytest
 import torch
-from golden import load, released_caa_weights, released_model_weights
+from golden import load, relative_error, released_caa_weights, released_model_weights
 
 from mvdiffusion.geometry.depth import depth_correspondences, overlap
 from mvdiffusion.models.attention import CorrespondenceBlock
 from mvdiffusion.models.depth_geometry import MIN_OVERLAP, DepthGeometry
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 def cameras(tensors: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -3,16 +3,12 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
-from golden import load, released_caa_weights, released_model_weights
+from golden import load, relative_error, released_caa_weights, released_model_weights
 
 from mvdiffusion.models.attention import CorrespondenceAttention
 from mvdiffusion.models.correspondence_geometry import MultiViewGeometry
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 @pytest.fixture(scope="module")

@@ -187,10 +187,9 @@ def test_variants_agree_but_for_code_and_masked_tokens(half: int, views: int, se
     features = torch.randn(views, 32, size, size, generator=random)
     K = intrinsics(90, size * SCALE, size * SCALE).expand(1, views, 3, 3)
     R = torch.eye(3).expand(1, views, 3, 3)
+    side = size * SCALE
     found = {
-        name: layer(features, PanoramaWithoutCode(K, R, size * SCALE, size * SCALE, "released"))
-        if name == "released"
-        else layer(features, PanoramaWithoutCode(K, R, size * SCALE, size * SCALE, name))
+        name: layer(features, PanoramaWithoutCode(K, R, side, side, name))
         for name, layer in attentions().items()
     }
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
