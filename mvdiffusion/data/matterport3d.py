@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.geometry.cubemap import face_strip, strip_to_views
+from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
 from mvdiffusion.records import InputError
 
 PROMPT_PREFIX = "This is one view of a scene. "
@@ -82,7 +81,7 @@ class Matterport3DPanoramas:
         self.prompt_prefix = prompt_prefix
         self._faces = read_split(self.root, split)
         self._ids = [_id(paths[0]) for paths in self._faces]
-        self._cache: dict[int, Tensor] | None = {} if cache_faces else None
+        self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache_faces else None
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -105,15 +104,32 @@ class Matterport3DPanoramas:
             InputError: a face or caption is missing or broken.
         """
         chosen = list(range(self.num_views)) if views is None else list(views)
-        size, factor = self.image_size, self._supersampling(strip := self._strip(index))
-        K, R = panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
-        K_fine, _ = panorama_cameras(size * factor, size * factor, self.num_views, self.fov_deg)
-        fine = strip_to_views(
-            strip.float(), K_fine[chosen], R[chosen], size * factor, size * factor
-        )
-        images = F.avg_pool2d(fine, factor) / 127.5 - 1
+        K, R = self._cameras(yaw_deg)
         prompts = [self._prompt(index, yaw_deg + 360 / self.num_views * view) for view in chosen]
+        images = self.views(index, yaw_deg, chosen)
         return PanoramaSample(self._ids[index], images, prompts, K[chosen], R[chosen])
+
+    def views(self, index: int, yaw_deg: float, views: Sequence[int]) -> Tensor:
+        """Cut views [V, 3, H, W] in −1 … 1 of a panorama that may lack captions.
+
+        Args:
+            index: of the panorama.
+            yaw_deg: direction of view 0, in degrees to the right of the front face.
+            views: which of the `num_views` views.
+
+        Raises:
+            InputError: a face is missing or broken.
+        """
+        faces = self._padded_faces(index)
+        K, R = self._cameras(yaw_deg)
+        chosen = list(views)
+        factor = self._supersampling(faces.shape[1] - 2)
+        return cut_views(faces, K[chosen], R[chosen], self.image_size, factor)
+
+    def caption_file(self, index: int, degrees: int) -> Path:
+        """Return where the caption of a direction (0, 45, … 315) stands."""
+        folder = self.root / PurePosixPath(self._faces[index][0]).parent.parent / _CAPTION_FOLDER
+        return folder / f"{self._ids[index]}_{degrees}.txt"
 
     def check(self) -> None:
         """Read every face and caption of the split once.
@@ -126,20 +142,24 @@ class Matterport3DPanoramas:
             for degrees in range(0, 360, _CAPTION_STEP):
                 self._prompt(index, degrees)
 
-    def _supersampling(self, strip: Tensor) -> int:
+    def _cameras(self, yaw_deg: float) -> tuple[Tensor, Tensor]:
+        size = self.image_size
+        return panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
+
+    def _supersampling(self, face_size: int) -> int:
         """Samples per pixel and axis that use all of the faces' resolution."""
         field = float(np.tan(np.radians(self.fov_deg / 2)))
-        return max(1, round((strip.shape[1] - 2) * field / self.image_size))
+        return max(1, round(face_size * field / self.image_size))
 
-    def _strip(self, index: int) -> Tensor:
+    def _padded_faces(self, index: int) -> NDArray[np.uint8]:
         if self._cache is None:
             return self._decode(index)
         if index not in self._cache:
             self._cache[index] = self._decode(index)
         return self._cache[index]
 
-    def _decode(self, index: int) -> Tensor:
-        """Read six faces as a uint8 strip [3, S + 2, 6 (S + 2)]."""
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        """Read six faces, and pad them to [6, S + 2, S + 2, 4]."""
         paths = [self.root / path for path in self._faces[index]]
         faces = [read_face(path) for path in paths]
         for path, face in zip(paths, faces, strict=True):
@@ -148,13 +168,12 @@ class Matterport3DPanoramas:
                     f"{path}: {face.shape[1]} x {face.shape[0]} pixels; expected "
                     f"{faces[0].shape[0]} as {paths[0].name} has. Export the six faces at one size."
                 )
-        return face_strip(torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2))
+        return pad_faces(faces)
 
     def _prompt(self, index: int, yaw_deg: float) -> str:
         """Return the caption of the nearest multiple of 45°, as released, with its prefix."""
         degrees = math.floor(yaw_deg / _CAPTION_STEP + 0.5) * _CAPTION_STEP % 360
-        folder = self.root / PurePosixPath(self._faces[index][0]).parent.parent / _CAPTION_FOLDER
-        return self.prompt_prefix + read_caption(folder / f"{self._ids[index]}_{degrees}.txt")
+        return self.prompt_prefix + read_caption(self.caption_file(index, degrees))
 
 
 def read_split(root: Path, split: str) -> list[list[str]]:

@@ -1,13 +1,15 @@
-"""Cube faces in Matterport3D's order and orientation → perspective views."""
+"""Cube faces in Matterport3D's order and orientation → perspective views and panoramas."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mvdiffusion.geometry.resampling import sample_pixels, view_rays
+from mvdiffusion.geometry.resampling import sample_pixels, sphere_rays, view_rays
 
 # Camera-to-world axes (right, down, forward as columns) of up, left, front, right, back, down.
 # The up and down faces carry an extra yaw of −90°, as Matterport3D stores them.
@@ -45,7 +47,10 @@ def cube_to_views(
     Raises:
         ValueError: the faces are not six squares.
     """
-    return strip_to_views(face_strip(faces), K, R, height, width, mode)
+    strip, size = face_strip(faces), faces.shape[-1]
+    face, xy = _locate(view_rays(K, R, height, width), size)
+    xy[..., 0] += face * (size + 2)
+    return sample_pixels(strip[None].expand(len(xy), -1, -1, -1), xy + 1, mode)
 
 
 def face_strip(faces: Tensor) -> Tensor:
@@ -65,22 +70,42 @@ def face_strip(faces: Tensor) -> Tensor:
     _, channels, size, _ = faces.shape
     strip = faces.new_empty(channels, size + 2, 6, size + 2)
     strip[:, 1:-1, :, 1:-1] = faces.permute(1, 2, 0, 3)
-    border, (face, row, column) = _borders(size)
-    strip.view(channels, -1)[:, border] = faces[face, :, row, column].T
+    (side, y, x), (face, row, column) = border_pixels(size)
+    strip[:, y + 1, side, x + 1] = faces[face, :, row, column].T
     return strip.flatten(2)
 
 
-def strip_to_views(
-    strip: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bilinear"
-) -> Tensor:
-    """Cut perspective views [V, C, height, width] out of a floating-point `face_strip`.
+def cube_to_equirectangular(faces: Tensor, height: int) -> Tensor:
+    """Stitch cube faces to an equirectangular panorama, without seams.
 
-    The other arguments are those of `cube_to_views`.
+    Where the faces are finer than the panorama, a pixel is the mean of several samples, weighted by
+    the area of the sphere that each stands for.
+
+    Args:
+        faces: floating point [6, C, S, S] in the order up, left, front, right, back, down.
+        height: of the panorama in pixels.
+
+    Returns:
+        The panorama [C, height, 2 * height], with the front face in the middle.
+
+    Raises:
+        ValueError: the faces are not six squares.
     """
-    size = strip.shape[-2] - 2
-    face, xy = _locate(view_rays(K, R, height, width), size)
-    xy[..., 0] += face * (size + 2)
-    return sample_pixels(strip[None].expand(len(xy), -1, -1, -1), xy + 1, mode)
+    strip = face_strip(faces)
+    size = faces.shape[-1]
+    factor = max(1, math.ceil(size / 2 * math.pi / height))  # samples per pixel and axis
+    rows, columns = height * factor, 2 * height * factor
+    latitude = (0.5 - (torch.arange(rows).to(strip) + 0.5) / rows) * math.pi
+    longitude = ((torch.arange(columns).to(strip) + 0.5) / columns - 0.5) * 2 * math.pi
+    bands = []
+    for band in latitude.split(factor * max(1, 2**20 // (factor * columns))):  # for memory
+        face, xy = _locate(sphere_rays(band, longitude), size)
+        xy[..., 0] += face * (size + 2)
+        weight = torch.cos(band)[:, None]
+        weighted = sample_pixels(strip[None], xy[None] + 1) * weight
+        area = F.avg_pool2d(weight[None], (factor, 1))
+        bands.append(F.avg_pool2d(weighted, factor)[0] / area)
+    return torch.cat(bands, 1)
 
 
 def _locate(rays: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -93,8 +118,13 @@ def _locate(rays: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _borders(size: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Flat places of the border pixels in a strip, and the (face, row, column) they repeat."""
+def border_pixels(size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Find what stands around cube faces of a size.
+
+    Returns:
+        The pixels that border the faces, and those of other faces that they repeat; both as
+        (face, row, column) of [N] each. Rows and columns of a border are −1 or `size` on one side.
+    """
     step = torch.arange(-1, size + 1)
     y, face, x = torch.meshgrid(step, torch.arange(6), step, indexing="ij")
     outside = (x < 0) | (x == size) | (y < 0) | (y == size)
@@ -103,4 +133,4 @@ def _borders(size: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     rays = torch.einsum("nij,nj->ni", face_rotations()[face], local)
     source, xy = _locate(rays, size)
     column, row = xy.round().long().clamp(0, size - 1).unbind(-1)
-    return outside.flatten().nonzero()[:, 0], (source, row, column)
+    return (face, y, x), (source, row, column)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.geometry.resampling import sample_pixels, view_rays
+from mvdiffusion.geometry.resampling import sample_pixels, sphere_rays, view_rays
 
 
 def equirectangular_to_views(
@@ -84,15 +84,7 @@ def views_to_equirectangular(
 def _equirectangular_rays(height: int, width: int) -> Tensor:
     longitude = ((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi
     latitude = (0.5 - (torch.arange(height) + 0.5) / height) * math.pi
-    horizontal = torch.cos(latitude)[:, None]
-    return torch.stack(
-        [
-            torch.sin(longitude) * horizontal,
-            -torch.sin(latitude)[:, None].expand(height, width),
-            torch.cos(longitude) * horizontal,
-        ],
-        -1,
-    )
+    return sphere_rays(latitude, longitude)
 
 
 def _border_weight(xy: Tensor, height: int, width: int) -> Tensor:

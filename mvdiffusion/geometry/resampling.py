@@ -36,3 +36,21 @@ def view_rays(K: Tensor, R: Tensor, height: int, width: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], -1).to(K)
     return torch.einsum("vij,hwj->vhwi", R @ torch.inverse(K), pixels)
+
+
+def sphere_rays(latitude: Tensor, longitude: Tensor) -> Tensor:
+    """World directions [H, W, 3] of unit length of a grid on the sphere.
+
+    Args:
+        latitude: of its rows [H], in radians, upwards.
+        longitude: of its columns [W], in radians, to the right of straight ahead.
+    """
+    horizontal = torch.cos(latitude)[:, None]
+    return torch.stack(
+        [
+            torch.sin(longitude) * horizontal,
+            -torch.sin(latitude)[:, None].expand(-1, len(longitude)),
+            torch.cos(longitude) * horizontal,
+        ],
+        -1,
+    )

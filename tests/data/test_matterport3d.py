@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.cubemap import cube_to_views
 from mvdiffusion.records import InputError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "skybox_views.safetensors"
@@ -76,6 +78,24 @@ def test_views_are_those_of_an_independent_projection(tmp_path):
         difference = np.abs(found - expected)
         assert difference.mean() < 1.5
         assert np.quantile(difference, 0.99) < 8
+
+
+@pytest.mark.parametrize(
+    ("face_size", "image_size", "fov", "samples"),
+    [(64, 32, 90, 2), (64, 24, 100, 3), (16, 40, 60, 1)],
+)
+def test_views_are_means_of_exact_samples(tmp_path, face_size, image_size, fov, samples):
+    faces = random_faces(5, face_size)
+    np.save(tmp_path / "test.npy", np.asarray([write_panorama(tmp_path, "a", faces)]))
+    panoramas = open_panoramas(tmp_path, image_size=image_size, fov_deg=fov)
+    found = panoramas.load(0, 73, [3, 0]).views * 127.5 + 127.5
+    fine = image_size * samples
+    K, R = panorama_cameras(fine, fine, 8, fov, 73)
+    pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float()
+    exact = cube_to_views(pixels, K[[3, 0]], R[[3, 0]], fine, fine)
+    difference = (found - torch.nn.functional.avg_pool2d(exact, samples)).abs()
+    assert difference.mean() < 0.3
+    assert difference.quantile(0.999) < 1.01  # rounded twice
 
 
 def test_sample_holds_cameras_prompts_and_id(root):
