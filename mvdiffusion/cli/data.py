@@ -57,13 +57,23 @@ def data_walks(
 @data_app.command("key-frames")
 def data_key_frames(
     scene: Annotated[list[Path], typer.Option(help="Folder of a scene in ScanNet's layout.")],
-    overlap: Annotated[float, typer.Option(help="Of consecutive key frames, 0 … 1.")] = 0.65,
+    overlap: Annotated[
+        float, typer.Option(help="Of consecutive key frames, 0 … 1, where both have depth.")
+    ] = 0.65,
+    show: Annotated[
+        bool, typer.Option("--list", help="Print each, and its overlap with the one before.")
+    ] = False,
 ) -> None:
     """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
-    from mvdiffusion.data.key_frames import write_key_frames
+    from mvdiffusion.data.key_frames import key_frame_overlaps, write_key_frames
 
     for folder in scene:
-        print(f"{folder}: {len(write_key_frames(folder, overlap))} key frames")
+        keys = write_key_frames(folder, overlap)
+        print(f"{folder}: {len(keys)} key frames")
+        if show:
+            shares = ["", *(f"{share:.2f}" for share in key_frame_overlaps(folder, keys))]
+            for key, share in zip(keys, shares, strict=True):
+                print(f"{key:6d} {share}".rstrip())
 
 
 @data_app.command("export")
@@ -78,8 +88,8 @@ def data_export(
     """Write a split's real views as a sample folder, to be scored like a method.
 
     SETTINGS holds `data` (panorama and outpaint: image_size, num_views, fov_deg, prompt_prefix;
-    depth: height, width, num_views, num_between, prompt_prefix) and, where not all of the split
-    is wanted, num_samples.
+    depth: height, width, num_views, num_between, prompt_prefix, sequences) and, where not all of
+    the split is wanted, num_samples.
     """
     from mvdiffusion.data.views import export_sequences, export_split
 

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ KEY_FRAMES, VALID_FRAMES = "key_frame_0.6.txt", "valid_frames.npy"
 _KEY_LINE = re.compile(r"(?:color/)?(\d+)(?:\.jpg)?")
 _MEND = "write it with `mvdiffusion data key-frames`"
 
+Cut = Literal["disjoint", "released"]
+"""How scenes are cut into sequences, see `ScanNetScenes`."""
+_RELEASED_FEWEST = 10  # key frames of a scene that the released code makes sequences of
+
 
 @dataclass(frozen=True)
 class DepthSample:
@@ -39,7 +44,7 @@ class DepthSample:
     Attributes:
         sample_id: scene and first frame.
         frames: their numbers in the scene.
-        is_key: which are key frames, bool [V].
+        is_key: which are key frames of the sequence, bool [V].
         views: [V, 3, H, W] in −1 … 1.
         depth: [V, H, W] along the optical axis in metres, 0 where there is none.
         prompts: one per frame.
@@ -77,8 +82,8 @@ class ScanNetScene:
         self.folder, self.name = Path(folder), Path(folder).name
         self.height, self.width, self.prompt_prefix = height, width, prompt_prefix
         self.K = read_intrinsics(self.folder)  # of the depth images
-        self.valid_frames = _read_valid_frames(self.folder / VALID_FRAMES)
-        self.key_frames = _read_key_frames(self.folder / KEY_FRAMES, self.valid_frames)
+        self.valid_frames = read_valid_frames(self.folder / VALID_FRAMES)
+        self.key_frames = read_key_frames(self.folder / KEY_FRAMES, self.valid_frames)
 
     def frames_between(self, first: int, last: int) -> list[int]:
         """Valid frames strictly between two frames."""
@@ -89,6 +94,7 @@ class ScanNetScene:
         frames: Sequence[int],
         sample_id: str | None = None,
         prompts: Sequence[str] | None = None,
+        keys: Sequence[int] | None = None,
     ) -> DepthSample:
         """Read frames, resized to the scene's `height` and `width`.
 
@@ -96,6 +102,7 @@ class ScanNetScene:
             frames: their numbers.
             sample_id: name of the sample (default: scene and first frame).
             prompts: one per frame, instead of those in files; then no prefix is added.
+            keys: numbers of those that count as key frames (default: the scene's key frames).
 
         Raises:
             InputError: a file is missing or broken, or a frame is unusable.
@@ -103,11 +110,11 @@ class ScanNetScene:
         read = [self._read(frame) for frame in frames]
         views, depths, cameras, poses = (torch.stack(part) for part in zip(*read, strict=True))
         captions = list(prompts) if prompts is not None else [self._prompt(n) for n in frames]
-        keys = set(self.key_frames)
+        counted = set(self.key_frames if keys is None else keys)
         return DepthSample(
             sample_id or f"{self.name}-{frames[0]:04d}",
             list(frames),
-            torch.tensor([frame in keys for frame in frames]),
+            torch.tensor([frame in counted for frame in frames]),
             views,
             depths,
             captions,
@@ -161,10 +168,17 @@ class ScanNetScene:
 class ScanNetScenes:
     """A split of ScanNet, or of anything in its layout, as sequences of key frames.
 
-    A scene's key frames are cut into sequences of `num_views`. If at least half a sequence is left
-    over, one more ends at the last key frame and overlaps the one before it (as released); fewer
-    key frames at the end are not used. The first sequences of all scenes come first, so that a few
-    samples are of as many scenes.
+    "disjoint": a scene's key frames are cut into whole sequences of `num_views`, and those left
+    over at the end are not used: no frame is in two sequences. "released": as the authors' code
+    does, for comparison with their numbers. A scene needs 10 key frames; every `num_views`-th one
+    begins a sequence, and the last sequence ends at the last key frame, so that it may overlap the
+    one before it; a scene of fewer than `num_views` is filled up with other valid frames, drawn at
+    random, but the same ones every time. Either way the first sequences of all scenes come first,
+    so that a few samples are of as many scenes.
+
+    Attributes:
+        scenes: those with at least `num_views` key frames, whichever way they are cut; training
+            draws sequences of its own from them.
     """
 
     def __init__(
@@ -176,6 +190,7 @@ class ScanNetScenes:
         num_views: int,
         num_between: int | None = None,
         prompt_prefix: str = PROMPT_PREFIX,
+        sequences: Cut = "disjoint",
     ) -> None:
         """Open a split.
 
@@ -187,54 +202,37 @@ class ScanNetScenes:
             num_views: key frames of a sequence.
             num_between: frames between two key frames, evenly spaced; None means all valid ones.
             prompt_prefix: put before each caption (as released).
+            sequences: how scenes are cut.
 
         Raises:
             InputError: the split or a scene's lists are missing, or no scene is long enough.
         """
         self.split, self.num_views, self.num_between = split, num_views, num_between
+        if sequences not in (known := get_args(Cut)):
+            raise InputError(f"sequences: found {sequences!r}; expected {' or '.join(known)}.")
         folder = Path(root) / split
-        if not folder.is_dir():
-            present = sorted(path.name for path in Path(root).glob("*/") if path.is_dir())
-            raise InputError(
-                f"{folder}: no such split; splits present: {', '.join(present) or 'none'}."
-            )
         found = [
-            ScanNetScene(path, height, width, prompt_prefix)
-            for path in sorted(folder.iterdir())
-            if path.is_dir() and not path.name.startswith(".")
+            ScanNetScene(path, height, width, prompt_prefix) for path in _scene_folders(folder)
         ]
         self.scenes = [scene for scene in found if len(scene.key_frames) >= num_views]
-        if not self.scenes:
-            longest = max((len(scene.key_frames) for scene in found), default=0)
-            raise InputError(
-                f"{folder}: none of {len(found)} scenes has {num_views} key frames (at most "
-                f"{longest}); lower num_views or select key frames with more overlap."
-            )
-        # First the first sequence of every scene: a few samples are then of as many scenes.
-        self._starts = [
-            (scene, start)
-            for _, scene, start in sorted(
-                (
-                    (place, scene, start)
-                    for scene in self.scenes
-                    for place, start in enumerate(_starts(len(scene.key_frames), num_views))
-                ),
-                key=lambda found: found[0],
-            )
-        ]
+        cut = _released if sequences == "released" else _disjoint
+        self._sequences = _first_ones_first(
+            [[(scene, keys) for keys in cut(scene, num_views)] for scene in found]
+        )
+        if not self._sequences:
+            raise InputError(_too_short(folder, found, num_views, sequences))
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._sequences)
 
     def sample_id(self, index: int) -> str:
         """Return the id of a sequence: its scene and first frame."""
-        scene, start = self._starts[index]
-        return f"{scene.name}-{scene.key_frames[start]:04d}"
+        scene, keys = self._sequences[index]
+        return f"{scene.name}-{keys[0]:04d}"
 
     def frames(self, index: int) -> list[int]:
         """Return the numbers of a sequence's frames, in order."""
-        scene, start = self._starts[index]
-        keys = scene.key_frames[start : start + self.num_views]
+        scene, keys = self._sequences[index]
         frames = keys[:1]
         for first, last in pairwise(keys):
             between = scene.frames_between(first, last)
@@ -247,13 +245,57 @@ class ScanNetScenes:
         Raises:
             InputError: a file is missing or broken, or a frame is unusable.
         """
-        return self._starts[index][0].load(self.frames(index), self.sample_id(index))
+        scene, keys = self._sequences[index]
+        return scene.load(self.frames(index), self.sample_id(index), keys=keys)
 
 
-def _starts(num_keys: int, num_views: int) -> list[int]:
-    whole, left = divmod(num_keys, num_views)
-    starts = [num_views * i for i in range(whole)]
-    return [*starts, num_keys - num_views] if 2 * left >= num_views else starts
+def _scene_folders(split: Path) -> list[Path]:
+    if not split.is_dir():
+        present = sorted(path.name for path in split.parent.glob("*/") if path.is_dir())
+        raise InputError(f"{split}: no such split; splits present: {', '.join(present) or 'none'}.")
+    return sorted(
+        path for path in split.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _too_short(split: Path, scenes: Sequence[ScanNetScene], num_views: int, sequences: Cut) -> str:
+    longest = max((len(scene.key_frames) for scene in scenes), default=0)
+    fewest = _RELEASED_FEWEST if sequences == "released" else num_views
+    return (
+        f"{split}: none of {len(scenes)} scenes has {fewest} key frames (at most {longest}); lower "
+        "num_views or select key frames with more overlap."
+    )
+
+
+_Sequence = tuple[ScanNetScene, list[int]]  # a scene and the key frames
+
+
+def _first_ones_first(by_scene: Sequence[Sequence[_Sequence]]) -> list[_Sequence]:
+    """First the first sequence of every scene, then the second of those that have one, …"""
+    rounds = zip_longest(*by_scene)
+    return [found for places in rounds for found in places if found is not None]
+
+
+def _disjoint(scene: ScanNetScene, num_views: int) -> list[list[int]]:
+    """Key frames of a scene's sequences, none of them in two."""
+    keys = scene.key_frames
+    return [keys[i : i + num_views] for i in range(0, len(keys) - num_views + 1, num_views)]
+
+
+def _released(scene: ScanNetScene, num_views: int) -> list[list[int]]:
+    """Key frames of a scene's sequences as the authors' code cuts them."""
+    keys = scene.key_frames
+    if len(keys) < _RELEASED_FEWEST:
+        return []
+    if len(keys) < num_views:
+        others = sorted(set(scene.valid_frames) - set(keys))
+        missing = num_views - len(keys)
+        if missing > len(others):
+            return []
+        random = np.random.default_rng(list(scene.name.encode()))
+        return [sorted(keys + random.choice(others, missing, replace=False).tolist())]
+    starts = (min(i, len(keys) - num_views) for i in range(0, len(keys), num_views))
+    return [keys[i : i + num_views] for i in starts]
 
 
 def _evenly(frames: list[int], count: int | None) -> list[int]:
@@ -268,14 +310,14 @@ def resize_depth(depth: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(depth[None, None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def read_intrinsics(folder: Path) -> Tensor:
-    """Read a scene's intrinsics [3, 3] (float64) in pixels of its depth images.
+def read_intrinsics(folder: Path, name: str = "intrinsic_depth.txt") -> Tensor:
+    """Read a scene's intrinsics [3, 3] (float64), by default in pixels of its depth images.
 
     Raises:
         InputError: the file is missing, not [3, 3] or [4, 4], or no intrinsics.
     """
-    path = folder / "intrinsic" / "intrinsic_depth.txt"
-    K = torch.from_numpy(_read_matrix(path, (3, 4)))[:3, :3]
+    path = folder / "intrinsic" / name
+    K = torch.from_numpy(read_matrix(path, (3, 4)))[:3, :3]
     if not K.isfinite().all() or K[0, 0] <= 0 or K[1, 1] <= 0 or K[2].tolist() != [0, 0, 1]:
         raise InputError(f"{path}: found {K.tolist()}; expected [[fx, 0, cx], [0, fy, cy], ...].")
     return K
@@ -287,15 +329,25 @@ def read_pose(path: Path) -> Tensor | None:
     Raises:
         InputError: the file is missing or not [4, 4].
     """
-    pose = torch.from_numpy(_read_matrix(path, (4,)))
+    pose = torch.from_numpy(read_matrix(path, (4,)))
+    return pose if is_rigid(pose) else None
+
+
+def is_rigid(pose: Tensor) -> bool:
+    """Tell whether [4, 4] is a finite rigid motion: no scale, not mirrored."""
     if not pose.isfinite().all() or pose[3].tolist() != [0, 0, 0, 1]:
-        return None
+        return False
     R = pose[:3, :3]
-    rigid = torch.allclose(R @ R.T, torch.eye(3, dtype=R.dtype), atol=1e-2)
-    return pose if rigid and torch.linalg.det(R) > 0 else None
+    orthogonal = torch.allclose(R @ R.T, torch.eye(3, dtype=R.dtype), atol=1e-2)
+    return orthogonal and float(torch.linalg.det(R)) > 0
 
 
-def _read_matrix(path: Path, sizes: tuple[int, ...]) -> np.ndarray:
+def read_matrix(path: Path, sizes: tuple[int, ...]) -> np.ndarray:
+    """Read a square matrix of one of the sizes (float64) from a text file.
+
+    Raises:
+        InputError: the file is missing, or holds anything else.
+    """
     shapes = " or ".join(f"{size} x {size}" for size in sizes)
     try:
         rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
@@ -309,7 +361,12 @@ def _read_matrix(path: Path, sizes: tuple[int, ...]) -> np.ndarray:
     return matrix
 
 
-def _read_valid_frames(path: Path) -> list[int]:
+def read_valid_frames(path: Path) -> list[int]:
+    """Read numbers of frames, in order.
+
+    Raises:
+        InputError: the file is missing, or no array of them.
+    """
     try:
         frames = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -324,21 +381,30 @@ def _read_valid_frames(path: Path) -> list[int]:
     return sorted(set(frames.tolist()))
 
 
-def _read_key_frames(path: Path, valid: list[int]) -> list[int]:
+def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[int]:
+    """Read numbers of key frames, in order.
+
+    Args:
+        path: the file.
+        valid: frames that they must be among, if any.
+
+    Raises:
+        InputError: the file is missing, malformed, or names another frame.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {_MEND}.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); {_MEND}.") from None
-    frames = []
+    frames, allowed = [], None if valid is None else set(valid)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         match = _KEY_LINE.fullmatch(line.strip())
         if not match:
             raise InputError(f"{path}: line {number} is {line!r}; expected 123 or color/123.jpg.")
-        if int(match[1]) not in set(valid):
+        if allowed is not None and int(match[1]) not in allowed:
             raise InputError(
                 f"{path}: key frame {match[1]} is not in {VALID_FRAMES}; take it out or add it "
                 f"there, or {_MEND.replace('write it', 'write both')}."

@@ -68,7 +68,8 @@ class FrameSettings:
     """How recordings become samples: size in pixels, and key frames that are denoised together.
 
     `num_between` is the number of frames generated between two key frames, null for all; training
-    fills its samples with `num_views` frames in either case.
+    fills its samples with `num_views` frames in either case. `sequences` is how scenes are cut
+    into those that are scored, see `ScanNetScenes`; training draws sequences of its own.
     """
 
     height: int
@@ -76,6 +77,7 @@ class FrameSettings:
     num_views: int = 12
     num_between: int | None = None
     prompt_prefix: str = "This is one view of a scene. "
+    sequences: Literal["disjoint", "released"] = "disjoint"
 
     @property
     def size(self) -> tuple[int, int]:

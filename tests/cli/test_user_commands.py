@@ -133,6 +133,10 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     assert (code, "a stride of 0 or more" in said) == (2, True)
 
 
+def keys_of(scene: Path) -> list[str]:
+    return (scene / "key_frame_0.6.txt").read_text().split()
+
+
 def test_scenes_without_key_frames_get_them(
     run: Run, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -141,8 +145,11 @@ def test_scenes_without_key_frames_get_them(
     code, said = run(*words, "--scene", scene)
     assert code == 2
     assert "mvdiffusion data key-frames" in said
-    code, said = run("data", "key-frames", "--scene", scene, "--overlap", 0.8)
+    code, said = run("data", "key-frames", "--scene", scene, "--overlap", 0.8, "--list")
     assert (code, f"{scene}:" in said) == (0, True)
+    listed = [line.split() for line in said.splitlines()[-len(keys_of(scene)) :]]
+    assert [line[0] for line in listed] == keys_of(scene)
+    assert all(0.3 < float(share) < 1 for _, share in listed[1:])  # listed[0] has none before it
     size = ("--height", HEIGHT // 2, "--width", WIDTH // 2)
     code, said = run(*words, "--scene", scene, *size, "--stride", 0, *FAST)
     assert code == 0, said

@@ -4,14 +4,21 @@ import multiprocessing
 import pickle
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mvdiffusion.data.images import save_depth
-from mvdiffusion.data.key_frames import select_key_frames, write_key_frames
+from mvdiffusion.data.key_frames import (
+    key_frame_overlaps,
+    select_key_frames,
+    write_key_frames,
+)
 from mvdiffusion.data.scannet import ScanNetScene, ScanNetScenes
 from mvdiffusion.data.views import SampleFolder, export_sequences, read_manifest, read_views
 from mvdiffusion.records import InputError, read_json
@@ -81,6 +88,26 @@ def test_key_frames_do_not_depend_on_the_size_of_the_depth(scene):
     K[:2, 2] = 127.5, 95.5
     np.savetxt(scene / "intrinsic/intrinsic_depth.txt", K)
     assert select_key_frames(scene) == [0, 6, 12, 18]
+
+
+def test_holes_of_the_sensor_are_not_lost_overlap(scene):
+    """Half the rows have no depth: of the pixels that have one, as many are shared as before."""
+    for frame in range(24):
+        depth = np.full((48, 64), 0.0 if frame == 7 else DISTANCE)
+        depth[::2] = 0
+        save_depth(depth, scene / f"depth/{frame}.png")
+    assert select_key_frames(scene, 0.65) == [0, 6, 12, 18]
+    # Of all pixels, at most half are: that is less than 0.65 from the next frame on.
+    assert select_key_frames(scene, 0.65, counted="all") == [
+        n for n in range(24) if n not in (5, 7)
+    ]
+    shares = key_frame_overlaps(scene, [0, 6, 12])
+    np.testing.assert_allclose(shares, 1 - 3.2 * 6 / 64, atol=1.5 / 64)
+    np.testing.assert_allclose(
+        key_frame_overlaps(scene, [0, 6, 12], counted="all"), np.divide(shares, 2)
+    )
+    with pytest.raises(InputError, match="frame 5 has no rigid pose or no depth"):
+        key_frame_overlaps(scene, [0, 5])
 
 
 def test_frames_are_read_and_resized(scene):
@@ -158,15 +185,100 @@ def test_frames_between_are_evenly_spaced(prepared, num_between, expected):
     assert scenes.frames(0) == expected  # of the frames 1, 2, 3, 4 (5 has no pose)
 
 
-def test_leftover_key_frames(prepared):
-    """Of four key frames: three and, moved back, one more is too few; of 3 by 2 half is enough."""
-    of_three = ScanNetScenes(prepared, "test", 24, 32, num_views=3, num_between=0)
-    assert [of_three.frames(i) for i in range(len(of_three))] == [[0, 6, 12]] * 2
-    (keys := prepared / "test/scene0000_00/key_frame_0.6.txt").write_text("0\n6\n12\n")
-    of_two = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=0)
-    of_first = [i for i in range(len(of_two)) if of_two.sample_id(i).startswith("scene0000")]
-    assert [of_two.frames(i) for i in of_first] == [[0, 6], [6, 12]]
-    keys.write_text("0\n6\n12\n18\n")
+def write_lists(scene: Path, keys: list[int], valid: list[int]) -> None:
+    (scene / "intrinsic").mkdir(parents=True, exist_ok=True)
+    np.savetxt(scene / "intrinsic/intrinsic_depth.txt", intrinsic(48, 64))
+    (scene / "key_frame_0.6.txt").write_text("".join(f"{key}\n" for key in keys))
+    np.save(scene / "valid_frames.npy", np.array(valid))
+
+
+def of_scene(scenes: ScanNetScenes, name: str) -> list[list[int]]:
+    ids = range(len(scenes))
+    return [scenes.frames(i) for i in ids if scenes.sample_id(i).startswith(name)]
+
+
+SPLITS = st.lists(st.integers(1, 45), min_size=1, max_size=4)  # numbers of key frames of scenes
+
+
+@settings(max_examples=60, deadline=None)
+@given(SPLITS, st.integers(1, 12), st.none() | st.integers(0, 5), st.randoms(use_true_random=False))
+def test_no_frame_is_in_two_sequences(counts, num_views, num_between, random):
+    if max(counts) < num_views:
+        counts = [*counts, num_views]
+    with TemporaryDirectory() as root:
+        all_keys = []
+        for place, count in enumerate(counts):
+            valid = sorted(random.sample(range(4 * count), 3 * count))
+            all_keys.append(sorted(random.sample(valid, count)))
+            write_lists(Path(root, "test", f"scene{place:04d}_00"), all_keys[-1], valid)
+        scenes = ScanNetScenes(root, "test", 24, 32, num_views, num_between)
+        assert len(scenes) == sum(count // num_views for count in counts)
+        assert len({scenes.sample_id(i) for i in range(len(scenes))}) == len(scenes)
+        for place, keys in enumerate(all_keys):
+            sequences = of_scene(scenes, f"scene{place:04d}_00")
+            frames = [frame for sequence in sequences for frame in sequence]
+            assert frames == sorted(set(frames))  # once each, and sequence after sequence
+            of_keys = [[frame for frame in sequence if frame in keys] for sequence in sequences]
+            whole = len(keys) // num_views * num_views
+            assert [key for found in of_keys for key in found] == keys[:whole]
+            assert {len(found) for found in of_keys} <= {num_views}
+
+
+@pytest.mark.parametrize("num_views", [1, 3, 10, 12])
+def test_released_sequences(tmp_path, num_views):
+    """Against the rule in other words: chunks, the last of which slides back to be whole."""
+    for count in range(1, 40):
+        keys = list(range(0, 6 * count, 6))
+        write_lists(tmp_path / "test" / f"scene{count:04d}_00", keys, list(range(6 * count)))
+    scenes = ScanNetScenes(tmp_path, "test", 24, 32, num_views, num_between=0, sequences="released")
+    for count in range(1, 40):
+        keys, found = list(range(0, 6 * count, 6)), of_scene(scenes, f"scene{count:04d}_00")
+        if count < 10:
+            assert found == []
+        elif count >= num_views:
+            assert len(found) == -(-count // num_views)
+            assert (
+                found[:-1] == [keys[: i + num_views][i:] for i in range(0, count, num_views)][:-1]
+            )
+            assert found[-1] == keys[-num_views:]
+        else:
+            assert len(found) == 1
+            assert (len(found[0]), set(keys) <= set(found[0])) == (num_views, True)
+            assert found[0] == sorted(set(found[0]))
+            assert set(found[0]) <= set(range(6 * count))
+    assert [scene.name for scene in scenes.scenes] == [
+        f"scene{count:04d}_00" for count in range(num_views, 40)
+    ]
+
+
+def test_short_released_sequences_are_filled_up(tmp_path):
+    """With the same frames every time, others in other scenes; the filling counts as key frames."""
+    keys = list(range(0, 100, 10))
+    for name in ("scene0000_00", "scene0000_01"):
+        scene = write_scene(tmp_path / "test" / name, num_frames=101, keys=False)
+        valid = [n for n in range(101) if n not in (5, 7)]
+        write_lists(scene, keys, valid)
+    write_lists(tmp_path / "test" / "scene0001_00", keys, [*keys, 101])  # not frames enough
+    found = [
+        ScanNetScenes(tmp_path, "test", 24, 32, 12, num_between=1, sequences="released")
+        for _ in range(2)
+    ]
+    assert len(found[0]) == 2
+    assert [found[0].frames(i) for i in (0, 1)] == [found[1].frames(i) for i in (0, 1)]
+    assert found[0].frames(0) != found[0].frames(1)
+    sample = found[0].load(0)
+    assert int(sample.is_key.sum()) == 12
+    assert sample.is_key[[0, -1]].all()
+    assert not ScanNetScenes(tmp_path, "test", 24, 32, 9, sequences="released").load(0).is_key.all()
+    with pytest.raises(InputError, match=r"none of 3 scenes has 12 key frames \(at most 10\)"):
+        ScanNetScenes(tmp_path, "test", 24, 32, 12)
+
+
+def test_released_sequences_need_ten_key_frames(prepared):
+    with pytest.raises(InputError, match=r"none of 3 scenes has 10 key frames \(at most 4\)"):
+        ScanNetScenes(prepared, "test", 24, 32, num_views=2, sequences="released")
+    with pytest.raises(InputError, match=r"sequences: found 'some'; expected disjoint or released"):
+        ScanNetScenes(prepared, "test", 24, 32, num_views=2, sequences="some")
 
 
 def _first_pixel(scenes) -> float:

@@ -145,7 +145,7 @@ def _render_walk(root: Path, split: str, scene: int, settings: WalkSettings) -> 
         (folder / "intrinsic" / "intrinsic_depth.txt").write_text(_matrix_text(camera))
         for frame, pose in enumerate(poses):
             _write_frame(folder, frame, room, K, pose, settings, Dice(*seed, frame))
-        write_key_frames(folder, settings.overlap)
+        write_key_frames(folder, settings.overlap, counted="all")  # as recorded results had it
 
 
 def _write_frame(
