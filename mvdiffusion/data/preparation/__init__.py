@@ -1,0 +1,1 @@
+"""Real data: fetched, checked and brought into the layouts that training and evaluation read."""
