@@ -1,0 +1,183 @@
+"""Units of a dataset: a house of Matterport3D or a scene of ScanNet, prepared whole or not at all.
+
+<unit>/prepared.json says of what and how a unit was made and holds the hash of every file in it.
+Captions (blip3/, prompt/) are not in the record: they come later, from the authors' labels or from
+a captioning model, and outlive a new preparation of the same unit.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mvdiffusion.records import (
+    InputError,
+    atomic_output,
+    canonical_json,
+    read_json,
+    sha256_file,
+    write_json,
+)
+
+RECORD = "prepared.json"
+FORMAT = 1
+CAPTION_FOLDERS = ("blip3", "prompt")
+
+
+@dataclass
+class Unit:
+    """A unit in the making.
+
+    Attributes:
+        folder: temporary; whatever is put there becomes the unit.
+        skipped: what of the source could not be used, as mappings with a "reason".
+    """
+
+    folder: Path
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+
+def is_prepared(
+    folder: Path, dataset: str, unit: str, settings: Mapping[str, Any], source: Path
+) -> bool:
+    """Say whether `folder` holds this unit, made from this source with these settings.
+
+    The files that its record lists must be there and not empty; their hashes are left to `collect`
+    with `verify`.
+    """
+    try:
+        record = read_json(folder / RECORD)
+        made_as = {key: record[key] for key in ("format", "dataset", "unit", "settings")}
+        listed, made_of = dict(record["files"]), dict(record["source"])
+        size = source.stat().st_size
+    except (InputError, OSError, KeyError, TypeError, ValueError):
+        return False
+    if made_as != _identity(dataset, unit, settings):
+        return False
+    if not listed or not all(_has_bytes(folder / name) for name in listed):
+        return False
+    return (made_of.get("name"), made_of.get("bytes")) == (source.name, size) and made_of.get(
+        "sha256"
+    ) == sha256_file(source)
+
+
+@contextmanager
+def open_unit(
+    folder: Path, dataset: str, unit: str, settings: Mapping[str, Any], source: Path
+) -> Iterator[Unit]:
+    """Yield a `Unit` to fill, which becomes `folder` with its record if the block succeeds.
+
+    Args:
+        folder: where the unit belongs; an earlier one is replaced, except for its captions.
+        dataset: "matterport3d" or "scannet".
+        unit: id of the house or scene.
+        settings: how it is made, as plain values.
+        source: the file that it is made of.
+
+    Raises:
+        InputError: the source is missing, nothing was put into the unit, or writing failed.
+    """
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; fetch {dataset} {unit} first.")
+    made_of = {
+        "name": source.name,
+        "bytes": source.stat().st_size,
+        "sha256": sha256_file(source),
+    }
+    with atomic_output(folder) as temporary:
+        temporary.mkdir()
+        opened = Unit(temporary)
+        yield opened
+        files = _hashes(temporary)
+        if not files:
+            raise InputError(f"{source}: nothing usable in it for {dataset} {unit}.")
+        _carry_captions(folder, temporary)
+        record = _identity(dataset, unit, settings) | {
+            "source": made_of,
+            "files": files,
+            "skipped": opened.skipped,
+        }
+        write_json(temporary / RECORD, record)
+
+
+def collect(
+    prepared: Path, dataset: str, folders: Sequence[Path], verify: bool = False
+) -> dict[str, str]:
+    """Gather the units of a dataset for its manifest.
+
+    Args:
+        prepared: the dataset's folder of prepared units.
+        dataset: "matterport3d" or "scannet".
+        folders: of the units, within `prepared`.
+        verify: hash every file again and compare.
+
+    Returns:
+        Hash of each unit's record, by relative folder; it stands for the bytes of all its files.
+
+    Raises:
+        InputError: a folder is not a unit of this dataset, or differs from its record.
+    """
+    found = {}
+    for folder in sorted(folders):
+        record = read_record(folder, dataset)
+        for name, digest in record["files"].items():
+            _check_file(folder / name, digest if verify else None)
+        found[folder.relative_to(prepared).as_posix()] = sha256_file(folder / RECORD)
+    return found
+
+
+def read_record(folder: Path, dataset: str) -> dict[str, Any]:
+    """Read and check a unit's `prepared.json`.
+
+    Raises:
+        InputError: it is missing, malformed, of another dataset, or written for another format.
+    """
+    path = folder / RECORD
+    record = read_json(path)
+    found = (record.get("format"), record.get("dataset")) if isinstance(record, dict) else None
+    if found != (FORMAT, dataset) or not isinstance(record.get("files"), dict):
+        raise InputError(
+            f"{path}: expected the record of a {dataset} unit, format {FORMAT}; delete "
+            f"{folder.name} and prepare it again."
+        )
+    return dict(record)
+
+
+def _identity(dataset: str, unit: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a unit is, as it reads back from JSON."""
+    plain = json.loads(canonical_json(dict(settings)))
+    return {"format": FORMAT, "dataset": dataset, "unit": unit, "settings": plain}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Hash the files of a unit, captions aside."""
+    relative = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    kept = sorted(path.as_posix() for path in relative if path.parts[0] not in CAPTION_FOLDERS)
+    return {name: sha256_file(folder / name) for name in kept}
+
+
+def _carry_captions(earlier: Path, folder: Path) -> None:
+    """Copy an earlier preparation's captions, except where the new one brings its own."""
+    for name in CAPTION_FOLDERS:
+        for path in sorted((earlier / name).glob("*.txt")):
+            target = folder / name / path.name
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, target)
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _check_file(path: Path, digest: str | None) -> None:
+    if not _has_bytes(path) or (digest is not None and sha256_file(path) != digest):
+        raise InputError(
+            f"{path}: missing or not as {RECORD} says; delete the folder of this unit and prepare "
+            "it again."
+        )

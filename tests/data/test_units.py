@@ -1,0 +1,135 @@
+"""Prepared houses and scenes: whole or not at all, recorded, recognised when nothing changed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mvdiffusion.data.preparation.units import RECORD, collect, is_prepared, open_unit
+from mvdiffusion.records import InputError
+
+SETTINGS = {"size": 4, "sides": (1, 2)}
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    path = tmp_path / "source.zip"
+    path.write_bytes(b"source")
+    return path
+
+
+def prepare(folder: Path, source: Path, settings=SETTINGS, content: str = "pixels") -> None:
+    with open_unit(folder, "matterport3d", "house", settings, source) as unit:
+        (unit.folder / "images").mkdir()
+        (unit.folder / "images" / "one.jpg").write_text(content)
+        (unit.folder / "blip3").mkdir()
+        (unit.folder / "blip3" / "new_0.txt").write_text("new")
+        unit.skipped.append({"panorama": "two", "reason": "broken"})
+
+
+def test_the_record_says_of_what_and_how(tmp_path, source):
+    prepare(tmp_path / "house", source)
+    assert json.loads((tmp_path / "house" / RECORD).read_text()) == {
+        "format": 1,
+        "dataset": "matterport3d",
+        "unit": "house",
+        "settings": {"size": 4, "sides": [1, 2]},
+        "source": {
+            "name": "source.zip",
+            "bytes": 6,
+            "sha256": hashlib.sha256(b"source").hexdigest(),
+        },
+        "files": {"images/one.jpg": hashlib.sha256(b"pixels").hexdigest()},
+        "skipped": [{"panorama": "two", "reason": "broken"}],
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["house", "source.zip"]
+
+
+def test_it_is_recognised_until_something_changes(tmp_path, source):
+    folder = tmp_path / "house"
+
+    def known(unit: str = "house", settings=SETTINGS, dataset: str = "matterport3d") -> bool:
+        return is_prepared(folder, dataset, unit, settings, source)
+
+    assert not known()
+    prepare(folder, source)
+    assert known()
+    assert not known(unit="other")
+    assert not known(dataset="scannet")
+    assert not known(settings={**SETTINGS, "size": 5})
+    source.write_bytes(b"Source")
+    assert not known()
+    source.write_bytes(b"source")
+    renamed = source.rename(source.with_name("renamed.zip"))
+    assert not is_prepared(folder, "matterport3d", "house", SETTINGS, renamed)
+    renamed.rename(source)
+    assert known()
+    (folder / "images" / "one.jpg").write_text("")
+    assert not known()
+    (folder / "images" / "one.jpg").unlink()
+    assert not known()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', "null", '{"format": 1}'])
+def test_a_broken_record_is_no_record(tmp_path, source, text):
+    prepare(tmp_path / "house", source)
+    (tmp_path / "house" / RECORD).write_text(text)
+    assert not is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
+    with pytest.raises(InputError, match=RECORD):
+        collect(tmp_path, "matterport3d", [tmp_path / "house"])
+
+
+def test_captions_outlive_a_new_preparation(tmp_path, source):
+    folder = tmp_path / "house"
+    prepare(folder, source)
+    (folder / "blip3" / "new_0.txt").write_text("edited")
+    (folder / "blip3" / "old_0.txt").write_text("old")
+    prepare(folder, source, {}, "other")
+    assert (folder / "images" / "one.jpg").read_text() == "other"
+    captions = {path.name: path.read_text() for path in (folder / "blip3").iterdir()}
+    assert captions == {"new_0.txt": "new", "old_0.txt": "old"}
+
+
+def test_a_failure_leaves_what_was_there(tmp_path, source):
+    prepare(tmp_path / "house", source)
+    with pytest.raises(TypeError):
+        prepare(tmp_path / "house", source, content=3)
+    assert is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["house", "source.zip"]
+
+
+def test_nothing_to_prepare(tmp_path, source):
+    with (
+        pytest.raises(InputError, match="nothing usable"),
+        open_unit(tmp_path / "house", "matterport3d", "house", {}, source),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="no such file; fetch matterport3d house first"),
+        open_unit(tmp_path / "house", "matterport3d", "house", {}, tmp_path / "none"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_units_are_collected_by_the_hash_of_their_records(tmp_path, source):
+    folders = [tmp_path / "train" / name for name in "ba"]
+    for folder in folders:
+        prepare(folder, source)
+    digest = hashlib.sha256((folders[0] / RECORD).read_bytes()).hexdigest()
+    assert collect(tmp_path, "matterport3d", folders, verify=True) == {
+        "train/a": digest,
+        "train/b": digest,
+    }
+    (folders[1] / "images" / "one.jpg").write_text("pixelz")
+    assert len(collect(tmp_path, "matterport3d", folders)) == 2
+    with pytest.raises(InputError, match=r"a/images/one\.jpg: missing or not as"):
+        collect(tmp_path, "matterport3d", folders, verify=True)
+    (folders[1] / "images" / "one.jpg").unlink()
+    with pytest.raises(InputError, match=r"a/images/one\.jpg: missing or not as"):
+        collect(tmp_path, "matterport3d", folders)
+    with pytest.raises(InputError, match="expected the record of a scannet unit"):
+        collect(tmp_path, "scannet", folders)
+    with pytest.raises(InputError, match="no such file"):
+        collect(tmp_path, "matterport3d", [tmp_path / "none"])
