@@ -1,4 +1,6 @@
-# Entry point: two experiments with the same rules, `run` as configured (mini) and `smoke` for tests.
+# Entry point: two experiments with the same rules, `run` as configured and `smoke` for tests. What
+# `--configfile` gives is the whole configuration if it has all sections (as paper.yaml has);
+# otherwise it changes some keys of mini.
 import os
 import shutil
 import sys
@@ -8,10 +10,14 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-configfile: "workflow/config/mini.yaml"
-
-
 include: "workflow/rules/config.smk"
+
+
+if not has_all_sections(config):
+
+    configfile: "workflow/config/mini.yaml"
+
+
 include: "workflow/rules/restart.smk"
 include: "workflow/rules/fetch.smk"
 
@@ -27,6 +33,8 @@ os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns
 module experiment:
     pathvars:
         results=config["results_dir"],
+        matterport3d=dataset_root(config, "matterport3d"),
+        scannet=dataset_root(config, "scannet"),
     snakefile:
         "workflow/experiment.smk"
     config:
@@ -41,12 +49,15 @@ if config["results_dir"] != SMOKE["results_dir"]:
     module smoke_experiment:
         pathvars:
             results=SMOKE["results_dir"],
+            matterport3d=dataset_root(SMOKE, "matterport3d"),
+            scannet=dataset_root(SMOKE, "scannet"),
         snakefile:
             "workflow/experiment.smk"
         config:
             SMOKE
 
-    use rule * from smoke_experiment as smoke_*
+    # Real data are the same for all experiments, and so are the rules that make them.
+    use rule * from smoke_experiment exclude dataset_settings, fetch_house, fetch_scene, extract_house_labels, extract_scene_labels, prepare_house, prepare_scene, split_houses, split_scenes, caption_views, caption_frames as smoke_*
 
     rule smoke:
         input:

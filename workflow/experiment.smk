@@ -2,9 +2,12 @@
 # and evaluation.
 include: "rules/common.smk"
 include: "rules/tasks.smk"
+include: "rules/sources.smk"
+include: "rules/dataset_recipes.smk"
 include: "rules/recipes.smk"
 include: "rules/settings.smk"
 include: "rules/data.smk"
+include: "rules/datasets.smk"
 include: "rules/base.smk"
 include: "rules/train.smk"
 include: "rules/generate.smk"
@@ -14,9 +17,11 @@ include: "rules/report.smk"
 
 wildcard_constraints:
     digest="[0-9a-f]{12}",
-    kind="|".join(EVALUATORS),
+    house="[A-Za-z0-9]+",
+    kind="|".join(EVALUATORS) or "none",
     method="|".join({method for task in TASKS for method in METHODS[task]}),
     name="[a-z_]+",
+    scene="[A-Za-z0-9_-]+",
     split="train|validation|test|evaluator",
     step="|".join(RECIPES),
     task="|".join(TASKS),
@@ -26,10 +31,8 @@ wildcard_constraints:
 # behind never satisfy them, and the scores, which are never brought from elsewhere.
 rule data:
     input:
-        [data_file(task, "test") for task in TASKS],
-        expand("<results>/rooms/{split}/{split}.npy", split=["train", "evaluator"]),
-        expand("<results>/walks/{split}/{split}.json", split=WALKS),
-        [recipe.path for step, recipe in RECIPES.items() if step.startswith(("rooms_", "walks_"))],
+        all_data(),
+        data_settings_files(),
 
 
 rule tables:

@@ -6,6 +6,10 @@ import sys
 
 import typer
 
+import mvdiffusion.cli.captions  # registers its command
+import mvdiffusion.cli.datasets  # registers its commands
+import mvdiffusion.cli.own  # noqa: F401 (registers its commands)
+from mvdiffusion.cli.base import fetch_base
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.generate import generate_app
 from mvdiffusion.cli.tools import convert, mesh
@@ -16,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
+app.command("fetch-base")(fetch_base)
 app.command()(convert)
 app.command()(mesh)
 

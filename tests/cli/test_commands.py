@@ -34,6 +34,8 @@ def test_every_command_explains_itself(run: Run) -> None:
     assert set(map(" ".join, commands(app))) == {
         *("convert", "mesh"),
         *(f"data {name}" for name in ("rooms", "walks", "key-frames", "export", "views", "stitch")),
+        *(f"data {name}" for name in ("fetch", "labels", "prepare", "splits", "caption")),
+        *(f"data {name}" for name in ("check", "import", "equirect")),
         *(f"train {name}" for name in ("vae", "base", "inpainting", "stage1", "stage2")),
         *(f"generate {name}" for name in ("split", "panorama", "outpaint", "depth")),
     }

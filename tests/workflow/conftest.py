@@ -12,11 +12,19 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
-PROJECT_FILES = ("Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+LISTS = "mvdiffusion/data/preparation/lists"
+PROJECT_FILES = (
+    "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", LISTS,
+)  # fmt: skip
 
 MODULES = {
     "mvdiffusion/__init__.py": "",
     "eval/__init__.py": "",
+    "mvdiffusion/data/preparation/captions.py": "",
+    "mvdiffusion/data/preparation/labels.py": "",
+    "mvdiffusion/data/preparation/matterport3d.py": "",
+    "mvdiffusion/data/preparation/scannet.py": "",
+    "mvdiffusion/data/preparation/splits.py": "",
     "mvdiffusion/data/rooms/__init__.py": "",
     "mvdiffusion/data/matterport3d.py": "from mvdiffusion.data import rooms\n",
     "mvdiffusion/data/rooms/walks.py": "",
@@ -28,6 +36,7 @@ MODULES = {
     "mvdiffusion/training/single_view.py": "from mvdiffusion.training import loop\n",
     "mvdiffusion/training/multiview.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
+    "mvdiffusion/models/pretrained.py": "",
     "mvdiffusion/generation.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/metrics/psnr.py": "",
     "eval/evaluators.py": "",

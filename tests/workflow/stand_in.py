@@ -28,18 +28,24 @@ def main() -> None:
     """Run one command; its name is written to commands.log."""
     words = [word for word in sys.argv[1:3] if not word.startswith("-")]
     options = parse(sys.argv[1 + len(words) :])
-    chosen = [value for key in ("task", "method", "kind") for value in options.get(key, [])]
+    chosen = [
+        value for key in ("", "unit", "task", "method", "kind") for value in options.get(key, [])
+    ]
     name = " ".join([*words, *chosen])
     with open("commands.log", "a") as log:
         log.write(name + "\n")
     if os.environ.get("FAIL_AT") == name:
         sys.exit("mvdiffusion: data/broken.jpg: truncated; copy it again")
-    write(words, options, digest(words[0], options))
+    if words[-1] in PREPARATION:
+        PREPARATION[words[-1]](options)
+    else:
+        write(words, options, digest(words[0], options))
 
 
 def parse(arguments: list[str]) -> dict[str, list[str]]:
     """Collect the values after each --option."""
     options: dict[str, list[str]] = {}
+    values = options.setdefault("", [])  # before the first option
     for argument in arguments:
         if argument.startswith("--"):
             values = options.setdefault(argument[2:], [])
@@ -139,4 +145,58 @@ def save(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def fetch(options: dict[str, list[str]]) -> None:
+    """Find a house or scan in the downloads, or have it from the owner's script."""
+    path = Path(options["downloads"][0]) / f"{options['unit'][0]}.zip"
+    if not path.exists():
+        if not options.get("script"):
+            sys.exit(f"mvdiffusion: {path}: no such file. Sign https://terms.example")
+        assert "accept-terms" in options
+        save(path, options["unit"][0])
+    print(path)
+
+
+def labels(options: dict[str, list[str]]) -> None:
+    """Extract the authors' labels."""
+    save(Path(options["output"][0]) / "labels.txt", Path(options["archive"][0]).read_text())
+
+
+def prepare(options: dict[str, list[str]]) -> None:
+    """Keep a house or scan that is there, of this source and these settings, or make it."""
+    (source,), (folder,) = options["source"], options["output"]
+    record, settings = Path(folder) / "prepared.json", Path(options["settings"][0]).read_text()
+    content = json.dumps([settings, Path(source).read_text()])
+    if record.exists() and record.read_text() == content:
+        with open("commands.log", "a") as log:
+            log.write(f"kept {options['unit'][0]}\n")
+        return
+    save(record, content)
+    save(record.with_name("data"), options["unit"][0])
+
+
+def splits(options: dict[str, list[str]]) -> None:
+    """List all that is prepared."""
+    root = Path(options["prepared"][0])
+    units = sorted(str(path) for path in root.rglob("prepared.json"))
+    for name in ("train", "validation", "test"):
+        save(root / f"{name}.{'npy' if options[''] == ['matterport3d'] else 'json'}", str(units))
+    save(root / "manifest.json", json.dumps(units))
+
+
+def caption(options: dict[str, list[str]]) -> None:
+    """Record the captions of a split."""
+    settings, name = Path(options["settings"][0]).read_text(), options["split"][0]
+    save(Path(options["data"][0]) / f"captions_{name}.json", settings)
+
+
+def fetch_base(options: dict[str, list[str]]) -> None:
+    """Put a pretrained model into a folder."""
+    settings = Path(options["settings"][0]).read_text()
+    save(Path(options["output"][0]) / "model_index.json", settings)
+
+
+PREPARATION = {
+    function.__name__.replace("_", "-"): function
+    for function in (fetch, labels, prepare, splits, caption, fetch_base)
+}
 main()

@@ -1,5 +1,6 @@
 """Configuration files: complete, documented, and every mistake named in one readable line."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import yaml
 from conftest import ROOT, Project
 
 WORKFLOW = ROOT / "workflow"
+
+
+Null = object()  # a key that is there, and null
 
 
 class WorkflowError(Exception):
@@ -47,8 +51,10 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_configurations_hold_the_same_keys_and_fit_the_schema(checked: Any) -> None:
-    assert list(keys(read("smoke"))) == list(keys(read("mini")))
-    for name in ("mini", "smoke"):
+    # The test of the workflow's parts never looks at real data.
+    own = [key for key in keys(read("mini")) if key.partition(".")[0] != "datasets"]
+    assert list(keys(read("smoke"))) == own
+    for name in ("mini", "smoke", "paper"):
         assert checked(read(name), name) == read(name)
 
 
@@ -81,6 +87,20 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("tasks", "depth", "'tasks' is 'depth'; expected a value of type array"),
         ("data.walks.num_scenes.extra", 5, "unknown key 'data.walks.num_scenes.extra'; did you "),
         ("seed", None, "missing: seed"),
+        ("base.pretrained", {"panorama": "a", "outpaint": "b", "depth": "c"},
+         "'base' needs either 'pretrained', or both 'vae' and 'diffusion' to be trained"),
+        ("base", {}, "'base' needs either 'pretrained', or both"),
+        ("base.vae", None, "'base' lacks 'vae' or 'diffusion'; give both, or 'pretrained' alone"),
+        ("data.rooms", None, "'data.sources.panorama' is 'rooms'; add 'data.rooms' and its hashes"),
+        ("data.sources.depth", "rooms",
+         "'data.sources.depth' is 'rooms'; expected one of walks, scannet"),
+        ("dataset", "nyu", "'dataset' is 'nyu'; expected one of matterport3d, scannet"),
+        ("datasets.scannet.scenes.train", ["a", "b"],
+         "'datasets.scannet.scenes.train' has no more scenes than 'validation_scenes' takes"),
+        ("datasets.scannet.script", 5,
+         "'datasets.scannet.script' is 5; expected a value of type string or null"),
+        ("depth.stage1", Null,
+         "'depth.stage1' is null; only a pretrained base knows the task without training"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(checked: Any, key: str, value: object, sentence: str) -> None:
@@ -92,7 +112,7 @@ def test_mistakes_are_named(checked: Any, key: str, value: object, sentence: str
     if value is None:
         del part[name]
     else:
-        part[name] = value
+        part[name] = None if value is Null else value
     with pytest.raises(WorkflowError) as caught:
         checked(config, "mine.yaml")
     assert f"mine.yaml: {sentence}" in str(caught.value)
@@ -120,3 +140,51 @@ def test_profiles_are_accepted(project: Project) -> None:
         ["snakemake", "--list-rules"], cwd=project.root, capture_output=True, text=True, check=True
     ).stdout.split()
     assert set(slurm["set-resources"]) | set(slurm["set-threads"]) <= set(rules)
+
+
+def test_real_data_must_be_described(checked: Any) -> None:
+    config = read("mini")
+    config["data"]["sources"]["panorama"] = "matterport3d"
+    checked(config, "mine.yaml")
+    del config["datasets"]["matterport3d"]
+    with pytest.raises(WorkflowError, match=r"describe it in 'datasets\.matterport3d'"):
+        checked(config, "mine.yaml")
+
+
+def test_a_whole_configuration_stands_for_itself_and_others_change_mini(checked: Any) -> None:
+    whole = checked.__globals__["has_all_sections"]
+    assert whole(read("paper"))
+    assert whole(read("smoke"))
+    assert not whole({"name": "guided", "panorama": {"generation": {"guidance_scale": 4.0}}})
+    assert not whole({"tasks": ["depth"]})
+
+
+def test_numbers_of_the_paper() -> None:
+    """Computed here from the paper's own: epochs, panoramas and scans, and batches."""
+    config = read("paper")
+    panorama, depth = config["panorama"]["stage2"]["training"], config["depth"]
+    assert panorama["steps"] == 10 * 9820 // 4
+    assert panorama["learning_rate"] == 2e-4
+    assert depth["stage1"]["training"]["steps"] == 10 * 2_500_000 // 256
+    assert depth["stage1"]["training"]["learning_rate"] == 1e-5
+    assert depth["stage2"]["training"]["steps"] == round(20 * 1505 * 590 / 100 / 4)
+    assert depth["stage2"]["training"]["learning_rate"] == 1e-4
+    assert {config[task]["generation"]["guidance_scale"] for task in config["tasks"]} == {9.0}
+    assert {config[task]["generation"]["num_inference_steps"] for task in config["tasks"]} == {50}
+    table = yaml.safe_load((ROOT / "eval/published.yaml").read_text())[0]["rows"]
+    recorded = {row["method"]: list(row["published"].values()) for row in config["not_run"]}
+    assert recorded["Text2Light"] == table["Text2Light"]
+    assert recorded["SD (Pano)"] == table["SD (Pano)"]
+
+
+def test_every_number_of_an_experiment_says_where_it_is_from() -> None:
+    """In paper.yaml: beside each number of training and sampling, or of the block like it above."""
+    text = (WORKFLOW / "config/paper.yaml").read_text()
+    block = text.partition("\npanorama:")[2].partition("\noutpaint:")[0]
+    lines = [line for line in block.splitlines() if line.partition("#")[0].strip()]
+    numbers = [line for line in lines if re.search(r":\s+[\d\"n]", line.partition("#")[0])]
+    bare = [line.strip() for line in numbers if "#" not in line]
+    # Those that the comment above or before them names.
+    assert [line.split(":")[0] for line in bare] == [
+        "stage1", "validate_every", "log_every", "num_workers",
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+PARTS = ("common", "tasks", "sources", "dataset_recipes", "recipes")
 # Which function of a command line each step runs.
 COMMANDS = {
     "rooms_train": ("mvdiffusion/cli/data.py", "data_rooms"),
@@ -39,6 +40,28 @@ COMMANDS = {
     "figures": ("eval/cli.py", "figures"),
     "report": ("eval/cli.py", "report"),
 }
+PREPARATION = "mvdiffusion/cli/datasets.py"
+PAPER_COMMANDS = {
+    "matterport3d_labels": (PREPARATION, "data_labels"),
+    "matterport3d_units": (PREPARATION, "data_prepare"),
+    "matterport3d_splits": (PREPARATION, "data_splits"),
+    "scannet_units": (PREPARATION, "data_prepare"),
+    "scannet_splits": (PREPARATION, "data_splits"),
+    "panorama_pretrained": ("mvdiffusion/cli/base.py", "fetch_base"),
+    "outpaint_pretrained": ("mvdiffusion/cli/base.py", "fetch_base"),
+    "depth_pretrained": ("mvdiffusion/cli/base.py", "fetch_base"),
+} | {
+    f"{dataset}_captions_{split}": ("mvdiffusion/cli/captions.py", "data_caption")
+    for dataset in ("matterport3d", "scannet")
+    for split in ("train", "validation", "test")
+}
+# What one command imports for the other dataset, and for folders in place of a file.
+FETCH = "mvdiffusion.data.preparation.fetch"
+OTHERS = {
+    "matterport3d_units": {FETCH, "mvdiffusion.data.preparation.scannet"},
+    "scannet_units": {FETCH, "mvdiffusion.data.preparation.matterport3d"},
+}
+ALL_COMMANDS = [("mini", step) for step in COMMANDS] + [("paper", step) for step in PAPER_COMMANDS]
 # Which reader of data each task's images come by.
 READERS = {
     "panorama": "mvdiffusion/data/matterport3d.py",
@@ -47,20 +70,24 @@ READERS = {
 }
 
 
-def load(root: Path, monkeypatch: pytest.MonkeyPatch, recipes: bool = True) -> dict[str, Any]:
-    """Run the plain Python of common.smk, tasks.smk and recipes.smk as Snakemake does."""
+def load(
+    root: Path, monkeypatch: pytest.MonkeyPatch, recipes: bool = True, name: str = "mini"
+) -> dict[str, Any]:
+    """Run the plain Python of common.smk, tasks.smk … recipes.smk as Snakemake does."""
     monkeypatch.chdir(root)
-    config = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
+    config = yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())
+    if name == "paper":
+        config["datasets"]["matterport3d"]["labels"] = ["mp3d_skybox.tar"]
     names = {"config": config, "workflow": SimpleNamespace(cores=2), "WorkflowError": ValueError}
-    for name in ("common", "tasks", "recipes") if recipes else ("common",):
-        text = (ROOT / f"workflow/rules/{name}.smk").read_text()
-        exec(compile(text, f"{name}.smk", "exec"), names)
+    for part in PARTS if recipes else ("common",):
+        text = (ROOT / f"workflow/rules/{part}.smk").read_text()
+        exec(compile(text, f"{part}.smk", "exec"), names)
     return names
 
 
 @pytest.fixture(scope="module")
-def loaded() -> dict[str, Any]:
-    """Recipes of this repository; finding all imports takes a second."""
+def loaded() -> dict[str, dict[str, Any]]:
+    """Recipes of this repository by configuration; finding all imports takes a second."""
     original = Path.read_text
 
     def read_text(path: Path, *arguments: Any, **options: Any) -> str:
@@ -68,14 +95,14 @@ def loaded() -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Path, "read_text", read_text)
-        return load(ROOT, monkeypatch)
+        return {name: load(ROOT, monkeypatch, name=name) for name in ("mini", "paper")}
 
 
 @pytest.fixture
-def real(loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The same, in the folder that its paths belong to."""
+def real(loaded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Those of mini, in the folder that their paths belong to."""
     monkeypatch.chdir(ROOT)
-    return loaded
+    return loaded["mini"]
 
 
 def covered(names: dict[str, Any], step: str) -> set[str]:
@@ -83,19 +110,42 @@ def covered(names: dict[str, Any], step: str) -> set[str]:
     return {file.as_posix() for entry in code for file in names["import_closure"](entry)}
 
 
-def test_every_step_has_a_known_command(real: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["mini", "paper"])
+def test_every_step_has_a_known_command(loaded: dict[str, dict[str, Any]], name: str) -> None:
+    found = set(loaded[name]["RECIPES"])
     methods = {"codec", "independent", "autoregressive", "wrong_correspondence"}
-    generated = {step for step in real["RECIPES"] if step.split("_", 1)[-1] in methods}
-    scores = {step for step in real["RECIPES"] if step.startswith("score_")}
-    assert set(real["RECIPES"]) == set(COMMANDS) | generated | scores
+    generated = {step for step in found if step.split("_", 1)[-1] in methods}
+    scores = {step for step in found if step.startswith("score_")}
+    known = set(COMMANDS) | generated | scores
+    if name == "mini":
+        assert found == known
+    else:
+        assert found - known == set(PAPER_COMMANDS)
+        made_in_miniature = {
+            "vae",
+            "base",
+            "outpaint_base",
+            "panorama_stage1",
+            "classifier",
+            "clip",
+        }
+        drawn = {step for step in COMMANDS if step.startswith(("rooms_", "walks_"))}
+        assert known - found == made_in_miniature | drawn | {"evaluator_rooms"}
 
 
-@pytest.mark.parametrize("step", COMMANDS)
-def test_recipes_cover_the_imports_of_their_command(real: dict[str, Any], step: str) -> None:
-    file, function = COMMANDS[step]
+@pytest.mark.parametrize(("name", "step"), ALL_COMMANDS)
+def test_recipes_cover_the_imports_of_their_command(
+    loaded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    real, (file, function) = loaded[name], (COMMANDS | PAPER_COMMANDS)[step]
     tree = ast.parse((ROOT / file).read_text())
     body = next(n for n in ast.walk(tree) if getattr(n, "name", None) == function)
-    imported = [node for node in ast.walk(body) if isinstance(node, ast.ImportFrom)]
+    imported = [
+        node
+        for node in ast.walk(body)
+        if isinstance(node, ast.ImportFrom) and node.module not in OTHERS.get(step, ())
+    ]
     # A `from package import name` may name a module or something inside one.
     modules = {f"{node.module}.{alias.name}" for node in imported for alias in node.names}
     modules |= {str(node.module) for node in imported}
@@ -105,8 +155,12 @@ def test_recipes_cover_the_imports_of_their_command(real: dict[str, Any], step: 
     assert {file.as_posix() for file in files} <= covered(real, step)
 
 
-@pytest.mark.parametrize("step", COMMANDS)
-def test_closures_hold_what_an_import_graph_library_finds(real: dict[str, Any], step: str) -> None:
+@pytest.mark.parametrize(("name", "step"), ALL_COMMANDS)
+def test_closures_hold_what_an_import_graph_library_finds(
+    loaded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    real = loaded[name]
     graph = grimp.build_graph("mvdiffusion", "eval", cache_dir=None)
     for entry in real["RECIPES"][step].code:
         for module in graph.find_upstream_modules(entry) | {entry}:
@@ -147,6 +201,24 @@ def test_hashes_of_images_know_what_is_upstream_of_their_task_only(real: dict[st
             assert changed == set(tasks.split()), section
             section["seed"] = 0
             before = hashes()
+
+
+def test_where_data_come_from_changes_no_recipe_and_what_they_are_changes_all(
+    monkeypatch: pytest.MonkeyPatch, loaded: dict[str, dict[str, Any]]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    real = loaded["paper"]
+    settings = real["config"]["datasets"]["matterport3d"]
+    before = {task: real["images_sha256"](task) for task in READERS}
+    for key in ("root", "downloads", "script", "python", "accept_terms", "keep_downloads"):
+        with monkeypatch.context() as patch:
+            patch.setitem(settings, key, "elsewhere")
+            assert {task: real["images_sha256"](task) for task in READERS} == before
+    for key in ("preparation", "splits", "captions"):
+        with monkeypatch.context() as patch:
+            patch.setitem(settings, key, {**settings[key], "new": 1})
+            changed = {task for task in READERS if real["images_sha256"](task) != before[task]}
+            assert changed == {"panorama", "outpaint"}
 
 
 def test_closure_follows_every_kind_of_import(

@@ -14,8 +14,13 @@ from eval.claims import ClaimSettings
 from eval.evaluators import ClassifierSettings, ClipSettings
 from eval.protocols import ScoreSettings
 from mvdiffusion import settings
+from mvdiffusion.data.preparation.captions import CaptionSettings
+from mvdiffusion.data.preparation.matterport3d import HousePreparation
+from mvdiffusion.data.preparation.scannet import ScenePreparation
+from mvdiffusion.data.preparation.splits import PanoramaSplits
 from mvdiffusion.data.rooms import RoomSettings, WalkSettings
 from mvdiffusion.generation import GenerationSettings
+from mvdiffusion.models.pretrained import PretrainedSettings
 from mvdiffusion.records import InputError
 from mvdiffusion.training.settings import (
     BaseSettings,
@@ -39,7 +44,20 @@ TRAINING = {
     "depth_stage1": FrameStage,
     "depth_stage2": MultiFrameSettings,
 }
+PREPARATION = {
+    "matterport3d_units": HousePreparation,
+    "matterport3d_splits": PanoramaSplits,
+    "matterport3d_captions": CaptionSettings,
+    "scannet_units": ScenePreparation,
+    "scannet_captions": CaptionSettings,
+    "panorama_pretrained": PretrainedSettings,
+    "outpaint_pretrained": PretrainedSettings,
+    "depth_pretrained": PretrainedSettings,
+}
 EVALUATION = {"classifier": ClassifierSettings, "clip": ClipSettings, "tables": ClaimSettings}
+
+
+WITHOUT_SETTINGS = ("figures", "report", "scannet_splits")
 
 
 def read(step: str, path: Path) -> None:
@@ -52,6 +70,8 @@ def read(step: str, path: Path) -> None:
     values = settings.read_settings(str(path))
     if step.startswith(("rooms_", "walks_")):
         {"rooms": RoomSettings, "walks": WalkSettings}[task].from_mapping(values)
+    elif (kind := "_".join(step.split("_")[:2])) in PREPARATION:
+        settings.parse(PREPARATION[kind], values)
     elif step in TRAINING:
         settings.parse(TRAINING[step], values)
     else:
@@ -60,16 +80,16 @@ def read(step: str, path: Path) -> None:
 
 
 def recipes(config: dict[str, Any]) -> dict[str, str]:
-    """Settings, as JSON, of all steps but the last two, which are handed single values."""
+    """Settings, as JSON, of all steps but those that are handed single values, or none."""
     names = {"config": config, "workflow": SimpleNamespace(cores=2), "WorkflowError": ValueError}
-    for name in ("common", "tasks", "recipes"):
+    for name in ("common", "tasks", "sources", "dataset_recipes", "recipes"):
         path = ROOT / f"workflow/rules/{name}.smk"
         exec(compile(path.read_text(), path, "exec"), names)
     texts = {step: recipe.text for step, recipe in names["RECIPES"].items()}
-    return {step: text for step, text in texts.items() if step not in ("figures", "report")}
+    return {step: text for step, text in texts.items() if step not in WITHOUT_SETTINGS}
 
 
-@pytest.mark.parametrize("name", ["mini", "smoke"])
+@pytest.mark.parametrize("name", ["mini", "smoke", "paper"])
 def test_commands_know_every_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -81,7 +101,8 @@ def test_commands_know_every_key(
 
     monkeypatch.setattr(Path, "read_text", read_text)
     found = recipes(yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text()))
-    assert {"walks_test", "depth_stage2", "outpaint_mvdiffusion", "score_depth_codec"} <= set(found)
+    data = {"scannet_units", "depth_pretrained"} if name == "paper" else {"walks_test", "vae"}
+    assert data | {"depth_stage2", "outpaint_mvdiffusion", "score_depth_codec"} <= set(found)
     path = tmp_path / "settings.json"
     for step, text in found.items():
         path.write_text(text)

@@ -1,4 +1,20 @@
-# The miniature's base: what Stable Diffusion is to the paper, trained from scratch.
+# Where all training starts. The miniature's base, trained from scratch, is to it what Stable
+# Diffusion is to the paper; Stable Diffusion's own models are fetched.
+rule fetch_base:
+    input:
+        settings=settings_file("{task}_pretrained"),
+    output:
+        "<results>/models/{task}_pretrained/model_index.json",
+    log:
+        "<results>/logs/fetch_{task}_pretrained.log",
+    localrule: True
+    conda:
+        "../envs/mvdiffusion.yaml"
+    shell:
+        "python -m mvdiffusion.cli fetch-base --settings {input.settings}"
+        " --output $(dirname {output}) 2>&1 | tee {log}"
+
+
 rule train_vae:
     input:
         settings=settings_file("vae"),
@@ -44,7 +60,7 @@ rule train_inpainting:
         settings=settings_file("outpaint_base"),
         data=data_file("outpaint", "train"),
         validation=data_file("outpaint", "validation"),
-        base="<results>/models/base/model_index.json",
+        base=f"<results>/models/{base_of('outpaint')}/model_index.json",
     output:
         model="<results>/models/outpaint_base/model_index.json",
         curve="<results>/curves/outpaint_base.jsonl",

@@ -9,6 +9,7 @@
 import ast
 import hashlib
 import json
+import re
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -19,23 +20,21 @@ PROJECT = ("mvdiffusion", "eval")
 class Recipe:
     """A step's settings file: its path, its text, and the paths that the step makes."""
 
-    def __init__(self, step, settings, code, reads, after, makes):
-        self.code = code
+    def __init__(self, step, settings, code, reads, after, makes, root, units):
+        self.code, self.root = code, root
         self.text = json.dumps(settings, indent=2, sort_keys=True)
-        bytes_read = [Path(file).read_text() for file in reads]
+        decides = [Path(file).read_text() for file in reads] + list(units)
         before = [RECIPES[name].digest for name in after]
-        self.digest = sha256([self.text, code_sha256(*code), bytes_read, before])[:12]
-        self.path = f"<results>/settings/{step}-{self.digest}.json"
+        self.digest = sha256([self.text, code_sha256(*code), decides, before])[:12]
+        self.path = f"{root}/settings/{step}-{self.digest}.json"
         # Of the step's earlier recipes nothing may remain.
-        self.clears = [f"{config['results_dir']}/settings/{step}-*.json"] + [
-            path.replace("<results>", config["results_dir"]) for path in makes
-        ]
+        self.clears = [f"{actual_path(root)}/settings/{step}-*.json", *map(actual_path, makes)]
 
 
 RECIPES = {}
 
 
-def recipe(step, settings, code, reads=(), after=(), makes=()):
+def recipe(step, settings, code, reads=(), after=(), makes=(), root="<results>", units=()):
     """Register a step: everything that decides its results.
 
     settings: what its command is told.
@@ -43,8 +42,10 @@ def recipe(step, settings, code, reads=(), after=(), makes=()):
     reads: small files, not made by any step, that it reads.
     after: the steps whose results it reads.
     makes: paths that hold its results and its unfinished work, and nothing else.
+    root: the folder that its settings file goes to.
+    units: names of what it is about that its settings do not hold.
     """
-    RECIPES[step] = Recipe(step, settings, code, reads, after, makes)
+    RECIPES[step] = Recipe(step, settings, code, reads, after, makes, root, units)
 
 
 def settings_file(step):
@@ -61,9 +62,17 @@ def recipe_of(step):
     return RECIPES[step]
 
 
-def settings_files():
+def settings_files(root="<results>"):
     """All of them: a target that lists them is never satisfied by results of other settings."""
-    return [recipe.path for recipe in RECIPES.values()]
+    return [recipe.path for recipe in RECIPES.values() if recipe.root == root]
+
+
+def actual_path(path):
+    """A path with folders in place of Snakemake's <results>, <matterport3d> and <scannet>."""
+    for name in ("matterport3d", "scannet"):
+        settings = config.get("datasets", {}).get(name, {})
+        path = path.replace(f"<{name}>", settings.get("root", f"datasets/{name}"))
+    return path.replace("<results>", config["results_dir"])
 
 
 def sha256(value):

@@ -7,14 +7,54 @@ import yaml
 from jsonschema import Draft202012Validator
 
 
+def read_schema():
+    return yaml.safe_load(Path("workflow/schemas/config.schema.yaml").read_text())
+
+
+def has_all_sections(config):
+    """Whether a configuration stands for itself; otherwise it is to change another."""
+    return set(read_schema()["required"]) <= set(config)
+
+
 def checked(config, source):
     """Return the configuration if it fits the schema; otherwise say which key to mend."""
-    schema = yaml.safe_load(Path("workflow/schemas/config.schema.yaml").read_text())
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
-    if errors:
-        sentences = "\n".join(f"  {source}: {config_error(error)}" for error in errors[:5])
+    validator = Draft202012Validator(read_schema())
+    errors = sorted(validator.iter_errors(config), key=lambda error: list(error.path))
+    mistakes = [config_error(error) for error in errors] or list(contradictions(config))
+    if mistakes:
+        sentences = "\n".join(f"  {source}: {mistake}" for mistake in mistakes[:5])
         raise WorkflowError(f"the configuration cannot be used\n{sentences}")
     return config
+
+
+def contradictions(config):
+    """One sentence for each pair of keys that do not go together."""
+    data, base, datasets = config["data"], config["base"], config.get("datasets", {})
+    if ("pretrained" in base) == bool({"vae", "diffusion"} & set(base)):
+        yield "'base' needs either 'pretrained', or both 'vae' and 'diffusion' to be trained"
+    elif "pretrained" not in base and not {"vae", "diffusion"} <= set(base):
+        yield "'base' lacks 'vae' or 'diffusion'; give both, or 'pretrained' alone"
+    for key, source in data["sources"].items():
+        if source in ("matterport3d", "scannet"):
+            if source not in datasets:
+                yield f"'data.sources.{key}' is '{source}'; describe it in 'datasets.{source}'"
+        elif not {source, "expected_sha256"} <= set(data):
+            yield f"'data.sources.{key}' is '{source}'; add 'data.{source}' and its hashes"
+    if config["evaluation"]["evaluators"] and not {"rooms", "expected_sha256"} <= set(data):
+        yield "'evaluation.evaluators' are trained on rooms; add 'data.rooms' and its hashes"
+    scans = datasets.get("scannet", {"scenes": {"train": None}})
+    if scans["scenes"]["train"] and len(scans["scenes"]["train"]) <= scans["validation_scenes"]:
+        yield "'datasets.scannet.scenes.train' has no more scenes than 'validation_scenes' takes"
+    if config.get("dataset") and config["dataset"] not in datasets:
+        yield f"'dataset' is '{config['dataset']}'; describe it in 'datasets.{config['dataset']}'"
+    for task, key in (("outpaint", "base"), ("depth", "stage1")):
+        if config[task][key] is None and "pretrained" not in base:
+            yield f"'{task}.{key}' is null; only a pretrained base knows the task without training"
+
+
+def dataset_root(config, name):
+    """Folder of a real dataset; rules name it even where no experiment needs it."""
+    return config.get("datasets", {}).get(name, {}).get("root", f"datasets/{name}")
 
 
 def config_error(error):
@@ -32,7 +72,8 @@ def config_error(error):
     if error.validator == "enum":
         return f"'{key}' is {error.instance!r}; expected one of {', '.join(map(str, wanted))}"
     if error.validator == "type":
-        return f"'{key}' is {error.instance!r}; expected a value of type {wanted}"
+        kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
+        return f"'{key}' is {error.instance!r}; expected a value of type {kinds}"
     return f"'{key}': {error.message}"
 
 

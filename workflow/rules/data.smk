@@ -59,7 +59,7 @@ rule export_real:
 use rule export_real as export_evaluator_rooms with:
     input:
         settings=settings_file("evaluator_rooms"),
-        data=data_file("panorama", "evaluator"),
+        data=rooms_file("evaluator"),
     output:
         "<results>/images/evaluator_rooms/manifest.json",
     log:
@@ -67,4 +67,4 @@ use rule export_real as export_evaluator_rooms with:
     params:
         task="panorama",
         split="evaluator",
-        sha256=sha256([config["data"]["views"], config["data"]["rooms"]]),
+        sha256=sha256([config["data"]["views"], config["data"].get("rooms")]),

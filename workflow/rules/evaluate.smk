@@ -1,5 +1,5 @@
 # Scores of folders of images. The miniature trains its own evaluators, on rooms held apart; they
-# serve all tasks.
+# serve all tasks. Where the configuration trains none, pretrained extractors alone score.
 TABLES = [f"{task}_{table}" for task in TASKS for table in ("main", "consistency", "controls")]
 TABLES += ["claims", "published"]
 
@@ -38,11 +38,12 @@ rule score:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        codec=lambda wildcards, input: f"--codec $(dirname {input.codec})" if input.codec else "",
+        codec=lambda wildcards, input: f" --codec $(dirname {input.codec})" if input.codec else "",
+        evaluators=lambda wildcards, input: evaluators_option(input.evaluators),
     shell:
-        "python -m eval score --settings {input.settings} --output {output} {params.codec}"
+        "python -m eval score --settings {input.settings} --output {output}{params.codec}"
         " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
-        " --evaluators $(dirname {input.evaluators}) 2>&1 | tee {log}"
+        "{params.evaluators} 2>&1 | tee {log}"
 
 
 rule make_tables:

@@ -1,10 +1,12 @@
 # What decides each step's results, and which paths hold them. See common.smk.
 DATA = config["data"]
 EVALUATION = config["evaluation"]
-EVALUATORS = list(EVALUATION["evaluators"])
 SCORED = [f"{task}/{name}" for task in TASKS for name in scored(task)]
-STAGES = ["vae", "base"] + [
-    step for task in TASKS for step in (single_view(task), f"{task}_stage2")
+STAGES = (["vae", "base"] if TRAINED_BASE else []) + [
+    step
+    for task in TASKS
+    for step in (single_view(task), f"{task}_stage2")
+    if step not in ("base", base_of(task))
 ]
 
 
@@ -18,14 +20,14 @@ def drawing(kind, split, code):
     )
 
 
-def training(step, task, settings, code, after):
+def training(step, task, settings, code, after=()):
     """Register the training of a model."""
     recipe(
         step,
         settings=with_data(task, settings),
         code=[f"mvdiffusion.training.{code}"],
-        reads=["data.dvc"],
-        after=after,
+        reads=data_reads(task),
+        after=[*after, *data_steps(task, "train", "validation")],
         makes=[
             f"<results>/models/{step}",
             f"<results>/training/{step}",
@@ -34,54 +36,66 @@ def training(step, task, settings, code, after):
     )
 
 
-def images(folder, settings, code, after):
+def images(folder, settings, code, after, reads=()):
     """Register a folder of images."""
     recipe(
         "_".join(Path(folder).parts),
         settings=settings,
         code=code,
-        reads=["data.dvc"],
+        reads=reads,
         after=after,
         makes=[f"<results>/images/{folder}"],
     )
 
 
-for split in ("train", "evaluator"):
-    drawing("rooms", split, "mvdiffusion.data.rooms")
-for split in WALKS:
-    drawing("walks", split, "mvdiffusion.data.rooms.walks")
+if "rooms" in SOURCES:
+    drawing("rooms", "train", "mvdiffusion.data.rooms")
+if EVALUATORS:
+    drawing("rooms", "evaluator", "mvdiffusion.data.rooms")
+if "walks" in SOURCES:
+    for split in SPLITS:
+        drawing("walks", split, "mvdiffusion.data.rooms.walks")
 
-training("vae", "panorama", config["base"]["vae"], "vae", ["rooms_train"])
-training("base", "panorama", config["base"]["diffusion"], "base", ["vae"])
+if TRAINED_BASE:
+    training("vae", "panorama", config["base"]["vae"], "vae")
+    training("base", "panorama", config["base"]["diffusion"], "base", ["vae"])
 for task in TASKS:
-    step = single_view(task)
-    section = config[task][step.removeprefix(f"{task}_")]
-    walks = ["walks_train", "walks_validation"] if task == "depth" else []
-    training(step, task, section, "single_view", ["base", *walks])
-    training(f"{task}_stage2", task, config[task]["stage2"], "multiview", [step, *walks])
+    if not TRAINED_BASE:
+        recipe(
+            f"{task}_pretrained",
+            settings={"model": config["base"]["pretrained"][task]},
+            code=["mvdiffusion.models.pretrained"],
+            makes=[f"<results>/models/{task}_pretrained"],
+        )
+    step, section = single_view(task), single_view_section(task)
+    if step in STAGES:
+        training(step, task, config[task][section], "single_view", [base_of(task)])
+    training(f"{task}_stage2", task, config[task]["stage2"], "multiview", [step])
 
 for task in TASKS:
-    walks = ["walks_test"] if task == "depth" else []
     images(
         f"{task}/real",
         settings=real_views(task, config[task]["generation"]["num_samples"]),
         code=EXPORT_CODE[task],
-        after=walks,
+        after=data_steps(task, "test"),
+        reads=data_reads(task),
     )
     for method in METHODS[task]:
         images(
             f"{task}/{method}",
             settings=with_data(task, generation_of(task, method)),
             code=["mvdiffusion.generation"],
-            after=[model_of(task, method), *walks],
+            after=[model_of(task, method), *data_steps(task, "test")],
+            reads=data_reads(task),
         )
 
-images(
-    "evaluator_rooms",
-    settings=real_views("panorama", DATA["rooms"]["num_scenes"]["evaluator"]),
-    code=EXPORT_CODE["panorama"],
-    after=["rooms_evaluator"],
-)
+if EVALUATORS:
+    images(
+        "evaluator_rooms",
+        settings=real_views("panorama", DATA["rooms"]["num_scenes"]["evaluator"]),
+        code=EXPORT_CODE["panorama"],
+        after=["rooms_evaluator"],
+    )
 for kind in EVALUATORS:
     recipe(
         kind,
@@ -119,7 +133,7 @@ recipe(
 )
 recipe(
     "report",
-    settings=config,
+    settings=shown_configuration(),
     code=["eval.report"],
     after=["tables", "figures"],
     makes=["<results>/report.html"],

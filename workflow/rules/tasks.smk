@@ -2,13 +2,14 @@
 TASKS = [task for task in ("panorama", "outpaint", "depth") if task in config["tasks"]]
 METHODS = {task: config[task]["methods"] for task in TASKS}
 FORM = {"panorama": "views", "outpaint": "views", "depth": "frames"}  # of images, in `data`
+TRAINED_BASE = "pretrained" not in config["base"]
+EVALUATORS = list(config["evaluation"]["evaluators"])
 EMBEDDED = ("validation", "test")  # splits of the rooms that the repository holds
 EXPORT_CODE = {  # modules that write real images
     "panorama": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
     "outpaint": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
     "depth": ["mvdiffusion.data.views", "mvdiffusion.data.scannet"],
 }
-WALKS = ("train", "validation", "test") if "depth" in TASKS else ()
 
 
 def scored(task):
@@ -37,21 +38,24 @@ def scenes_of(kind, split):
     return scenes | {"num_scenes": {split: scenes["num_scenes"][split]}}
 
 
-def data_file(task, split):
-    """The file that tells of a split's data; the data lie beside it."""
-    if task == "depth":
-        return f"<results>/walks/{split}/{split}.json"
-    return f"data/{split}.npy" if split in EMBEDDED else f"<results>/rooms/{split}/{split}.npy"
+def base_of(task):
+    """The step that makes the model which the task's own training starts from."""
+    return f"{task}_pretrained" if "pretrained" in config["base"] else "base"
 
 
-def data_of(split):
-    """Input of a rule whose wildcard names the task."""
-    return lambda wildcards: data_file(wildcards.task, split)
+def single_view_section(task):
+    """The part of a task's configuration about its single-view model."""
+    return "base" if task == "outpaint" else "stage1"
 
 
 def single_view(task):
-    """The step that trains the task's single-view model, from which stage 2 starts."""
-    return f"{task}_base" if task == "outpaint" else f"{task}_stage1"
+    """The step that makes the task's single-view model, from which stage 2 starts."""
+    section = single_view_section(task)
+    return f"{task}_{section}" if config[task][section] else base_of(task)
+
+
+def base_file(wildcards):
+    return f"<results>/models/{base_of(wildcards.task)}/model_index.json"
 
 
 def model_of(task, method):
@@ -72,14 +76,26 @@ def generation_of(task, method):
     return settings
 
 
+def data_settings(task):
+    """All that decides a task's data, and the data that its base is trained on."""
+    asked = {FORM[task]: source_of(task)}
+    if "pretrained" not in config["base"]:
+        asked["views"] = source_of("panorama")
+    sources = {
+        source: deciding_settings(source) if source in REAL else config["data"][source]
+        for source in asked.values()
+    }
+    return sources | {form: config["data"][form] for form in asked}
+
+
 def images_sha256(task):
     """Hash of everything upstream of a task's images; tables refuse scores of any other."""
-    kinds = ["views", "rooms"] + (["frames", "walks"] if task == "depth" else [])
+    base = config["base"]
     return sha256(
         {
             "seed": config["seed"],
-            "base": config["base"],
-            "data": {kind: config["data"][kind] for kind in kinds},
+            "base": base["pretrained"][task] if "pretrained" in base else base,
+            "data": data_settings(task),
             task: {key: value for key, value in config[task].items() if key != "methods"},
         }
     )
@@ -94,3 +110,8 @@ def codec_file(wildcards):
     """Manifest of the codec's images where scores need them."""
     manifest = f"<results>/images/{wildcards.task}/codec/manifest.json"
     return [manifest] if "codec" in compared_with(wildcards.task) else []
+
+
+def evaluators_option(files):
+    """Folders of the evaluators that score, if any were trained."""
+    return f" --evaluators $(dirname {' '.join(files)})" if files else ""

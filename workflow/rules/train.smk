@@ -1,11 +1,12 @@
 # The paper's two stages: the UNet on single views, then correspondence-aware attention. The task of
-# outpainting has no first stage of its own: it goes on from the inpainting model (base.smk).
+# outpainting has no first stage of its own: it goes on from the inpainting model (base.smk). A first
+# stage that is null in the configuration is left out.
 rule train_stage1:
     input:
         settings=settings_file("{task}_stage1"),
         data=data_of("train"),
         validation=data_of("validation"),
-        base="<results>/models/base/model_index.json",
+        base=base_file,
     output:
         model="<results>/models/{task}_stage1/model_index.json",
         curve="<results>/curves/{task}_stage1.jsonl",

@@ -1,0 +1,30 @@
+"""`mvdiffusion fetch-base`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mvdiffusion.cli.options import Output, Settings
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse, read_settings
+
+
+def fetch_base(
+    output: Output,
+    model: Annotated[str, typer.Option(help="Folder, or id on the Hugging Face hub.")] = "",
+    settings: Settings = "",
+) -> None:
+    """Put a pretrained Stable Diffusion 2 (base, inpainting or depth) into a folder.
+
+    --model names it, or `model` in SETTINGS.
+    """
+    from mvdiffusion.models import pretrained
+
+    values = read_settings(settings) if settings else {"model": model}
+    chosen = parse(pretrained.PretrainedSettings, values)
+    if not chosen.model:
+        raise InputError("fetch-base: no model; expected --model, or settings with `model`.")
+    pretrained.fetch_base(chosen.model, output)
+    print(f"{output}: the parts of {chosen.model}")
