@@ -30,5 +30,5 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"mvdiffusion: {error}", file=sys.stderr)
+        sys.stderr.write(f"mvdiffusion: {error}\n")  # in one piece, beside other jobs'
         raise SystemExit(2) from None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mvdiffusion.cli.data import data_app
-from mvdiffusion.cli.options import Data, ForTask, Settings, Workers
+from mvdiffusion.cli.options import Data, DefaultSettings, ForTask, Workers
 from mvdiffusion.settings import parse, read_settings
 
 
@@ -15,8 +15,8 @@ from mvdiffusion.settings import parse, read_settings
 def data_caption(
     data: Data,
     split: Annotated[str, typer.Option(help="Which split.")],
-    settings: Settings,
     task: ForTask,
+    settings: DefaultSettings = "{}",
     limit: Annotated[int | None, typer.Option(min=0, help="At most so many images now.")] = None,
     workers: Workers = 1,
 ) -> None:

@@ -19,6 +19,7 @@ from mvdiffusion.cli.options import (
     Workers,
 )
 from mvdiffusion.records import InputError
+from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.settings import read_settings
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, cut, export and stitch views.")
@@ -81,8 +82,8 @@ def data_export(
     root: Data,
     split: Annotated[str, typer.Option(help="Which split.")],
     settings: Settings,
-    settings_sha256: Hash,
     output: Output,
+    settings_sha256: Hash = "",
     task: ForTask = Task.PANORAMA,
 ) -> None:
     """Write a split's real views as a sample folder, to be scored like a method.
@@ -95,11 +96,12 @@ def data_export(
 
     values = read_settings(settings)
     views, count = values.get("data", {}), values.get("num_samples")
+    stamp = settings_sha256 or hash_of(values)
     dataset = open_dataset(task, root, split, views)
     if task is Task.DEPTH:
-        export_sequences(dataset, output, settings_sha256, views, count)
+        export_sequences(dataset, output, stamp, views, count)
     else:
-        export_split(dataset, output, settings_sha256, views, count, task=task.value)
+        export_split(dataset, output, stamp, views, count, task=task.value)
 
 
 @data_app.command("views")

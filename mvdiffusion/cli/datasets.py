@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mvdiffusion.cli.data import data_app
-from mvdiffusion.cli.options import Data, Output, Workers
+from mvdiffusion.cli.options import Data, DefaultSettings, Output, Workers
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
 
@@ -26,7 +26,6 @@ Which = Annotated[Dataset, typer.Argument(help="Which dataset.")]
 Unit = Annotated[str, typer.Option(help="Id of a house or scene.")]
 Units = Annotated[list[str] | None, typer.Option(help="Houses or scenes; default all there.")]
 Labels = Annotated[Path | None, typer.Option(help="The authors' labels, extracted.")]
-How = Annotated[str, typer.Option("--settings", help="JSON text, or path of JSON or YAML.")]
 
 
 @data_app.command("fetch")
@@ -77,7 +76,7 @@ def data_prepare(
     unit: Unit,
     source: Annotated[Path, typer.Option(help="The .zip or .sens, or the folder of downloads.")],
     output: Output,
-    settings: How = "{}",
+    settings: DefaultSettings = "{}",
     labels: Labels = None,
     workers: Workers = 1,
 ) -> None:
@@ -105,7 +104,7 @@ def data_prepare(
 def data_splits(
     dataset: Which,
     prepared: Annotated[Path, typer.Option(help="Folder of prepared houses or scenes.")],
-    settings: How = "{}",
+    settings: DefaultSettings = "{}",
     labels: Labels = None,
     unit: Units = None,
 ) -> None:

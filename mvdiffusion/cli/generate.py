@@ -10,7 +10,8 @@ import typer
 
 from mvdiffusion.cli.data import open_dataset
 from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Settings, Task
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.settings import read_settings
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def generate_split(
     model: Model,
     data: Data,
     settings: Settings,
-    settings_sha256: Hash,
     output: Output,
+    settings_sha256: Hash = "",
     split: Annotated[str, typer.Option(help="Split that gives the prompts.")] = "test",
     task: ForTask = Task.PANORAMA,
 ) -> None:
@@ -83,6 +84,7 @@ def generate_split(
     from mvdiffusion.data.samples import SampleFolder
 
     values = read_settings(settings)
+    stamp = settings_sha256 or hash_of({"settings": values, "model": folder_sha256(model)})
     dataset = open_dataset(task, data, split, values.pop("data", {}))
     numbers = generation.GenerationSettings.from_mapping(values)
     options: dict[str, Any] = {"task": task.value}
@@ -90,7 +92,7 @@ def generate_split(
         options["fov_deg"] = dataset.fov_deg
     if task is Task.OUTPAINT:
         options["given_views"] = generation.GIVEN_VIEWS
-    folder = SampleFolder(output, method.value, settings_sha256, **options)
+    folder = SampleFolder(output, method.value, stamp, **options)
     generation.generate_split(task.value, method.value, model, dataset, numbers, folder)
 
 

@@ -22,7 +22,12 @@ Data = Annotated[
     Path, typer.Option(help="Data folder in Matterport3D's layout; for depth, in ScanNet's.")
 ]
 Output = Annotated[Path, typer.Option(help="Written whole or not at all.")]
-Hash = Annotated[str, typer.Option(help="Hash of the run's settings, kept in the manifest.")]
+DefaultSettings = Annotated[
+    str, typer.Option("--settings", help="JSON text, or path of a JSON or YAML file.")
+]
+Hash = Annotated[
+    str, typer.Option(help="Of the run's settings, kept in the manifest; default: of these here.")
+]
 Validation = Annotated[Path, typer.Option(help="Data folder that holds the validation split.")]
 Checkpoints = Annotated[Path, typer.Option(help="Folder of resumable states.")]
 LogDir = Annotated[Path, typer.Option(help="Gets metrics.jsonl, TensorBoard events, pictures.")]

@@ -32,7 +32,7 @@ def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> list[tuple[str, 
 
 def test_every_command_explains_itself(run: Run) -> None:
     assert set(map(" ".join, commands(app))) == {
-        *("convert", "mesh"),
+        *("convert", "mesh", "fetch-base"),
         *(f"data {name}" for name in ("rooms", "walks", "key-frames", "export", "views", "stitch")),
         *(f"data {name}" for name in ("fetch", "labels", "prepare", "splits", "caption")),
         *(f"data {name}" for name in ("check", "import", "equirect")),

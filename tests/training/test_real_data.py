@@ -51,7 +51,7 @@ def run_stages(run: Run, task: str, data: Path, base: Path, root: Path, form: di
         )
         base = root / stage
     sampling = {"data": form, "num_inference_steps": 1, "seed": 1, "device": "cpu"}
-    shared = ("--task", task, "--split", "test", "--settings-sha256", "0" * 64)
+    shared = ("--task", task, "--split", "test")
     run(
         *("generate", "split", "--method", "mvdiffusion", "--model", base, "--data", data),
         *(*shared, "--settings", json.dumps(sampling), "--output", root / "made"),
