@@ -18,7 +18,30 @@ def homography(K_query: Tensor, R_query: Tensor, K_target: Tensor, R_target: Ten
     """
     # The order of operations is the released one: the top frequencies of the position code
     # amplify its rounding, so imported checkpoints need the same bits.
-    return K_target @ torch.inverse(R_target) @ R_query @ torch.inverse(K_query)
+    return K_target @ inverse(R_target) @ R_query @ inverse(K_query)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Invert matrices [..., 3, 3] with the same bits on every processor, unlike `torch.inverse`.
+
+    LU decomposition with partial pivoting, as LAPACK does it where it does not fuse multiplications
+    with additions: each pivot's reciprocal is a factor.
+    """
+    rows = torch.cat([matrix, torch.eye(3).to(matrix).expand(matrix.shape)], -1)  # [..., 3, 6]
+    for k in range(3):
+        pivot = rows[..., k:, k].abs().argmax(-1, keepdim=True) + k
+        order = torch.arange(3, device=matrix.device).expand(pivot.shape[:-1] + (3,)).clone()
+        order.scatter_(-1, pivot, k)
+        order[..., k : k + 1] = pivot
+        rows = rows.gather(-2, order[..., None].expand(rows.shape))
+        for i in range(k + 1, 3):
+            factor = rows[..., i, k : k + 1] * (1 / rows[..., k, k : k + 1])
+            rows[..., i, :] -= factor * rows[..., k, :]
+    for k in (2, 1, 0):
+        rows[..., k, 3:] *= 1 / rows[..., k, k : k + 1]
+        for i in range(k):
+            rows[..., i, 3:] -= rows[..., i, k : k + 1] * rows[..., k, 3:]
+    return rows[..., 3:]
 
 
 def pixel_grid(height: int, width: int, stride: int = 1, offset: int = 0) -> Tensor:

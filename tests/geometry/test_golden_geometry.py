@@ -17,7 +17,7 @@ from mvdiffusion.geometry.equirectangular import (
     equirectangular_to_views,
     views_to_equirectangular,
 )
-from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
+from mvdiffusion.geometry.homography import homography, inside, inverse, pixel_grid, project
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SKYBOX_YAWS = [0, 45, 90, 135, 180, 225, 270, 315, 17, 203]
@@ -158,3 +158,19 @@ def test_wrong_inputs_are_named() -> None:
         equirectangular_to_views(torch.zeros(3, 8, 17), K, R, 8, 8)
     with pytest.raises(ValueError, match="faces"):
         cube_to_views(torch.zeros(5, 3, 8, 8), K, R, 8, 8)
+
+
+def test_inverse_against_double_precision():
+    """Rotations, intrinsics and what needs its rows exchanged, in any batch."""
+    random = torch.Generator().manual_seed(0)
+    matrices = torch.randn(5, 40, 3, 3, generator=random)
+    matrices[0] = torch.stack([rotation(9.0 * i, 4.0 * i - 80) for i in range(40)])
+    matrices[1, :, 1:, 0] = 0  # upper triangular
+    matrices[1, :, 2, 1] = 0
+    matrices[2, :, 0, 0] = 0  # the first pivot lies below
+    expected = torch.linalg.inv(matrices.double())
+    found = inverse(matrices)
+    largest = expected.abs().amax((-2, -1), keepdim=True)
+    condition = torch.linalg.cond(matrices.double())[..., None, None]
+    assert ((found - expected).abs() <= 1e-6 * condition * largest).all()
+    assert torch.equal(inverse(matrices[3, 7]), found[3, 7])
