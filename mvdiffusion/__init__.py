@@ -1,3 +1,3 @@
 """Reference reproduction of MVDiffusion (arXiv 2307.01097)."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -1,30 +1,16 @@
 """The benchmark of sampling measures all parts and accounts for all the time."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
+from benchmark_runs import ROOT, run_benchmark
 
 
 @pytest.mark.parametrize("chunk", [[], ["--view-chunk", "2"]])
 def test_sampling(tmp_path: Path, chunk: list[str]) -> None:
     words = ["--size", "tiny", "--steps", "2", "--repeats", "2", "--device", "cpu", *chunk]
-    command = [sys.executable, ROOT / "benchmarks" / "sampling.py", *words]
-    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    ran = subprocess.run(
-        [*command, "--output", tmp_path / "a.json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    report = json.loads((tmp_path / "a.json").read_text())
+    report = run_benchmark("sampling.py", tmp_path / "a.json", *words)
     parts = report["seconds"]["per_step"]
     assert set(parts) == {"unet", "attention", "scheduler", "total"}
     assert set(report["seconds"]["once"]) == {"geometry", "vae"}

@@ -1,15 +1,13 @@
 """The benchmark of real data measures what it says it does."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_runs import ROOT, run_benchmark
 from sens_files import decode_sens
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -21,17 +19,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_parts(tmp_path: Path) -> None:
     words = ["--face-size", "64", "--image-size", "32", "--repeats", "1", "--threads", "1"]
     words += ["--decoded", "4", "--frames", "8", "--distinct", "4", "--folder", tmp_path]
-    command = [sys.executable, ROOT / "benchmarks" / "data.py", *words]
-    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        [*command, "--output", tmp_path / "a.json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    report = json.loads((tmp_path / "a.json").read_text())
+    report = run_benchmark("data.py", tmp_path / "a.json", *words)
     views = report["views"]
     assert views["ours_is_faster"]["six_faces"] == pytest.approx(
         views["seconds"]["six_faces"] / views["seconds"]["ours"]
