@@ -195,6 +195,8 @@ def read_split(root: Path, split: str) -> list[list[str]]:
         raise InputError(
             f"{path}: not an array of text ({error}); write it with np.save."
         ) from None
+    if not isinstance(entries, np.ndarray):
+        raise InputError(f"{path}: an archive of arrays; expected one, as np.save writes it.")
     if (
         entries.dtype.kind != "U"
         or entries.ndim != 2

@@ -30,7 +30,7 @@ def inverse(matrix: Tensor) -> Tensor:
     rows = torch.cat([matrix, torch.eye(3).to(matrix).expand(matrix.shape)], -1)  # [..., 3, 6]
     for k in range(3):
         pivot = rows[..., k:, k].abs().argmax(-1, keepdim=True) + k
-        order = torch.arange(3, device=matrix.device).expand(pivot.shape[:-1] + (3,)).clone()
+        order = torch.arange(3, device=matrix.device).expand(*pivot.shape[:-1], 3).clone()
         order.scatter_(-1, pivot, k)
         order[..., k : k + 1] = pivot
         rows = rows.gather(-2, order[..., None].expand(rows.shape))

@@ -64,11 +64,13 @@ def test_a_house_in_its_owners_layout(tmp_path):
     assert (tmp_path / "out" / HOUSES[0] / FOLDER).is_dir()
 
 
-def zip_of(name: str, content: bytes = b"x", mode: int = 0) -> bytes:
+def zip_of(
+    name: str, content: bytes = b"x", mode: int = 0, compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     buffer = io.BytesIO()
     info = zipfile.ZipInfo(name)
     info.external_attr = mode << 16
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.compress_type = compression
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("fine", b"fine")
         archive.writestr(info, content)
@@ -125,6 +127,10 @@ def negative_size() -> bytes:
 
 
 WHOLE = zip_of("a/file", bytes(range(256)) * 8)
+BZIP2, LZMA = (
+    zip_of("a/file", bytes(range(256)) * 8, compression=compression)
+    for compression in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+)
 TAR = tar_of(member("first", size=700), member("second", size=700))
 HOSTILE = {
     "absolute path": (zip_of("/tmp/evil"), "absolute path"),
@@ -152,6 +158,9 @@ HOSTILE = {
     "too large a tar.gz": (gzip.compress(tar_of(member("l", size=9**7))), "more than 1,000,000"),
     "checksum": (patched(WHOLE, b"PK\x01\x02", 16, b"\1\2\3\4"), "not a whole"),
     "broken data": (patched(WHOLE, b"a/file", 9, b"\xff\xff\xff\xff"), "not a whole"),
+    "broken bzip2": (patched(BZIP2, b"PK\x03\x04", 36, b"\xff"), "not a whole"),
+    "broken lzma": (patched(LZMA, b"PK\x03\x04", 40, b"\xff"), "not a whole"),
+    "place before the start": (patched(WHOLE, b"PK\x05\x06", 17, b"\xff"), "not a whole"),
     "encrypted": (patched(WHOLE, b"PK\x01\x02", 8, b"\1"), "is encrypted"),
     "unknown compression": (patched(WHOLE, b"PK\x01\x02", 10, b"\x63"), "not a whole"),
     "truncated": (WHOLE[:-30], "not a whole"),
@@ -212,7 +221,7 @@ def test_an_earlier_folder_survives_a_broken_archive(tmp_path):
     assert tree(tmp_path / "out") == {"old": b"old"}
 
 
-@pytest.mark.parametrize("content", [WHOLE, TAR, gzip.compress(TAR, mtime=0)])
+@pytest.mark.parametrize("content", [WHOLE, BZIP2, LZMA, TAR, gzip.compress(TAR, mtime=0)])
 def test_random_damage_never_escapes(tmp_path, content):
     """Whatever is changed or cut off, either it comes out or one sentence does."""
     random = np.random.default_rng(0)

@@ -111,6 +111,14 @@ def test_what_is_missing_is_said(tmp_path, archive, options, said):
     assert starts(script) == []
 
 
+def test_a_place_that_cannot_hold_downloads(tmp_path, archive):
+    script = write_script(tmp_path / "get.py", archive)
+    (tmp_path / "downloads").write_text("a file")
+    with pytest.raises(InputError, match=r"downloads: cannot hold downloads \(Not a directory\)"):
+        fetch(tmp_path, script)
+    assert starts(script) == []
+
+
 def test_unknown_units(tmp_path):
     with pytest.raises(
         InputError, match=r"Matterport3D has no house '\.\./x'; expected one of its 90"

@@ -256,3 +256,11 @@ def test_file_that_is_no_array(root):
     (root / "test.npy").write_bytes(b"junk")
     with pytest.raises(InputError, match=r"test\.npy: not an array of text"):
         open_panoramas(root)
+
+
+def test_an_archive_of_arrays_is_no_split(root):
+    entries = good_entries(root)
+    with open(root / "test.npy", "wb") as file:
+        np.savez(file, entries=np.asarray(entries))
+    with pytest.raises(InputError, match=r"test\.npy: an archive of arrays; expected one"):
+        open_panoramas(root)

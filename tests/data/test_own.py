@@ -239,6 +239,24 @@ def test_png_colours_other_depth_units_and_another_camera(tmp_path):
     assert set(moved.unique().tolist()) <= {0.0, 2.0, 3.0}  # no mean of two surfaces
 
 
+def test_images_outside_the_folder(tmp_path):
+    """transforms.json may name its images by absolute paths."""
+    frames = []
+    for frame in range(2):
+        color, depth = tmp_path / f"elsewhere/{frame}.jpg", tmp_path / f"elsewhere/{frame}.png"
+        color.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 48), "red").save(color)
+        save_depth(torch.full((48, 64), 2.0), depth)
+        matrix = np.diag([1.0, -1, -1, 1]).tolist()
+        files = {"file_path": str(color), "depth_file_path": str(depth)}
+        frames.append({**files, "transform_matrix": matrix})
+    (tmp_path / "source").mkdir()
+    camera = {"w": 64, "h": 48, "fl_x": 64, "fl_y": 64, "cx": 32, "cy": 24}
+    (tmp_path / "source/transforms.json").write_text(json.dumps({**camera, "frames": frames}))
+    for _ in range(2):
+        assert bring(tmp_path / "source", tmp_path / "root") == {"source": 1}
+
+
 def test_the_same_bytes_again_and_the_source_untouched(tmp_path, source):
     before = folder_sha256(source)
     for root in ("one", "two"):

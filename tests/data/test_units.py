@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mvdiffusion.data.own.prepared import changed_files
 from mvdiffusion.data.preparation.units import RECORD, collect, is_prepared, open_unit
 from mvdiffusion.records import InputError
 
@@ -118,17 +119,17 @@ def test_units_are_collected_by_the_hash_of_their_records(tmp_path, source):
     for folder in folders:
         prepare(folder, source)
     digest = hashlib.sha256((folders[0] / RECORD).read_bytes()).hexdigest()
-    assert collect(tmp_path, "matterport3d", folders, verify=True) == {
+    assert collect(tmp_path, "matterport3d", folders) == {
         "train/a": digest,
         "train/b": digest,
     }
     (folders[1] / "images" / "one.jpg").write_text("pixelz")
-    assert len(collect(tmp_path, "matterport3d", folders)) == 2
-    with pytest.raises(InputError, match=r"a/images/one\.jpg: missing or not as"):
-        collect(tmp_path, "matterport3d", folders, verify=True)
-    (folders[1] / "images" / "one.jpg").unlink()
-    with pytest.raises(InputError, match=r"a/images/one\.jpg: missing or not as"):
-        collect(tmp_path, "matterport3d", folders)
+    found = [problem.file for problem in changed_files(tmp_path)]
+    assert found == ["train/a/images/one.jpg"]
+    for spoil in (lambda path: path.write_text(""), Path.unlink):
+        spoil(folders[1] / "images" / "one.jpg")
+        with pytest.raises(InputError, match=r"a/images/one\.jpg: missing or empty"):
+            collect(tmp_path, "matterport3d", folders)
     with pytest.raises(InputError, match="expected the record of a scannet unit"):
         collect(tmp_path, "scannet", folders)
     with pytest.raises(InputError, match="no such file"):

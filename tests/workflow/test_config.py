@@ -56,6 +56,7 @@ def test_configurations_hold_the_same_keys_and_fit_the_schema(checked: Any) -> N
     assert list(keys(read("smoke"))) == own
     for name in ("mini", "smoke", "paper"):
         assert checked(read(name), name) == read(name)
+    assert read("mini")["datasets"] == read("paper")["datasets"], "both use what either prepared"
 
 
 def test_the_schema_refuses_unknown_keys_everywhere() -> None:

@@ -1,5 +1,6 @@
 """Real data: planned without them, fetched and prepared once, never deleted, never published."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_a_dataset_is_made_whatever_the_tasks_and_then_kept(project: Project) ->
     assert "Nothing to be done" in project.snakemake(*moved)
 
 
+def test_at_most_four_downloads_run_at_once(project: Project) -> None:
+    for cores in (1, 4, 7, 16):
+        options = ("data", "--dry-run", "--cores", str(cores), "--config", "dataset=matterport3d")
+        planned = project.snakemake(*options, *overlay(project))
+        fetching = planned.partition("rule fetch_house:")[2].partition("resources:")[0]
+        threads = int((re.search(r"threads: (\d+)", fetching) or [0, 1])[1])
+        assert cores // threads <= 4
+
+
 def test_without_the_script_the_command_says_what_to_sign(project: Project) -> None:
     options = overlay(project, script=None)
     printed = project.snakemake("data", "--config", "dataset=scannet", *options, check=False)
@@ -129,7 +139,13 @@ def test_labels_are_read_before_what_uses_them(project: Project) -> None:
     project.snakemake("data", "--config", "dataset=scannet", *options)
     ran = project.commands()
     assert ran.index("data labels scannet") < ran.index("data prepare scannet scene0000_00")
-    assert (project.root / "datasets/scannet/labels/labels.txt").read_text() == "labels"
+    extracted = project.root / "datasets/scannet/labels"
+    assert (extracted / "labels.txt").read_text() == "labels"
+    (extracted / "mp3d_skybox").mkdir()
+    (project.root / "mp3d_skybox.tar").rename(project.root / "other.tar")
+    options = overlay(project, labels=["other.tar"])
+    project.snakemake("data", "--config", "dataset=scannet", *options)
+    assert [path.name for path in extracted.iterdir()] == ["labels.txt"], "no other archive's stay"
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ def named(names, values):
     return " ".join(f"{name}={value}" for name, value in zip(names, folders))
 
 
-def cores(share=1.0):
-    """Threads of a rule: a share of the cores Snakemake may use."""
-    return max(1, int((workflow.cores or 1) * share))
+def cores():
+    """Threads of a rule that uses all the cores Snakemake may use."""
+    return workflow.cores or 1
 
 
 @cache

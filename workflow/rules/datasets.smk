@@ -19,7 +19,7 @@ rule dataset_settings:
         "rm -rf {params.clears} > {log} 2>&1 && printf '%s\\n' {params.text:q} > {output}"
 
 
-# At most four downloads at once. The command itself tries again when the network fails; where the
+# At most four downloads at once on one machine. The command itself tries again when the network fails; where the
 # file is, it prints last. Another script or folder makes it look again, and nothing after it.
 rule fetch_house:
     output:
@@ -29,7 +29,7 @@ rule fetch_house:
     localrule: True
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores(0.25)
+    threads: -(-cores() // 4)
     params:
         unit="{house}",
         what=lambda wildcards: fetch_options("matterport3d"),

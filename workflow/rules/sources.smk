@@ -61,7 +61,7 @@ def downloads(dataset):
 
 
 def is_kept(dataset):
-    """Whether what was downloaded stays; a folder that the user gave is never touched."""
+    """Whether what was downloaded stays; a folder that the user gave is never emptied."""
     settings = config["datasets"][dataset]
     return settings["keep_downloads"] or settings["downloads"] is not None
 

@@ -23,6 +23,7 @@ from mvdiffusion.data.own.frames import write_frame, write_intrinsics
 from mvdiffusion.data.own.looking import identifier, in_parallel
 from mvdiffusion.data.own.panorama_files import Panorama
 from mvdiffusion.data.own.panoramas import write_panorama
+from mvdiffusion.data.own.problems import name_in
 from mvdiffusion.data.own.recordings import FrameLook, Recording
 from mvdiffusion.data.own.survey import Survey, frame_names, panorama_names
 from mvdiffusion.data.scannet import KEY_FRAMES
@@ -149,7 +150,7 @@ def _source_sha256(found: Survey) -> str:
                 digest.update(np.asarray(matrix, np.float64).tobytes())
         digest.update(repr(recording.depth_unit).encode())
     for path, sha256 in zip(images, in_parallel(sha256_file, images, "hashing"), strict=True):
-        digest.update(path.relative_to(found.folder).as_posix().encode() + b"\0")
+        digest.update(name_in(path, found.folder).encode() + b"\0")
         digest.update(bytes.fromhex(sha256))
     return digest.hexdigest()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import shutil
 import stat
 import struct
@@ -270,12 +272,18 @@ def _readable(archive: Path) -> Iterator[None]:
         NotImplementedError,  # a compression that zipfile lacks
         RuntimeError,
         ValueError,
-        gzip.BadGzipFile,
+        OSError,
+        lzma.LZMAError,
         struct.error,
         tarfile.TarError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
+        # Decoders' errors have no number, and EINVAL is a place before the file's start.
+        if isinstance(error, OSError) and (
+            error.filename or error.errno not in (None, errno.EINVAL)
+        ):
+            raise  # the system's, not the archive's
         raise InputError(
             f"{archive}: not a whole .zip, .tar or .tar.gz archive ({error}); {_AGAIN}."
         ) from None

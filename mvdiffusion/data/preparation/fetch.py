@@ -247,7 +247,13 @@ def _own_folder(downloads: Path, unit: str) -> Iterator[Path]:
     """A folder for one try, on the disk that the file will stay on."""
     # The name is that of `atomic_output`, so that what a killed process leaves is cleared away.
     folder = downloads.absolute() / f".{unit}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"{downloads}: cannot hold downloads ({error.strerror}); choose another folder "
+            "(--downloads)."
+        ) from None
     remove_leftovers(folder.parent / unit)
     try:
         yield folder

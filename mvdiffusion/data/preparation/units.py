@@ -47,8 +47,8 @@ def is_prepared(
 ) -> bool:
     """Say whether `folder` holds this unit, made from this source with these settings.
 
-    The files that its record lists must be there and not empty; their hashes are left to `collect`
-    with `verify`.
+    The files that its record lists must be there and not empty; their hashes are left to
+    `mvdiffusion data check`.
     """
     try:
         record = read_json(folder / RECORD)
@@ -105,28 +105,29 @@ def open_unit(
         write_json(temporary / RECORD, record)
 
 
-def collect(
-    prepared: Path, dataset: str, folders: Sequence[Path], verify: bool = False
-) -> dict[str, str]:
+def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, str]:
     """Gather the units of a dataset for its manifest.
 
     Args:
         prepared: the dataset's folder of prepared units.
         dataset: "matterport3d" or "scannet".
         folders: of the units, within `prepared`.
-        verify: hash every file again and compare.
 
     Returns:
         Hash of each unit's record, by relative folder; it stands for the bytes of all its files.
 
     Raises:
-        InputError: a folder is not a unit of this dataset, or differs from its record.
+        InputError: a folder is not a unit of this dataset, or lacks a file of its record.
     """
     found = {}
     for folder in sorted(folders):
         record = read_record(folder, dataset)
-        for name, digest in record["files"].items():
-            _check_file(folder / name, digest if verify else None)
+        for name in record["files"]:
+            if not _has_bytes(folder / name):
+                raise InputError(
+                    f"{folder / name}: missing or empty; delete the folder of this unit and "
+                    "prepare it again."
+                )
         found[folder.relative_to(prepared).as_posix()] = sha256_file(folder / RECORD)
     return found
 
@@ -173,11 +174,3 @@ def _carry_captions(earlier: Path, folder: Path) -> None:
 
 def _has_bytes(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
-
-
-def _check_file(path: Path, digest: str | None) -> None:
-    if not _has_bytes(path) or (digest is not None and sha256_file(path) != digest):
-        raise InputError(
-            f"{path}: missing or not as {RECORD} says; delete the folder of this unit and prepare "
-            "it again."
-        )
