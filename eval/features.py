@@ -1,8 +1,8 @@
 """Feature extractors. Each has an identity (name and hash of its weights) that every number keeps.
 
-Two kinds: `FeatureExtractor` serves FID and Inception score, `SimilarityExtractor` the CLIP score.
-The miniature's own are folders made by `evaluator`; the standard pretrained ones go by name:
-`inception-v3`, `clip-vit-l-14`, `clip-vit-b-16`.
+Two kinds: `FeatureExtractor` serves Fréchet distances, KID and the Inception score,
+`SimilarityExtractor` the CLIP score and CMMD. The miniature's own are folders made by `evaluator`;
+the standard pretrained ones go by name, see `pretrained`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from eval.metrics.clip_score import clip_score
 from eval.networks import Classifier, best_device, make_clip, prepare, tokenize
-from eval.settings import suggest
-from mvdiffusion.records import InputError, read_json, sha256_file
+from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,17 @@ class Identity:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Features [N, D] and class logits [N, classes] of uint8 RGB images [N, 3, H, W]."""
+    """Features [N, D] and class logits [N, classes] of uint8 RGB images [N, 3, H, W].
+
+    Attributes:
+        has_classes: whether the logits mean anything; without them there is no Inception score,
+            and `extract` gives none [N, 0].
+    """
 
     identity: Identity
     description: dict[str, Any]
     extract: Callable[[Tensor], tuple[Tensor, Tensor]]
+    has_classes: bool = True
 
     def __call__(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         """Extract from uint8 views [V, H, W, 3]; results in float64 on the CPU."""
@@ -49,23 +54,58 @@ class FeatureExtractor:
             features, logits = self.extract(_as_batch(views))
         return features.double().cpu(), logits.double().cpu()
 
+    def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
+        """What is kept of uint8 views [V, H, W, 3]: "features" and, with classes, "logits"."""
+        with torch.inference_mode():
+            features, logits = self.extract(_as_batch(views))
+        kept = {"features": features, "logits": logits if self.has_classes else None}
+        return {n: value.cpu().contiguous() for n, value in kept.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class SimilarityExtractor:
-    """CLIP score of uint8 RGB images [N, 3, H, W], each with its own prompt."""
+    """Embeddings of uint8 RGB images [N, 3, H, W] and of prompts in one space [N, D]."""
 
     identity: Identity
     description: dict[str, Any]
-    encode: Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor]]
+    encode_images: Callable[[Tensor], Tensor]
+    encode_texts: Callable[[Sequence[str]], Tensor]
 
     def __call__(self, views: np.ndarray, prompts: Sequence[str]) -> Tensor:
         """CLIP scores [V] of uint8 views [V, H, W, 3] with their prompts."""
         with torch.inference_mode():
-            image_features, text_features = self.encode(_as_batch(views), prompts)
-            return clip_score(image_features.double(), text_features.double()).cpu()
+            images, texts = self.encode_images(_as_batch(views)), self.encode_texts(prompts)
+            return clip_score(images.double(), texts.double()).cpu()
+
+    def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
+        """What is kept of uint8 views [V, H, W, 3]: their embeddings as "features"."""
+        with torch.inference_mode():
+            return {"features": self.encode_images(_as_batch(views)).cpu().contiguous()}
+
+    def outputs_of_texts(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings [N, D] of prompts, on the CPU."""
+        with torch.inference_mode():
+            return self.encode_texts(prompts).cpu().contiguous()
 
 
 Extractor = FeatureExtractor | SimilarityExtractor
+
+FEATURES_FORMAT = 1
+"""Goes up when an extractor's code changes its features: kept ones are then computed again."""
+
+
+def extractor_sha256(extractor: Extractor) -> str:
+    """Hash all that its outputs depend on beside the image: weights, preprocessing, device."""
+    identity = extractor.identity
+    return settings_sha256(
+        {
+            "format": FEATURES_FORMAT,
+            "name": identity.name,
+            "weights_sha256": identity.weights_sha256,
+            "description": extractor.description,
+            "device": best_device().type,
+        }
+    )
 
 
 def _as_batch(views: np.ndarray) -> Tensor:
@@ -110,12 +150,13 @@ def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> Similarity
     network: Any = _ready(make_clip(record["architecture"]), weights)
     context = record["architecture"]["text"]["context_length"]
 
-    def encode(images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        tokens = tokenize(prompts, context).to(images.device)
-        pixels = prepare(images, record["image_size"])
-        return network.encode_image(pixels), network.encode_text(tokens)
+    def encode_images(images: Tensor) -> Tensor:
+        return network.encode_image(prepare(images, record["image_size"]))
 
-    return SimilarityExtractor(_identity(record), _description(record), encode)
+    def encode_texts(prompts: Sequence[str]) -> Tensor:
+        return network.encode_text(tokenize(prompts, context).to(best_device()))
+
+    return SimilarityExtractor(_identity(record), _description(record), encode_images, encode_texts)
 
 
 def _ready(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
@@ -130,84 +171,6 @@ def _identity(record: dict[str, Any]) -> Identity:
 def _description(record: dict[str, Any]) -> dict[str, Any]:
     kept = ("kind", "image_size", "validation", "settings")
     return {key: record[key] for key in kept}
-
-
-def load_inception() -> FeatureExtractor:
-    """Load torchmetrics' Inception-v3: 2048 features, resized to 299 px as torchmetrics does.
-
-    Raises:
-        InputError: torch-fidelity or its weights could not be had.
-    """
-    from torchmetrics.image.fid import NoTrainInceptionV3
-
-    outputs = ["2048", "logits_unbiased"]
-    network = _pretrained("inception-v3", NoTrainInceptionV3, "inception-v3-compat", outputs)
-
-    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = network._torch_fidelity_forward(images)
-        return features, logits
-
-    identity = Identity("inception-v3", state_sha256(network))
-    description = {"kind": "classifier", "image_size": 299, "resize": "bilinear, antialiased"}
-    return FeatureExtractor(identity, description, extract)
-
-
-def load_open_clip(name: str, model: str, pretrained: str = "openai") -> SimilarityExtractor:
-    """Load a pretrained open_clip model, with its own preprocessing and tokenizer.
-
-    Raises:
-        InputError: its weights could not be had.
-    """
-    import open_clip
-    from PIL import Image
-
-    network, _, preprocess = _pretrained(
-        name, open_clip.create_model_and_transforms, model, pretrained=pretrained
-    )
-    network.eval()
-    tokenizer = open_clip.get_tokenizer(model)
-
-    def encode(images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        arrays = images.permute(0, 2, 3, 1).cpu().numpy()
-        pixels = torch.stack([preprocess(Image.fromarray(array)) for array in arrays])
-        tokens = tokenizer(list(prompts)).to(images.device)
-        return network.encode_image(pixels.to(images.device)), network.encode_text(tokens)
-
-    identity = Identity(name, state_sha256(network))
-    description = {"kind": "clip", "model": model, "pretrained": pretrained}
-    return SimilarityExtractor(identity, description, encode)
-
-
-def _pretrained(name: str, make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    try:
-        made = make(*arguments, **options)
-    except (OSError, RuntimeError, ModuleNotFoundError) as error:
-        raise InputError(
-            f"extractor '{name}': its pretrained weights could not be loaded ({error}); they are "
-            "downloaded on first use, so connect once, or score with --evaluators instead."
-        ) from error
-    network = made[0] if isinstance(made, tuple) else made
-    network.to(best_device())
-    return made
-
-
-STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
-    "inception-v3": load_inception,
-    "clip-vit-l-14": lambda: load_open_clip("clip-vit-l-14", "ViT-L-14-quickgelu"),
-    "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
-}
-"""Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
-
-
-def load_standard(name: str) -> Extractor:
-    """Load a pretrained extractor by name.
-
-    Raises:
-        InputError: unknown name, or weights that could not be had.
-    """
-    if name not in STANDARD_EXTRACTORS:
-        raise InputError(f"extractors: unknown '{name}'{suggest(name, STANDARD_EXTRACTORS)}")
-    return STANDARD_EXTRACTORS[name]()
 
 
 def state_sha256(network: nn.Module) -> str:

@@ -6,8 +6,46 @@ import torch
 from torch import Tensor
 
 
+class SplitSums:
+    """What the score needs to know of any number of images, by group of images and split.
+
+    Args:
+        num_groups: groups that `score` may leave out.
+        num_splits: splits of the score.
+    """
+
+    def __init__(self, num_groups: int, num_splits: int) -> None:
+        self.shape = num_groups, num_splits
+        self.count = torch.zeros(num_groups * num_splits, dtype=torch.float64)
+        self.entropy = torch.zeros(num_groups * num_splits, dtype=torch.float64)
+        self.p: Tensor | None = None
+
+    def add(self, logits: Tensor, group_of: Tensor, split_of: Tensor) -> None:
+        """Add images: class scores [n, classes], before the softmax; group and split [n]."""
+        log_p = logits.double().log_softmax(-1)
+        p = log_p.exp()
+        cell = group_of * self.shape[1] + split_of
+        if self.p is None:
+            self.p = torch.zeros(len(self.count), logits.shape[1], dtype=torch.float64)
+        self.p.index_add_(0, cell, p)
+        self.entropy.index_add_(0, cell, (p * log_p).sum(-1))
+        self.count.index_add_(0, cell, torch.ones(len(cell), dtype=torch.float64))
+
+    def score(self, groups: Tensor) -> float:
+        """Mean over splits of exp(mean KL divergence to the split's mean class distribution)."""
+        assert self.p is not None
+        count, entropy, p = (
+            sums.view(*self.shape, *sums.shape[1:])[groups].sum(0)
+            for sums in (self.count, self.entropy, self.p)
+        )
+        used = count > 0
+        mean_p = p[used] / count[used, None]
+        cross = (mean_p * mean_p.clamp(min=1e-300).log()).sum(-1)
+        return float((entropy[used] / count[used] - cross).exp().mean())
+
+
 def inception_score(logits: Tensor, split_of: Tensor) -> float:
-    """Mean over splits of exp(mean KL divergence to the split's mean class distribution).
+    """Inception score of images in memory.
 
     Args:
         logits: class scores [N, classes], before the softmax.
@@ -17,10 +55,9 @@ def inception_score(logits: Tensor, split_of: Tensor) -> float:
     >>> round(inception_score(logits, torch.zeros(2)), 4)
     2.0
     """
-    log_p = logits.double().log_softmax(-1)
-    return sum(_score(log_p[split_of == split]) for split in split_of.unique()) / len(
-        split_of.unique()
-    )
+    sums = SplitSums(1, int(split_of.max()) + 1)
+    sums.add(logits, torch.zeros(len(logits), dtype=torch.long), split_of.long())
+    return sums.score(torch.tensor([0]))
 
 
 def assign_splits(num_images: int, num_splits: int, seed: int) -> Tensor:
@@ -30,9 +67,3 @@ def assign_splits(num_images: int, num_splits: int, seed: int) -> Tensor:
     for split, members in enumerate(order.chunk(num_splits)):
         split_of[members] = split
     return split_of
-
-
-def _score(log_p: Tensor) -> float:
-    p = log_p.exp()
-    divergence = (p * (log_p - p.mean(0).clamp(min=1e-300).log())).sum(-1)
-    return float(divergence.mean().exp())

@@ -1,0 +1,64 @@
+"""Maximum mean discrepancy (Gretton et al., 2012) from sums of a kernel over pairs of images.
+
+The sums are kept by group of images, so that the discrepancy without a group needs no kernel again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+Grouped = tuple[Tensor, Tensor]
+"""Features [n, D] and the group of each image [n]."""
+
+
+@dataclass(frozen=True)
+class KernelSums:
+    """Sums of k(x, y) by group of x and group of y.
+
+    Attributes:
+        preds, target: within either set [G, G]; their diagonals' own pairs k(x, x) included.
+        cross: x from `preds`, y from `target` [G, G].
+        preds_own, target_own: sums of k(x, x) [G].
+        preds_count, target_count: images by group [G].
+    """
+
+    preds: Tensor
+    target: Tensor
+    cross: Tensor
+    preds_own: Tensor
+    target_own: Tensor
+    preds_count: Tensor
+    target_count: Tensor
+
+    def mmd2(self, groups: Tensor, unbiased: bool) -> float:
+        """Squared discrepancy of the images of some groups.
+
+        Args:
+            groups: numbers of those groups.
+            unbiased: leave k(x, x) out of the means within a set.
+        """
+        n, m = self.preds_count[groups].sum(), self.target_count[groups].sum()
+        within_p, within_t, cross = (
+            sums[groups][:, groups].sum() for sums in (self.preds, self.target, self.cross)
+        )
+        if unbiased:
+            within_p = (within_p - self.preds_own[groups].sum()) / (n * (n - 1))
+            within_t = (within_t - self.target_own[groups].sum()) / (m * (m - 1))
+        else:
+            within_p, within_t = within_p / n**2, within_t / m**2
+        return float(within_p + within_t - 2 * cross / (n * m))
+
+
+def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:
+    """Add up a kernel matrix [n, m] by group of its rows [n] and of its columns [m]: [G, G]."""
+    left, right = (one_hot(groups, num_groups).double() for groups in (rows, columns))
+    return left.T @ kernel @ right
+
+
+def counts(groups: Tensor, num_groups: int) -> Tensor:
+    """Images by group [G], float64."""
+    return torch.bincount(groups, minlength=num_groups).double()

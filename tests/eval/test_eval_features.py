@@ -1,0 +1,462 @@
+"""Features once: the cache on disk, batches, and pretrained networks through small ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+from benchmark_runs import run_benchmark
+from PIL import Image
+
+import eval.quality
+from eval.feature_shelf import Shelf
+from eval.feature_store import BATCH, FeatureStore
+from eval.features import FeatureExtractor, Identity, extractor_sha256, load_evaluator
+from eval.folders import open_folder
+from eval.metrics.clip_score import clip_score
+from eval.metrics.fid import frechet_distance
+from eval.metrics.inception_score import assign_splits, inception_score
+from eval.metrics.kid import kernel_distance
+from eval.pretrained import (
+    clean_resize,
+    load_clean_inception,
+    load_dinov2,
+    load_open_clip,
+    load_open_clip_features,
+    load_standard,
+)
+from eval.protocols import Inputs, ScoreSettings
+from eval.statistics import jackknife
+from mvdiffusion.records import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return toy.write_folder(tmp_path / "views", "x", toy.real_samples(5))
+
+
+class Means:
+    """An extractor that can be checked by hand, and counts what it is shown."""
+
+    def __init__(self, name: str = "means", **about: object) -> None:
+        self.calls = 0
+        identity = Identity(name, "0" * 64)
+        self.extractor = FeatureExtractor(identity, {"kind": "test", **about}, self.extract)
+
+    def extract(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls += 1
+        assert len(images) == BATCH
+        return images.float().mean((2, 3)), images.float().amax((2, 3))
+
+
+def by_hand(folder: Path) -> np.ndarray:
+    paths = [folder / f"room{i:03d}" / f"{view}.png" for i in range(5) for view in range(8)]
+    return np.stack([np.asarray(Image.open(path)).mean((0, 1)) for path in paths])
+
+
+def test_features_come_in_the_order_of_samples_and_views(folder: Path) -> None:
+    means = Means()
+    found = FeatureStore().features(open_folder(folder), means.extractor)
+    assert means.calls == 2  # 40 images
+    everything = torch.cat(list(found.blocks()))
+    np.testing.assert_allclose(everything, by_hand(folder), rtol=1e-6)
+    assert found.sample_of.tolist() == [i for i in range(5) for _ in range(8)]
+    some = np.array([39, 3, 4, 5, 0])
+    np.testing.assert_allclose(found.rows(some), by_hand(folder)[some], rtol=1e-6)
+    of_samples = torch.cat(list(found.blocks(np.array([1, 3]))))
+    np.testing.assert_array_equal(of_samples, everything[[*range(8, 16), *range(24, 32)]])
+    assert found.rows(np.array([0]), "logits").shape == (1, 3)
+
+
+def test_images_are_decoded_once_for_all_extractors(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, store = open_folder(folder), FeatureStore()
+    read: list[tuple[str, int]] = []
+    original = type(opened).views
+
+    def counted(self: object, sample_id: str, which: list[int]) -> np.ndarray:
+        read.extend((sample_id, view) for view in which)
+        return original(self, sample_id, which)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(opened), "views", counted)
+    both = [Means("one"), Means("two")]
+    store.add(opened, [each.extractor for each in both])
+    for each in both:
+        store.features(opened, each.extractor)
+    assert len(read) == len(set(read)) == 40
+    assert [each.calls for each in both] == [2, 2]
+
+
+def test_a_second_run_computes_nothing_and_a_changed_image_alone(folder: Path) -> None:
+    cache, means = folder.parent / "cache", Means()
+    first = FeatureStore(cache).features(open_folder(folder), means.extractor)
+    second = FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 2
+    np.testing.assert_array_equal(torch.cat(list(first.blocks())), torch.cat(list(second.blocks())))
+    Image.new("RGB", (toy.SIZE, toy.SIZE), (1, 2, 3)).save(folder / "room002" / "5.png")
+    third = FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 3
+    assert third.rows(np.array([21])).tolist() == [[1, 2, 3]]
+    np.testing.assert_allclose(torch.cat(list(third.blocks())), by_hand(folder), rtol=1e-6)
+    shards = [path for path in cache.rglob("*") if path.is_file()]
+    assert [path.suffix for path in shards] == [".safetensors"] * 2
+
+
+def test_another_extractor_or_preprocessing_is_computed_anew(folder: Path) -> None:
+    cache, means = folder.parent / "cache", Means()
+    FeatureStore(cache).features(open_folder(folder), means.extractor)
+    weights = dataclasses.replace(means.extractor, identity=Identity("means", "1" * 64))
+    resized = dataclasses.replace(means.extractor, description={"kind": "test", "image_size": 8})
+    for number, other in enumerate((weights, resized), 1):
+        FeatureStore(cache).features(open_folder(folder), other)
+        assert means.calls == 2 + 2 * number
+    hashes = {extractor_sha256(each) for each in (means.extractor, weights, resized)}
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_cache_file_is_passed_over(folder: Path, damage: str) -> None:
+    cache, means = folder.parent / "cache", Means()
+    before = FeatureStore(cache).features(open_folder(folder), means.extractor)
+    expected = torch.cat(list(before.blocks()))
+    (shard,) = cache.rglob("*.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    damaged = {"cut": content[:100], "flipped": content, "empty": b"", "other": b"{}" * 50}
+    shard.write_bytes(damaged[damage])
+    (shard.parent / ".x.safetensors.1-2.tmp").write_bytes(b"left by a killed process")
+    after = FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 4
+    np.testing.assert_array_equal(torch.cat(list(after.blocks())), expected)
+    FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 4
+
+
+def test_equal_images_are_computed_once(tmp_path: Path) -> None:
+    views = toy.real_samples(1)["room000"]
+    samples = {f"room{i:03d}": views for i in range(20)}
+    means = Means()
+    found = FeatureStore().features(
+        open_folder(toy.write_folder(tmp_path / "same", "x", samples)), means.extractor
+    )
+    assert (len(found), means.calls) == (160, 1)
+
+
+def test_features_do_not_depend_on_what_else_is_computed(
+    folder: Path, evaluators: list[Path], tmp_path: Path
+) -> None:
+    """One sample alone, and as one of five, through real networks."""
+    one = toy.write_folder(tmp_path / "one", "x", {"room003": toy.real_samples(4)["room003"]})
+    for extractor in map(load_evaluator, evaluators):
+        alone = FeatureStore().features(open_folder(one), extractor).rows(np.arange(8))
+        together = FeatureStore().features(open_folder(folder), extractor).rows(np.arange(24, 32))
+        torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-6 * alone.abs().max().item())
+
+
+def _fill(cache: Path, offset: int, barrier: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    shelf = Shelf(cache)
+    for part in range(20):
+        keys = [f"{(offset + 10 * part + i) % 250:064x}" for i in range(10)]
+        values = torch.tensor([[float(int(key, 16))] for key in keys])
+        shelf.put(keys, {"features": values})
+
+
+def test_two_processes_fill_one_shelf(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    both = [context.Process(target=_fill, args=(tmp_path, start, barrier)) for start in (0, 50)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    keys = [f"{i:064x}" for i in range(250)]
+    shelf = Shelf(tmp_path)
+    assert all(key in shelf for key in keys)
+    assert shelf.rows(keys, "features")[:, 0].tolist() == list(range(250))
+    assert not list(tmp_path.glob(".*"))
+
+
+def words_of_score(world: Path, evaluators: list[Path], output: Path) -> list[str]:
+    words = ["score", "--generated", world / "codec", "--reference", world / "real"]
+    words += ["--evaluators", *evaluators, "--settings", toy.SCORE_SETTINGS]
+    return [*map(str, words), "--cache", str(output.parent / "cache"), "--output", str(output)]
+
+
+def test_a_cache_changes_no_number(
+    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+) -> None:
+    toy.run(*words_of_score(world, evaluators, tmp_path / "0.json"))
+    files = sorted((tmp_path / "cache").rglob("*.*"))
+    assert len(files) == 5  # one per extractor and side, and the prompts
+    toy.run(*words_of_score(world, evaluators, tmp_path / "1.json"))
+    assert sorted((tmp_path / "cache").rglob("*.*")) == files
+    expected = (scores / "codec.json").read_bytes()
+    assert [(tmp_path / f"{i}.json").read_bytes() for i in range(2)] == [expected] * 2
+
+
+@pytest.mark.slow
+def test_two_commands_share_a_cache(
+    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+) -> None:
+    outputs = [tmp_path / f"{i}.json" for i in range(2)]
+    commands = [
+        [sys.executable, "-m", "eval", *words_of_score(world, evaluators, output)]
+        for output in outputs
+    ]
+    ran = [subprocess.Popen(command) for command in commands]
+    assert [process.wait() for process in ran] == [0, 0]
+    expected = (scores / "codec.json").read_bytes()
+    assert [output.read_bytes() for output in outputs] == [expected] * 2
+
+
+def test_a_cache_that_is_no_folder_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from eval.cli import main
+
+    (tmp_path / "file").write_text("")
+    words = ["score", "--generated", world / "real", "--output", tmp_path / "s.json"]
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, words), "--cache", str(tmp_path / "file")])
+    assert end.value.code == 2
+    assert "--cache" in capsys.readouterr().err
+    assert not (tmp_path / "s.json").exists()
+
+
+def read_all(folder: Path) -> np.ndarray:
+    return np.concatenate([open_folder(folder).views(i) for i in open_folder(folder).sample_ids])
+
+
+def test_scores_are_those_of_the_features_by_hand(
+    world: Path, scores: Path, evaluators: list[Path]
+) -> None:
+    content = json.loads((scores / "independent.json").read_text())
+    found = content["metrics"]
+    classify, compare = map(load_evaluator, evaluators)
+    ours, real = (read_all(world / name) for name in ("independent", "real"))
+    (preds, logits), (target, _) = classify(ours), classify(real)
+    groups = torch.arange(8).repeat_interleave(8) % 4
+    splits = assign_splits(64, 2, seed=0)
+    expected = {
+        "fid": lambda kept: frechet_distance(preds[kept], target[kept]),
+        "kid": lambda kept: kernel_distance(preds[kept], target[kept]),
+        "inception_score": lambda kept: inception_score(logits[kept], splits[kept]),
+    }
+    for name, statistic in expected.items():
+        assert found[name]["value"] == pytest.approx(statistic(groups < 4), rel=1e-5), name
+        _, pseudo = jackknife(
+            lambda kept, of=statistic: of(torch.from_numpy(np.isin(np.arange(64) // 8, kept))), 8, 4
+        )
+        np.testing.assert_allclose(found[name]["values"], pseudo, rtol=1e-3, err_msg=name)
+    prompts = [p for i in range(8) for p in open_folder(world / "real").prompts(f"room{i:03d}")]
+    pairs = compare.encode_images(torch.from_numpy(ours).permute(0, 3, 1, 2))
+    by_hand = clip_score(pairs, compare.encode_texts(prompts)).view(8, 8).mean(1)
+    np.testing.assert_allclose(found["clip_score"]["values"], by_hand, rtol=1e-4)
+    assert found["cmmd"]["protocol"] == "modern@miniature-clip"
+    assert content["protocols"]["modern"]["version"] == 1
+
+
+def test_the_modern_protocol_is_for_all_tasks(scores: Path) -> None:
+    for task in ("panorama", "outpaint", "depth"):
+        for method in ("real", "independent"):
+            metrics = json.loads((scores.parent / task / f"{method}.json").read_text())["metrics"]
+            assert ("kid" in metrics) == ("cmmd" in metrics) == (method != "real")
+
+
+def test_groups_are_taken_off_the_whole_where_there_are_many_images(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [open_folder(world / name) for name in ("independent", "real")]
+    inputs = Inputs(*folders, (), ScoreSettings())
+    sides = [inputs.store.features(folder, Means().extractor) for folder in folders]
+    kept = np.array([0, 1, 2, 4, 5, 6])
+    exact = eval.quality.frechet_statistic(*sides)(kept)
+    monkeypatch.setattr(eval.quality, "FEW_IMAGES", 10)
+    assert eval.quality.frechet_statistic(*sides)(kept) == pytest.approx(exact, rel=1e-9)
+    by_hand = [
+        read_all(world / n).reshape(8, 8, -1, 3)[kept].mean(2).reshape(-1, 3)
+        for n in ("independent", "real")
+    ]
+    expected = frechet_distance(*map(torch.from_numpy, by_hand))
+    assert exact == pytest.approx(expected, rel=1e-5)
+
+
+VIEWS = np.concatenate([toy.views_of(seed, seed, 40) for seed in range(3)])
+
+
+def test_dinov2_gives_its_class_token(tmp_path: Path) -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    network = Dinov2Model(config).eval()
+    network.save_pretrained(tmp_path)
+    extractor = load_dinov2("dinov2-small", str(tmp_path), image_size=28)
+    found = extractor.outputs(VIEWS)
+    assert list(found) == ["features"]
+    resized = [
+        [
+            np.asarray(Image.fromarray(v[..., c].astype(np.float32)).resize((28, 28), 3))
+            for c in range(3)
+        ]
+        for v in VIEWS
+    ]
+    pixels = torch.from_numpy(np.stack(resized).clip(0, 255)) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    with torch.no_grad():
+        expected = network(pixels).last_hidden_state[:, 0]
+    torch.testing.assert_close(found["features"], expected, rtol=1e-4, atol=1e-5)
+    assert not extractor.has_classes
+
+
+@pytest.fixture
+def small_clip(tmp_path: Path) -> tuple[str, Path, torch.nn.Module]:
+    import open_clip
+
+    settings = {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 1,
+            "width": 16,
+            "head_width": 8,
+            "patch_size": 16,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 16,
+            "heads": 2,
+            "layers": 1,
+        },
+    }
+    (tmp_path / "ViT-test.json").write_text(json.dumps(settings))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    network = open_clip.create_model("ViT-test").eval()
+    torch.save(network.state_dict(), tmp_path / "clip.pt")
+    return "ViT-test", tmp_path / "clip.pt", network
+
+
+def test_open_clip_serves_similarity_and_features(
+    small_clip: tuple[str, Path, torch.nn.Module],
+) -> None:
+    import open_clip
+
+    model, weights, network = small_clip
+    clip = load_open_clip("clip-small", model, str(weights))
+    features = load_open_clip_features("clip-features", model, str(weights))
+    preprocess = open_clip.image_transform(32, is_train=False)
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.fromarray(view)) for view in VIEWS])
+        expected = network.encode_image(pixels)
+        prompts = network.encode_text(open_clip.tokenize(["a kitchen", "an attic"]))
+    for extractor in (clip, features):
+        torch.testing.assert_close(
+            extractor.outputs(VIEWS)["features"], expected, rtol=1e-4, atol=1e-5
+        )
+    found = clip.outputs_of_texts(["a kitchen", "an attic"])
+    torch.testing.assert_close(found, prompts, rtol=1e-4, atol=1e-5)
+    assert clip.identity.weights_sha256 == features.identity.weights_sha256
+    assert extractor_sha256(clip) != extractor_sha256(features)
+    assert clip.description["preprocessing"]["size"] in (32, (32, 32))
+
+
+class _Layers(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3, 2048)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.mean(dim=(2, 3)))
+
+
+class _Inception(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = _Layers()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def test_clean_inception_resizes_as_clean_fid_does(tmp_path: Path) -> None:
+    from cleanfid.inception_torchscript import InceptionV3W
+    from cleanfid.resize import build_resizer
+
+    torch.manual_seed(0)
+    file = tmp_path / "inception-2015-12-05.pt"
+    torch.jit.script(_Inception()).save(str(file))
+    extractor = load_clean_inception(file)
+    resize = build_resizer("clean")
+    pixels = torch.from_numpy(np.stack([resize(view) for view in VIEWS[:3]])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = InceptionV3W(str(tmp_path), download=False)(pixels)
+    torch.testing.assert_close(
+        extractor.outputs(VIEWS[:3])["features"], expected, rtol=1e-5, atol=1e-5
+    )
+    batch = torch.from_numpy(VIEWS[:3]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(clean_resize(batch, 299), pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "place"),
+    [
+        ("inception-v3-clean", "inception-2015-12-05.pt", "checkpoints"),
+        ("clip-vit-b-32", "open_clip_model.safetensors", "vit_base_patch32_clip_224.openai"),
+        ("dinov2-vit-l-14", "model.safetensors", "facebook/dinov2-large"),
+        ("inception-v3", "weights-inception-2015-12-05-6726825d.pth", "checkpoints"),
+        ("clip-vit-l-14-336", "open_clip_model.safetensors", "vit_large_patch14_clip_336.openai"),
+    ],
+)
+def test_missing_weights_are_named_with_their_place(
+    name: str, file: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+    import torchmetrics.image.fid
+    from transformers import Dinov2Model
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(torchmetrics.image.fid, "NoTrainInceptionV3", offline)
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", offline)
+    monkeypatch.setattr(Dinov2Model, "from_pretrained", offline)
+    with pytest.raises(InputError, match="no network") as error:
+        load_standard(name)
+    assert f"extractor '{name}'" in str(error.value)
+    assert file in str(error.value)
+    assert place in str(error.value)
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
+    words = ["--images", "32", "--size", "64", "--network-size", "32", "--repeats", "1"]
+    words += ["--counts", "64", "256", "--features", "16", "--groups", "4", "--threads", "1"]
+    report = run_benchmark("evaluation.py", tmp_path / "a.json", *words)
+    ours, theirs = (report["libraries"]["values"][way] for way in ("ours", "libraries"))
+    assert ours["fid"] == pytest.approx(theirs["torchmetrics_fid"], rel=1e-3)
+    assert ours["fid"] == pytest.approx(theirs["cleanfid_fid"], rel=1e-3)
+    seconds = report["libraries"]["seconds"]
+    faster = report["libraries"]["ours_is_faster"]["ours"]
+    assert faster == pytest.approx(seconds["libraries"] / seconds["ours"])
+    assert set(report["cache"]["seconds"]) == {"first", "one_more", "again", "alone"}
+    assert set(report["memory"]) == {"64", "256"}
+    assert report["memory"]["256"]["values"]["fid"] < report["memory"]["64"]["values"]["fid"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
