@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 LIST_OPTIONS = (
     *("--evaluators", "--scores", "--generated", "--curves", "--yaw", "--settings-sha256"),
+    *("--protocol", "--extractor"),
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -92,7 +94,9 @@ def evaluator(
 
 @app.command()
 def score(
-    generated: Annotated[list[Path], typer.Option(help="Sample folder to score.")],
+    generated: Annotated[
+        list[Path], typer.Option(help="Sample folder to score, of any known layout.")
+    ],
     output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
     reference: Annotated[
         Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
@@ -105,7 +109,18 @@ def score(
         list[Path] | None,
         typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
     ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Protocols to run, by name; default all whose needs are met."),
+    ] = None,
+    extractor: Annotated[
+        list[str] | None, typer.Option(help="Pretrained extractors, by name: add FID, IS, CLIP.")
+    ] = None,
     settings: SettingsOption = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps features between runs; new images alone take time."),
+    ] = None,
     fov_deg: Annotated[
         float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
     ] = 90.0,
@@ -113,29 +128,76 @@ def score(
         list[float] | None,
         typer.Option(help="Directions of its views in degrees to the right; default even."),
     ] = None,
+    view_size: Annotated[
+        int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
+    ] = 512,
     as_json: Json = False,
 ) -> None:
-    """Score a folder of views; its manifest names the task. Without evaluators: consistency."""
-    from eval.folders import open_folder
-    from eval.protocols import ScoreSettings
-    from eval.scoring import score_folder
+    """Score a folder of views; its manifest names the task. Without extractors: consistency.
 
-    if len(generated) != 1:
-        raise InputError(
-            f"--generated: expected one folder, got {len(generated)}; score each alone."
-        )
-    chosen = read_settings(settings, ScoreSettings, "score settings")
-    folder, real, decoded = (
-        open_folder(path, fov_deg=fov_deg, yaw_deg=yaw) if path else None
-        for path in (generated[0], reference, codec)
+    A folder without manifest may hold plain views, equirectangular images, or what the released
+    code of MVDiffusion (also as the reference: its real views) or of PanFusion writes.
+    """
+    from eval.api import score as score_folders
+    from eval.protocols import ScoreSettings
+
+    _check_output(output)
+    result = score_folders(
+        _only(generated),
+        reference,
+        codec=codec,
+        evaluators=evaluators or (),
+        extractors=extractor or (),
+        protocols=protocol or (),
+        settings=read_settings(settings, ScoreSettings, "score settings"),
+        fov_deg=fov_deg,
+        yaw_deg=yaw,
+        view_size=view_size,
+        cache=cache,
     )
-    assert folder is not None
-    result = score_folder(folder, real, evaluators or [], chosen, decoded)
     write_json(output, result)
     _show_score(result, as_json)
 
 
+def _only(folders: Sequence[Path]) -> Path:
+    if len(folders) != 1:
+        raise InputError(f"--generated: expected one folder, got {len(folders)}; score each alone.")
+    return folders[0]
+
+
+def _check_output(path: Path) -> None:
+    """Find out before any work whether a file can be written; never replace a folder by one.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if path.is_dir():
+        raise InputError(f"--output: {path} is a folder; name a file to write in it.")
+    above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        found = "cannot be written to" if above.is_dir() else "is no folder"
+        raise InputError(f"--output: {path}: {above} {found}; name a file elsewhere.")
+
+
+@app.command()
+def protocols(as_json: Json = False) -> None:
+    """List the protocols: for which tasks, what they need, what they measure."""
+    from eval.catalogue import protocol_rows
+
+    rows = protocol_rows()
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    cells = [
+        (f"{row['name']} v{row['version']}", ", ".join(row["tasks"]), row["needs"], row["measures"])
+        for row in rows
+    ]
+    _print_table("Protocols", ("protocol", "tasks", "needs beside views", "measures"), cells)
+
+
 def _show_score(result: dict[str, Any], as_json: bool) -> None:
+    for warning in result["warnings"]:
+        print(f"Warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps(result, indent=2, sort_keys=True))
         return

@@ -7,9 +7,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mvdiffusion.records import InputError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises over a bad file: it is no picture, it ends early, it unpacks to too much."""
 
 DEPTH_MODES = ("I;16", "I;16B", "I")
 MILLIMETRES = 1000.0
@@ -24,7 +27,7 @@ def read_rgb(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
 
 
@@ -37,7 +40,7 @@ def read_depth(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image).astype(np.float64) / MILLIMETRES
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable depth map ({error}); write it again.") from None
 
 
@@ -48,6 +51,8 @@ def check_view(path: Path, height: int, width: int) -> None:
         InputError: the file is missing or unreadable, has another size, or is not RGB.
     """
     mode = _check_size(path, height, width)
+    if mode == "RGB" and _is_16_bit(path):
+        mode = "RGB;16"
     if mode != "RGB":
         raise InputError(f"{path}: is a '{mode}' image; expected RGB; convert it to 8-bit RGB.")
 
@@ -75,9 +80,23 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
         with Image.open(path) as image:
             return image.size, image.mode
     except FileNotFoundError:
-        raise InputError(f"{path}: no such view; expected every view of every sample.") from None
-    except (UnidentifiedImageError, OSError) as error:
+        found = "is a link to nothing" if path.is_symlink() else "no such view"
+        raise InputError(f"{path}: {found}; expected every view of every sample.") from None
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+
+
+def image_format(path: Path) -> str:
+    """Name the format of an image file by its content, as `PNG`; its name may say otherwise."""
+    with Image.open(path) as image:
+        return str(image.format)
+
+
+def _is_16_bit(path: Path) -> bool:
+    """Whether a PNG holds 16 bits per channel, which Pillow would cut to 8 without a word."""
+    with open(path, "rb") as file:
+        start = file.read(25)
+    return start.startswith(b"\x89PNG") and start[24] == 16
 
 
 def _check_size(path: Path, height: int, width: int) -> str:

@@ -8,13 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval import controls, depth, outpaint, panorama, quality
-from eval.features import Extractor, load_evaluator, load_standard
+from eval import (
+    accumulation,
+    consistency_images,
+    controls,
+    depth,
+    equirect,
+    modern,
+    omnifid,
+    outpaint,
+    panorama,
+    quality,
+)
+from eval.feature_store import FeatureStore
+from eval.features import Extractor, load_evaluator
+from eval.pretrained import load_standard
 from eval.protocols import Inputs, Outcome, ScoreSettings, select
 from eval.samples import SampleFolder, SequenceFolder
+from eval.suspicions import warnings_of
 from mvdiffusion.records import InputError, provenance
 
-PROTOCOL_MODULES = (quality, panorama, outpaint, depth, controls)
+PROTOCOL_MODULES = (
+    *(quality, modern, panorama, outpaint, depth, controls),
+    *(accumulation, consistency_images, equirect, omnifid),
+)
 """Importing them registers the protocols."""
 
 
@@ -24,6 +41,7 @@ def score_folder(
     evaluators: Sequence[str | Path],
     settings: ScoreSettings,
     codec: SampleFolder | None = None,
+    cache: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a folder with every protocol that the settings ask for.
 
@@ -33,6 +51,7 @@ def score_folder(
         evaluators: folders of evaluators made by `evaluator`.
         settings: what to run, and how.
         codec: the real views through the methods' autoencoder; only outpainting asks for them.
+        cache: folder that keeps features for later runs; None: they are computed for this one.
 
     Returns:
         The content of a score file.
@@ -40,13 +59,14 @@ def score_folder(
     Raises:
         InputError: the folders do not fit together, or a protocol's needs are not met.
     """
+    whole_reference = reference
     reference = matching_reference(generated, reference) if reference else None
     if codec is not None and generated.task != "outpaint":
         raise InputError(f"--codec: only outpainting is compared with it, not '{generated.task}'.")
     codec = matching_reference(generated, codec) if codec else None
     extractors: list[Extractor] = [load_evaluator(folder) for folder in evaluators]
     extractors += [load_standard(name) for name in settings.extractors]
-    inputs = Inputs(generated, reference, tuple(extractors), settings, codec)
+    inputs = Inputs(generated, reference, tuple(extractors), settings, codec, FeatureStore(cache))
     outcomes = [(protocol, protocol.run(inputs, protocol)) for protocol in select(inputs)]
     return {
         "format": 1,
@@ -60,6 +80,8 @@ def score_folder(
         "extractors": {str(e.identity): e.description for e in extractors},
         "metrics": _metrics([outcome for _, outcome in outcomes]),
         "pairs": [row for _, outcome in outcomes for row in outcome.pairs],
+        "steps": [row for _, outcome in outcomes for row in outcome.steps],
+        "warnings": warnings_of(inputs, whole_reference),
         "settings": dataclasses.asdict(settings),
         "provenance": provenance(),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,12 @@ def read_trajectory(path: Path) -> Trajectory:
             f"{path}: no such file; a depth sample needs its cameras: {list(CAMERA_KEYS)}."
         )
     content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no mapping; expected the keys {list(CAMERA_KEYS)}.")
     missing = [key for key in CAMERA_KEYS if key not in content]
     if missing:
         raise InputError(f"{path}: missing keys {missing}; expected {list(CAMERA_KEYS)}.")
-    frames, key_frames = tuple(content["frames"]), tuple(content["key_frames"])
+    frames, key_frames = (_numbers(path, content, key) for key in ("frames", "key_frames"))
     _check_order(path, frames, key_frames)
     K = _matrices(path, content, "K", 3, len(frames))
     pose = _matrices(path, content, "pose", 4, len(frames))
@@ -87,6 +90,13 @@ def _check_order(path: Path, frames: tuple[int, ...], key_frames: tuple[int, ...
         )
 
 
+def _numbers(path: Path, content: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    found = content[key]
+    if not isinstance(found, list) or any(type(number) is not int for number in found):
+        raise InputError(f"{path}: {key} is {str(found)[:40]}; expected a list of whole numbers.")
+    return tuple(found)
+
+
 def _matrices(
     path: Path, content: Mapping[str, Any], key: str, size: int, count: int
 ) -> np.ndarray:
@@ -94,12 +104,49 @@ def _matrices(
         matrices = np.array(content[key], dtype=np.float64)
     except (TypeError, ValueError):
         matrices = np.empty(0)
-    if matrices.shape != (count, size, size) or not np.isfinite(matrices).all():
+    infinite = int((~np.isfinite(matrices)).sum())
+    if matrices.shape != (count, size, size) or infinite:
+        holes = f", {infinite} values not finite" if infinite else ""
         raise InputError(
-            f"{path}: {key} has shape {list(matrices.shape)}; expected {count} finite matrices "
-            f"of {size}×{size}, one per frame."
+            f"{path}: {key} has shape {list(matrices.shape)}{holes}; expected {count} finite "
+            f"matrices of {size}×{size}, one per frame."
         )
     return matrices
+
+
+def read_text_trajectory(folder: Path, frames: Sequence[int]) -> Trajectory:
+    """Read the cameras that the authors' released code writes beside its frames.
+
+    `K.txt` holds one intrinsic matrix for all frames, 3×3 or 4×4, in pixels of the views, and
+    `<frame>_poses.txt` a camera-to-world matrix. Which frames are key frames it does not write:
+    all are taken for such.
+
+    Args:
+        folder: the sample.
+        frames: numbers of its frames, rising.
+
+    Raises:
+        InputError: a file is missing or no matrix, or a camera is impossible.
+    """
+    K = _read_matrix(folder / "K.txt", (3, 4))[:3, :3]
+    paths = [folder / f"{frame}_poses.txt" for frame in frames]
+    pose = np.stack([_read_matrix(path, (4,)) for path in paths])
+    _check_intrinsics(folder / "K.txt", K[None])
+    for path, matrix in zip(paths, pose, strict=True):
+        _check_rigid(path, matrix[None])
+    return Trajectory(tuple(frames), tuple(range(len(frames))), np.stack([K] * len(frames)), pose)
+
+
+def _read_matrix(path: Path, sizes: Sequence[int]) -> np.ndarray:
+    expected = f"expected a finite matrix of {' or '.join(f'{size}×{size}' for size in sizes)}"
+    try:
+        with warnings.catch_warnings(action="ignore"):  # numpy warns of an empty file
+            matrix = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be read ({error}); {expected}.") from None
+    if matrix.shape not in [(size, size) for size in sizes] or not np.isfinite(matrix).all():
+        raise InputError(f"{path}: holds {list(matrix.shape)} numbers or none; {expected}.")
+    return matrix
 
 
 def _check_intrinsics(path: Path, K: np.ndarray) -> None:

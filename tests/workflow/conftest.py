@@ -40,6 +40,7 @@ MODULES = {
     "mvdiffusion/generation.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/metrics/psnr.py": "",
     "eval/evaluators.py": "",
+    "eval/api.py": "from eval import folders, scoring\n",
     "eval/scoring.py": "from eval.metrics.psnr import psnr\n",
     "eval/tables.py": 'PUBLISHED = "published.yaml"\n',
     "eval/claims.py": "",

@@ -111,7 +111,7 @@ for task in TASKS:
         recipe(
             f"score_{task}_{name}",
             settings=EVALUATION["score"],
-            code=["eval.scoring", "eval.folders"],
+            code=["eval.api"],
             after=[f"{task}_{name}", *compared, *EVALUATORS],
             makes=[f"<results>/scores/{task}/{name}.json"],
         )

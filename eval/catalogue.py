@@ -1,0 +1,41 @@
+"""The protocols there are: for which tasks, what they need, what they measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eval.scoring  # noqa: F401 -- importing it registers the protocols
+from eval.protocols import PROTOCOLS, Inputs, Protocol, ScoreSettings
+from eval.samples import PanoramaFolder, SampleFolder, SequenceFolder
+from eval.trajectories import Trajectory
+
+
+def protocol_rows() -> list[dict[str, Any]]:
+    """List every protocol: name, version, tasks, needs ("nothing more" than views), measures."""
+    return [
+        {
+            "name": protocol.name,
+            "version": protocol.version,
+            "tasks": list(protocol.tasks),
+            "needs": " or ".join(dict.fromkeys(_needs(protocol, t) for t in protocol.tasks)),
+            "measures": protocol.description,
+        }
+        for _, protocol in sorted(PROTOCOLS.items())
+    ]
+
+
+def _needs(protocol: Protocol, task: str) -> str:
+    """Ask the protocol what it lacks when all it gets is one view."""
+    inputs = Inputs(_one_view(task), None, (), ScoreSettings())
+    return protocol.missing(inputs) or "nothing more"
+
+
+def _one_view(task: str) -> SampleFolder:
+    common = (Path(), task, "", ("",), 1, 1, None)
+    if task == "depth":
+        camera = Trajectory((0,), (0,), np.eye(3)[None], np.eye(4)[None])
+        return SequenceFolder(*common, {"": camera})
+    return PanoramaFolder(*common, 90.0, (0.0,))
