@@ -1,10 +1,11 @@
-"""The claims about the paper's method that the numbers decide (claim 3 needs another protocol).
+"""The claims about the paper's method that the numbers decide.
 
 Rule, the same for every part of every claim: a quantity x with standard error s must be at least
 its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is *undecided*
 in between or when there are too few samples for a standard error. Quantities are differences or
-ratios of the same samples under two methods, so what samples have in common cancels. A claim holds
-if all its parts do, and fails if one part does; without the methods it compares it is *not run*.
+ratios of the same samples under two methods, or slopes over the views of the same samples, so what
+samples have in common cancels. A claim holds if all its parts do, and fails if one part does;
+without the methods it compares it is *not run*.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class ClaimSettings:
         consistency_gain_db: claim 1, MVDiffusion above independent views.
         closing_margin_db: claim 2, how far the closing pair may be below the others.
         autoregressive_drop_db: claim 2, how far the autoregressive closing pair must be below.
+        accumulation_fall_db: claim 3, what autoregressive PSNR must lose with every step.
+        accumulation_rise: claim 3, what its Fréchet distance from real views must gain with every
+            step, as a share of its mean over the steps.
+        steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step.
+        steady_rise: claim 3, what its Fréchet distance may gain with every step, a share likewise.
         gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
             views through the same codec, either way: blur lowers it, noise raises it.
         other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
@@ -43,6 +49,10 @@ class ClaimSettings:
     consistency_gain_db: float = 0.0
     closing_margin_db: float = 1.0
     autoregressive_drop_db: float = 4.0
+    accumulation_fall_db: float = 0.0
+    accumulation_rise: float = 0.0
+    steady_fall_db: float = 0.1
+    steady_rise: float = 0.02
     gradient_energy_band: float = 0.75
     other_scene_margin_db: float = 0.5
     wrong_correspondence_drop_db: float = 1.0
@@ -99,7 +109,7 @@ def judge(value: float, se: float | None, bound: float, num_standard_errors: flo
 def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -> list[Claim]:
     """Decide the claims from the scores at hand, by task and method.
 
-    Claims 1, 2, 4 and 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
+    Claims 1 to 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
     """
     panorama, outpaint, depth = (
         _Court(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")
@@ -107,6 +117,7 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
     return [
         _consistency(panorama),
         _loop_closure(panorama),
+        _accumulation(panorama),
         _controls(panorama),
         _quality(panorama),
         _depth(depth),
@@ -137,6 +148,11 @@ class _Court:
     def mean(self, method: str, metric: str) -> Measured:
         score = self.scores[method]
         return mean_and_se(score.values(metric, score.samples))
+
+    def whole(self, method: str, metric: str) -> Measured:
+        """The number itself, also where it is one of a whole set."""
+        measurement = self.scores[method].metrics[metric]
+        return measurement["value"], measurement["se"]
 
     def closing_minus_others(self, method: str) -> Measured:
         score = self.scores[method]
@@ -175,6 +191,37 @@ def _loop_closure(court: _Court) -> Claim:
     return Claim(
         2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
     )
+
+
+def _accumulation(court: _Court) -> Claim:
+    settings = court.settings
+    parts = (
+        court.part(
+            "autoregressive: loss of cross-view PSNR per step from view 0",
+            settings.accumulation_fall_db,
+            "dB",
+            lambda: _negative(court.whole("autoregressive", "per_step_psnr")),
+        ),
+        court.part(
+            "autoregressive: rise of the Fréchet distance from real views per step",
+            settings.accumulation_rise,
+            "of its mean",
+            lambda: court.whole("autoregressive", "per_step_fid"),
+        ),
+        court.part(
+            "MVDiffusion: gain of cross-view PSNR per step",
+            -settings.steady_fall_db,
+            "dB",
+            lambda: court.whole("mvdiffusion", "per_step_psnr"),
+        ),
+        court.part(
+            "MVDiffusion: fall of the Fréchet distance per step",
+            -settings.steady_rise,
+            "of its mean",
+            lambda: _negative(court.whole("mvdiffusion", "per_step_fid")),
+        ),
+    )
+    return Claim(3, "The autoregressive baseline accumulates error, MVDiffusion does not", parts)
 
 
 def _controls(court: _Court) -> Claim:

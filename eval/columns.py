@@ -14,9 +14,25 @@ RING = {
     "cross_view_psnr_worst": "worst pair of each sample (dB) ↑",
     "cross_view_psnr_ratio": "all pairs / real ↑",
 }
+STRUCTURE = {
+    "cross_view_ssim": "SSIM ↑",
+    "cross_view_lpips": "LPIPS ↓",
+}
+STEPS = {
+    "per_step_psnr": "PSNR per step from view 0 (dB) ↑",
+    "per_step_fid": "FID per step, of its mean ↓",
+}
+SEAMS = {
+    "discontinuity_score": "discontinuity score ↓",
+    "edge_step": "step at the edges ↓",
+    "worst_step": "worst column's step ↓",
+}
+"""Of one panorama, beside what neighbouring views share."""
 MAIN = {
     "panorama": {
         **QUALITY,
+        "omnifid": "OmniFID ↓",
+        "omnifid_per_face": "OmniFID, face by face ↓",
         "cross_view_psnr": "cross-view PSNR (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
     },
@@ -33,11 +49,13 @@ MAIN = {
     },
 }
 CONSISTENCY = {
-    "panorama": RING,
+    "panorama": {**RING, **STRUCTURE, **STEPS, **SEAMS},
     "outpaint": {
         **{metric: title for metric, title in RING.items() if metric != "cross_view_psnr_ratio"},
         "given_pairs_psnr": "pairs of the given view (dB) ↑",
         "given_view_psnr": "given view against real (dB) ↑",
+        **STRUCTURE,
+        **SEAMS,
     },
     "depth": {
         "cross_view_psnr": "key frames (dB) ↑",
@@ -47,6 +65,7 @@ CONSISTENCY = {
         "between_to_key_psnr": "in-between with key frames (dB) ↑",
         "between_to_worse_key_psnr": "with the worse one (dB) ↑",
         "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
+        **STRUCTURE,
     },
 }
 CONTROLS = {

@@ -111,7 +111,7 @@ def _psnr_of(
         target = source
         if other:
             target = _key_frames_like(sequences, inputs.far_sample(sample_id), sample_id) / 255
-        cameras = _cameras(sequences, sample_id)
+        cameras = cameras_of(sequences, sample_id)
         rows.append(_pair_psnr(source, target, cameras, pairs, inputs))
         if not np.isfinite(rows[-1][0]).any():
             raise InputError(
@@ -121,7 +121,8 @@ def _psnr_of(
     return [psnr for psnr, _ in rows], [share for _, share in rows]
 
 
-def _cameras(folder: SequenceFolder, sample_id: str) -> list[Camera]:
+def cameras_of(folder: SequenceFolder, sample_id: str) -> list[Camera]:
+    """Read what a sample's frames need to be compared, in order."""
     trajectory = folder.trajectories[sample_id]
     each = zip(folder.depth(sample_id), trajectory.K, trajectory.pose, strict=True)
     return [Camera(*camera) for camera in each]

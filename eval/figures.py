@@ -1,4 +1,7 @@
-"""Figures: contact sheets, PSNR per pair of views, training curves. Equal inputs, equal bytes."""
+"""Figures: contact sheets, PSNR per pair, error per step, training curves.
+
+Equal inputs, equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,14 @@ PAIR_AXIS = {
     "outpaint": "pair of neighbouring views (the last one closes the loop; view 0 is given)",
     "depth": "pair of consecutive key frames",
 }
+STEP_PANELS = {
+    "psnr_db": "PSNR with the next view (dB)",
+    "gradient_energy": "gradient energy",
+    "fid": "FID against the same real views",
+    "clip_score": "CLIP score",
+}
+"""What is drawn against the steps from view 0; further extractors get panels of their own."""
+STEP_COLUMNS = ["method", "metric", "step", "angle_deg", "value", "se", "closes_the_loop"]
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -51,7 +62,8 @@ def write_figures(
 
     Args:
         folders: sample folders by task and method, for the contact sheets.
-        scores: scores by task and method, for the PSNR of each pair.
+        scores: scores by task and method, for the PSNR of each pair and for what changes with
+            the steps from view 0.
         curves: `metrics.jsonl` logs by name of the training run.
         num_samples: samples in each contact sheet.
 
@@ -64,6 +76,7 @@ def write_figures(
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
         for task, compared in scores.items():
             _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
+            _write_error_accumulation(compared, temporary / f"error_accumulation_{task}")
         if curves:
             _write_training_curves(curves, temporary)
 
@@ -92,6 +105,53 @@ def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) ->
     axis.set(xlabel=label, ylabel="PSNR where both show the same (dB)", ylim=(0, None))
     _legend_beside(axis)
     _save(figure, stem)
+
+
+def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
+    """One panel per metric; nothing where no method was scored step by step.
+
+    Controls stay out: they may cover fewer samples, which would shift their FID.
+    """
+    rows = [
+        {"method": method, **row}
+        for method, score in scores.items()
+        if not score.is_control
+        for row in score.content.get("steps", ())
+    ]
+    if not rows:
+        return
+    table = pd.DataFrame(rows, columns=STEP_COLUMNS)
+    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    metrics = sorted(table["metric"].unique(), key=_panel)
+    figure = Figure(figsize=(3.6 * len(metrics), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axis, metric in zip(axes, metrics, strict=True):
+        for method, group in table[table["metric"] == metric].groupby("method", sort=False):
+            _draw_steps(axis, str(method), group)
+        axis.set(title=_panel(metric)[1], xlabel="degrees from view 0")
+    _legend_beside(axes[0], axes[-1])
+    _save(figure, stem)
+
+
+def _panel(metric: str) -> tuple[int, str]:
+    """Place and title of a metric's panel."""
+    known = [name for name in STEP_PANELS if metric == name or metric.startswith(f"{name}_")]
+    further = metric.removeprefix(known[0]).removeprefix("_")
+    title = STEP_PANELS[known[0]]
+    return list(STEP_PANELS).index(known[0]), f"{title}, {further}" if further else title
+
+
+def _draw_steps(axis: Any, method: str, rows: pd.DataFrame) -> None:
+    """A line over the steps; the pair that closes the loop stands apart from it, hollow."""
+    style: Any = {"color": COLOURS.get(method), "marker": "o", "capsize": 3, "markersize": 4}
+    closing = rows["closes_the_loop"].astype(bool)
+    for part, more in (
+        (rows[~closing], {"label": display_name(method)}),
+        (rows[closing], {"linestyle": "none", "markerfacecolor": "white"}),
+    ):
+        errors = part["se"].astype(float).fillna(0.0)
+        line = axis.errorbar(part["angle_deg"], part["value"], errors, **style, **more)
+        style["color"] = line.lines[0].get_color()
 
 
 def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
@@ -128,12 +188,13 @@ def read_curve(name: str, path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates("step", keep="last").sort_values("step")
 
 
-def _legend_beside(axis: Any) -> None:
+def _legend_beside(axis: Any, place: Any = None) -> None:
+    """Put the legend of an axis to its right, or to the right of another one."""
     handles, labels = axis.get_legend_handles_labels()
     known = [display_name(method) for method in METHODS]
     order = sorted(range(len(labels)), key=lambda i: (*known, labels[i]).index(labels[i]))
     chosen = [handles[i] for i in order], [labels[i] for i in order]
-    axis.legend(*chosen, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    (place or axis).legend(*chosen, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
 def _save(figure: Figure, stem: Path) -> None:

@@ -65,9 +65,8 @@ def resolution_note(inputs: Inputs) -> str:
 
 def neighbour_psnr(inputs: Inputs, folder: SampleFolder, other: bool = False) -> np.ndarray:
     """PSNR [S, pairs]; with `other`, against the next sample's neighbouring views."""
-    height = inputs.settings.consistency_resolution
-    size = height, round(height * inputs.generated.width / inputs.generated.height)
-    overlaps = _overlaps(as_panoramas(folder), *size)
+    size = comparison_size(inputs)
+    overlaps = overlaps_of(as_panoramas(folder), *size)
     rows = []
     what = "other-scene control" if other else f"cross-view PSNR of {folder.method}"
     for sample_id in inputs.samples(what):
@@ -78,7 +77,18 @@ def neighbour_psnr(inputs: Inputs, folder: SampleFolder, other: bool = False) ->
     return np.stack(rows)
 
 
-def _overlaps(folder: PanoramaFolder, height: int, width: int) -> list[Overlap]:
+def comparison_size(inputs: Inputs) -> tuple[int, int]:
+    """Height and width in pixels at which neighbouring views are compared."""
+    height = inputs.settings.consistency_resolution
+    return height, round(height * inputs.generated.width / inputs.generated.height)
+
+
+def overlaps_of(folder: PanoramaFolder, height: int, width: int) -> list[Overlap]:
+    """What neighbouring views share at a size.
+
+    Raises:
+        InputError: they do not overlap.
+    """
     try:
         return neighbour_overlaps(folder.fov_deg, folder.yaw_deg, height, width)
     except ValueError as error:

@@ -7,13 +7,14 @@ goes up whenever its numbers change; both are stored with every number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from eval.feature_store import FeatureStore
 from eval.features import Extractor, FeatureExtractor, SimilarityExtractor
 from eval.samples import SampleFolder
 from eval.settings import suggest
@@ -32,6 +33,8 @@ class ScoreSettings:
             compared.
         max_depth_difference: metres by which depths of one point may differ between two frames
             before it counts as hidden in one of them.
+        lpips: network of the perceptual distance between views (alex, vgg or squeeze); none if
+            empty.
         inception_splits: splits of the Inception score.
         jackknife_groups: groups of the jackknife behind the standard errors of FID and IS.
         seed: of the Inception score's shuffle.
@@ -41,6 +44,7 @@ class ScoreSettings:
     extractors: tuple = ()
     consistency_resolution: int = 1024
     max_depth_difference: float = 0.5
+    lpips: str = ""
     inception_splits: int = 10
     jackknife_groups: int = 32
     seed: int = 0
@@ -76,6 +80,7 @@ class Inputs:
         extractors: what FID, Inception score and CLIP score are taken with.
         settings: how to score.
         codec: the real views through the autoencoder that the methods use.
+        store: where their features are kept.
     """
 
     generated: SampleFolder
@@ -83,15 +88,16 @@ class Inputs:
     extractors: tuple[Extractor, ...]
     settings: ScoreSettings
     codec: SampleFolder | None = None
+    store: FeatureStore = field(default_factory=FeatureStore)
 
     @property
     def feature_extractors(self) -> list[FeatureExtractor]:
-        """Extractors that serve FID and Inception score."""
+        """Extractors that serve FID, KID and Inception score."""
         return [e for e in self.extractors if isinstance(e, FeatureExtractor)]
 
     @property
     def similarity_extractors(self) -> list[SimilarityExtractor]:
-        """Extractors that serve the CLIP score."""
+        """Extractors that serve CLIP score and CMMD."""
         return [e for e in self.extractors if isinstance(e, SimilarityExtractor)]
 
     @cached_property
@@ -119,10 +125,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a protocol found: measurements by name, and its breakdown by pair of views."""
+    """What a protocol found.
+
+    Attributes:
+        measurements: by name.
+        pairs: breakdown by pair of views.
+        steps: curves against the steps from view 0; see `accumulation`.
+    """
 
     measurements: dict[str, Measurement]
     pairs: tuple[dict[str, Any], ...] = ()
+    steps: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,9 @@ def select(inputs: Inputs) -> list[Protocol]:
             raise InputError(f"protocol '{name}' needs {missing}.")
     known = [protocol for protocol in PROTOCOLS.values() if task in protocol.tasks]
     chosen = [p for p in known if (p.name in names or not names) and not p.missing(inputs)]
+    if not chosen and not names:
+        lacks = "; ".join(f"'{p.name}' needs {p.missing(inputs)}" for p in known)
+        raise InputError(f"{inputs.generated.root}: no protocol can run on it: {lacks}.")
     if not chosen:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "

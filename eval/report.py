@@ -60,6 +60,10 @@ PAIR_CAPTIONS = {
     "7-0 show how well a method continues it.",
     "depth": "How well consecutive key frames agree, pair by pair.",
 }
+STEP_CAPTION = (
+    "Does error accumulate? Every view against its distance from view 0, where a method that goes "
+    "round view by view starts. Hollow: the pair that closes the loop."
+)
 CURVES = "Training losses of the miniature, raw and smoothed."
 
 
@@ -116,6 +120,7 @@ def _task(
     pictures = [
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
         _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
+        _figure(figures / f"error_accumulation_{task}.png", STEP_CAPTION),
     ]
     return {
         "name": task,

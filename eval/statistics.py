@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+
+Statistic = TypeVar("Statistic", float, np.ndarray)
 
 
 def mean_and_se(values: np.ndarray) -> tuple[float, float | None]:
@@ -29,22 +32,32 @@ def ratio_of_means(numerator: np.ndarray, denominator: np.ndarray) -> tuple[floa
     return ratio, se
 
 
+def slope(values: np.ndarray) -> np.ndarray:
+    """Least-squares slope of values [..., N] against 0 … N - 1, N ≥ 2.
+
+    >>> slope(np.array([[1.0, 3.0, 5.0], [2.0, 2.0, 2.0]])).tolist()
+    [2.0, 0.0]
+    """
+    steps = np.arange(values.shape[-1]) - (values.shape[-1] - 1) / 2
+    return values @ steps / np.square(steps).sum()
+
+
 def jackknife(
-    statistic: Callable[[np.ndarray], float], num_samples: int, num_groups: int
-) -> tuple[float, np.ndarray]:
+    statistic: Callable[[np.ndarray], Statistic], num_samples: int, num_groups: int
+) -> tuple[Statistic, np.ndarray]:
     """Delete-one-group jackknife, for statistics of a whole set such as FID.
 
     Deterministic, and paired between methods that score the same samples: the standard error of a
     difference is that of the difference of the pseudo-values.
 
     Args:
-        statistic: maps indices of the samples kept to a number.
+        statistic: maps indices of the samples kept to a number, or to several numbers [K].
         num_samples: N, at least 1.
         num_groups: at most this many groups; sample i is in group i mod groups.
 
     Returns:
-        The statistic of all samples and the pseudo-values [groups] whose standard error over
-        groups is its standard error.
+        The statistic of all samples and the pseudo-values [groups] or [groups, K] whose standard
+        error over groups is its standard error.
     """
     everything = np.arange(num_samples)
     groups = min(num_groups, num_samples)

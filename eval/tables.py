@@ -12,7 +12,7 @@ import pandas as pd
 
 from eval.claims import Claim
 from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
-from eval.published import published_rows
+from eval.published import published_notes, published_rows
 from eval.samples import TASKS
 from eval.scores import Score, common_samples, display_name
 from eval.statistics import mean_and_se, ratio_of_means
@@ -163,12 +163,12 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
 
 
 def _published_table() -> Table:
+    """One line per method; its numbers carry their names, as every table measured otherwise."""
     data = pd.DataFrame(list(published_rows()))
+    shown = data[["table", "method", "shown"]].rename(columns={"shown": "as published"})
     about = ["title", "source", "protocol"]
-    data = data[[column for column in data if column not in about] + about]
-    shown = data.drop(columns=about).map(lambda value: "–" if pd.isna(value) else str(value))
-    sources = data.drop_duplicates("table")[["table", *about]].itertuples(index=False)
-    notes = tuple(f"{title} (table {table}): {src}; {what}." for table, title, src, what in sources)
+    data = data[[column for column in data if column not in (*about, "shown")] + about]
+    notes = tuple(note for _, note in published_notes())
     caption = "Published numbers, measured by others on other images: not comparable with ours"
     return Table("published", caption, data, shown, notes)
 
@@ -302,6 +302,7 @@ def _escape_symbols(text: str) -> str:
         "±": r"$\pm$",
         "×": r"$\times$",
         "–": "--",
+        "·": r"$\cdot$",
     }
     for symbol, command in commands.items():
         text = text.replace(symbol, command)

@@ -100,10 +100,15 @@ def cross_view_psnr(
 
 
 def _psnr(query_view: np.ndarray, target_view: np.ndarray, overlap: Overlap) -> float:
-    warped = _warp(target_view, overlap.H)
+    warped = warp(target_view, overlap)
     distance = cv2.norm(query_view, warped, cv2.NORM_L2, overlap.mask.view(np.uint8))
     mse = distance**2 / (overlap.mask.sum() * query_view.shape[-1])
     return psnr_db(mse)
+
+
+def warp(target_view: np.ndarray, overlap: Overlap) -> np.ndarray:
+    """Warp a target view [H, W, C] into the query; only pixels of the mask are to be used."""
+    return _warp(target_view, overlap.H)
 
 
 def _warp(image: np.ndarray, H: np.ndarray) -> np.ndarray:

@@ -88,9 +88,14 @@ def depth_psnr(query: np.ndarray, target: np.ndarray, shared: SharedPixels) -> f
     """
     if not len(shared.xy):
         return float("nan")
-    image = _double(target).permute(2, 0, 1)[None]
-    sampled = sample_pixels(image, _double(shared.xy)[None, None])[0, :, 0].T.numpy()
+    sampled = sample_shared(target, shared)
     return psnr_db(float(np.square(query[shared.mask] - sampled).mean()))
+
+
+def sample_shared(target: np.ndarray, shared: SharedPixels) -> np.ndarray:
+    """Sample a frame [H, W, C] bilinearly at the shared pixels: [N, C], float64."""
+    image = _double(target).permute(2, 0, 1)[None]
+    return sample_pixels(image, _double(shared.xy)[None, None])[0, :, 0].T.numpy()
 
 
 def _double(array: np.ndarray) -> Tensor:

@@ -67,6 +67,7 @@ def test_figures_are_byte_identical(
     for task in ("panorama", "outpaint", "depth"):
         assert f"contact_sheet_{task}.png" in names
         assert f"psnr_per_pair_{task}.svg" in names
+    assert "error_accumulation_panorama.svg" in names
     for name in names:
         assert (figures / name).read_bytes() == (again / name).read_bytes()
 
@@ -209,7 +210,7 @@ def test_the_page_needs_nothing_else(page: str) -> None:
 
 
 def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
-    assert page.count('<article class="card">') == 6
+    assert page.count('<article class="card">') == 7
     assert page.count("<canvas") == 2 * 2 + 2 * 3  # two samples of either task; depth is shown too
     assert page.count("<section") == 3
     assert "&lt;toy&gt; &amp; co" in page
@@ -218,6 +219,7 @@ def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path)
     value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
     assert f"{value['value']:.1f} dB" in page
     assert "not comparable with ours" in page
+    assert page.count("Does error accumulate?") == 1
 
 
 def test_a_missing_table_is_one_error(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import toy
 
+from eval import published
 from eval.cli import main
 from eval.published import published_rows
 
@@ -78,6 +79,15 @@ def test_every_table_names_its_evaluators(scores: Path, made: Path) -> None:
         assert "N = 8 samples of 8 views" in text
 
 
+def test_what_is_measured_by_step_is_no_further_extractor(made: Path) -> None:
+    main = rows(made / "tables" / "panorama_main.csv")[0]
+    assert not any("step" in column for column in main)
+    pairs = {row["method"]: row for row in rows(made / "tables" / "panorama_consistency.csv")}
+    assert {"per_step_psnr", "per_step_fid", "cross_view_ssim", "worst_step"} <= set(pairs["real"])
+    assert pairs["real"]["per_step_fid"] == ""  # not against itself
+    assert float(pairs["real"]["cross_view_ssim"]) > float(pairs["independent"]["cross_view_ssim"])
+
+
 def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> None:
     methods = [row["method"] for row in rows(made / "tables" / "panorama_main.csv")]
     assert methods == ["real", "codec", "mvdiffusion", "autoregressive", "independent"]
@@ -110,6 +120,43 @@ def test_published_numbers_stand_alone(made: Path) -> None:
     quotient = 17.41 / 21.41
     assert float(depth["frames ratio as quotient"]) == pytest.approx(quotient, abs=0.005)
     assert float(depth["frames ratio as printed"]) == 0.76
+
+
+def test_published_tables_share_no_column_and_keep_their_digits(made: Path) -> None:
+    lines = rows(made / "tables/published.csv")
+    common = {"table", "method", "title", "source", "protocol"}
+    owners: dict[str, set[str]] = {}
+    for line in lines:
+        for column in (name for name in line if name not in common and line[name]):
+            owners.setdefault(column, set()).add(line["table"])
+    assert all(len(tables) == 1 for tables in owners.values())
+    numbers = {(line["table"], line["method"]): line for line in lines}
+    again = numbers["1, measured again", "MVDiffusion"]
+    assert again["IS, measured again"] == "7.40"  # not 7.4
+    assert again["PSNR of overlaps (dB), measured again"] == "24.25"
+    assert numbers["2", "RePaint"]["FID, key frames"] == "70.05"
+    assert len([key for key in numbers if key[0] in ("1", "2")]) == 5 + 3
+
+
+def test_published_numbers_come_with_what_is_wrong_with_them(made: Path) -> None:
+    text = (made / "tables/published.md").read_text()
+    assert "FID 19.47 · IS 7.40 · CLIP score (ViT-L/14) 24.70 · PSNR of overlaps (dB) 24.25" in text
+    notes = [line for line in text.splitlines() if line.startswith("- ")]
+    for said in (
+        ("30.04 and 24.70 must not be compared", "table 1"),
+        ("0.44 and 0.76 are not the quotients of the printed PSNRs, 0.52 and 0.81", "table 3"),
+    ):
+        assert any(said[0] in note and said[1] in note.lower() for note in notes), said
+
+
+def test_published_tables_that_share_a_column_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = "{title: t, source: s, protocol: p, columns: [FID], rows: {x: [1]}, "
+    (tmp_path / "p.yaml").write_text(f"- {common} table: a}}\n- {common} table: b}}\n")
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "p.yaml")
+    with pytest.raises(ValueError, match="tables a and b share the column 'FID'"):
+        list(published_rows())
 
 
 def change_settings(content: dict) -> None:

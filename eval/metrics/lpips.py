@@ -1,0 +1,94 @@
+"""Learned perceptual distance (LPIPS; Zhang et al., 2018) of the pixels that two images share.
+
+Network and linear layers are torchmetrics'; the backbone's weights are torchvision's and are
+fetched on first use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eval.features import Identity, state_sha256
+from eval.networks import best_device
+from eval.settings import suggest
+from mvdiffusion.records import InputError
+
+NETWORKS = {
+    "alex": "AlexNet_Weights",
+    "vgg": "VGG16_Weights",
+    "squeeze": "SqueezeNet1_1_Weights",
+}
+"""Backbones by name, with torchvision's names of their weights."""
+
+
+@dataclass(frozen=True)
+class Lpips:
+    """LPIPS by one network, which maps images [N, 3, H, W] in -1 … 1 to a map [N, 1, H, W]."""
+
+    identity: Identity
+    network: nn.Module
+
+    def __call__(self, preds: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+        """Mean of the distance map over the pixels of a mask.
+
+        Outside the mask both networks see `preds`, so that only what is compared differs; near the
+        mask's edge, within the network's field of view, distances come out somewhat small.
+
+        Args:
+            preds, target: images [H, W, 3] in [0, 1].
+            mask: pixels to compare [H, W].
+
+        Returns:
+            Distance, 0 for equal images; NaN if the mask is empty.
+        """
+        if not mask.any():
+            return float("nan")
+        filled = np.where(mask[..., None], target, preds)
+        with torch.inference_mode():
+            distance = self.network(_batch(preds), _batch(filled))[0, 0]
+        return float(distance.cpu().double().numpy()[mask].mean())
+
+
+def _batch(image: np.ndarray) -> Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).float().permute(2, 0, 1)[None]
+    return (2 * pixels - 1).to(best_device())
+
+
+def load_lpips(name: str) -> Lpips:
+    """Load LPIPS with a backbone trained on ImageNet: "alex", "vgg" or "squeeze".
+
+    Raises:
+        InputError: another name, or weights that could not be had.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"lpips: unknown network '{name}'{suggest(name, NETWORKS)}")
+    try:
+        network = make_network(name)
+    except (OSError, RuntimeError, ModuleNotFoundError) as error:
+        raise InputError(
+            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, or put "
+            f"{weights_file(name)} in place, or leave the setting 'lpips' empty."
+        ) from error
+    network.to(best_device())
+    return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)
+
+
+def make_network(name: Any) -> nn.Module:
+    """Make the pretrained network, its distances one per pixel."""
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    return _LPIPS(net=name, spatial=True)
+
+
+def weights_file(name: str) -> Path:
+    """Name the file in which torchvision looks for a backbone's weights."""
+    import torchvision
+
+    url = getattr(torchvision.models, NETWORKS[name]).DEFAULT.url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
