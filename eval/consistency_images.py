@@ -12,6 +12,7 @@ import numpy as np
 
 import eval.depth
 import eval.panorama
+from eval.controls import needs_neighbours
 from eval.metrics.cross_view_psnr import resize_views, warp
 from eval.metrics.depth_psnr import sample_shared, shared_pixels
 from eval.metrics.lpips import load_lpips
@@ -96,12 +97,6 @@ def _note(inputs: Inputs) -> str:
     return eval.panorama.resolution_note(inputs)
 
 
-def _missing(inputs: Inputs) -> str:
-    if inputs.generated.task == "depth":
-        return eval.depth.needs_pairs(inputs)
-    return eval.panorama.needs_a_ring(inputs)
-
-
 register(
     Protocol(
         "consistency-images",
@@ -109,7 +104,7 @@ register(
         ("panorama", "outpaint", "depth"),
         "SSIM of neighbouring views or consecutive key frames over the pixels that both see, and "
         "LPIPS where the setting 'lpips' names a network",
-        _missing,
+        needs_neighbours,
         _run,
     )
 )

@@ -35,7 +35,8 @@ def _other_scene_psnr(inputs: Inputs) -> tuple[np.ndarray, str]:
     return psnr.mean(1), eval.panorama.resolution_note(inputs)
 
 
-def _missing(inputs: Inputs) -> str:
+def needs_neighbours(inputs: Inputs) -> str:
+    """Say what is missing for neighbouring views, or consecutive key frames, to be compared."""
     if inputs.generated.task == "depth":
         return eval.depth.needs_pairs(inputs)
     return eval.panorama.needs_a_ring(inputs)
@@ -47,7 +48,7 @@ register(
         1,
         ("panorama", "outpaint", "depth"),
         "Gradient energy, and PSNR against the neighbouring view of another scene",
-        _missing,
+        needs_neighbours,
         _run_controls,
     )
 )
