@@ -28,6 +28,7 @@ WALK = {"num_frames": 16, "height": 48, "width": 64, "overlap": 0.6}
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `mvdiffusion …` in this process; it must succeed."""
+    monkeypatch.setattr("mvdiffusion.data.preparation.fetch.time.sleep", lambda seconds: None)
 
     def run(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["mvdiffusion", *map(str, words)])
@@ -67,6 +68,7 @@ def score(root: Path) -> dict[str, dict]:
     for name in ("made", "real"):
         path = root / f"{name}.json"
         options = ("--generated", root / name, "--reference", root / "real", "--output", path)
+        options += ("--settings", '{"consistency_resolution": 64}')
         with pytest.raises(SystemExit) as ended:
             evaluate(["score", *map(str, options)])
         assert not ended.value.code
