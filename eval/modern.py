@@ -118,5 +118,6 @@ register(
         "width 10, all pairs, times 1000), Fréchet distances by networks that are no classifiers",
         _missing,
         _run,
+        embeds_reference=True,
     )
 )

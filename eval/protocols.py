@@ -145,6 +145,7 @@ class Protocol:
     Attributes:
         tasks: the tasks it is for.
         missing: says what an input lacks for this protocol, or nothing.
+        embeds_reference: whether it compares embeddings of real images by a CLIP, too.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Protocol:
     description: str
     missing: Callable[[Inputs], str]
     run: Callable[[Inputs, Protocol], Outcome]
+    embeds_reference: bool = False
 
 
 PROTOCOLS: dict[str, Protocol] = {}

@@ -45,7 +45,7 @@ def collect_features(inputs: Inputs) -> None:
     """
     inputs.store.add(inputs.generated, inputs.extractors)
     if inputs.has_other_reference and inputs.reference is not None:
-        embedded = any(protocol.name == "modern" for protocol in select(inputs))
+        embedded = any(protocol.embeds_reference for protocol in select(inputs))
         needed = inputs.extractors if embedded else inputs.feature_extractors
         inputs.store.add(inputs.reference, needed)
 
