@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import torch
 from panoramas import measure_views
+from parts import parse_parts
 from recordings import (
     COLOR_SIZES,
     measure_decoding,
@@ -68,21 +69,13 @@ def preparing(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--threads", type=int, default=2, help="of OpenCV and PyTorch")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--face-size", type=int, default=1024, help="pixels, a multiple of 16")
     parser.add_argument("--image-size", type=int, default=512, help="of a view in pixels")
     parser.add_argument("--decoded", type=int, default=200, help="frames of a decoded recording")
     parser.add_argument("--frames", type=int, default=10_000, help="frames of a prepared scene")
     parser.add_argument("--distinct", type=int, default=32, help="frames that are rendered")
-    parser.add_argument("--folder", type=Path, default=None, help="for recordings (some GB)")
-    parser.add_argument("--output", type=Path, default=None, help="JSON file")
-    arguments = parser.parse_args(words)
-    arguments.parts = arguments.parts or list(PARTS)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    return arguments
+    return parse_parts(parser, PARTS, words)
 
 
 def main() -> None:

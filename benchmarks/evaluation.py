@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from metric_libraries import score_with_libraries, tokens
+from parts import parse_parts
 from PIL import Image
 from stopwatch import PeakMemory
 
@@ -194,7 +195,6 @@ MEASURES = {"libraries": measure_libraries, "cache": measure_cache, "memory": me
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--images", type=int, default=2000, help="per folder, a multiple of 8")
     parser.add_argument("--size", type=int, default=512, help="of an image in pixels")
     parser.add_argument("--network-size", type=int, default=128, help="pixels the networks see")
@@ -202,14 +202,7 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 100_000])
     parser.add_argument("--features", type=int, default=2048, help="numbers per image")
     parser.add_argument("--groups", type=int, default=32, help="of the jackknife")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
-    parser.add_argument("--folder", type=Path, default=None, help="for images (some GB)")
-    parser.add_argument("--output", type=Path, default=None, help="JSON file")
-    arguments = parser.parse_args(words)
-    arguments.parts = arguments.parts or list(PARTS)
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    return arguments
+    return parse_parts(parser, PARTS, words)
 
 
 def main() -> None:
