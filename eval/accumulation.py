@@ -14,45 +14,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from eval.feature_store import FeatureSet
-from eval.features import FeatureExtractor, SimilarityExtractor
-from eval.metrics.clip_score import clip_score
+from eval.features import FeatureExtractor
+from eval.measurements import Inputs, Measurement, Metric, Outcome, Step, per_sample, register
 from eval.metrics.gradient_energy import gradient_energy
-from eval.panorama import as_panoramas, needs_a_ring, neighbour_psnr, resolution_note
-from eval.protocols import Inputs, Measurement, Outcome, Protocol, per_sample, register
-from eval.quality import collect_features, frechet_statistic, metric_key, variant
-from eval.samples import SampleFolder
+from eval.panorama import as_panoramas, needs_a_ring, neighbour_psnr
+from eval.quality import clip_scores, frechet_statistic, sides_of
 from eval.statistics import jackknife, mean_and_se, slope
 
 LEAST_SAMPLES = 4
 """So that two images per step are left when the jackknife takes half of them away."""
 Rows = tuple[dict[str, Any], ...]
-Found = tuple[dict[str, Measurement], Rows]
 
 
-def _run(inputs: Inputs, protocol: Protocol) -> Outcome:
-    collect_features(inputs)
-    parts = [_consistency(inputs, protocol), _energy(inputs, protocol)]
-    for number, similarity in enumerate(inputs.similarity_extractors):
-        parts.append(_similarity(inputs, similarity, number, protocol))
-    if inputs.has_other_reference and inputs.reference is not None:
-        classifiers = [e for e in inputs.feature_extractors if e.has_classes]
-        for number, features in enumerate(classifiers):
-            parts.append(_distance(inputs, inputs.reference, features, number, protocol))
-    measurements = {name: found for part, _ in parts for name, found in part.items()}
-    return Outcome(measurements, steps=tuple(row for _, rows in parts for row in rows))
+def _run_psnr(inputs: Inputs, step: Step) -> Outcome:
+    folder = as_panoramas(inputs.generated)
+    psnr = neighbour_psnr(inputs, folder, step.options["resolution"])  # [S, pairs]
+    found = per_sample(slope(psnr[:, :-1]), "dB per step", True, step)
+    return Outcome({step.key: found}, steps=_rows(inputs, "psnr_db", psnr, closing=True))
 
 
-def _consistency(inputs: Inputs, protocol: Protocol) -> Found:
-    psnr = neighbour_psnr(inputs, as_panoramas(inputs.generated))  # [S, pairs]
-    at = resolution_note(inputs)
-    found = per_sample(slope(psnr[:, :-1]), "dB per step", True, protocol, at)
-    return {"per_step_psnr": found}, _rows(inputs, "psnr_db", psnr, closing=True)
-
-
-def _energy(inputs: Inputs, protocol: Protocol) -> Found:
+def _run_energy(inputs: Inputs, step: Step) -> Outcome:
     folder = inputs.generated
     energy = np.array(
         [
@@ -60,38 +43,41 @@ def _energy(inputs: Inputs, protocol: Protocol) -> Found:
             for i in inputs.samples("gradient energy by step")
         ]
     )  # [S, V]
-    found = per_sample(slope(energy), "per step", None, protocol)
-    return {"per_step_gradient_energy": found}, _rows(inputs, "gradient_energy", energy)
+    found = per_sample(slope(energy), "per step", None, step)
+    return Outcome({step.key: found}, steps=_rows(inputs, "gradient_energy", energy))
 
 
-def _similarity(
-    inputs: Inputs, extractor: SimilarityExtractor, number: int, protocol: Protocol
-) -> Found:
-    folder = inputs.generated
-    prompts = [prompt for i in folder.sample_ids for prompt in folder.prompts(i)]
-    images = inputs.store.features(folder, extractor).blocks()
-    pairs = zip(images, inputs.store.texts(extractor, prompts).blocks(), strict=True)
-    scores = torch.cat([clip_score(image, text) for image, text in pairs])
-    values = scores.numpy().reshape(len(folder.sample_ids), -1)  # [S, V]
-    by = str(extractor.identity)
-    found = per_sample(slope(values), "per step", True, protocol, variant(extractor), by)
-    rows = _rows(inputs, metric_key("clip_score", extractor, number), values)
-    return {metric_key("per_step_clip_score", extractor, number): found}, rows
+def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
+    found: dict[str, Measurement] = {}
+    rows: list[dict[str, Any]] = []
+    for number, extractor in enumerate(inputs.similarity_extractors):
+        scores = clip_scores(inputs, extractor).numpy()
+        values = scores.reshape(len(inputs.generated.sample_ids), -1)  # [S, V]
+        slopes = per_sample(slope(values), "per step", True, step, by=extractor)
+        found[step.key_of(extractor, number)] = slopes
+        rows += _rows(inputs, step.key_of(extractor, number, "clip_score"), values)
+    return Outcome(found, steps=tuple(rows))
 
 
-def _distance(
-    inputs: Inputs,
-    real: SampleFolder,
-    extractor: FeatureExtractor,
-    number: int,
-    protocol: Protocol,
-) -> Found:
+def _run_fid(inputs: Inputs, step: Step) -> Outcome:
+    found: dict[str, Measurement] = {}
+    rows: list[dict[str, Any]] = []
+    for number, extractor in enumerate(inputs.feature_extractors):
+        values, errors, rise = _distances(inputs, extractor, step)
+        found[step.key_of(extractor, number)] = rise
+        rows += _labelled(inputs, step.key_of(extractor, number, "fid"), values, errors)
+    return Outcome(found, steps=tuple(rows))
+
+
+def _distances(
+    inputs: Inputs, extractor: FeatureExtractor, step: Step
+) -> tuple[list[float], list[float | None], Measurement]:
     """Fréchet distance of each step's views from the real views of the same direction."""
-    sides = [inputs.store.features(folder, extractor) for folder in (inputs.generated, real)]
-    count, num_views = len(real.sample_ids), as_panoramas(real).num_views
+    sides = sides_of(inputs, extractor)
+    count, num_views = len(inputs.real.sample_ids), as_panoramas(inputs.real).num_views
     of_step = [
-        frechet_statistic(*(_step(features, step, num_views) for features in sides))
-        for step in range(num_views)
+        frechet_statistic(*(_step(features, view, num_views) for features in sides))
+        for view in range(num_views)
     ]
 
     def distances(kept: np.ndarray) -> np.ndarray:
@@ -102,11 +88,10 @@ def _distance(
     errors = [mean_and_se(column)[1] for column in pseudo.T]
     rise = Measurement(
         float(whole[-1]), errors[-1], "of the mean per step", False,
-        protocol.name + variant(extractor), protocol.version, str(extractor.identity),
+        step.protocol_with(extractor), step.version, str(extractor.identity),
         tuple(pseudo[:, -1].tolist()), "group",
     )  # fmt: skip
-    rows = _labelled(inputs, metric_key("fid", extractor, number), whole[:-1].tolist(), errors[:-1])
-    return {metric_key("per_step_fid", extractor, number): rise}, rows
+    return whole[:-1].tolist(), errors[:-1], rise
 
 
 def _step(features: FeatureSet, step: int, num_views: int) -> FeatureSet:
@@ -158,14 +143,7 @@ def _missing(inputs: Inputs) -> str:
     return "" if enough else f"at least {LEAST_SAMPLES} samples"
 
 
-register(
-    Protocol(
-        "error-accumulation",
-        1,
-        ("panorama",),
-        "PSNR of pair (n, n+1), gradient energy, CLIP score and Fréchet distance from the real "
-        "views of the same direction, against n steps from view 0; least-squares slope per step",
-        _missing,
-        _run,
-    )
-)
+register(Metric("per_step_psnr", _run_psnr, ("resolution",), missing=_missing))
+register(Metric("per_step_gradient_energy", _run_energy, missing=_missing))
+register(Metric("per_step_clip_score", _run_clip_score, uses="similarity", missing=_missing))
+register(Metric("per_step_fid", _run_fid, uses="classes", compares=True, missing=_missing))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.folders import open_folder
-from eval.protocols import ScoreSettings
+from eval.measurements import ScoreSettings
 from eval.scoring import score_folder
 
 
@@ -34,7 +34,8 @@ def score(
             released code wrote holds them too: name it twice.
         codec: real views through the codec (outpainting): is the given view kept?
         evaluators: folders made by `mvdiffusion-eval evaluator`: adds FID, IS, CLIP score.
-        extractors: pretrained extractors by name, the same; instead of the settings' if any.
+        extractors: pretrained extractors by name, the same; instead of the settings' if any. With
+            neither, protocols that are named load those that they are defined with.
         protocols: names of the protocols to run, instead of the settings' if any; else all whose
             needs are met.
         settings: how to score.

@@ -7,30 +7,36 @@ from typing import Any
 
 import numpy as np
 
-import eval.scoring  # noqa: F401 -- importing it registers the protocols
-from eval.protocols import PROTOCOLS, Inputs, Protocol, ScoreSettings
+from eval.measurements import Inputs, ScoreSettings
+from eval.protocols import Protocol, protocols, run_of
 from eval.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from eval.trajectories import Trajectory
 
 
 def protocol_rows() -> list[dict[str, Any]]:
-    """List every protocol: name, version, tasks, needs ("nothing more" than views), measures."""
+    """List every protocol: name, version, tasks, needs beside views, extractors, measures, source.
+
+    Raises:
+        InputError: a plug-in is wrong.
+    """
     return [
         {
             "name": protocol.name,
             "version": protocol.version,
             "tasks": list(protocol.tasks),
             "needs": " or ".join(dict.fromkeys(_needs(protocol, t) for t in protocol.tasks)),
+            "extractors": protocol.extractors,
             "measures": protocol.description,
+            "source": protocol.source,
         }
-        for _, protocol in sorted(PROTOCOLS.items())
+        for _, protocol in sorted(protocols().items())
     ]
 
 
 def _needs(protocol: Protocol, task: str) -> str:
     """Ask the protocol what it lacks when all it gets is one view."""
-    inputs = Inputs(_one_view(task), None, (), ScoreSettings())
-    return protocol.missing(inputs) or "nothing more"
+    lacking = run_of(protocol, Inputs(_one_view(task), None, (), ScoreSettings())).lacking
+    return "; ".join(dict.fromkeys(lacking.values())) or "nothing more"
 
 
 def _one_view(task: str) -> SampleFolder:

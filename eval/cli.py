@@ -139,7 +139,7 @@ def score(
     code of MVDiffusion (also as the reference: its real views) or of PanFusion writes.
     """
     from eval.api import score as score_folders
-    from eval.protocols import ScoreSettings
+    from eval.measurements import ScoreSettings
 
     _check_output(output)
     result = score_folders(

@@ -6,20 +6,17 @@ import numpy as np
 
 import eval.depth
 import eval.panorama
+from eval.measurements import Inputs, Metric, Outcome, Step, per_sample, ratio_to_real, register
 from eval.metrics.gradient_energy import gradient_energy
-from eval.protocols import Inputs, Outcome, Protocol, per_sample, ratio_to_real, register
 from eval.samples import SampleFolder
 
 
-def _run_controls(inputs: Inputs, protocol: Protocol) -> Outcome:
+def _run_energy(inputs: Inputs, step: Step) -> Outcome:
     energy = _energies(inputs, inputs.generated)
-    found = {"gradient_energy": per_sample(energy, "", None, protocol)}
+    found = {step.key: per_sample(energy, "", None, step)}
     if inputs.reference is not None:
         real = _energies(inputs, inputs.reference)
-        found["gradient_energy_ratio"] = ratio_to_real(energy, real, None, protocol)
-    if len(inputs.generated.sample_ids) > 1:
-        psnr, at = _other_scene_psnr(inputs)
-        found["other_scene_psnr"] = per_sample(psnr, "dB", None, protocol, at)
+        found[f"{step.key}_ratio"] = ratio_to_real(energy, real, None, step)
     return Outcome(found)
 
 
@@ -28,11 +25,21 @@ def _energies(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
     return np.array([gradient_energy(folder.views(i).astype(np.float32) / 255) for i in ids])
 
 
-def _other_scene_psnr(inputs: Inputs) -> tuple[np.ndarray, str]:
+def _run_other_scene(inputs: Inputs, step: Step) -> Outcome:
     if inputs.generated.task == "depth":
-        return eval.depth.other_scene_psnr(inputs), eval.depth.size_note(inputs)
-    psnr = eval.panorama.neighbour_psnr(inputs, inputs.generated, other=True)
-    return psnr.mean(1), eval.panorama.resolution_note(inputs)
+        psnr = eval.depth.other_scene_psnr(inputs, step)
+    else:
+        resolution = step.options["resolution"]
+        psnr = eval.panorama.neighbour_psnr(inputs, inputs.generated, resolution, other=True).mean(
+            1
+        )
+    at = size_note(inputs, step)
+    return Outcome({step.key: per_sample(psnr, "dB", None, step, at)})
+
+
+def size_note(inputs: Inputs, step: Step) -> str:
+    """Mark frames of another size than the protocol's; views of panoramas are resized."""
+    return eval.depth.size_note(inputs, step) if inputs.generated.task == "depth" else ""
 
 
 def needs_neighbours(inputs: Inputs) -> str:
@@ -42,13 +49,13 @@ def needs_neighbours(inputs: Inputs) -> str:
     return eval.panorama.needs_a_ring(inputs)
 
 
-register(
-    Protocol(
-        "controls",
-        1,
-        ("panorama", "outpaint", "depth"),
-        "Gradient energy, and PSNR against the neighbouring view of another scene",
-        needs_neighbours,
-        _run_controls,
-    )
-)
+def _needs_others(inputs: Inputs) -> str:
+    alone = len(inputs.generated.sample_ids) < 2
+    return "at least two samples" if alone else needs_neighbours(inputs)
+
+
+PAIR_OPTIONS = ("resolution", *eval.depth.OPTIONS)
+"""What it takes to compare the pairs of any task."""
+
+register(Metric("gradient_energy", _run_energy, missing=needs_neighbours))
+register(Metric("other_scene_psnr", _run_other_scene, PAIR_OPTIONS, missing=_needs_others))

@@ -6,51 +6,52 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from eval.metrics.depth_psnr import Camera, depth_psnr, shared_pixels
-from eval.protocols import (
+from eval.measurements import (
     Inputs,
+    Metric,
     Outcome,
-    Protocol,
+    Step,
     pair_rows,
     per_sample,
     ratio_to_real,
     register,
 )
+from eval.metrics.depth_psnr import Camera, depth_psnr, shared_pixels
 from eval.samples import SampleFolder, SequenceFolder
 from eval.trajectories import Trajectory
 from mvdiffusion.records import InputError
 
-PAPER_HEIGHT = 192
+OPTIONS = ("height", "max_depth_difference")
 Pairs = Sequence[tuple[int, int]]
 PairsOf = Callable[[Trajectory], Pairs]
 
 
-def _run_consistency(inputs: Inputs, protocol: Protocol) -> Outcome:
-    at, what = size_note(inputs), "consecutive key frames"
-    psnr, shares = _psnr_of(inputs, inputs.generated, _key_pairs, what)
+def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
+    at, what = size_note(inputs, step), "consecutive key frames"
+    psnr, shares = _psnr_of(inputs, step, inputs.generated, _key_pairs, what)
     means = _means(psnr)
     found = {
-        "cross_view_psnr": per_sample(means, "dB", True, protocol, at),
-        "cross_view_psnr_worst": per_sample(
-            np.array([np.nanmin(row) for row in psnr]), "dB", True, protocol, at
+        step.key: per_sample(means, "dB", True, step, at),
+        f"{step.key}_worst": per_sample(
+            np.array([np.nanmin(row) for row in psnr]), "dB", True, step, at
         ),
-        "compared_share": per_sample(_means(shares), "of pixels", None, protocol, at),
+        "compared_share": per_sample(_means(shares), "of pixels", None, step, at),
     }
     if inputs.reference is not None:
         real = means
         if inputs.has_other_reference:
-            real = _means(_psnr_of(inputs, inputs.reference, _key_pairs, what)[0])
-        found["cross_view_psnr_ratio"] = ratio_to_real(means, real, True, protocol, at)
+            real = _means(_psnr_of(inputs, step, inputs.reference, _key_pairs, what)[0])
+        found[f"{step.key}_ratio"] = ratio_to_real(means, real, True, step, at)
     longest = max(len(row) for row in psnr)
     by_pair = [np.array([row[i] for row in psnr if i < len(row)]) for i in range(longest)]
     return Outcome(found, pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair))
 
 
-def _run_interpolation(inputs: Inputs, protocol: Protocol) -> Outcome:
-    at, folder = size_note(inputs), inputs.generated
-    keys = _means(_psnr_of(inputs, folder, _key_pairs, "consecutive key frames")[0])
-    between, _ = _psnr_of(inputs, folder, _between_pairs, "in-between against key frames")
-    consecutive, _ = _psnr_of(inputs, folder, _consecutive_pairs, "consecutive frames")
+def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:
+    at, folder = size_note(inputs, step), inputs.generated
+    keys = _means(_psnr_of(inputs, step, folder, _key_pairs, "consecutive key frames")[0])
+    between, _ = _psnr_of(inputs, step, folder, _between_pairs, "in-between against key frames")
+    consecutive, _ = _psnr_of(inputs, step, folder, _consecutive_pairs, "consecutive frames")
     # A frame's two pairs follow one another; the worse one shows whether it ignores one key frame.
     worse = [np.fmin(row[0::2], row[1::2]) for row in between]
     parts = {
@@ -59,7 +60,7 @@ def _run_interpolation(inputs: Inputs, protocol: Protocol) -> Outcome:
         "between_minus_key_psnr": _means(between) - keys,
         "consecutive_psnr": _means(consecutive),
     }
-    return Outcome({name: per_sample(parts[name], "dB", True, protocol, at) for name in parts})
+    return Outcome({name: per_sample(parts[name], "dB", True, step, at) for name in parts})
 
 
 def _key_pairs(trajectory: Trajectory) -> Pairs:
@@ -79,16 +80,16 @@ def _means(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([np.nanmean(row) for row in rows])
 
 
-def other_scene_psnr(inputs: Inputs) -> np.ndarray:
+def other_scene_psnr(inputs: Inputs, step: Step) -> np.ndarray:
     """PSNR [S] of key frames against another sample's, warped by their own depth and cameras."""
     what = "other-scene control"
-    return _means(_psnr_of(inputs, inputs.generated, _key_pairs, what, other=True)[0])
+    return _means(_psnr_of(inputs, step, inputs.generated, _key_pairs, what, other=True)[0])
 
 
-def size_note(inputs: Inputs) -> str:
-    """The paper compares at 192 × 256 px; another size shows in the protocol's name."""
+def size_note(inputs: Inputs, step: Step) -> str:
+    """Frames are compared at their own size; another than the protocol's shows in its name."""
     height = inputs.generated.height
-    return "" if height == PAPER_HEIGHT else f"@{height}"
+    return "" if height == step.options["height"] else f"@{height}"
 
 
 def as_sequences(folder: SampleFolder) -> SequenceFolder:
@@ -98,7 +99,12 @@ def as_sequences(folder: SampleFolder) -> SequenceFolder:
 
 
 def _psnr_of(
-    inputs: Inputs, folder: SampleFolder, pairs_of: PairsOf, what: str, other: bool = False
+    inputs: Inputs,
+    step: Step,
+    folder: SampleFolder,
+    pairs_of: PairsOf,
+    what: str,
+    other: bool = False,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """PSNR [pairs] of every sample, NaN where frames share no pixel, and share of pixels compared.
 
@@ -112,7 +118,7 @@ def _psnr_of(
         if other:
             target = _key_frames_like(sequences, inputs.far_sample(sample_id), sample_id) / 255
         cameras = cameras_of(sequences, sample_id)
-        rows.append(_pair_psnr(source, target, cameras, pairs, inputs))
+        rows.append(_pair_psnr(source, target, cameras, pairs, step))
         if not np.isfinite(rows[-1][0]).any():
             raise InputError(
                 f"{sequences.root / sample_id}: no two frames compared ({what}) share a pixel; "
@@ -142,11 +148,11 @@ def _pair_psnr(
     target: np.ndarray,
     cameras: Sequence[Camera],
     pairs: Pairs,
-    inputs: Inputs,
+    step: Step,
 ) -> tuple[np.ndarray, np.ndarray]:
     psnr, share = [], []
     for i, j in pairs:
-        shared = shared_pixels(cameras[i], cameras[j], inputs.settings.max_depth_difference)
+        shared = shared_pixels(cameras[i], cameras[j], step.options["max_depth_difference"])
         psnr.append(depth_psnr(source[i], target[j], shared))
         share.append(shared.share)
     return np.array(psnr), np.array(share)
@@ -163,25 +169,5 @@ def _needs_between(inputs: Inputs) -> str:
     return "" if all(t.between_pairs for t in each) else "frames between key frames in every sample"
 
 
-register(
-    Protocol(
-        "paper-consistency-depth",
-        1,
-        ("depth",),
-        "PSNR of consecutive key frames over pixels that depth and cameras make correspond, pixels "
-        "whose depths disagree dropped",
-        needs_pairs,
-        _run_consistency,
-    )
-)
-register(
-    Protocol(
-        "interpolation",
-        1,
-        ("depth",),
-        "The same PSNR of every in-between frame against its two key frames, and of all "
-        "consecutive frames",
-        _needs_between,
-        _run_interpolation,
-    )
-)
+register(Metric("key_frame_psnr", _run_consistency, OPTIONS, missing=needs_pairs))
+register(Metric("between_psnr", _run_interpolation, OPTIONS, missing=_needs_between))

@@ -13,10 +13,10 @@ import torch
 
 from eval.equirectangular import EquirectangularFolder
 from eval.images import read_rgb
+from eval.measurements import Inputs, Metric, Outcome, Step, per_sample, register
 from eval.metrics.discontinuity import discontinuity_score
 from eval.metrics.seam import edge_step, worst_step
 from eval.panorama import as_panoramas
-from eval.protocols import Inputs, Outcome, Protocol, per_sample, register
 from eval.samples import PanoramaFolder
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import views_to_equirectangular
@@ -31,7 +31,7 @@ STITCHED = "panorama.png"
 """Written by our generators beside the views, and by whoever stitches differently."""
 
 
-def _run(inputs: Inputs, protocol: Protocol) -> Outcome:
+def _run(inputs: Inputs, step: Step) -> Outcome:
     folder = as_panoramas(inputs.generated)
     at = "" if isinstance(folder, EquirectangularFolder) else "@band"
     read, rows = panorama_reader(folder), []
@@ -40,7 +40,7 @@ def _run(inputs: Inputs, protocol: Protocol) -> Outcome:
         rows.append([metric(panorama) for metric in METRICS.values()])
     values = np.array(rows).T
     found = zip(METRICS, values, strict=True)
-    return Outcome({name: per_sample(each, "", False, protocol, at) for name, each in found})
+    return Outcome({name: per_sample(each, "", False, step, at) for name, each in found})
 
 
 def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:
@@ -109,14 +109,4 @@ def _missing(inputs: Inputs) -> str:
     return "" if whole else "views that see all round, or equirectangular panoramas"
 
 
-register(
-    Protocol(
-        "equirect",
-        1,
-        ("panorama", "outpaint"),
-        "Discontinuity score (first-order Scharr, c = 0.1) and step of the colours at the left and "
-        "right edges of a panorama, and at its worst column",
-        _missing,
-        _run,
-    )
-)
+register(Metric("seams", _run, missing=_missing))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eval.layouts import Assumptions, check_numbers, recognise
 from eval.manifests import read_manifest
+from eval.methods import open_as_method
 from eval.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from eval.trajectories import read_trajectory
 from mvdiffusion.records import InputError
@@ -56,7 +57,8 @@ def open_folder(
             folder = _from_manifest(root, found)
         else:
             yaws = tuple(yaw_deg) if yaw_deg else None
-            folder = recognise(root, found, Assumptions(fov_deg, yaws, view_size, real))
+            assumed = Assumptions(fov_deg, yaws, view_size, real)
+            folder = open_as_method(root) or recognise(root, found, assumed)
     except OSError as error:
         raise InputError(
             f"{error.filename or root}: could not be read ({error.strerror}); mend its permissions."

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.measurements import Inputs, Metric, Outcome, Step, per_sample, register
 from eval.metrics.psnr import image_psnr
 from eval.panorama import as_panoramas
-from eval.protocols import Inputs, Outcome, Protocol, per_sample, register
 from eval.samples import SampleFolder
 
 
-def _run_given_view(inputs: Inputs, protocol: Protocol) -> Outcome:
-    found = {}
-    if inputs.reference is not None and inputs.has_other_reference:
-        psnr = _given_psnr(inputs, inputs.reference)
-        found["given_view_psnr"] = per_sample(psnr, "dB", True, protocol)
-    if inputs.codec is not None:
-        psnr = _given_psnr(inputs, inputs.codec)
-        found["given_view_kept"] = per_sample(psnr, "dB", True, protocol)
-    return Outcome(found)
+def _run_given_view(inputs: Inputs, step: Step) -> Outcome:
+    return Outcome({step.key: per_sample(_given_psnr(inputs, inputs.real), "dB", True, step)})
+
+
+def _run_kept(inputs: Inputs, step: Step) -> Outcome:
+    assert inputs.codec is not None
+    return Outcome({step.key: per_sample(_given_psnr(inputs, inputs.codec), "dB", True, step)})
 
 
 def _given_psnr(inputs: Inputs, target: SampleFolder) -> np.ndarray:
@@ -36,13 +34,9 @@ def _given_psnr(inputs: Inputs, target: SampleFolder) -> np.ndarray:
     return np.array([image_psnr(given(folder, i), given(target, i)) for i in ids])
 
 
-register(
-    Protocol(
-        "given-view",
-        1,
-        ("outpaint",),
-        "PSNR of the given view against the real one, and against the real one through the codec",
-        lambda inputs: "" if inputs.reference or inputs.codec else "--reference or --codec",
-        _run_given_view,
-    )
-)
+def _needs_codec(inputs: Inputs) -> str:
+    return "" if inputs.codec else "real views through the codec (--codec)"
+
+
+register(Metric("given_view_psnr", _run_given_view, compares=True))
+register(Metric("given_view_kept", _run_kept, missing=_needs_codec))

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metrics.cross_view_psnr import Overlap, cross_view_psnr, neighbour_overlaps, resize_views
-from eval.protocols import (
+from eval.measurements import (
     Inputs,
+    Metric,
     Outcome,
-    Protocol,
+    Step,
     pair_rows,
     per_sample,
     ratio_to_real,
     register,
 )
+from eval.metrics.cross_view_psnr import Overlap, cross_view_psnr, neighbour_overlaps, resize_views
 from eval.samples import PanoramaFolder, SampleFolder
 from mvdiffusion.records import InputError
 
 
-def _run_consistency(inputs: Inputs, protocol: Protocol) -> Outcome:
-    at, folder = resolution_note(inputs), as_panoramas(inputs.generated)
-    psnr = neighbour_psnr(inputs, folder)  # [S, pairs]
+def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
+    folder, resolution = as_panoramas(inputs.generated), step.options["resolution"]
+    psnr = neighbour_psnr(inputs, folder, resolution)  # [S, pairs]
     parts = {
-        "cross_view_psnr": psnr.mean(1),
-        "cross_view_psnr_non_closing": psnr[:, :-1].mean(1),
-        "cross_view_psnr_closing": psnr[:, -1],
-        "cross_view_psnr_worst": psnr.min(1),
+        step.key: psnr.mean(1),
+        f"{step.key}_non_closing": psnr[:, :-1].mean(1),
+        f"{step.key}_closing": psnr[:, -1],
+        f"{step.key}_worst": psnr.min(1),
     }
     if folder.given_views:
         parts["given_pairs_psnr"] = psnr[:, _pairs_with(folder)].mean(1)
-    found = {name: per_sample(parts[name], "dB", True, protocol, at) for name in parts}
+    found = {name: per_sample(parts[name], "dB", True, step) for name in parts}
     if inputs.reference is not None:
-        real = neighbour_psnr(inputs, inputs.reference) if inputs.has_other_reference else psnr
-        ratio = ratio_to_real(psnr.mean(1), real.mean(1), True, protocol, at)
-        found["cross_view_psnr_ratio"] = ratio
+        real = psnr
+        if inputs.has_other_reference:
+            real = neighbour_psnr(inputs, inputs.reference, resolution)
+        found[f"{step.key}_ratio"] = ratio_to_real(psnr.mean(1), real.mean(1), True, step)
     count = folder.num_views
     names = [f"{view}-{(view + 1) % count}" for view in range(count)]
     return Outcome(found, pair_rows(names, list(psnr.T)))
@@ -57,15 +59,11 @@ def needs_a_ring(inputs: Inputs) -> str:
     return "" if enough else "at least three views per sample"
 
 
-def resolution_note(inputs: Inputs) -> str:
-    """The paper compares at 1024 px; another resolution shows in the protocol's name."""
-    resolution = inputs.settings.consistency_resolution
-    return "" if resolution == 1024 else f"@{resolution}"
-
-
-def neighbour_psnr(inputs: Inputs, folder: SampleFolder, other: bool = False) -> np.ndarray:
-    """PSNR [S, pairs]; with `other`, against the next sample's neighbouring views."""
-    size = comparison_size(inputs)
+def neighbour_psnr(
+    inputs: Inputs, folder: SampleFolder, resolution: int, other: bool = False
+) -> np.ndarray:
+    """PSNR [S, pairs] at a height in pixels; with `other`, against the next sample's neighbours."""
+    size = comparison_size(inputs, resolution)
     overlaps = overlaps_of(as_panoramas(folder), *size)
     rows = []
     what = "other-scene control" if other else f"cross-view PSNR of {folder.method}"
@@ -77,9 +75,8 @@ def neighbour_psnr(inputs: Inputs, folder: SampleFolder, other: bool = False) ->
     return np.stack(rows)
 
 
-def comparison_size(inputs: Inputs) -> tuple[int, int]:
+def comparison_size(inputs: Inputs, height: int) -> tuple[int, int]:
     """Height and width in pixels at which neighbouring views are compared."""
-    height = inputs.settings.consistency_resolution
     return height, round(height * inputs.generated.width / inputs.generated.height)
 
 
@@ -95,13 +92,4 @@ def overlaps_of(folder: PanoramaFolder, height: int, width: int) -> list[Overlap
         raise InputError(f"{folder.root}: {error} Check fov_deg and yaw_deg.") from None
 
 
-register(
-    Protocol(
-        "paper-consistency-pano",
-        1,
-        ("panorama", "outpaint"),
-        "PSNR over the overlap of every pair of neighbouring views, the closing one included",
-        needs_a_ring,
-        _run_consistency,
-    )
-)
+register(Metric("cross_view_psnr", _run_consistency, options=("resolution",), missing=needs_a_ring))

@@ -1,141 +1,47 @@
-"""Named, versioned protocols: what is measured on what. Numbers of two protocols never mix.
+"""Named, versioned protocols: data that say which metrics are run on what, and how.
 
-A protocol is a function from `Inputs` to `Measurement`s, registered under its name. Its version
-goes up whenever its numbers change; both are stored with every number.
+`protocols.yaml` holds them; other packages add files of their own (see `plugins`). A protocol's
+name and version are stored with every number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
+import jsonschema
+import yaml
 
-from eval.feature_store import FeatureStore
-from eval.features import Extractor, FeatureExtractor, SimilarityExtractor
+from eval import (  # noqa: F401 -- importing them registers the metrics
+    accumulation,
+    consistency_images,
+    controls,
+    depth,
+    equirect,
+    kernel_distances,
+    omnifid,
+    outpaint,
+    panorama,
+    quality,
+)
+from eval.crops import select_images
+from eval.features import Extractor
+from eval.measurements import METRICS, Inputs, Metric, Outcome, Step, register
+from eval.plugins import load_plugins
+from eval.pretrained import STANDARD_EXTRACTORS
 from eval.samples import SampleFolder
 from eval.settings import suggest
-from eval.statistics import mean_and_se, ratio_of_means
 from mvdiffusion.records import InputError
 
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How to score.
-
-    Attributes:
-        protocols: names of the protocols to run; empty for all whose needs are met.
-        extractors: pretrained extractors by name, beside the evaluators given as folders.
-        consistency_resolution: height in pixels at which neighbouring views of a panorama are
-            compared.
-        max_depth_difference: metres by which depths of one point may differ between two frames
-            before it counts as hidden in one of them.
-        lpips: network of the perceptual distance between views (alex, vgg or squeeze); none if
-            empty.
-        inception_splits: splits of the Inception score.
-        jackknife_groups: groups of the jackknife behind the standard errors of FID and IS.
-        seed: of the Inception score's shuffle.
-    """
-
-    protocols: tuple = ()
-    extractors: tuple = ()
-    consistency_resolution: int = 1024
-    max_depth_difference: float = 0.5
-    lpips: str = ""
-    inception_splits: int = 10
-    jackknife_groups: int = 32
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number with what it takes to read it.
-
-    Attributes:
-        values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
-            the order of the samples; differences between methods are taken pairwise from them.
-    """
-
-    value: float
-    se: float | None
-    unit: str
-    higher_is_better: bool | None
-    protocol: str
-    version: int
-    extractor: str | None = None
-    values: tuple[float, ...] | None = None
-    values_per: str | None = None
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a protocol may look at.
-
-    Attributes:
-        generated: the samples to score.
-        reference: the same samples' real views.
-        extractors: what FID, Inception score and CLIP score are taken with.
-        settings: how to score.
-        codec: the real views through the autoencoder that the methods use.
-        store: where their features are kept.
-    """
-
-    generated: SampleFolder
-    reference: SampleFolder | None
-    extractors: tuple[Extractor, ...]
-    settings: ScoreSettings
-    codec: SampleFolder | None = None
-    store: FeatureStore = field(default_factory=FeatureStore)
-
-    @property
-    def feature_extractors(self) -> list[FeatureExtractor]:
-        """Extractors that serve FID, KID and Inception score."""
-        return [e for e in self.extractors if isinstance(e, FeatureExtractor)]
-
-    @property
-    def similarity_extractors(self) -> list[SimilarityExtractor]:
-        """Extractors that serve CLIP score and CMMD."""
-        return [e for e in self.extractors if isinstance(e, SimilarityExtractor)]
-
-    @cached_property
-    def has_other_reference(self) -> bool:
-        """Whether there are real views to compare with, other than the scored images themselves."""
-        if self.reference is None:
-            return False
-        return self.generated.images_sha256() != self.reference.images_sha256()
-
-    def next_sample(self, sample_id: str) -> str:
-        """Another sample, for controls: the next one, the first after the last."""
-        ids = self.generated.sample_ids
-        return ids[(ids.index(sample_id) + 1) % len(ids)]
-
-    def far_sample(self, sample_id: str) -> str:
-        """Another sample, half of them on: neighbouring sequences may be of the same scene."""
-        ids = self.generated.sample_ids
-        return ids[(ids.index(sample_id) + max(1, len(ids) // 2)) % len(ids)]
-
-    def samples(self, what: str) -> Iterator[str]:
-        """Go through the sample ids with a progress bar."""
-        ids = self.generated.sample_ids
-        return iter(tqdm(ids, desc=f"{self.generated.method}: {what}", unit="sample", disable=None))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a protocol found.
-
-    Attributes:
-        measurements: by name.
-        pairs: breakdown by pair of views.
-        steps: curves against the steps from view 0; see `accumulation`.
-    """
-
-    measurements: dict[str, Measurement]
-    pairs: tuple[dict[str, Any], ...] = ()
-    steps: tuple[dict[str, Any], ...] = ()
+PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
+SCHEMA = Path(__file__).with_name("protocols.schema.json")
+AN_EXTRACTOR = "an extractor (--evaluators, 'extractors')"
+NOT_OPTIONS = ("metric", "extractors", "stand_in", "images")
 
 
 @dataclass(frozen=True)
@@ -144,93 +50,306 @@ class Protocol:
 
     Attributes:
         tasks: the tasks it is for.
-        missing: says what an input lacks for this protocol, or nothing.
-        embeds_reference: whether it compares embeddings of real images by a CLIP, too.
+        description: what it measures, in one sentence.
+        source: where it is defined.
+        count: images on either side behind its published numbers, if there are any.
     """
 
     name: str
     version: int
     tasks: tuple[str, ...]
     description: str
-    missing: Callable[[Inputs], str]
-    run: Callable[[Inputs, Protocol], Outcome]
-    embeds_reference: bool = False
+    source: str
+    count: int | None
+    steps: tuple[Step, ...]
+
+    @property
+    def extractors(self) -> list[str]:
+        """Names of the pretrained extractors that it is defined with."""
+        return list(dict.fromkeys(name for step in self.steps for name in step.extractors))
 
 
-PROTOCOLS: dict[str, Protocol] = {}
-
-
-def register(protocol: Protocol) -> None:
-    """Make a protocol known under its name.
+@cache
+def metrics() -> Mapping[str, Metric]:
+    """Know every metric, those of other packages included.
 
     Raises:
-        ValueError: the name is taken.
+        InputError: a plug-in is none, or takes a name that is taken.
     """
-    if protocol.name in PROTOCOLS:
-        raise ValueError(f"Expected a new protocol name, got '{protocol.name}' twice.")
-    PROTOCOLS[protocol.name] = protocol
+    for name, metric in load_plugins("metrics").items():
+        if not isinstance(metric, Metric):
+            raise InputError(
+                f"plug-in '{name}': expected an eval.measurements.Metric, got "
+                f"{type(metric).__name__}."
+            )
+        try:
+            register(metric)
+        except ValueError as error:
+            raise InputError(f"plug-in '{name}': {error}") from None
+    return METRICS
 
 
-def select(inputs: Inputs) -> list[Protocol]:
+@cache
+def protocols() -> Mapping[str, Protocol]:
+    """Know every protocol by name, those of other packages included.
+
+    Raises:
+        InputError: a file of protocols is wrong, or two have one name.
+    """
+    files = [PROTOCOLS_FILE, *(Path(file) for file in load_plugins("protocols").values())]
+    found: dict[str, Protocol] = {}
+    for file in files:
+        for protocol in read_protocols(file):
+            if protocol.name in found:
+                raise InputError(f"{file}: expected new names, got protocol '{protocol.name}'.")
+            found[protocol.name] = protocol
+    return found
+
+
+def read_protocols(file: Path) -> list[Protocol]:
+    """Read a YAML file of protocols.
+
+    Raises:
+        InputError: it is unreadable, does not fit the schema, or names unknown metrics, options
+            or extractors.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        jsonschema.validate(content, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: could not be read as protocols ({error}).") from None
+    except jsonschema.ValidationError as error:
+        raise InputError(f"{file}: {error.json_path}: {error.message}.") from None
+    return [_protocol(file, entry) for entry in content]
+
+
+def _protocol(file: Path, entry: Mapping[str, Any]) -> Protocol:
+    steps = tuple(_step(file, entry, key, given) for key, given in entry["metrics"].items())
+    return Protocol(
+        entry["name"],
+        entry["version"],
+        tuple(entry["tasks"]),
+        entry["measures"],
+        entry["source"],
+        entry.get("count"),
+        steps,
+    )
+
+
+def _step(file: Path, entry: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> Step:
+    where = f"{file}: protocol '{entry['name']}', '{key}'"
+    name = given.get("metric", key)
+    if name not in metrics():
+        raise InputError(f"{where}: unknown metric '{name}'{suggest(name, metrics())}")
+    options = {option: value for option, value in given.items() if option not in NOT_OPTIONS}
+    if set(options) != set(metrics()[name].options):
+        expected = ", ".join(metrics()[name].options) or "none"
+        raise InputError(
+            f"{where}: expected the options of '{name}' ({expected}), got "
+            f"{', '.join(options) or 'none'}."
+        )
+    for extractor in given.get("extractors", ()):
+        if extractor not in STANDARD_EXTRACTORS:
+            known = suggest(extractor, STANDARD_EXTRACTORS)
+            raise InputError(f"{where}: unknown extractor '{extractor}'{known}")
+    return Step(
+        key,
+        name,
+        entry["name"],
+        entry["version"],
+        given.get("images", entry.get("images", {"of": "views"})),
+        tuple(given.get("extractors", ())),
+        given.get("stand_in"),
+        options,
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A protocol with the steps that an input allows, and what the others lack.
+
+    Attributes:
+        wanted: names of the pretrained extractors that would allow further steps.
+    """
+
+    protocol: Protocol
+    steps: tuple[tuple[Step, Inputs], ...]
+    lacking: Mapping[str, str]
+    wanted: tuple[str, ...]
+
+    def measure(self) -> Outcome:
+        """Run the steps.
+
+        Raises:
+            ValueError: two of them measure something of one name.
+        """
+        outcomes = [metrics()[step.metric].run(inputs, step) for step, inputs in self.steps]
+        return merge(outcomes)
+
+
+def merge(outcomes: Sequence[Outcome]) -> Outcome:
+    """Put outcomes together.
+
+    Raises:
+        InputError: two of them hold a measurement of one name.
+    """
+    measurements: dict[str, Any] = {}
+    for outcome in outcomes:
+        if double := sorted(measurements.keys() & outcome.measurements.keys()):
+            names = {outcome.measurements[double[0]].protocol, measurements[double[0]].protocol}
+            raise InputError(
+                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; name the "
+                "metrics of a protocol so that no other has them, or run one of them (--protocol)."
+            )
+        measurements |= outcome.measurements
+    return Outcome(
+        measurements,
+        tuple(row for outcome in outcomes for row in outcome.pairs),
+        tuple(row for outcome in outcomes for row in outcome.steps),
+    )
+
+
+def plan(inputs: Inputs) -> list[Run]:
     """Pick the task's protocols that the settings name, or all whose needs the input meets.
 
-    One list of names may serve several tasks: protocols of other tasks are passed over.
+    One list of names may serve several tasks: protocols of other tasks are passed over. Of a
+    protocol, the steps whose needs are met are run.
 
     Raises:
-        InputError: an unknown name, none of the task's protocols, or one whose needs are not met.
+        InputError: an unknown name, none of the task's protocols, or one of which nothing can run.
     """
     names, task = inputs.settings.protocols, inputs.generated.task
-    for name in names:
-        if name not in PROTOCOLS:
-            raise InputError(f"protocols: unknown '{name}'{suggest(name, PROTOCOLS)}")
-        if task in PROTOCOLS[name].tasks and (missing := PROTOCOLS[name].missing(inputs)):
-            raise InputError(f"protocol '{name}' needs {missing}.")
-    known = [protocol for protocol in PROTOCOLS.values() if task in protocol.tasks]
-    chosen = [p for p in known if (p.name in names or not names) and not p.missing(inputs)]
-    if not chosen and not names:
-        lacks = "; ".join(f"'{p.name}' needs {p.missing(inputs)}" for p in known)
+    known = [protocol for protocol in protocols().values() if task in protocol.tasks]
+    runs = _runs(inputs)
+    for run in runs:
+        if names and not run.steps:
+            raise InputError(f"protocol '{run.protocol.name}' needs {_needs(run)}.")
+    possible = [run for run in runs if run.steps]
+    if not possible and not names:
+        lacks = "; ".join(f"'{run.protocol.name}' needs {_needs(run)}" for run in runs)
         raise InputError(f"{inputs.generated.root}: no protocol can run on it: {lacks}.")
-    if not chosen:
+    if not possible:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "
             f"known for it: {', '.join(p.name for p in known)}."
         )
-    return chosen
+    return possible
 
 
-def per_sample(
-    values: np.ndarray,
-    unit: str,
-    better: bool | None,
-    protocol: Protocol,
-    at: str = "",
-    by: str | None = None,
-) -> Measurement:
-    """Make a measurement of one value per sample [S].
+def wanted_extractors(inputs: Inputs) -> list[str]:
+    """Name the pretrained extractors that the protocols named are defined with and can use.
 
-    Args:
-        at: what the paper's protocol was changed in, to be added to its name.
-        by: the extractor.
+    Raises:
+        InputError: an unknown protocol.
     """
-    value, se = mean_and_se(values)
-    return Measurement(
-        value, se, unit, better, protocol.name + at, protocol.version, by,
-        tuple(values.tolist()), "sample",
-    )  # fmt: skip
+    runs = _runs(inputs) if inputs.settings.protocols else []
+    return list(dict.fromkeys(name for run in runs for name in run.wanted))
 
 
-def ratio_to_real(
-    values: np.ndarray, real: np.ndarray, better: bool | None, protocol: Protocol, at: str = ""
-) -> Measurement:
-    """Make a measurement of the quotient of two means over the same samples [S]."""
-    ratio, se = ratio_of_means(values, real)
-    return Measurement(ratio, se, "of real", better, protocol.name + at, protocol.version)
+def _runs(inputs: Inputs) -> list[Run]:
+    """All of the task's protocols that the settings name, or all."""
+    names, task = inputs.settings.protocols, inputs.generated.task
+    for name in names:
+        if name not in protocols():
+            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
+    known = [protocol for protocol in protocols().values() if task in protocol.tasks]
+    views = _Views(inputs)
+    return [_run(p, views) for p in known if p.name in names or not names]
 
 
-def pair_rows(names: Sequence[str], psnr: Sequence[np.ndarray]) -> tuple[dict[str, Any], ...]:
-    """Break a consistency down by pair of views: mean over samples, without missing values."""
-    rows = []
-    for name, values in zip(names, psnr, strict=True):
-        value, se = mean_and_se(values[np.isfinite(values)])
-        rows.append({"pair": name, "psnr_db": value, "se": se})
-    return tuple(rows)
+def run_of(protocol: Protocol, inputs: Inputs) -> Run:
+    """Find out which steps of one protocol an input allows."""
+    return _run(protocol, _Views(inputs))
+
+
+def _needs(run: Run) -> str:
+    return "; ".join(dict.fromkeys(run.lacking.values()))
+
+
+class _Views:
+    """One input, seen as the steps of protocols want it: each kind of images is made once."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self._seen: dict[str, tuple[SampleFolder | None, SampleFolder | None]] = {}
+
+    def of(self, spec: Mapping[str, Any]) -> tuple[SampleFolder | None, SampleFolder | None]:
+        """Generated and real images of a kind."""
+        key = json.dumps(spec, sort_keys=True)
+        if key not in self._seen:
+            generated, real = self.inputs.generated, self.inputs.reference
+            seen = select_images(generated, spec), real and select_images(real, spec)
+            self._seen[key] = seen
+        return self._seen[key]
+
+
+def _run(protocol: Protocol, views: _Views) -> Run:
+    steps: list[tuple[Step, Inputs]] = []
+    lacking: dict[str, str] = {}
+    wanted: list[str] = []
+    for step in protocol.steps:
+        step = _with_settings(step, views.inputs)
+        generated, real = views.of(step.images)
+        if generated is None:
+            lacking[step.key] = "whole equirectangular panoramas"
+            continue
+        metric = metrics()[step.metric]
+        serving = tuple(e for e in views.inputs.extractors if _serves(e, step, metric))
+        narrowed = dataclasses.replace(
+            views.inputs, generated=generated, reference=real, extractors=serving
+        )
+        extractor = AN_EXTRACTOR if metric.uses and not serving else ""
+        missing = metric.lacks(narrowed)
+        if extractor and not missing:
+            wanted += step.extractors
+        if extractor or missing:
+            lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
+        else:
+            steps.append((step, narrowed))
+    return Run(protocol, tuple(steps), lacking, tuple(dict.fromkeys(wanted)))
+
+
+def _with_settings(step: Step, inputs: Inputs) -> Step:
+    """Let settings take the place of options; a changed one is marked in the protocol's name.
+
+    An empty option is one for settings to fill: that is no change.
+    """
+    given = inputs.settings.options_for(inputs.generated.task)
+    new = {k: v for k, v in given.items() if k in step.options and v != step.options[k]}
+    marks = [
+        f"@{value}" if option == "resolution" else f"@{option}={value}"
+        for option, value in new.items()
+        if step.options[option] != ""
+    ]
+    return dataclasses.replace(step, options={**step.options, **new}, changed="".join(marks))
+
+
+def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
+    """Pretrained extractors serve the steps that name them, evaluators those they stand in for."""
+    name, kind = extractor.identity.name, extractor.description.get("kind")
+    named = name in step.extractors
+    if not named and (name in STANDARD_EXTRACTORS or kind != step.stand_in):
+        return False
+    return metric.takes(extractor)
+
+
+def collect_features(runs: Sequence[Run]) -> None:
+    """Run the extractors over all images that the steps look at, each image decoded once.
+
+    Real images go through those extractors alone whose features are compared.
+    """
+    for folder, extractors in _looked_at(runs):
+        folder[0].add(folder[1], extractors)
+
+
+def _looked_at(runs: Sequence[Run]) -> Iterator[tuple[tuple[Any, SampleFolder], list[Extractor]]]:
+    wanted: dict[int, tuple[tuple[Any, SampleFolder], dict[int, Extractor]]] = {}
+    for step, inputs in (pair for run in runs for pair in run.steps):
+        sides = [inputs.generated]
+        if metrics()[step.metric].compares:
+            sides.append(inputs.real)
+        for folder in sides:
+            _, extractors = wanted.setdefault(id(folder), ((inputs.store, folder), {}))
+            extractors |= {id(extractor): extractor for extractor in inputs.extractors}
+    for place, extractors in wanted.values():
+        yield place, list(extractors.values())

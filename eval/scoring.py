@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval import (
-    accumulation,
-    consistency_images,
-    controls,
-    depth,
-    equirect,
-    modern,
-    omnifid,
-    outpaint,
-    panorama,
-    quality,
-)
 from eval.feature_store import FeatureStore
 from eval.features import Extractor, load_evaluator
+from eval.measurements import Inputs, Measurement, ScoreSettings
 from eval.pretrained import load_standard
-from eval.protocols import Inputs, Outcome, ScoreSettings, select
+from eval.protocols import Run, collect_features, merge, plan, wanted_extractors
 from eval.samples import SampleFolder, SequenceFolder
 from eval.suspicions import warnings_of
 from mvdiffusion.records import InputError, provenance
-
-PROTOCOL_MODULES = (
-    *(quality, modern, panorama, outpaint, depth, controls),
-    *(accumulation, consistency_images, equirect, omnifid),
-)
-"""Importing them registers the protocols."""
 
 
 def score_folder(
@@ -64,10 +47,11 @@ def score_folder(
     if codec is not None and generated.task != "outpaint":
         raise InputError(f"--codec: only outpainting is compared with it, not '{generated.task}'.")
     codec = matching_reference(generated, codec) if codec else None
-    extractors: list[Extractor] = [load_evaluator(folder) for folder in evaluators]
-    extractors += [load_standard(name) for name in settings.extractors]
-    inputs = Inputs(generated, reference, tuple(extractors), settings, codec, FeatureStore(cache))
-    outcomes = [(protocol, protocol.run(inputs, protocol)) for protocol in select(inputs)]
+    inputs = Inputs(generated, reference, (), settings, codec, FeatureStore(cache))
+    inputs = dataclasses.replace(inputs, extractors=_extractors(evaluators, inputs))
+    runs = plan(inputs)
+    collect_features(runs)
+    found = merge([run.measure() for run in runs])
     return {
         "format": 1,
         "task": generated.task,
@@ -76,15 +60,61 @@ def score_folder(
         "images": describe_images(generated),
         "reference": describe_images(reference) if reference else None,
         "codec": describe_images(codec) if codec else None,
-        "protocols": {p.name: {"version": p.version, "is": p.description} for p, _ in outcomes},
-        "extractors": {str(e.identity): e.description for e in extractors},
-        "metrics": _metrics([outcome for _, outcome in outcomes]),
-        "pairs": [row for _, outcome in outcomes for row in outcome.pairs],
-        "steps": [row for _, outcome in outcomes for row in outcome.steps],
-        "warnings": warnings_of(inputs, whole_reference),
+        "protocols": {run.protocol.name: _described(run) for run in runs},
+        "extractors": {str(e.identity): e.description for e in inputs.extractors},
+        "metrics": _numbers(found.measurements),
+        "pairs": list(found.pairs),
+        "steps": list(found.steps),
+        "warnings": [*warnings_of(inputs, whole_reference), *_remarks(runs, inputs)],
         "settings": dataclasses.asdict(settings),
         "provenance": provenance(),
     }
+
+
+def _extractors(evaluators: Sequence[str | Path], inputs: Inputs) -> tuple[Extractor, ...]:
+    """Load what is named; if nothing is, those that the protocols named are defined with."""
+    loaded: list[Extractor] = [load_evaluator(folder) for folder in evaluators]
+    names = list(inputs.settings.extractors)
+    if not names and not loaded:
+        names = wanted_extractors(inputs)
+    return (*loaded, *map(load_standard, names))
+
+
+def _described(run: Run) -> dict[str, Any]:
+    """What a protocol is, and how each of its metrics was taken."""
+    protocol = run.protocol
+    metrics = {
+        step.key: {
+            "metric": step.metric,
+            "images": dict(step.images),
+            "size": [inputs.generated.width, inputs.generated.height],
+            **step.options,
+        }
+        for step, inputs in run.steps
+    }
+    about = {"version": protocol.version, "is": protocol.description, "source": protocol.source}
+    return {**about, "metrics": metrics}
+
+
+def _remarks(runs: Sequence[Run], inputs: Inputs) -> list[str]:
+    """What was asked for and not measured, and counts that published numbers do not have."""
+    said = []
+    judged = sum(len(inputs.generated.judged(i)) for i in inputs.generated.sample_ids)
+    for run in runs:
+        name, count = run.protocol.name, run.protocol.count
+        if name in inputs.settings.protocols:
+            said += [
+                f"{name}: '{k}' needs {what}; not measured." for k, what in run.lacking.items()
+            ]
+        pretrained = any(
+            e.identity.name in step.extractors for step, seen in run.steps for e in seen.extractors
+        )
+        if count and pretrained and judged != count:
+            said.append(
+                f"{name}: its published numbers are of {count} images, these of {judged}; FID "
+                "depends on the number: compare it with methods scored on as many."
+            )
+    return said
 
 
 def matching_reference(generated: SampleFolder, reference: SampleFolder) -> SampleFolder:
@@ -147,14 +177,11 @@ def describe_images(folder: SampleFolder) -> dict[str, Any]:
     }
 
 
-def _metrics(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    metrics = {}
-    for outcome in outcomes:
-        for name, measurement in outcome.measurements.items():
-            if not math.isfinite(measurement.value):
-                raise InputError(
-                    f"{name} came out as {measurement.value}; are there enough samples, and are "
-                    "the images not all alike?"
-                )
-            metrics[name] = dataclasses.asdict(measurement)
-    return metrics
+def _numbers(measurements: Mapping[str, Measurement]) -> dict[str, dict[str, Any]]:
+    for name, measurement in measurements.items():
+        if not math.isfinite(measurement.value):
+            raise InputError(
+                f"{name} came out as {measurement.value}; are there enough samples, and are "
+                "the images not all alike?"
+            )
+    return {name: dataclasses.asdict(found) for name, found in measurements.items()}

@@ -70,6 +70,10 @@ def _read_mapping(source: str, name: str) -> dict[str, Any]:
 
 def _checked(key: str, value: Any, annotation: Any) -> Any:
     """Check a value against a field's annotation (a string, as annotations are postponed)."""
+    if annotation.endswith(" | None"):
+        if value is None:
+            return None
+        annotation = annotation.removesuffix(" | None")
     if isinstance(value, list):
         value = tuple(value)
     kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from eval.images import image_format
+from eval.measurements import Inputs
 from eval.metrics.cross_view_psnr import (
     Overlap,
     cross_view_psnr,
@@ -21,7 +22,6 @@ from eval.metrics.cross_view_psnr import (
     warp,
 )
 from eval.metrics.depth_psnr import Camera, depth_psnr, sample_shared, shared_pixels
-from eval.protocols import Inputs
 from eval.samples import PanoramaFolder, SampleFolder, SequenceFolder
 
 EXAMINED = 8

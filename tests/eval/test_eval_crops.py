@@ -23,7 +23,6 @@ from eval.crops import (
 )
 from eval.equirectangular import EquirectangularFolder
 from eval.folders import open_folder
-from eval.omnifid import cut_faces
 from mvdiffusion.records import InputError
 
 
@@ -83,7 +82,7 @@ def test_level_crops_are_the_views_of_the_folder(folder: EquirectangularFolder) 
 def test_cube_crops_are_cube_faces_to_the_last_bit(
     folder: EquirectangularFolder, size: int
 ) -> None:
-    expected = cut_faces(foreign.panorama(0), size)
+    expected = foreign.cut_faces(foreign.panorama(0), size)
     np.testing.assert_array_equal(crop(folder, cube_6, 90.0, size).views("room000"), expected)
 
 

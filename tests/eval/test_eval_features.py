@@ -21,11 +21,11 @@ from eval.feature_shelf import Shelf
 from eval.feature_store import BATCH, FeatureStore
 from eval.features import FeatureExtractor, Identity, extractor_sha256, load_evaluator
 from eval.folders import open_folder
+from eval.measurements import Inputs, ScoreSettings
 from eval.metrics.clip_score import clip_score
 from eval.metrics.fid import frechet_distance
 from eval.metrics.inception_score import assign_splits, inception_score
 from eval.metrics.kid import kernel_distance
-from eval.protocols import Inputs, ScoreSettings
 from eval.statistics import jackknife
 
 

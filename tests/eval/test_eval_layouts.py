@@ -18,7 +18,8 @@ import eval
 from eval.cli import main
 from eval.equirectangular import EquirectangularFolder, cut_views
 from eval.folders import open_folder
-from eval.protocols import PROTOCOLS, ScoreSettings
+from eval.measurements import ScoreSettings
+from eval.protocols import protocols
 from eval.samples import SampleFolder, SequenceFolder
 from mvdiffusion.records import InputError
 
@@ -141,7 +142,7 @@ def test_a_folder_must_say_how_its_samples_are_counted() -> None:
 def test_protocols_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     main_ends_well("protocols", "--json")
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == set(PROTOCOLS)
+    assert set(rows) == set(protocols())
     assert rows["paper-pano"]["needs"].startswith("an extractor")
     assert rows["paper-pano"]["tasks"] == ["panorama"]
     assert rows["paper-consistency-depth"]["needs"] == "at least two key frames in every sample"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import toy
 from cleanfid.fid import frechet_distance as cleanfid_distance
+from foreign import cut_faces
 from PIL import Image
 from scipy.ndimage import correlate
 
@@ -19,7 +20,6 @@ from eval.features import load_evaluator
 from eval.folders import open_folder
 from eval.metrics.discontinuity import discontinuity_score
 from eval.metrics.seam import column_steps, edge_step, worst_step
-from eval.omnifid import cut_faces
 
 
 def whole(seed: int = 0) -> np.ndarray:
@@ -194,7 +194,7 @@ def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
     arguments = ("--evaluators", str(evaluators[0]), "--output", str(tmp_path / "s.json"))
     given = ("--generated", str(folders["off"]), "--reference", str(folders["real"]))
     arguments += ("--view-size", "32")
-    toy.run("score", *given, *arguments, "--settings", json.dumps({"protocols": ["omnifid"]}))
+    toy.run("score", *given, *arguments, "--settings", json.dumps({"protocols": ["equirect"]}))
     found = json.loads((tmp_path / "s.json").read_text())["metrics"]
     classifier, sets = load_evaluator(evaluators[0]), {}
     for name, folder in folders.items():
@@ -211,7 +211,7 @@ def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
     readings = {"omnifid": distance([1, 2, 3, 4]), "omnifid_per_face": np.mean(around)}
     for name, ours in readings.items():
         assert found[name]["value"] == pytest.approx((poles + ours) / 3, rel=0.01), name
-        assert found[name]["protocol"] == "omnifid@miniature-classifier"
+        assert found[name]["protocol"] == "equirect@miniature-classifier"
         assert (found[name]["values_per"], len(found[name]["values"])) == ("group", 6)
     assert found["omnifid"]["value"] != pytest.approx(found["omnifid_per_face"]["value"], rel=0.01)
 
@@ -221,6 +221,6 @@ def test_omnifid_needs_whole_panoramas(
 ) -> None:
     given = ["--generated", str(world / "codec"), "--reference", str(world / "real")]
     more = ["--evaluators", str(evaluators[0]), "--output", str(tmp_path / "s.json")]
-    with pytest.raises(SystemExit):
-        main(["score", *given, *more, "--settings", '{"protocols": ["omnifid"]}'])
-    assert "'omnifid' needs whole equirectangular panoramas" in capsys.readouterr().err
+    toy.run("score", *given, *more, "--settings", '{"protocols": ["equirect"]}')
+    assert "equirect: 'omnifid' needs whole equirectangular" in capsys.readouterr().err
+    assert "omnifid" not in json.loads((tmp_path / "s.json").read_text())["metrics"]

@@ -12,8 +12,8 @@ import toy
 
 from eval.cli import expand_lists, main
 from eval.features import load_evaluator
+from eval.measurements import METRICS, register
 from eval.pretrained import STANDARD_EXTRACTORS, load_inception
-from eval.protocols import PROTOCOLS, register
 from mvdiffusion.records import InputError
 
 
@@ -128,8 +128,8 @@ def test_input_errors_are_one_message_and_leave_nothing(
     assert not output.exists()
     message = fails_with(capsys, *arguments, "--settings", '{"consistency_resolutio": 3}')
     assert "did you mean 'consistency_resolution'" in message
-    message = fails_with(capsys, *arguments, "--settings", '{"protocols": ["paper-pano"]}')
-    assert "protocol 'paper-pano' needs an extractor" in message
+    message = fails_with(capsys, *arguments, "--settings", '{"protocols": ["given-view"]}')
+    assert "none of ['given-view'] is for the task 'panorama'" in message
     message = fails_with(capsys, *arguments, "--settings", '{"protocols": ["paper_pano"]}')
     assert "did you mean 'paper-pano'" in message
     assert list(tmp_path.iterdir()) == [generated]
@@ -173,9 +173,9 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
         load_inception()
 
 
-def test_protocol_names_are_taken_once() -> None:
-    with pytest.raises(ValueError, match="'controls' twice"):
-        register(PROTOCOLS["controls"])
+def test_names_of_metrics_are_taken_once() -> None:
+    with pytest.raises(ValueError, match="'seams' twice"):
+        register(METRICS["seams"])
 
 
 def test_list_options_take_several_values() -> None:

@@ -17,8 +17,8 @@ from scipy.ndimage import map_coordinates
 
 import eval
 from eval.folders import open_folder
+from eval.measurements import ScoreSettings
 from eval.metrics.cross_view_psnr import cross_view_psnr, neighbour_overlaps
-from eval.protocols import ScoreSettings
 from mvdiffusion.records import InputError
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))

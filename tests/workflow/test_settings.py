@@ -12,7 +12,7 @@ from conftest import ROOT
 from eval import settings as eval_settings
 from eval.claims import ClaimSettings
 from eval.evaluators import ClassifierSettings, ClipSettings
-from eval.protocols import ScoreSettings
+from eval.measurements import ScoreSettings
 from mvdiffusion import settings
 from mvdiffusion.data.preparation.captions import CaptionSettings
 from mvdiffusion.data.preparation.matterport3d import HousePreparation

@@ -1,0 +1,159 @@
+"""Protocols as data: which extractors they load, what they look at, how changes are marked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import foreign
+import numpy as np
+import pytest
+import torch
+import toy
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+import eval
+from eval.features import Extractor, Identity, load_evaluator
+from eval.measurements import Measurement, Outcome, ScoreSettings
+from eval.protocols import merge, protocols
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.records import InputError
+
+SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, inception_splits=2, jackknife_groups=4)
+CLIPS = ("clip-vit-l-14", "clip-vit-b-16", "clip-vit-l-14-336")
+
+
+@pytest.fixture
+def loaded(
+    monkeypatch: pytest.MonkeyPatch, evaluators: list[Path]
+) -> tuple[list[str], Callable[[str], Extractor]]:
+    """Small networks under the names of the pretrained ones, and which of them were loaded."""
+    names: list[str] = []
+
+    def load(name: str) -> Extractor:
+        names.append(name)
+        small = load_evaluator(evaluators[name in CLIPS])
+        return dataclasses.replace(small, identity=Identity(name, "1" * 64))
+
+    monkeypatch.setattr("eval.scoring.load_standard", load)
+    return names, load
+
+
+def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
+    world: Path, loaded: tuple[list[str], Any]
+) -> None:
+    result = eval.score(world / "codec", world / "real", protocols=["paper-pano"])
+    assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
+    metrics = result["metrics"]
+    assert set(metrics) == {"fid", "inception_score", "clip_score", "clip_score_clip-vit-b-16"}
+    assert {m["protocol"] for m in metrics.values()} == {"paper-pano"}
+    assert metrics["clip_score_clip-vit-b-16"]["extractor"] == "clip-vit-b-16 (11111111)"
+    assert any("of 8736 images, these of 64" in warning for warning in result["warnings"])
+    assert result["protocols"]["paper-pano"]["metrics"]["inception_score"]["splits"] == 10
+
+
+def test_only_what_can_be_used_is_loaded(world: Path, loaded: tuple[list[str], Any]) -> None:
+    result = eval.score(world / "codec", protocols=["equirect", "paper-pano"])
+    assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
+    assert "fid" not in result["metrics"]
+    assert any("'fid' needs real views" in warning for warning in result["warnings"])
+    loaded[0].clear()
+    eval.score(world / "codec", protocols=["equirect"])
+    assert not loaded[0]
+
+
+def test_evaluators_stand_in_only_where_a_protocol_lets_them(
+    world: Path, evaluators: list[Path], loaded: tuple[list[str], Any]
+) -> None:
+    names = ["paper-pano", "modern"]
+    result = eval.score(
+        world / "codec", world / "real", evaluators=evaluators, protocols=names, settings=SETTINGS
+    )
+    assert not loaded[0]
+    found = {name: m["protocol"] for name, m in result["metrics"].items()}
+    assert found == {
+        "fid": "paper-pano@miniature-classifier",
+        "inception_score": "paper-pano@splits=2@miniature-classifier",
+        "clip_score": "paper-pano@miniature-clip",
+        "kid": "modern@miniature-classifier",
+        "cmmd": "modern@miniature-clip",
+    }
+    with pytest.raises(InputError, match="'clean' needs an extractor"):
+        eval.score(world / "codec", world / "real", evaluators=evaluators, protocols=["clean"])
+
+
+def test_the_resize_filter_has_a_protocol_of_its_own(
+    world: Path, loaded: tuple[list[str], Any]
+) -> None:
+    both = ["inception-v3", "inception-v3-clean"]
+    result = eval.score(
+        world / "codec", world / "real", protocols=["paper-pano", "clean"], extractors=both
+    )
+    found = {name: (m["protocol"], m["extractor"][:-11]) for name, m in result["metrics"].items()}
+    assert found["fid"] == ("paper-pano", "inception-v3")
+    assert found["clean_fid"] == found["clean_kid"] == ("clean", "inception-v3-clean")
+
+
+def test_panfusions_eight_views_are_cut_at_299_pixels(
+    tmp_path: Path, evaluators: list[Path]
+) -> None:
+    """Against crops cut by the geometry, and torch-fidelity's distance of their features."""
+    made = foreign.panoramas(tmp_path / "made", 6)
+    real = foreign.panoramas(tmp_path / "real", 12)
+    for number in range(6):  # the samples of one name are other rooms
+        (real / f"room{number:03d}.png").unlink()
+        (real / f"room{number + 6:03d}.png").rename(real / f"room{number:03d}.png")
+    result = eval.score(made, real, evaluators=evaluators, protocols=["panfusion-8"])
+    found = result["metrics"]["panfusion_8_fid"]
+    assert found["protocol"] == "panfusion-8@miniature-classifier"
+    classify: Any = load_evaluator(evaluators[0])
+    K, R = panorama_cameras(299, 299)
+    statistics = []
+    for first in (0, 6):
+        views = []
+        for number in range(first, first + 6):
+            source = torch.from_numpy(foreign.panorama(number)).permute(2, 0, 1).float()
+            cut = equirectangular_to_views(source, K, R, 299, 299)
+            views.append(cut.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+        features = torch.cat([classify(each)[0] for each in views])
+        statistics.append(fid_features_to_statistics(features))
+    expected = fid_statistics_to_metric(*statistics, verbose=False)
+    (theirs,) = expected.values()
+    assert found["value"] == pytest.approx(theirs, rel=1e-3)
+    described = result["protocols"]["panfusion-8"]["metrics"]["panfusion_8_fid"]
+    assert described["size"] == [299, 299]
+    assert described["images"]["directions"] == "level_8"
+
+
+def test_every_protocol_says_where_it_comes_from() -> None:
+    for protocol in protocols().values():
+        assert protocol.source
+        assert protocol.steps
+        assert {step.protocol for step in protocol.steps} == {protocol.name}
+    keys = [(task, s.key) for p in protocols().values() for s in p.steps for task in p.tasks]
+    assert len(keys) == len(set(keys))  # one name, one protocol: numbers never mix
+
+
+def test_two_numbers_of_one_name_are_refused() -> None:
+    one = Outcome({"fid": Measurement(1.0, None, "", False, "mine", 1)})
+    two = Outcome({"fid": Measurement(2.0, None, "", False, "paper-pano", 1)})
+    with pytest.raises(InputError, match="'fid' is measured twice, by mine and paper-pano"):
+        merge([one, two])
+
+
+def test_a_changed_option_shows_in_the_name(tmp_path: Path) -> None:
+    folder = toy.write_folder(tmp_path / "x", "x", toy.real_samples(1))
+
+    def found(resolution: int | None) -> dict[str, Any]:
+        settings = ScoreSettings(consistency_resolution=resolution)
+        result = eval.score(folder, protocols=["paper-consistency-pano"], settings=settings)
+        return result["metrics"]["cross_view_psnr"]
+
+    plain, changed = found(None), found(toy.SIZE)
+    assert plain["protocol"] == "paper-consistency-pano"
+    assert changed["protocol"] == "paper-consistency-pano@32"
+    assert abs(plain["value"] - changed["value"]) > 1e-6
+    assert found(1024) == plain
