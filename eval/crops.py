@@ -21,7 +21,8 @@ from torch import Tensor
 
 from eval.equirectangular import EquirectangularFolder, cut
 from eval.images import read_rgb
-from eval.samples import SampleFolder, file_sha256
+from eval.metrics.cross_view_psnr import resize_views
+from eval.samples import PanoramaFolder, SampleFolder, file_sha256
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.records import InputError
 
@@ -189,6 +190,54 @@ class CropFolder(DerivedFolder):
         }
 
 
+@dataclass(frozen=True)
+class ResizedFolder(SampleFolder):
+    """Views that a method made one by one in the directions of crops, at their size.
+
+    Attributes:
+        source: the views as they are.
+    """
+
+    source: PanoramaFolder
+
+    def count(self, sample_id: str) -> int:
+        """Views of a sample."""
+        return self.source.num_views
+
+    def judged(self, sample_id: str) -> list[int]:
+        """All but those given."""
+        return self.source.judged(sample_id)
+
+    def arrangement(self) -> dict[str, Any]:
+        """Cameras of the views, and the size that they had."""
+        return {**self.source.arrangement(), "resized_from": [self.source.width] * 2}
+
+    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
+        """Read views and shrink them, each pixel the mean of its area: uint8 RGB [V, H, W, 3]."""
+        views = resize_views(self.source.views(sample_id, which), self.height, self.width)
+        return (255 * views).round().astype(np.uint8)
+
+    def view_digests(self, sample_id: str) -> list[str]:
+        """Hash what each view is read from with its size (64 hex digits each)."""
+        found = self.source.view_digests(sample_id)
+        return [
+            hashlib.sha256(f"{digest} at {self.height}".encode()).hexdigest() for digest in found
+        ]
+
+
+def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | None:
+    """Views that look as level crops would and are no smaller, at the size of these."""
+    size, fov_deg = spec["size"], spec.get("fov_deg", 90.0)
+    if not isinstance(folder, PanoramaFolder) or size == "half" or folder.height < size:
+        return None
+    looks = tuple((yaw, 0.0) for yaw in folder.yaw_deg)
+    alike = folder.fov_deg == fov_deg and folder.height == folder.width
+    if not alike or any(DIRECTIONS[spec["directions"]](i) != looks for i in folder.sample_ids):
+        return None
+    values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
+    return ResizedFolder(**values | {"height": size, "width": size, "source": folder})
+
+
 def crop(
     folder: EquirectangularFolder, directions: Directions, fov_deg: float, size: int
 ) -> CropFolder:
@@ -224,7 +273,8 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
             out of `DIRECTIONS`, degrees (default 90), and pixels or "half" the panorama's height.
 
     Returns:
-        The images as samples; None if whole panoramas are wanted and the folder holds none.
+        The images as samples; None if whole panoramas are wanted and the folder holds none. Views
+        that look as the crops would, and are no smaller, are resized to them instead.
 
     Raises:
         ValueError: no such thing to look at.
@@ -240,7 +290,7 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     if kind == "views":
         return folder
     if not isinstance(folder, EquirectangularFolder):
-        return None
+        return _resized(folder, spec) if kind == "crops" else None
     if kind == "panoramas":
         return panoramas(folder)
     size = max(1, folder.panorama_size[1] // 2) if spec["size"] == "half" else spec["size"]

@@ -174,3 +174,19 @@ def test_a_folder_of_views_has_no_panoramas_to_look_at(tmp_path: Path) -> None:
 def test_an_unknown_spec_is_refused(folder: EquirectangularFolder, spec: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="images: "):
         select_images(folder, spec)
+
+
+def test_views_in_the_directions_of_crops_are_resized(tmp_path: Path) -> None:
+    samples = {"room000": toy.views_of(0, 0, 64)}
+    folder = open_folder(toy.write_folder(tmp_path / "views", "x", samples))
+    spec = {"of": "crops", "directions": "level_8", "size": 32}
+    found = select_images(folder, spec)
+    assert found is not None
+    means = samples["room000"].reshape(8, 32, 2, 32, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(found.views("room000"), means, atol=0.51)
+    np.testing.assert_array_equal(found.views("room000", [3]), found.views("room000")[3:4])
+    assert found.view_digests("room000") != folder.view_digests("room000")
+    assert found.prompts("room000") == folder.prompts("room000")
+    assert select_images(folder, {**spec, "size": 65}) is None  # never enlarged
+    assert select_images(folder, {**spec, "fov_deg": 80}) is None
+    assert select_images(folder, {**spec, "directions": "sphere_20"}) is None
