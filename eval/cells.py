@@ -14,12 +14,12 @@ FEW_FOR_FID = 10_000
 of Inception's 2,048 features is singular besides.)"""
 
 
-def decimals(errors: Sequence[float | None]) -> int:
-    """Digits worth printing in a column: two of the middle standard error, between 2 and 4."""
+def decimals(errors: Sequence[float | None], most: int = 4) -> int:
+    """Digits worth printing: two of the middle standard error, at least 2 and at most `most`."""
     known = sorted(error for error in errors if error)
     if not known:
         return 2
-    return min(4, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
+    return min(most, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
 
 
 def number(value: float | None, se: float | None = None, digits: int = 2) -> str:
