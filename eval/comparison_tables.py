@@ -28,6 +28,7 @@ from eval.table_files import Table
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 JACKKNIFE = "jackknife, Student's t"
+MOST_DIGITS = 7
 LINEARISED = "linearisation, Student's t"
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 
@@ -59,7 +60,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
     lines = []
     for metric in metrics:
         own = {row["method"]: row for row in rows if row["metric"] == metric}
-        digits = decimals([row["se"] for row in own.values()])
+        digits = decimals([row["se"] for row in own.values()], MOST_DIGITS)
         any_row = next(iter(own.values()))
         cells = [_with_interval(own.get(score.method), "value", digits) for score in scores]
         lines.append([_title(any_row), any_row["unit"], *cells])
@@ -118,7 +119,13 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
         f"{PERCENT} confidence intervals",
         pd.DataFrame(rows, columns=None if rows else columns),
         pd.DataFrame([_line(row) for row in rows], columns=columns),
-        (*notes, *_test_notes(), *left_out, *_few(scores), *_fid(scores, metrics)),
+        (
+            *notes,
+            *_test_notes(len(baseline.samples)),
+            *left_out,
+            *_few(scores),
+            *_fid(scores, metrics),
+        ),
     )
 
 
@@ -168,7 +175,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
-    cell = _with_interval(row, "difference", decimals([row["se"]]))
+    cell = _with_interval(row, "difference", decimals([row["se"]], MOST_DIGITS))
     p_values = [number(row[key], None, 4) for key in ("p_value", "p_holm")]
     return [_title(row), display_name(row["method"]), cell, *p_values, row["verdict"]]
 
@@ -206,13 +213,18 @@ def _few(scores: Sequence[Score]) -> tuple[str, ...]:
     return (f"Bootstrap intervals of {count} samples are somewhat too narrow.",)
 
 
-def _test_notes() -> tuple[str, ...]:
+def _test_notes(num_samples: int) -> tuple[str, ...]:
+    least = 2.0 ** (1 - num_samples)  # two of all patterns of signs
+    cannot = (
+        f"{num_samples} samples cannot show a difference by sign flips: p is at least {least:g}.",
+    )
     return (
         "p: if there were no difference, how often one as large would be seen; by sign flips of "
         "the differences per sample, of metrics of the whole set by Student's t of the jackknife.",
         "p (Holm): corrected, metric by metric, for the number of methods compared with the "
         f"baseline; a verdict is given where it is below {SIGNIFICANCE}. Metrics are not "
         "corrected for being many.",
+        *(cannot if least >= SIGNIFICANCE else ()),
     )
 
 

@@ -173,6 +173,7 @@ def test_unequal_samples_are_refused_or_restricted(
     assert part["method"] == "mvdiffusion"
     for name in ("comparison", "differences"):
         text = (tmp_path / f"o/tables/{name}.md").read_text()
+        assert ("4 samples cannot show a difference" in text) == (name == "differences")
         assert "Restricted to the 4 samples common to all; there were: mvdiffusion 6." in text
     file = str(made / "scores/mvdiffusion.json")
     assert fails(file, chosen[1], "--output", str(tmp_path / "p"), "--common") == 2
