@@ -121,7 +121,7 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
         pd.DataFrame([_line(row) for row in rows], columns=columns),
         (
             *notes,
-            *_test_notes(len(baseline.samples)),
+            *_test_notes(len(baseline.samples), len(others)),
             *left_out,
             *_few(scores),
             *_fid(scores, metrics),
@@ -213,10 +213,11 @@ def _few(scores: Sequence[Score]) -> tuple[str, ...]:
     return (f"Bootstrap intervals of {count} samples are somewhat too narrow.",)
 
 
-def _test_notes(num_samples: int) -> tuple[str, ...]:
-    least = 2.0 ** (1 - num_samples)  # two of all patterns of signs
+def _test_notes(num_samples: int, num_compared: int) -> tuple[str, ...]:
+    least = num_compared * 2.0 ** (1 - num_samples)  # two of all patterns of signs, and Holm's
     cannot = (
-        f"{num_samples} samples cannot show a difference by sign flips: p is at least {least:g}.",
+        f"{num_samples} samples cannot show a difference by sign flips between {num_compared} "
+        f"methods and the baseline: p (Holm) is at least {min(least, 1.0):g}.",
     )
     return (
         "p: if there were no difference, how often one as large would be seen; by sign flips of "

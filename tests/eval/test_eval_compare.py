@@ -110,6 +110,8 @@ def test_differences_are_paired_and_judged(made: Path) -> None:
     assert float(row["p_holm"]) == pytest.approx(4 / 2**COUNT)  # of two comparisons
     assert row["verdict"] == "undecided"  # 0.0625 is the least that six samples can show
     text = (made / "tables/differences.md").read_text()
+    assert "6 samples cannot show a difference by sign flips between 2 methods" in text
+    assert "p (Holm) is at least 0.0625" in text
     assert "Not paired, for want of values by sample: cross_view_psnr_ratio" in text
 
 
