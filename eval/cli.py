@@ -35,6 +35,38 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 SettingsOption = Annotated[
     str | None, typer.Option("--settings", help="JSON text, or a JSON or YAML file.")
 ]
+ReferenceOption = Annotated[
+    Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
+]
+CodecOption = Annotated[
+    Path | None,
+    typer.Option(help="Real views through the codec (outpainting): is the given view kept?"),
+]
+EvaluatorsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
+]
+ProtocolOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Protocols to run, by name; default all whose needs are met."),
+]
+ExtractorOption = Annotated[
+    list[str] | None, typer.Option(help="Pretrained extractors, by name: add FID, IS, CLIP.")
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps features between runs; new images alone take time."),
+]
+FovOption = Annotated[
+    float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
+]
+YawOption = Annotated[
+    list[float] | None,
+    typer.Option(help="Directions of its views in degrees to the right; default even."),
+]
+ViewSizeOption = Annotated[
+    int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
+]
 
 
 class Kind(StrEnum):
@@ -99,39 +131,16 @@ def score(
         list[Path], typer.Option(help="Sample folder to score, of any known layout.")
     ],
     output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
-    reference: Annotated[
-        Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
-    ] = None,
-    codec: Annotated[
-        Path | None,
-        typer.Option(help="Real views through the codec (outpainting): is the given view kept?"),
-    ] = None,
-    evaluators: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(help="Protocols to run, by name; default all whose needs are met."),
-    ] = None,
-    extractor: Annotated[
-        list[str] | None, typer.Option(help="Pretrained extractors, by name: add FID, IS, CLIP.")
-    ] = None,
+    reference: ReferenceOption = None,
+    codec: CodecOption = None,
+    evaluators: EvaluatorsOption = None,
+    protocol: ProtocolOption = None,
+    extractor: ExtractorOption = None,
     settings: SettingsOption = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps features between runs; new images alone take time."),
-    ] = None,
-    fov_deg: Annotated[
-        float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
-    ] = 90.0,
-    yaw: Annotated[
-        list[float] | None,
-        typer.Option(help="Directions of its views in degrees to the right; default even."),
-    ] = None,
-    view_size: Annotated[
-        int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
-    ] = 512,
+    cache: CacheOption = None,
+    fov_deg: FovOption = 90.0,
+    yaw: YawOption = None,
+    view_size: ViewSizeOption = 512,
     as_json: Json = False,
 ) -> None:
     """Score a folder of views; its manifest names the task. Without extractors: consistency.
@@ -223,45 +232,26 @@ def compare(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", help="A folder per method, of any known layout, or its score file."
+            metavar="DIR", help="A folder per method, of any known layout, or its score file."
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write: scores and tables.")],
-    reference: Annotated[
-        Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
-    ] = None,
-    codec: Annotated[
-        Path | None, typer.Option(help="Real views through the codec (outpainting).")
-    ] = None,
+    reference: ReferenceOption = None,
+    codec: CodecOption = None,
     baseline: Annotated[
         str | None, typer.Option(help="Method the others are compared with; default the first.")
     ] = None,
     common: Annotated[
         bool, typer.Option("--common", help="Restrict every method to the samples all have.")
     ] = False,
-    evaluators: Annotated[
-        list[Path] | None, typer.Option(help="Folders made by `evaluator`.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(help="Protocols to run, by name; default all whose needs are met."),
-    ] = None,
-    extractor: Annotated[
-        list[str] | None, typer.Option(help="Pretrained extractors, by name.")
-    ] = None,
+    evaluators: EvaluatorsOption = None,
+    protocol: ProtocolOption = None,
+    extractor: ExtractorOption = None,
     settings: SettingsOption = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps features between runs.")
-    ] = None,
-    fov_deg: Annotated[
-        float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
-    ] = 90.0,
-    yaw: Annotated[
-        list[float] | None, typer.Option(help="Directions of its views in degrees to the right.")
-    ] = None,
-    view_size: Annotated[
-        int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
-    ] = 512,
+    cache: CacheOption = None,
+    fov_deg: FovOption = 90.0,
+    yaw: YawOption = None,
+    view_size: ViewSizeOption = 512,
     as_json: Json = False,
 ) -> None:
     """Score several methods alike and compare them: intervals, paired differences, p-values.

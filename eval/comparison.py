@@ -132,7 +132,7 @@ def _check_output(output: Path, cache: str | Path | None) -> None:
 
 
 def _contender(source: Path, cameras: Mapping[str, Any]) -> Contender:
-    if source.suffix == ".json":
+    if source.suffix == ".json" and not source.is_dir():
         score = read_score(source)
         images = score.content["images"]
         return Contender(

@@ -36,7 +36,7 @@ def test_every_table_has_task_source_and_confidence() -> None:
 
 
 def test_numbers_of_the_peers() -> None:
-    """Two of each table, read again in the sources."""
+    """A row of each table, or more, and how many there are."""
     tables = {table.table: table for table in published_tables()}
     dit360 = tables["DiT360, table 1"]
     assert dit360.rows["MVDiffusion"][:6] == ("108.19", "117.26", None, None, "4.39", "1.58")
