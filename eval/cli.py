@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from eval.settings import read_settings
@@ -33,6 +34,38 @@ LIST_OPTIONS = (
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 SettingsOption = Annotated[
     str | None, typer.Option("--settings", help="JSON text, or a JSON or YAML file.")
+]
+ReferenceOption = Annotated[
+    Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
+]
+CodecOption = Annotated[
+    Path | None,
+    typer.Option(help="Real views through the codec (outpainting): is the given view kept?"),
+]
+EvaluatorsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
+]
+ProtocolOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Protocols to run, by name; default all whose needs are met."),
+]
+ExtractorOption = Annotated[
+    list[str] | None, typer.Option(help="Pretrained extractors, by name: add FID, IS, CLIP.")
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps features between runs; new images alone take time."),
+]
+FovOption = Annotated[
+    float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
+]
+YawOption = Annotated[
+    list[float] | None,
+    typer.Option(help="Directions of its views in degrees to the right; default even."),
+]
+ViewSizeOption = Annotated[
+    int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
 ]
 
 
@@ -98,39 +131,16 @@ def score(
         list[Path], typer.Option(help="Sample folder to score, of any known layout.")
     ],
     output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
-    reference: Annotated[
-        Path | None, typer.Option(help="Real views of the same samples: adds FID and ratios.")
-    ] = None,
-    codec: Annotated[
-        Path | None,
-        typer.Option(help="Real views through the codec (outpainting): is the given view kept?"),
-    ] = None,
-    evaluators: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folders made by `evaluator`: adds FID, IS, CLIP score."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(help="Protocols to run, by name; default all whose needs are met."),
-    ] = None,
-    extractor: Annotated[
-        list[str] | None, typer.Option(help="Pretrained extractors, by name: add FID, IS, CLIP.")
-    ] = None,
+    reference: ReferenceOption = None,
+    codec: CodecOption = None,
+    evaluators: EvaluatorsOption = None,
+    protocol: ProtocolOption = None,
+    extractor: ExtractorOption = None,
     settings: SettingsOption = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps features between runs; new images alone take time."),
-    ] = None,
-    fov_deg: Annotated[
-        float, typer.Option(help="Horizontal field of view of a folder without manifest.json.")
-    ] = 90.0,
-    yaw: Annotated[
-        list[float] | None,
-        typer.Option(help="Directions of its views in degrees to the right; default even."),
-    ] = None,
-    view_size: Annotated[
-        int, typer.Option(help="Pixels of views cut out of equirectangular images.", min=16)
-    ] = 512,
+    cache: CacheOption = None,
+    fov_deg: FovOption = 90.0,
+    yaw: YawOption = None,
+    view_size: ViewSizeOption = 512,
     as_json: Json = False,
 ) -> None:
     """Score a folder of views; its manifest names the task. Without extractors: consistency.
@@ -218,6 +228,76 @@ def _show_score(result: dict[str, Any], as_json: bool) -> None:
 
 
 @app.command()
+def compare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR", help="A folder per method, of any known layout, or its score file."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder to write: scores and tables.")],
+    reference: ReferenceOption = None,
+    codec: CodecOption = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method the others are compared with; default the first.")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Restrict every method to the samples all have.")
+    ] = False,
+    evaluators: EvaluatorsOption = None,
+    protocol: ProtocolOption = None,
+    extractor: ExtractorOption = None,
+    settings: SettingsOption = None,
+    cache: CacheOption = None,
+    fov_deg: FovOption = 90.0,
+    yaw: YawOption = None,
+    view_size: ViewSizeOption = 512,
+    as_json: Json = False,
+) -> None:
+    """Score several methods alike and compare them: intervals, paired differences, p-values.
+
+    All must have the same samples. Name the folders before the options.
+    """
+    from eval.comparison import compare as compare_methods
+    from eval.protocols import ScoreSettings
+
+    comparison = compare_methods(
+        sources,
+        output,
+        reference,
+        codec=codec,
+        baseline=baseline,
+        common=common,
+        evaluators=evaluators or (),
+        extractors=extractor or (),
+        protocols=protocol or (),
+        settings=read_settings(settings, ScoreSettings, "score settings"),
+        cache=cache,
+        fov_deg=fov_deg,
+        yaw_deg=yaw,
+        view_size=view_size,
+    )
+    _show_comparison(comparison, as_json)
+
+
+def _show_comparison(comparison: Any, as_json: bool) -> None:
+    for warning in comparison.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    shown = [table for table in comparison.tables if not table.name.endswith("published")]
+    if as_json:
+        rows = {
+            table.name: json.loads(table.data.to_json(orient="records", double_precision=15))
+            for table in shown
+        }
+        print(json.dumps(rows, indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    for table in shown:
+        _print_table(table.caption, list(table.shown.columns), table.shown.itertuples(index=False))
+        for note in table.notes:
+            _console().print(f"• {note}", markup=False, highlight=False)
+
+
+@app.command()
 def tables(
     scores: Annotated[list[Path], typer.Option(help="Score files, one per task and method.")],
     output_dir: Annotated[Path, typer.Option(help="Folder of tables to write.")],
@@ -233,7 +313,8 @@ def tables(
     from eval.claims import ClaimSettings, decide
     from eval.observations import observations
     from eval.scores import read_scores
-    from eval.tables import make_tables, metrics_of, write_tables
+    from eval.table_files import write_tables
+    from eval.tables import make_tables, metrics_of
 
     read = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
     claims = decide(read, read_settings(settings, ClaimSettings, "claim settings"))
@@ -246,7 +327,7 @@ def tables(
         print(json.dumps(nested, indent=2, sort_keys=True))
         return
     for table in made:
-        if table.name not in ("claims", "published"):
+        if not table.name.endswith(("claims", "published")):
             _print_table(
                 table.caption, list(table.shown.columns), table.shown.itertuples(index=False)
             )
@@ -340,7 +421,7 @@ def _print_table(title: str, columns: Sequence[str], rows: Any) -> None:
     for number, column in enumerate(columns):
         table.add_column(str(column), overflow="fold", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     _console().print(table)
 
 

@@ -1,43 +1,90 @@
-"""Published numbers: one data file, each table with its source and protocol."""
+"""Published numbers: one data file, each table with its task, source and protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from eval.samples import TASKS
+
 PUBLISHED = Path(__file__).with_name("published.yaml")
+CONFIDENCE = {
+    "primary": "read in the source itself",
+    "secondary": "as a secondary note has it",
+    "mixed": "read in the source itself but for the rows named",
+}
+"""How sure it is that these are the numbers of the source."""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One published table; its digits are as printed.
+
+    Attributes:
+        table: its name in the file.
+        task: the task its methods were asked for; a key of `TASKS`.
+        cite: short name of the source, for column headings.
+        told_apart_by: what is added to the names of its columns where all tables share a file.
+        rows: numbers by method, in the order of `columns`; None where there is none.
+        notes: what is inconsistent or unknown in it.
+    """
+
+    table: str
+    task: str
+    title: str
+    cite: str
+    source: str
+    confidence: str
+    protocol: str
+    columns: tuple[str, ...]
+    told_apart_by: str
+    rows: dict[str, tuple[str | None, ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def unique_columns(self) -> list[str]:
+        """Names of the columns that no other table has."""
+        mark = self.told_apart_by
+        return [f"{column}, {mark}" if mark else column for column in self.columns]
+
+    @property
+    def cited_columns(self) -> list[str]:
+        """Names of the columns with their source."""
+        return [f"{column} ({self.cite})" for column in self.columns]
+
+    @property
+    def named(self) -> str:
+        """The paper's own tables go by their numbers."""
+        return f"table {self.table}" if self.table[0].isdigit() else self.table
 
 
 def published_rows() -> Iterator[dict[str, Any]]:
     """Go through the published numbers, one row of a table at a time.
 
     Returns:
-        Rows of `table`, `title`, `method`, the numbers by column as they were printed (None where
-        there is none), `source`, `protocol` and, to be read, `shown`: names and numbers in one
-        text. No two tables have a column in common.
+        Rows of `table`, `task`, `title`, `method`, the numbers by column as they were printed
+        (None where there is none), `source`, `confidence`, `protocol` and, to be read, `shown`:
+        names and numbers in one text. No two tables have a column in common.
 
     Raises:
-        ValueError: a row of the file does not fit its columns, or two tables share a column.
+        ValueError: as `published_tables`.
     """
-    for table in _tables():
-        for method, numbers in table["rows"].items():
-            if len(numbers) != len(table["columns"]):
-                raise ValueError(
-                    f"{PUBLISHED.name}: table {table['table']}, row '{method}' has {len(numbers)} "
-                    f"numbers; expected {len(table['columns'])}."
-                )
-            printed = [number or None for number in numbers]
+    for table in published_tables():
+        for method, numbers in table.rows.items():
             yield {
-                "table": table["table"],
-                "title": table["title"],
+                "table": table.table,
+                "task": table.task,
+                "title": table.title,
                 "method": method,
-                **dict(zip(_unique_columns(table), printed, strict=True)),
-                "source": table["source"],
-                "protocol": table["protocol"],
-                "shown": _shown(table["columns"], printed),
+                **dict(zip(table.unique_columns, numbers, strict=True)),
+                "source": table.source,
+                "confidence": CONFIDENCE[table.confidence],
+                "protocol": table.protocol,
+                "shown": _shown(table.columns, numbers),
             }
 
 
@@ -46,38 +93,55 @@ def published_notes() -> Iterator[tuple[str, str]]:
 
     First where it stands and how it was measured, then what is inconsistent or unknown in it.
     """
-    for table in _tables():
-        about = f"{table['title']} ({_named(table)}): {table['source']}; {table['protocol']}."
-        yield table["table"], about
-        name = _named(table)
-        for note in table.get("notes", ()):
-            yield table["table"], f"{name[0].upper()}{name[1:]}: {note}."
+    for table in published_tables():
+        sure = "" if table.confidence == "primary" else f" ({CONFIDENCE[table.confidence]})"
+        about = f"{table.title} ({table.named}): {table.source}{sure}; {table.protocol}."
+        yield table.table, about
+        name = table.named
+        for note in table.notes:
+            yield table.table, f"{name[0].upper()}{name[1:]}: {note}."
 
 
-def _unique_columns(table: dict[str, Any]) -> list[str]:
-    mark = table.get("told_apart_by")
-    return [f"{column}, {mark}" if mark else column for column in table["columns"]]
+def published_tables() -> list[PublishedTable]:
+    """Read the data file.
 
-
-def _shown(columns: list[str], numbers: list[str | None]) -> str:
-    return " · ".join(f"{c} {n}" for c, n in zip(columns, numbers, strict=True) if n)
-
-
-def _named(table: dict[str, Any]) -> str:
-    """The paper's own tables go by their numbers."""
-    name = table["table"]
-    return f"table {name}" if name[0].isdigit() else name
-
-
-def _tables() -> list[dict[str, Any]]:
+    Raises:
+        ValueError: a table lacks a key, is of no known task or confidence, a row does not fit
+            its columns, or two tables share a column.
+    """
     # The base loader keeps digits as they were printed: 7.40 stays 7.40.
-    tables = yaml.load(PUBLISHED.read_text(encoding="utf-8"), yaml.BaseLoader)
-    owners: dict[str, str] = {}
-    for table in tables:
-        for column in _unique_columns(table):
-            if owners.setdefault(column, table["table"]) != table["table"]:
-                raise ValueError(
-                    f"{PUBLISHED.name}: tables {owners[column]} and {table['table']} share the "
-                    f"column '{column}'; numbers of two protocols never do."
-                )
+    tables = [_table(entry) for entry in yaml.load(PUBLISHED.read_text("utf-8"), yaml.BaseLoader)]
+    for columns in ("unique_columns", "cited_columns"):
+        owners: dict[str, str] = {}
+        for table in tables:
+            for column in getattr(table, columns):
+                if owners.setdefault(column, table.table) != table.table:
+                    raise ValueError(
+                        f"{PUBLISHED.name}: tables {owners[column]} and {table.table} share the "
+                        f"column '{column}'; numbers of two protocols never do."
+                    )
     return tables
+
+
+def _table(entry: dict[str, Any]) -> PublishedTable:
+    name, columns = entry["table"], tuple(entry["columns"])
+    for key, known in (("task", TASKS), ("confidence", CONFIDENCE)):
+        if entry.get(key) not in known:
+            raise ValueError(
+                f"{PUBLISHED.name}: table {name} has {key} '{entry.get(key)}'; expected one of "
+                f"{', '.join(known)}."
+            )
+    rows = {method: tuple(n or None for n in numbers) for method, numbers in entry["rows"].items()}
+    for method, numbers in rows.items():
+        if len(numbers) != len(columns):
+            raise ValueError(
+                f"{PUBLISHED.name}: table {name}, row '{method}' has {len(numbers)} numbers; "
+                f"expected {len(columns)}."
+            )
+    told_apart_by, notes = entry.get("told_apart_by", ""), tuple(entry.get("notes", ()))
+    fixed = {"columns": columns, "rows": rows, "told_apart_by": told_apart_by, "notes": notes}
+    return PublishedTable(**{**entry, **fixed})
+
+
+def _shown(columns: tuple[str, ...], numbers: tuple[str | None, ...]) -> str:
+    return " · ".join(f"{c} {n}" for c, n in zip(columns, numbers, strict=True) if n)

@@ -28,6 +28,12 @@ CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_vie
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """What the images of a table's methods must share; controls may cover fewer samples."""
 
+RULER_SETTINGS = (
+    *("consistency_resolution", "max_depth_difference"),
+    *("inception_splits", "jackknife_groups", "seed"),
+)
+"""Settings of scoring that decide numbers, and must be those of all."""
+
 CONTROL_METHODS = ("wrong_correspondence",)
 """Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
 
@@ -112,9 +118,7 @@ def read_scores(
     Raises:
         InputError: stale settings, other samples, another protocol or another extractor.
     """
-    scores = [Score(Path(path), read_json(path)) for path in paths]
-    for score in scores:
-        _check_complete(score)
+    scores = [read_score(path) for path in paths]
     by_task = {task: [score for score in scores if score.task == task] for task in TASKS}
     expected = settings_sha256 or {}
     if unused := [task for task in expected if not by_task.get(task)]:
@@ -127,14 +131,41 @@ def read_scores(
 def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[str, Score]:
     """Scores of one task by method, in order, once it is clear that they belong together."""
     _check_settings(scores, settings_sha256)
-    _check_methods(scores)
-    for score in scores:
-        _check_comparable(score, next((s for s in scores if not s.is_control), scores[0]))
+    check_comparable(scores)
     ranked = sorted(scores, key=lambda score: (rank(score.method), score.method))
     return {score.method: score for score in ranked}
 
 
+def check_comparable(scores: Sequence[Score]) -> None:
+    """Refuse scores of one task that do not belong in one table, however their images were made.
+
+    Raises:
+        InputError: two of one method, other samples or real views, another protocol or extractor.
+    """
+    _check_methods(scores)
+    first = next((score for score in scores if not score.is_control), scores[0])
+    for score in scores:
+        _check_images(score, first)
+        _check_reference(score, first)
+        _check_ruler_settings(score, first)
+        for metric in sorted(score.metrics.keys() & first.metrics.keys()):
+            _check_same_ruler(score, first, metric)
+
+
+def read_score(path: str | Path) -> Score:
+    """Read one score file.
+
+    Raises:
+        InputError: it is missing, or is none.
+    """
+    score = Score(Path(path), read_json(path))
+    _check_complete(score)
+    return score
+
+
 def _check_complete(score: Score) -> None:
+    if not isinstance(score.content, Mapping):
+        raise InputError(f"{score.path}: not a score file (no mapping); make it with `score`.")
     needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
     missing = [key for key in needed if key not in score.content]
     if missing:
@@ -165,7 +196,7 @@ def _check_methods(scores: Sequence[Score]) -> None:
         seen[score.method] = score.path
 
 
-def _check_comparable(score: Score, first: Score) -> None:
+def _check_images(score: Score, first: Score) -> None:
     ours, theirs = score.content["images"], first.content["images"]
     for key in CONTROL_KEYS if score.is_control else (*CONTROL_KEYS, *SAMPLE_KEYS):
         if ours.get(key) != theirs.get(key):
@@ -175,8 +206,25 @@ def _check_comparable(score: Score, first: Score) -> None:
             )
     if score.is_control and not set(score.samples) <= set(first.samples):
         raise InputError(f"{score.path}: has samples that {first.path} lacks; score the same ones.")
-    for metric in sorted(score.metrics.keys() & first.metrics.keys()):
-        _check_same_ruler(score, first, metric)
+
+
+def _check_reference(score: Score, first: Score) -> None:
+    ours, theirs = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
+    if not score.is_control and ours and theirs and ours != theirs:
+        raise InputError(
+            f"{score.path}: compared with other real views (sha256 {ours[:12]}…) than {first.path} "
+            f"({theirs[:12]}…); give both the same --reference."
+        )
+
+
+def _check_ruler_settings(score: Score, first: Score) -> None:
+    ours, theirs = (s.content.get("settings", {}) for s in (score, first))
+    for key in RULER_SETTINGS:
+        if ours.get(key) != theirs.get(key):
+            raise InputError(
+                f"{score.path}: scored with {key} {ours.get(key)}, but {theirs.get(key)} in "
+                f"{first.path}; score both again with the same settings."
+            )
 
 
 def _check_same_ruler(score: Score, first: Score, metric: str) -> None:
@@ -194,19 +242,52 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Values of one metric by two methods, on the same samples [N] or jackknife groups [G].
+
+    Attributes:
+        difference: of the two metrics; where values are per sample, the mean of their differences.
+        differences: first minus second, one by one.
+        values_per: what they are one by one: "sample" or "group".
+    """
+
+    difference: float
+    differences: np.ndarray
+    values_per: str
+
+    @property
+    def se(self) -> float | None:
+        """Standard error of the difference."""
+        return mean_and_se(self.differences)[1]
+
+
+def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
+    """Pair a metric of two methods over the samples both have.
+
+    Raises:
+        KeyError: the metric is not measured for both, or cannot be paired.
+    """
+    common = common_samples([first, second])
+    ours, theirs = first.values(metric, common), second.values(metric, common)
+    values_per = first.metrics[metric]["values_per"]
+    if ours.shape != theirs.shape or values_per != second.metrics[metric]["values_per"]:
+        raise KeyError(metric)
+    difference = float((ours - theirs).mean())
+    if values_per == "group":
+        # Pseudo-values carry the error; the difference itself is that of the two statistics.
+        difference = first.metrics[metric]["value"] - second.metrics[metric]["value"]
+    return Pairs(difference, ours - theirs, values_per)
+
+
 def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
     """Mean of `first - second` over the samples both have, with its standard error.
 
     Raises:
         KeyError: the metric is not measured for both, or cannot be paired.
     """
-    common = common_samples([first, second])
-    difference = first.values(metric, common) - second.values(metric, common)
-    if first.metrics[metric]["values_per"] == "group":
-        # Pseudo-values carry the error; the difference itself is that of the two statistics.
-        value = first.metrics[metric]["value"] - second.metrics[metric]["value"]
-        return value, mean_and_se(difference)[1]
-    return mean_and_se(difference)
+    pairs = pairs_of(first, second, metric)
+    return pairs.difference, pairs.se
 
 
 def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float | None]:

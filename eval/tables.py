@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from eval.cells import column_notes, count_samples, decimals, number
 from eval.claims import Claim
 from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
-from eval.published import published_notes, published_rows
+from eval.published_tables import beside_published, published_table
 from eval.samples import TASKS
 from eval.scores import Score, common_samples, display_name
 from eval.statistics import mean_and_se, ratio_of_means
-from mvdiffusion.records import atomic_output
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to print: numbers for machines in `data`, the printed form in `shown`."""
-
-    name: str
-    caption: str
-    data: pd.DataFrame
-    shown: pd.DataFrame
-    notes: tuple[str, ...] = ()
+from eval.table_files import Table
 
 
 def make_tables(
@@ -35,7 +22,7 @@ def make_tables(
     claims: Sequence[Claim],
     remarks: Sequence[str],
 ) -> list[Table]:
-    """Make three tables per task, then those of the claims and of published numbers.
+    """Make four tables per task, then those of the claims and of published numbers.
 
     Args:
         scores: comparable scores by task and method, from `scores.read_scores`.
@@ -43,18 +30,25 @@ def make_tables(
         remarks: sentences to print under the claims, from `observations.observations`.
     """
     tables = [table for task in scores for table in _task_tables(task, scores[task])]
-    return [*tables, _claim_table(claims, remarks), _published_table()]
+    return [*tables, _claim_table(claims, remarks), published_table()]
+
+
+def main_table(task: str, scores: Sequence[Score]) -> Table:
+    """Make the main table of a task: image quality and consistency, a line per method."""
+    what = "key frames" if task == "depth" else "views"
+    caption = f"{TASKS[task]}: image quality and consistency of {what}"
+    return _metric_table(f"{task}_main", caption, MAIN[task], scores)
 
 
 def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
-    what = "key frames" if task == "depth" else "views"
-    quality = f"{TASKS[task]}: image quality and consistency of {what}"
     pairs = f"{TASKS[task]}: consistency in detail"
+    main = main_table(task, compared)
     return [
-        _metric_table(f"{task}_main", quality, MAIN[task], compared),
+        main,
         _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
         _control_table(task, list(scores.values())),
+        beside_published(task, main),
     ]
 
 
@@ -66,9 +60,9 @@ def _metric_table(
     shown = {metric: title for metric, title in columns.items() if metric in measured}
     shown |= _further_extractors(columns, scores)
     rows = [_row(score, shown) for score in scores]
-    counts = _counts(scores[0].content["images"], len(scores[0].samples))
+    counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"
-    return _table(name, about, rows, shown, _notes(shown, scores))
+    return _table(name, about, rows, shown, column_notes(shown, scores))
 
 
 def _further_extractors(columns: Mapping[str, str], scores: Sequence[Score]) -> dict[str, str]:
@@ -103,9 +97,9 @@ def _control_table(task: str, scores: Sequence[Score]) -> Table:
     if "codec" in {score.method for score in scores}:
         _add_energy_ratio(rows, scores, samples)
         columns["gradient_energy_to_codec"] = "gradient energy / codec"
-    counts = _counts(scores[0].content["images"], len(samples))
+    counts = count_samples(scores[0].content["images"], len(samples))
     caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
-    return _table(f"{task}_controls", caption, rows, columns, _notes(CONTROLS, scores))
+    return _table(f"{task}_controls", caption, rows, columns, column_notes(CONTROLS, scores))
 
 
 def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
@@ -151,8 +145,8 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         {
             "claim": [f"{row['claim']}. {row['title']}" for row in rows],
             "measured": [row["part"] for row in rows],
-            "value": [_number(r["value"], r["value_se"], _decimals([r["value_se"]])) for r in rows],
-            "at least": [_number(r["at_least"], None, _decimals([r["value_se"]])) for r in rows],
+            "value": [number(r["value"], r["value_se"], decimals([r["value_se"]])) for r in rows],
+            "at least": [number(r["at_least"], None, decimals([r["value_se"]])) for r in rows],
             "unit": [row["unit"] for row in rows],
             "verdict": [row["verdict"] for row in rows],
         }
@@ -160,17 +154,6 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
     caption = "Claims about the method, decided from paired differences ± standard error"
     note = "Holds: two standard errors above the bound; does not hold: two below; else undecided."
     return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
-
-
-def _published_table() -> Table:
-    """One line per method; its numbers carry their names, as every table measured otherwise."""
-    data = pd.DataFrame(list(published_rows()))
-    shown = data[["table", "method", "shown"]].rename(columns={"shown": "as published"})
-    about = ["title", "source", "protocol"]
-    data = data[[column for column in data if column not in (*about, "shown")] + about]
-    notes = tuple(note for _, note in published_notes())
-    caption = "Published numbers, measured by others on other images: not comparable with ours"
-    return Table("published", caption, data, shown, notes)
 
 
 def _table(
@@ -184,57 +167,13 @@ def _table(
     for metric, title in columns.items():
         scale = SCALE.get(metric, 1.0)
         pairs = [(_scaled(row, metric, scale), _scaled(row, f"{metric}_se", scale)) for row in rows]
-        decimals = _decimals([se for _, se in pairs])
-        shown[title] = [_number(value, se, decimals) for value, se in pairs]
+        digits = decimals([se for _, se in pairs])
+        shown[title] = [number(value, se, digits) for value, se in pairs]
     return Table(name, caption, pd.DataFrame(list(rows)), shown, notes)
 
 
 def _scaled(row: Mapping[str, Any], key: str, scale: float) -> float | None:
     return None if row.get(key) is None else row[key] * scale
-
-
-def _decimals(errors: Sequence[float | None]) -> int:
-    """Digits worth printing in a column: two of the middle standard error, between 2 and 4."""
-    known = sorted(error for error in errors if error)
-    if not known:
-        return 2
-    return min(4, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
-
-
-def _number(value: float | None, se: float | None, decimals: int = 2) -> str:
-    if value is None:
-        return "–"
-    error = "" if se is None else f" ± {se:.{decimals}f}"
-    return f"{value:.{decimals}f}{error}"
-
-
-def _counts(images: Mapping[str, Any], num_samples: int) -> str:
-    size = f"{images['width']}×{images['height']} px"
-    if "num_views" in images:
-        return f"N = {num_samples} samples of {images['num_views']} views, {size}"
-    key_frames, between = images["num_key_frames"], images["num_between"]
-    if num_samples == images["num_samples"]:
-        frames = f" with {key_frames} key frames and {between} frames in between"
-    else:
-        frames = ""
-    return f"N = {num_samples} sequences{frames}, {size}"
-
-
-def _notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[str, ...]:
-    """Name protocol and extractor of every column, and warn of a small N."""
-    notes = []
-    for metric, title in columns.items():
-        measured = next((s.metrics[metric] for s in scores if metric in s.metrics), None)
-        if measured is not None:
-            by = f", extractor {measured['extractor']}" if measured["extractor"] else ""
-            notes.append(f"{title}: protocol {measured['protocol']} v{measured['version']}{by}.")
-    count = scores[0].content["images"]["num_judged"]
-    if "fid" in columns and count < 2048:
-        notes.append(
-            f"FID on {count} images is biased upwards; it ranks methods of one table and must not "
-            "be compared with FID on another number of images."
-        )
-    return tuple(notes)
 
 
 def _join(names: Any) -> str:
@@ -258,52 +197,3 @@ def _numbers(score: Score) -> dict[str, Any]:
     for metric, measurement in score.metrics.items():
         numbers[metric], numbers[f"{metric}_se"] = measurement["value"], measurement["se"]
     return numbers
-
-
-def write_tables(tables: Sequence[Table], directory: str | Path) -> None:
-    """Write each table as CSV (plain numbers), Markdown and LaTeX; all of them or none."""
-    with atomic_output(directory) as temporary:
-        temporary.mkdir(parents=True)
-        for table in tables:
-            table.data.to_csv(temporary / f"{table.name}.csv", index=False, lineterminator="\n")
-            (temporary / f"{table.name}.md").write_text(_markdown(table))
-            (temporary / f"{table.name}.tex").write_text(_latex(table))
-
-
-def _markdown(table: Table) -> str:
-    body = table.shown.to_markdown(index=False, disable_numparse=True)
-    notes = "".join(f"\n- {note}" for note in table.notes)
-    return f"**{table.caption}.**\n\n{body}\n" + (f"{notes}\n" if notes else "")
-
-
-def _latex(table: Table) -> str:
-    styler = table.shown.style.hide(axis="index").format(escape="latex")
-    tabular = styler.format_index(axis="columns", escape="latex").to_latex(hrules=True)
-    caption = " ".join((f"{table.caption}.", *table.notes))
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_escape(caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        tabular.rstrip(),
-        r"\end{table}",
-    ]
-    return _escape_symbols("\n".join(lines) + "\n")
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%#_" else c for c in text)
-
-
-def _escape_symbols(text: str) -> str:
-    commands = {
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "–": "--",
-        "·": r"$\cdot$",
-    }
-    for symbol, command in commands.items():
-        text = text.replace(symbol, command)
-    return text

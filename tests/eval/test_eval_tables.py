@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import toy
 
 from eval import published
 from eval.cli import main
 from eval.published import published_rows
+from eval.table_files import Table, write_tables
 
 TASKS = ("panorama", "outpaint", "depth")
-OF_A_TASK = ("main", "consistency", "controls")
+OF_A_TASK = ("main", "consistency", "controls", "published")
+ENDINGS = ("csv", "html", "md", "tex")
 NAMES = [f"{task}_{name}" for task in TASKS for name in OF_A_TASK] + ["claims", "published"]
 SETTINGS = [f"panorama={'a' * 64}", f"outpaint={'b' * 64}", f"depth={'d' * 64}"]
 
@@ -41,7 +46,7 @@ def made(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_table_in_every_form(made: Path) -> None:
     found = sorted(path.name for path in (made / "tables").iterdir())
-    assert found == sorted(f"{name}.{ending}" for name in NAMES for ending in ("csv", "md", "tex"))
+    assert found == sorted(f"{name}.{ending}" for name in NAMES for ending in ENDINGS)
 
 
 def test_equal_scores_give_equal_bytes(scores: Path, made: Path, tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_every_table_names_its_evaluators(scores: Path, made: Path) -> None:
     clip = json.loads((scores / "codec.json").read_text())["metrics"]["clip_score"]["extractor"]
     row = next(r for r in rows(made / "tables" / "panorama_main.csv") if r["method"] == "codec")
     assert set(row["extractors"].split("; ")) == {fid, clip}
-    for ending in ("md", "tex"):
+    for ending in ("md", "tex", "html"):
         text = (made / "tables" / f"panorama_main.{ending}").read_text()
         assert fid in text
         assert clip in text
@@ -110,8 +115,67 @@ def test_bounds_come_from_the_settings(scores: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "tables/claims.csv")[0]["verdict"] == "does not hold"
 
 
+def parse(text: str) -> ElementTree.Element:
+    """The page as a tree; its void elements are closed for the parser of XML."""
+    text = re.sub(r"<(meta [^>]*)>", r"<\1/>", text.removeprefix("<!doctype html>\n"))
+    return ElementTree.fromstring(text)
+
+
+def test_html_holds_what_markdown_does(made: Path) -> None:
+    for name in NAMES:
+        page = parse((made / "tables" / f"{name}.html").read_text())
+        lines = (made / "tables" / f"{name}.md").read_text().splitlines()
+        assert page.findtext(".//caption") == lines[0].strip("*.")
+        assert [f"- {item.text}" for item in page.iter("li")] == [x for x in lines if x[:2] == "- "]
+        written = [line for line in lines if line.startswith("|")]
+        cells = [["".join(c.itertext()) for c in row] for row in page.iter("tr")]
+        assert len(cells) == len(written) - 1, name  # its rule
+        for row, line in zip(cells[1:], written[2:], strict=True):
+            there = [cell.strip() for cell in line.strip("|").split("|")]
+            assert row == there or [f"**{row[0]}**"] == [cell for cell in there if cell]
+        assert {th.get("scope") for th in page.iter("th")} >= {"col", "row"}
+        assert not [e for e in page.iter() if e.get("src") or e.get("href")]
+
+
+def test_cells_that_look_like_markup_stay_text(tmp_path: Path) -> None:
+    shown = pd.DataFrame({"method": ["<b>a & b</b>", "c_d"], "x|y": ["1|2", "100 %"]})
+    table = Table("t", "A <i>", shown, shown, ("n < 3",), ((1, "5 % & more"),))
+    write_tables([table], tmp_path / "t")
+    page = parse((tmp_path / "t/t.html").read_text())
+    assert [e.text for e in page.iter("th")] == [
+        "method",
+        "x|y",
+        "<b>a & b</b>",
+        "5 % & more",
+        "c_d",
+    ]
+    assert len(page.findall(".//tbody")) == 2
+    assert page.findtext(".//caption") == "A <i>"
+    assert "| 1\\|2 " in (tmp_path / "t/t.md").read_text()
+    lines = (tmp_path / "t/t.tex").read_text().splitlines()
+    start = lines.index(r"\midrule")
+    assert lines[start + 3] == r"\multicolumn{2}{l}{\emph{5 \% \& more}} \\"
+    assert lines[start + 5].startswith(r"c\_d & 100 \%")
+
+
+def test_ours_stand_beside_published_in_a_block_of_their_own(made: Path) -> None:
+    main = rows(made / "tables/panorama_main.csv")
+    lines = rows(made / "tables/panorama_published.csv")
+    ours = [line for line in lines if line["block"] == "ours"]
+    assert [line["method"] for line in ours] == [line["method"] for line in main]
+    assert [line["fid"] for line in ours] == [line["fid"] for line in main]
+    page = parse((made / "tables/panorama_published.html").read_text())
+    blocks = page.findall(".//tbody")
+    assert [len(block) for block in blocks] == [len(ours), len(lines) - len(ours) + 1]
+    assert "not comparable" in (blocks[1][0][0].text or "")
+    header = [cell.text for cell in page.findall(".//thead/tr/th")]
+    assert header[1] == "FID ↓, ours"
+    assert "FID (MVDiffusion, table 1)" in header
+    assert "resizebox" in (made / "tables/panorama_published.tex").read_text()
+
+
 def test_published_numbers_stand_alone(made: Path) -> None:
-    for name in NAMES[:-1]:
+    for name in (name for name in NAMES if not name.endswith("published")):
         assert "arXiv" not in (made / "tables" / f"{name}.csv").read_text()
     assert all(row["source"] and row["protocol"] for row in published_rows())
     paper = [r for r in rows(made / "tables/published.csv") if r["method"] == "MVDiffusion"]
@@ -124,7 +188,7 @@ def test_published_numbers_stand_alone(made: Path) -> None:
 
 def test_published_tables_share_no_column_and_keep_their_digits(made: Path) -> None:
     lines = rows(made / "tables/published.csv")
-    common = {"table", "method", "title", "source", "protocol"}
+    common = {"table", "task", "method", "title", "source", "confidence", "protocol"}
     owners: dict[str, set[str]] = {}
     for line in lines:
         for column in (name for name in line if name not in common and line[name]):
@@ -152,7 +216,8 @@ def test_published_numbers_come_with_what_is_wrong_with_them(made: Path) -> None
 def test_published_tables_that_share_a_column_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    common = "{title: t, source: s, protocol: p, columns: [FID], rows: {x: [1]}, "
+    common = "{task: depth, title: t, cite: c, source: s, confidence: primary, protocol: p, "
+    common += "columns: [FID], rows: {x: [1]}, "
     (tmp_path / "p.yaml").write_text(f"- {common} table: a}}\n- {common} table: b}}\n")
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "p.yaml")
     with pytest.raises(ValueError, match="tables a and b share the column 'FID'"):
@@ -174,6 +239,14 @@ def change_size(content: dict) -> None:
 
 def change_extractor(content: dict) -> None:
     content["metrics"]["fid"]["extractor"] = "inception-v3 (12345678)"
+
+
+def change_reference(content: dict) -> None:
+    content["reference"]["sha256"] = "f" * 64
+
+
+def change_splits(content: dict) -> None:
+    content["settings"]["inception_splits"] = 5
 
 
 def change_protocol(content: dict) -> None:
@@ -199,6 +272,8 @@ def drop_metrics(content: dict) -> None:
         (change_count, "num_samples is 7, but 8"),
         (change_size, "height is 64, but 32"),
         (change_extractor, "fid has extractor inception-v3"),
+        (change_reference, "compared with other real views (sha256 ffff"),
+        (change_splits, "scored with inception_splits 5, but 2"),
         (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
         (change_version, "cross_view_psnr has version 2, but 1"),
         (change_method, "scores 'independent', as"),

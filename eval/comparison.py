@@ -1,0 +1,248 @@
+"""Several methods side by side: scored alike, on the same samples, with intervals and tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.api import score as score_folders
+from eval.comparison_tables import comparison_table, difference_table
+from eval.folders import open_folder
+from eval.published_tables import beside_published
+from eval.samples import SampleFolder
+from eval.scores import Score, check_comparable, read_score
+from eval.table_files import Table, write_tables
+from eval.tables import main_table
+from mvdiffusion.records import InputError, atomic_output, write_json
+
+PARTS = ("scores", "tables")
+"""What a comparison's folder holds; nothing else is ever replaced."""
+
+SHARED = ("height", "width", "num_views", "fov_deg", "yaw_deg", "given_views")
+"""What the images of all methods must share beside their samples."""
+
+OF_SEQUENCES = ("num_key_frames", "num_between", "geometry_sha256")
+"""The same, of sequences; they depend on which samples there are."""
+
+CAMERAS = ("fov_deg", "yaw_deg", "view_size")
+"""Options of `eval.score` that opening a folder takes, too."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One method to compare: a folder to be scored, or a score file taken as it is."""
+
+    source: Path
+    method: str
+    task: str
+    samples: tuple[str, ...]
+    images: Mapping[str, Any]
+    folder: SampleFolder | None = None
+    score: Score | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of all methods, in the order given, and their tables."""
+
+    scores: tuple[Score, ...]
+    tables: tuple[Table, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What scoring warned of, by method."""
+        return [
+            f"{score.method}: {warning}"
+            for score in self.scores
+            for warning in score.content.get("warnings", ())
+        ]
+
+
+def compare(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    reference: str | Path | None = None,
+    *,
+    baseline: str | None = None,
+    common: bool = False,
+    cache: str | Path | None = None,
+    **options: Any,
+) -> Comparison:
+    """Score every method and write `scores/<method>.json` and `tables/`, all of it or nothing.
+
+    Args:
+        sources: at least two folders of any known layout, or score files (`*.json`) ready made.
+        output: folder to write; an earlier comparison there is replaced, nothing else is.
+        reference: real views of the same samples.
+        baseline: method that the others are compared with; default the first.
+        common: restrict every method to the samples that all of them have.
+        cache: folder that keeps features between runs; default one for this run, shared by all.
+        options: further options of `eval.score`, the same for every folder.
+
+    Raises:
+        InputError: sources that do not belong together (task, samples, counts, sizes), two of one
+            name, or what scoring refuses. Most is found before the first is scored.
+    """
+    output = Path(output)
+    _check_output(output, cache)
+    cameras = {key: options[key] for key in CAMERAS if key in options}
+    contenders = [_contender(Path(source), cameras) for source in sources]
+    _check_names(contenders, baseline)
+    shared = _shared_samples(contenders, common)
+    options["reference"] = reference
+    with tempfile.TemporaryDirectory() as temporary:
+        options["cache"] = cache or Path(temporary) / "cache"
+        links = Path(temporary) / "links"
+        scores = [_scored(each, shared, links, options) for each in contenders]
+    check_comparable(scores)
+    first = next(s for s in scores if s.method == (baseline or scores[0].method))
+    tables = _tables(scores, first, _restriction(contenders, shared))
+    with atomic_output(output) as written:
+        for each in scores:
+            write_json(written / "scores" / f"{each.method}.json", each.content)
+        write_tables(tables, written / "tables")
+    return Comparison(tuple(scores), tables)
+
+
+def _tables(scores: Sequence[Score], first: Score, notes: tuple[str, ...]) -> tuple[Table, ...]:
+    task = first.task
+    return (
+        comparison_table(scores, notes),
+        difference_table(scores, first, notes),
+        beside_published(task, main_table(task, scores)),
+    )
+
+
+def _check_output(output: Path, cache: str | Path | None) -> None:
+    """Refuse to replace what no comparison wrote."""
+    if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
+        raise InputError(f"--cache: {cache} is in the output {output}; name a folder elsewhere.")
+    if output.is_file():
+        raise InputError(f"--output: {output} is a file; name a folder to write.")
+    others = sorted({p.name for p in output.iterdir()} - set(PARTS)) if output.is_dir() else []
+    if others:
+        raise InputError(
+            f"--output: {output} holds {others[:3]}, which no comparison wrote; name a new folder."
+        )
+
+
+def _contender(source: Path, cameras: Mapping[str, Any]) -> Contender:
+    if source.suffix == ".json" and not source.is_dir():
+        score = read_score(source)
+        images = score.content["images"]
+        return Contender(
+            source, score.method, score.task, tuple(score.samples), images, score=score
+        )
+    folder = open_folder(source, **cameras)
+    images = {"height": folder.height, "width": folder.width, **folder.arrangement()}
+    return Contender(source, folder.method, folder.task, folder.sample_ids, images, folder=folder)
+
+
+def _check_names(contenders: Sequence[Contender], baseline: str | None) -> None:
+    if len(contenders) < 2:
+        raise InputError(f"compare: got {len(contenders)} folders; expected at least two.")
+    seen: dict[str, Path] = {}
+    for each in contenders:
+        if not re.fullmatch(r"[^/\\\0]+", each.method) or each.method.startswith("."):
+            raise InputError(
+                f"{each.source}: its method is named '{each.method}'; expected a name that a file "
+                "can have, without / and not beginning with a dot."
+            )
+        # Two names that differ in capitals alone would be one file on some disks.
+        if (earlier := seen.get(each.method.casefold())) is not None:
+            raise InputError(
+                f"{each.source}: its method is named '{each.method}', as that of {earlier} is; "
+                "rename one folder, or 'method' in its manifest.json."
+            )
+        seen[each.method.casefold()] = each.source
+    if baseline is not None and baseline not in [each.method for each in contenders]:
+        names = ", ".join(each.method for each in contenders)
+        raise InputError(f"--baseline: '{baseline}' is none of the methods: {names}.")
+
+
+def _shared_samples(contenders: Sequence[Contender], common: bool) -> tuple[str, ...]:
+    """The samples to compare on, once it is clear that the methods belong together."""
+    first = contenders[0]
+    for each in contenders[1:]:
+        if each.task != first.task:
+            raise InputError(
+                f"{each.source}: its task is {each.task}, that of {first.source} is {first.task}; "
+                "compare methods of one task."
+            )
+        is_same_set = set(each.samples) == set(first.samples)
+        for key in (*SHARED, *(OF_SEQUENCES if is_same_set else ())):
+            ours, theirs = each.images.get(key), first.images.get(key)
+            if _plain(ours) != _plain(theirs):
+                raise InputError(
+                    f"{each.source}: {key} is {ours}, but {theirs} in {first.source}; compare the "
+                    "same views at the same size."
+                )
+        if not common and not is_same_set:
+            raise InputError(_unequal(each, first))
+    shared = set(first.samples).intersection(*(each.samples for each in contenders))
+    if not shared:
+        raise InputError(f"compare: no sample is in all of the {len(contenders)} folders.")
+    return tuple(sorted(shared))
+
+
+def _plain(value: Any) -> Any:
+    """As a score file has it: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _unequal(each: Contender, first: Contender) -> str:
+    more = sorted(set(each.samples) - set(first.samples))
+    fewer = sorted(set(first.samples) - set(each.samples))
+    return (
+        f"{each.source}: has {len(each.samples)} samples, {len(more)} of them not in "
+        f"{first.source} {more[:3]}, and lacks {len(fewer)} of its {len(first.samples)} "
+        f"{fewer[:3]}; N must be equal: generate the same samples, or add --common."
+    )
+
+
+def _scored(
+    each: Contender, shared: Sequence[str], links: Path, options: Mapping[str, Any]
+) -> Score:
+    if each.score is not None:
+        if len(each.samples) != len(shared):
+            raise InputError(
+                f"{each.source}: scores {len(each.samples)} samples, of which all methods have "
+                f"{len(shared)}; a score file cannot be restricted: give its folder."
+            )
+        return each.score
+    assert each.folder is not None
+    source = each.source
+    if len(each.samples) != len(shared):
+        source = _linked(each.folder, shared, links / each.method)
+    # What is written is what is compared: numbers as JSON has them.
+    return Score(each.source, _plain(score_folders(source, **options)))
+
+
+def _linked(folder: SampleFolder, shared: Sequence[str], root: Path) -> Path:
+    """Make a folder that holds some samples of another, as links."""
+    name = folder.root.name or folder.root.resolve().name
+    root = root / name  # without a manifest, the folder's name is the method
+    root.mkdir(parents=True)
+    for path in sorted(folder.root.resolve().iterdir()):
+        if path.name in shared or (path.is_file() and path.stem in shared):
+            (root / path.name).symlink_to(path)
+    manifest = folder.root / "manifest.json"
+    if manifest.is_file():
+        content = json.loads(manifest.read_text())
+        write_json(root / "manifest.json", {**content, "samples": list(shared)})
+    return root
+
+
+def _restriction(contenders: Sequence[Contender], shared: Sequence[str]) -> tuple[str, ...]:
+    """Say which methods have more samples than were compared."""
+    more = [f"{c.method} {len(c.samples)}" for c in contenders if len(c.samples) > len(shared)]
+    if not more:
+        return ()
+    return (
+        f"Restricted to the {len(shared)} samples common to all; there were: {', '.join(more)}.",
+    )

@@ -1,0 +1,131 @@
+"""A table and the files it is written to: CSV, Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mvdiffusion.records import atomic_output
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE = "table.html.j2"
+WIDE = 10
+"""More columns than that are shrunk to the width of a LaTeX page."""
+
+LATEX_SYMBOLS = {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "–": "--",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+    "…": r"\ldots{}",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print: numbers for machines in `data`, the printed form in `shown`.
+
+    Attributes:
+        blocks: further blocks of rows that must not be taken for one with those above: the row
+            each begins with, and its title. The title of the first block is the caption.
+    """
+
+    name: str
+    caption: str
+    data: pd.DataFrame
+    shown: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    blocks: tuple[tuple[int, str], ...] = ()
+
+
+def write_tables(tables: Sequence[Table], directory: str | Path) -> None:
+    """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML; all of them or none."""
+    with atomic_output(directory) as temporary:
+        temporary.mkdir(parents=True)
+        for table in tables:
+            table.data.to_csv(temporary / f"{table.name}.csv", index=False, lineterminator="\n")
+            (temporary / f"{table.name}.md").write_text(_markdown(table), encoding="utf-8")
+            (temporary / f"{table.name}.tex").write_text(_latex(table), encoding="utf-8")
+            (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
+
+
+def _markdown(table: Table) -> str:
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in _rows(table)]
+    for start, title in reversed(table.blocks):
+        rows.insert(start, [f"**{title}**", *[""] * (len(table.shown.columns) - 1)])
+    shown = pd.DataFrame(rows, columns=table.shown.columns)
+    body = shown.to_markdown(index=False, disable_numparse=True)
+    notes = "".join(f"\n- {note}" for note in table.notes)
+    return f"**{table.caption}.**\n\n{body}\n" + (f"{notes}\n" if notes else "")
+
+
+def _rows(table: Table) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in table.shown.itertuples(index=False)]
+
+
+def _latex(table: Table) -> str:
+    styler = table.shown.style.hide(axis="index").format(escape="latex")
+    tabular = styler.format_index(axis="columns", escape="latex").to_latex(hrules=True)
+    tabular = _with_blocks(tabular.rstrip(), table)
+    if len(table.shown.columns) > WIDE:
+        tabular = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}%\n}}"
+    caption = " ".join((f"{table.caption}.", *table.notes))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escape(caption)}}}",
+        rf"\label{{tab:{table.name}}}",
+        tabular,
+        r"\end{table}",
+    ]
+    return _escape_symbols("\n".join(lines) + "\n")
+
+
+def _with_blocks(tabular: str, table: Table) -> str:
+    """Rule and title before the first row of each further block."""
+    lines, width = tabular.split("\n"), len(table.shown.columns)
+    first = lines.index(r"\midrule") + 1
+    for start, title in reversed(table.blocks):
+        heading = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_escape(title)}}}}} \\"
+        lines[first + start : first + start] = [r"\midrule", heading, r"\midrule"]
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{c}" if c in "&%#_" else c for c in text)
+
+
+def _escape_symbols(text: str) -> str:
+    for symbol, command in LATEX_SYMBOLS.items():
+        text = text.replace(symbol, command)
+    return text
+
+
+def _html(table: Table) -> str:
+    """A page of its own that needs no other file."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows, starts = _rows(table), [0, *(start for start, _ in table.blocks)]
+    ends, titles = [*starts[1:], len(rows)], ["", *(title for _, title in table.blocks)]
+    return environment.get_template(PAGE).render(
+        caption=table.caption,
+        header=list(table.shown.columns),
+        blocks=[
+            {"title": title, "rows": rows[start:end]}
+            for title, start, end in zip(titles, starts, ends, strict=True)
+        ],
+        notes=table.notes,
+    )

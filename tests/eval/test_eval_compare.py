@@ -1,0 +1,359 @@
+"""Comparing methods: one command from folders to tables, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+import walks
+from PIL import Image
+from scipy import stats
+
+from eval.cells import FEW_FOR_FID
+from eval.cli import main
+from eval.comparison_tables import comparison_table, difference_table, interval_of
+from eval.scores import Score
+
+COUNT = 6
+OPTIONS = ("--protocol", "paper-consistency-pano", "--settings", toy.SCORE_SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real views, a method close to them, one far from them; `fewer` has four of the six rooms."""
+    root, real = tmp_path_factory.mktemp("folders"), toy.real_samples(COUNT)
+    toy.write_folder(root / "real", "real", real)
+    toy.write_folder(root / "ours", "mvdiffusion", toy.noisy(real, 3, 1), "c" * 64)
+    far = toy.noisy(toy.independent_samples(COUNT), 2, 2)
+    toy.write_folder(root / "theirs", "", far, manifest=False)
+    toy.write_folder(root / "fewer", "", dict(list(far.items())[:4]), manifest=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("made") / "comparison"
+    chosen = [str(folders / name) for name in ("ours", "theirs", "real")]
+    reference = ("--reference", str(folders / "real"))
+    toy.run("compare", *chosen, "--output", str(output), *reference, *OPTIONS)
+    return output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def fails(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["compare", *arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def test_writes_scores_and_tables_in_every_form(made: Path) -> None:
+    names = ("comparison", "differences", "panorama_published")
+    tables = {f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex", "html")}
+    assert {path.name for path in (made / "tables").iterdir()} == tables
+    methods = {"mvdiffusion.json", "theirs.json", "real.json"}
+    assert {path.name for path in (made / "scores").iterdir()} == methods
+    assert {path.name for path in made.iterdir()} == {"scores", "tables"}
+
+
+def test_scores_are_those_of_the_command_score(folders: Path, made: Path, tmp_path: Path) -> None:
+    output, reference = tmp_path / "alone.json", ("--reference", str(folders / "real"))
+    alone = ("--generated", str(folders / "theirs"), "--output", str(output))
+    toy.run("score", *alone, *reference, *OPTIONS)
+    expected = json.loads(output.read_text())
+    assert json.loads((made / "scores/theirs.json").read_text()) == expected
+
+
+def test_the_table_holds_every_metric_of_every_method(made: Path) -> None:
+    table = {(row["metric"], row["method"]): row for row in rows(made / "tables/comparison.csv")}
+    for path in (made / "scores").iterdir():
+        content = json.loads(path.read_text())
+        for metric, measured in content["metrics"].items():
+            row = table[metric, content["method"]]
+            assert float(row["value"]) == pytest.approx(measured["value"])
+            assert float(row["low"]) <= measured["value"] <= float(row["high"])
+            assert row["num_samples"] == str(COUNT)
+    text = (made / "tables/comparison.md").read_text()
+    assert f"N = {COUNT} samples of 8 views" in text
+    assert re.search(r"cross_view_psnr ↑ +\| dB +\| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\]", text)
+    assert f"intervals of {COUNT} samples are somewhat too narrow" in text
+
+
+def test_differences_are_paired_and_judged(made: Path) -> None:
+    table = {(row["metric"], row["method"]): row for row in rows(made / "tables/differences.csv")}
+    psnr = {
+        name: np.array(
+            json.loads((made / f"scores/{name}.json").read_text())["metrics"]["cross_view_psnr"][
+                "values"
+            ]
+        )
+        for name in ("mvdiffusion", "theirs")
+    }
+    row = table["cross_view_psnr", "theirs"]
+    apart = psnr["theirs"] - psnr["mvdiffusion"]
+    assert row["baseline"] == "mvdiffusion"  # the first folder
+    assert float(row["difference"]) == pytest.approx(apart.mean())
+    assert (apart < 0).all()
+    assert float(row["p_value"]) == pytest.approx(2 / 2**COUNT)  # all signs alike, two-sided
+    assert float(row["p_holm"]) == pytest.approx(4 / 2**COUNT)  # of two comparisons
+    assert row["verdict"] == "undecided"  # 0.0625 is the least that six samples can show
+    text = (made / "tables/differences.md").read_text()
+    assert "6 samples cannot show a difference by sign flips between 2 methods" in text
+    assert "p (Holm) is at least 0.0625" in text
+    assert "Not paired, for want of values by sample: cross_view_psnr_ratio" in text
+
+
+def test_again_gives_equal_bytes_and_replaces_only_a_comparison(
+    folders: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, cache = tmp_path / "again", ("--cache", str(tmp_path / "cache"))
+    chosen = [str(folders / name) for name in ("ours", "theirs", "real")]
+    reference = ("--reference", str(folders / "real"))
+    shutil.copytree(made, output)
+    (output / "tables/comparison.csv").write_text("old")
+    toy.run("compare", *chosen, "--output", str(output), *reference, *cache, *OPTIONS)
+    for path in (made / "tables").iterdir():
+        assert (output / "tables" / path.name).read_bytes() == path.read_bytes()
+    printed = capsys.readouterr().out
+    assert "paired differences, method − MVDiffusion" in printed
+    assert "95 % confidence interval" in printed
+    (output / "mine.txt").write_text("kept")
+    assert fails(*chosen, "--output", str(output)) == 2
+    assert "holds ['mine.txt'], which no comparison wrote" in capsys.readouterr().err
+    assert (output / "mine.txt").read_text() == "kept"
+
+
+def test_score_files_are_taken_as_they_are(
+    folders: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(made / f"scores/{name}.json") for name in ("mvdiffusion", "theirs", "real")]
+    chosen = ("--output", str(tmp_path / "o"), "--baseline", "theirs", "--json")
+    toy.run("compare", *files, *chosen)
+    printed = json.loads(capsys.readouterr().out)
+    assert {row["baseline"] for row in printed["differences"]} == {"theirs"}
+    again, before = tmp_path / "o/tables/comparison.csv", made / "tables/comparison.csv"
+    assert again.read_bytes() == before.read_bytes()
+    # A folder beside a score file: both stand in one table, if they were scored alike.
+    mixed = [files[0], str(folders / "theirs"), "--output", str(tmp_path / "mixed")]
+    toy.run("compare", *mixed, "--reference", str(folders / "real"), *OPTIONS)
+    settings = json.dumps({**json.loads(toy.SCORE_SETTINGS), "consistency_resolution": 16})
+    other = ("--protocol", "paper-consistency-pano", "--settings", settings)
+    assert fails(files[0], str(folders / "theirs"), "--output", str(tmp_path / "x"), *other) == 2
+    assert "consistency_resolution" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_unequal_samples_are_refused_or_restricted(
+    folders: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [str(folders / name) for name in ("ours", "fewer")]
+    output = ("--output", str(tmp_path / "o"), "--reference", str(folders / "real"))
+    assert fails(*chosen, *output, *OPTIONS) == 2
+    error = capsys.readouterr().err
+    assert "has 4 samples, 0 of them not in" in error
+    assert "lacks 2 of its 6 ['room004', 'room005']; N must be equal" in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    toy.run("compare", *chosen, *output, *OPTIONS, "--common")
+    whole = json.loads((made / "scores/mvdiffusion.json").read_text())
+    part = json.loads((tmp_path / "o/scores/mvdiffusion.json").read_text())
+    assert part["images"]["samples"] == whole["images"]["samples"][:4]
+    of_whole = whole["metrics"]["cross_view_psnr"]["values"]
+    assert part["metrics"]["cross_view_psnr"]["values"] == of_whole[:4]
+    assert part["method"] == "mvdiffusion"
+    for name in ("comparison", "differences"):
+        text = (tmp_path / f"o/tables/{name}.md").read_text()
+        assert ("4 samples cannot show a difference" in text) == (name == "differences")
+        assert "Restricted to the 4 samples common to all; there were: mvdiffusion 6." in text
+    file = str(made / "scores/mvdiffusion.json")
+    assert fails(file, chosen[1], "--output", str(tmp_path / "p"), "--common") == 2
+    assert "cannot be restricted: give its folder" in capsys.readouterr().err
+
+
+def test_loose_panoramas_are_restricted_too(tmp_path: Path) -> None:
+    for method, rooms in {"one": "abc", "two": "bcd"}.items():
+        (tmp_path / method).mkdir()
+        for room in rooms:
+            pixels = toy.panorama(ord(room), 0).permute(1, 2, 0).numpy()
+            Image.fromarray((255 * pixels).astype(np.uint8)).save(tmp_path / method / f"{room}.png")
+    chosen = (str(tmp_path / "one"), str(tmp_path / "two"), "--output", str(tmp_path / "o"))
+    toy.run("compare", *chosen, *OPTIONS, "--view-size", "32", "--common")
+    score = json.loads((tmp_path / "o/scores/two.json").read_text())
+    assert score["images"]["samples"] == ["b", "c"]
+    row = next(r for r in rows(tmp_path / "o/tables/differences.csv") if "closing" in r["metric"])
+    assert (float(row["difference"]), float(row["p_value"])) == (0.0, 1.0)  # the same pictures
+
+
+def spoil_size(root: Path) -> None:
+    toy.write_folder(root / "b", "", {"room000": toy.views_of(1, 0, 48)}, manifest=False)
+
+
+def spoil_views(root: Path) -> None:
+    toy.write_folder(root / "b", "", {"room000": toy.views_of(1, 0)[:4]}, manifest=False)
+
+
+def spoil_task(root: Path) -> None:
+    walks.write_folder(root / "b", "b", walks.real_samples(1))
+
+
+def spoil_name(root: Path) -> None:
+    toy.write_folder(root / "b", "A", {"room000": toy.views_of(1, 0)})
+
+
+def spoil_path(root: Path) -> None:
+    toy.write_folder(root / "b", "../b", {"room000": toy.views_of(1, 0)})
+
+
+def spoil_samples(root: Path) -> None:
+    toy.write_folder(root / "b", "b", {"hall": toy.views_of(1, 0)})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "message"),
+    [
+        (spoil_size, (), r"b: height is 48, but 32 in .*/a; compare the same views"),
+        (spoil_views, (), r"b: num_views is 4, but 8"),
+        (spoil_task, (), r"b: its task is depth, that of .*/a is panorama"),
+        (spoil_name, (), r"named 'A', as that of .*/a is; rename one folder, or 'method'"),
+        (spoil_path, (), r"named '\.\./b'; expected a name that a file can have"),
+        (spoil_samples, ("--common",), "no sample is in all of the 2 folders"),
+        (lambda root: None, (), r"b: no such folder"),
+        (spoil_samples, ("--baseline", "c"), "--baseline: 'c' is none of the methods: a, b"),
+        (spoil_samples, ("--cache", "{}/o/cache"), "--cache: .* is in the output"),
+    ],
+)
+def test_folders_that_do_not_belong_together(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], Any],
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    toy.write_folder(tmp_path / "a", "", {"room000": toy.views_of(0, 0)}, manifest=False)
+    spoil(tmp_path)
+    chosen = [str(tmp_path / name) for name in ("a", "b")]
+    options = [word.format(tmp_path) for word in more]
+    assert fails(*chosen, "--output", str(tmp_path / "o"), *options) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_sequences_of_other_cameras_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("a", "b"):
+        walks.write_folder(tmp_path / method, method, walks.real_samples(1))
+    chosen = [str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "o")]
+    toy.run("compare", *chosen, "--protocol", "paper-consistency-depth")
+    assert (tmp_path / "o/tables/depth_published.md").is_file()
+    cameras = next((tmp_path / "b").rglob("cameras.json"))
+    content = json.loads(cameras.read_text())
+    content["pose"][1][0][3] += 0.01
+    cameras.write_text(json.dumps(content))
+    assert fails(*chosen) == 2
+    assert "b: geometry_sha256 is" in capsys.readouterr().err
+
+
+def test_one_folder_is_no_comparison(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fails(str(folders / "ours"), "--output", str(tmp_path / "o")) == 2
+    assert "got 1 folders; expected at least two" in capsys.readouterr().err
+
+
+def invented(method: str, psnr: np.ndarray, fid: float, pseudo: np.ndarray, judged: int) -> Score:
+    """A score of many samples, as if it had been measured."""
+    common = {"se": 0.1, "version": 1}
+    metrics = {
+        "cross_view_psnr": {
+            **common,
+            **{"value": psnr.mean(), "values": psnr.tolist(), "values_per": "sample"},
+            **{"unit": "dB", "higher_is_better": True, "protocol": "c", "extractor": None},
+        },
+        "fid": {
+            **common,
+            **{"value": fid, "values": pseudo.tolist(), "values_per": "group"},
+            **{"unit": "", "higher_is_better": False, "protocol": "p", "extractor": "e (1)"},
+        },
+    }
+    samples = [f"s{i:04d}" for i in range(len(psnr))]
+    images = {"samples": samples, "num_samples": len(psnr), "num_images": judged}
+    images |= {"num_judged": judged, "num_views": 8, "height": 32, "width": 32}
+    content = {"task": "panorama", "method": method, "images": images, "metrics": metrics}
+    return Score(Path(f"{method}.json"), content)
+
+
+def three_methods(judged: int = 8736) -> list[Score]:
+    rng = np.random.default_rng(0)
+    base, fid = rng.normal(25, 1, 60), rng.normal(20, 1, 32)
+    shifts = {"a": (0.0, 0.0), "b": (0.5, -2.0), "c": (0.02, 0.05)}
+    return [
+        invented(
+            name,
+            base + psnr + rng.normal(0, 0.3, 60),
+            20 + distance,
+            fid + distance + rng.normal(0, 1, 32),
+            judged,
+        )
+        for name, (psnr, distance) in shifts.items()
+    ]
+
+
+def test_verdicts_take_direction_and_several_methods_into_account() -> None:
+    scores = three_methods()
+    table = difference_table(scores, scores[0]).data.set_index(["metric", "method"])
+    assert table.loc[("cross_view_psnr", "b"), "verdict"] == "better"
+    assert table.loc[("fid", "b"), "verdict"] == "better"  # lower is
+    assert table.loc[("fid", "c"), "verdict"] == "undecided"
+    back = difference_table(scores, scores[1]).data.set_index(["metric", "method"])
+    assert back.loc[("fid", "a"), "verdict"] == "worse"
+    low, high = table.loc[("fid", "b"), ["low", "high"]]
+    assert (-high, -low) == pytest.approx(tuple(back.loc[("fid", "a"), ["low", "high"]]))
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_whole_set_metrics_have_student_t_over_groups() -> None:
+    a, b, _ = three_methods()
+    pseudo = [np.array(score.metrics["fid"]["values"]) for score in (a, b)]
+    row = difference_table([a, b], a).data.set_index("metric").loc["fid"]
+    se = stats.sem(pseudo[1] - pseudo[0])
+    bounds = stats.t.interval(0.95, 31, -2.0, se)
+    assert (row["low"], row["high"]) == pytest.approx(bounds)
+    assert row["p_value"] == pytest.approx(2 * stats.t.sf(2.0 / se, 31))
+    assert (row["num_pairs"], row["pairs_of"]) == (32, "group")
+    own = interval_of(a, "fid")
+    assert own is not None
+    # Its own standard error, stored rounded here, and 31 degrees of freedom.
+    assert own.high - 20 == pytest.approx(0.1 * stats.t.ppf(0.975, 31))
+
+
+def test_groups_that_differ_cannot_be_paired() -> None:
+    a, b, _ = three_methods()
+    fid = b.metrics["fid"]
+    fid["values"] = fid["values"][:16]
+    table = difference_table([a, b], a)
+    assert table.data["metric"].tolist() == ["cross_view_psnr"]
+    assert any("Not paired" in note and "fid" in note for note in table.notes)
+
+
+def test_fid_of_few_images_comes_with_a_warning() -> None:
+    """The paper's own 8,736 images are too few for the 10,000 that its authors ask for."""
+    for judged, warned in {8736: True, FEW_FOR_FID - 1: True, FEW_FOR_FID: False}.items():
+        scores = three_methods(judged)
+        for table in (comparison_table(scores), difference_table(scores, scores[0])):
+            found = any(f"FID on {judged} images is biased" in note for note in table.notes)
+            assert found == warned
