@@ -1,12 +1,13 @@
 """Scores folders of images against one another; knows nothing about the models that made them.
 
 `eval.score(generated, reference)` is the one obvious call, `mvdiffusion-eval score` the same on
-the command line.
+the command line; `eval.compare([one, other], output)` scores several alike.
 
-Where things happen: `folders`, `layouts` and `manifests` read, `metrics/` measures, `quality`,
-`panorama`, `outpaint`, `depth` and `controls` say what is measured on what (the protocols),
-`scoring` runs them on a folder, `suspicions` warns of traps, `claims` decides, `tables`,
-`figures`, `report` show.
+Where things happen: `folders`, `layouts`, `manifests` and `crops` read; `metrics/` measures;
+`quality`, `kernel_distances`, `panorama`, `depth`, `outpaint`, `controls`, `consistency_images`,
+`accumulation`, `equirect` and `omnifid` are the metrics by name, `protocols.yaml` says what each is
+run on, `scoring` runs them; `suspicions` warns of traps, `claims` decides, `comparison`, `tables`,
+`figures`, `report` show; `plugins` finds what other packages add.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+LAZY = {"score": "eval.api", "compare": "eval.comparison"}
+"""What is loaded when it is asked for: torch takes seconds to import."""
+
 
 def __getattr__(name: str) -> Any:
-    """Load `eval.score` when it is asked for: torch takes seconds to import."""
-    if name == "score":
-        return import_module("eval.api").score
+    """Load `eval.score` and `eval.compare` when they are asked for."""
+    if name in LAZY:
+        return getattr(import_module(LAZY[name]), name)
     raise AttributeError(f"module 'eval' has no attribute '{name}'")

@@ -259,7 +259,7 @@ def compare(
     All must have the same samples. Name the folders before the options.
     """
     from eval.comparison import compare as compare_methods
-    from eval.protocols import ScoreSettings
+    from eval.measurements import ScoreSettings
 
     comparison = compare_methods(
         sources,

@@ -28,11 +28,8 @@ CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_vie
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """What the images of a table's methods must share; controls may cover fewer samples."""
 
-RULER_SETTINGS = (
-    *("consistency_resolution", "max_depth_difference"),
-    *("inception_splits", "jackknife_groups", "seed"),
-)
-"""Settings of scoring that decide numbers, and must be those of all."""
+RULER_SETTINGS = ("jackknife_groups", "seed")
+"""Settings of scoring that decide numbers and must be those of all; protocols' names tell others."""
 
 CONTROL_METHODS = ("wrong_correspondence",)
 """Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
