@@ -151,7 +151,7 @@ def test_score_files_are_taken_as_they_are(
     settings = json.dumps({**json.loads(toy.SCORE_SETTINGS), "consistency_resolution": 16})
     other = ("--protocol", "paper-consistency-pano", "--settings", settings)
     assert fails(files[0], str(folders / "theirs"), "--output", str(tmp_path / "x"), *other) == 2
-    assert "consistency_resolution" in capsys.readouterr().err
+    assert "has protocol paper-consistency-pano@16, but" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 

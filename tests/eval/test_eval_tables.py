@@ -245,8 +245,8 @@ def change_reference(content: dict) -> None:
     content["reference"]["sha256"] = "f" * 64
 
 
-def change_splits(content: dict) -> None:
-    content["settings"]["inception_splits"] = 5
+def change_groups(content: dict) -> None:
+    content["settings"]["jackknife_groups"] = 5
 
 
 def change_protocol(content: dict) -> None:
@@ -273,7 +273,7 @@ def drop_metrics(content: dict) -> None:
         (change_size, "height is 64, but 32"),
         (change_extractor, "fid has extractor inception-v3"),
         (change_reference, "compared with other real views (sha256 ffff"),
-        (change_splits, "scored with inception_splits 5, but 2"),
+        (change_groups, "scored with jackknife_groups 5, but 4"),
         (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
         (change_version, "cross_view_psnr has version 2, but 1"),
         (change_method, "scores 'independent', as"),
