@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class PublishedTable:
         """Names of the columns with their source."""
         return [f"{column} ({self.cite})" for column in self.columns]
 
+    def shown(self, numbers: Sequence[str | None]) -> str:
+        """Print a row's numbers with their names."""
+        pairs = zip(self.columns, numbers, strict=True)
+        return " · ".join(f"{column} {number}" for column, number in pairs if number)
+
     @property
     def named(self) -> str:
         """The paper's own tables go by their numbers."""
@@ -84,7 +89,7 @@ def published_rows() -> Iterator[dict[str, Any]]:
                 "source": table.source,
                 "confidence": CONFIDENCE[table.confidence],
                 "protocol": table.protocol,
-                "shown": _shown(table.columns, numbers),
+                "shown": table.shown(numbers),
             }
 
 
@@ -141,7 +146,3 @@ def _table(entry: dict[str, Any]) -> PublishedTable:
     told_apart_by, notes = entry.get("told_apart_by", ""), tuple(entry.get("notes", ()))
     fixed = {"columns": columns, "rows": rows, "told_apart_by": told_apart_by, "notes": notes}
     return PublishedTable(**{**entry, **fixed})
-
-
-def _shown(columns: tuple[str, ...], numbers: tuple[str | None, ...]) -> str:
-    return " · ".join(f"{c} {n}" for c, n in zip(columns, numbers, strict=True) if n)

@@ -28,28 +28,43 @@ def beside_published(task: str, ours: Table) -> Table:
         ours: its main table, a line per method. Its columns and its notes come first.
 
     Returns:
-        The table `<task>_published`. Every published protocol has columns of its own, named by
-        their source; a method that several of them measured has one line.
+        The table `<task>_published`. As data, every published protocol has columns of its own,
+        named by their source; to be read, a block of its own, its numbers with their names.
     """
     tables = [table for table in published_tables() if table.task == task]
     theirs = _lines(tables)
-    cited = [cited for table in tables for cited in table.cited_columns]
-    named = {column: f"{column}, ours" for column in ours.shown.columns[1:]}
-    shown = [ours.shown.rename(columns=named), theirs.reindex(columns=["method", *cited])]
     data = [
         ours.data.drop(columns=["protocols", "extractors"]).assign(block="ours"),
         theirs.assign(block="published"),
     ]
     written = pd.concat(data, ignore_index=True)
     first = ["block", "method"]
+    shown = [ours.shown, *(_as_text(table) for table in tables)]
     return Table(
         f"{task}_published",
-        f"{ours.caption}; below, in columns of their own, published numbers, {WARNING}",
+        f"{ours.caption}; below, published numbers, {WARNING}",
         written[first + [column for column in written if column not in first]],
         pd.concat(shown, ignore_index=True).fillna("–"),
         (*ours.notes, *(note for name, note in published_notes() if name in _names(tables))),
-        ((len(ours.shown), f"Published, {WARNING}"),),
+        _blocks(len(ours.shown), tables),
     )
+
+
+def _as_text(table: PublishedTable) -> pd.DataFrame:
+    """A line per method: its numbers with the names they were published under."""
+    rows = table.rows.items()
+    return pd.DataFrame(
+        [{"method": method, "as published": table.shown(numbers)} for method, numbers in rows]
+    )
+
+
+def _blocks(start: int, tables: list[PublishedTable]) -> tuple[tuple[int, str], ...]:
+    """First row and heading of every published table."""
+    blocks = []
+    for table in tables:
+        blocks.append((start, f"Published: {table.cite}; {WARNING}"))
+        start += len(table.rows)
+    return tuple(blocks)
 
 
 def _names(tables: list[PublishedTable]) -> list[str]:

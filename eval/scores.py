@@ -29,7 +29,7 @@ SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """What the images of a table's methods must share; controls may cover fewer samples."""
 
 RULER_SETTINGS = ("jackknife_groups", "seed")
-"""Settings of scoring that decide numbers and must be those of all; protocols' names tell others."""
+"""Settings that decide numbers and must be those of all; names of protocols tell the others."""
 
 CONTROL_METHODS = ("wrong_correspondence",)
 """Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
