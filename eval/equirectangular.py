@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from eval.images import check_view, read_rgb
@@ -89,9 +90,6 @@ def cut_views(
 ) -> np.ndarray:
     """Cut level perspective views out of an equirectangular image, without aliasing.
 
-    Each pixel is the mean of as many bicubic samples as the panorama has pixels there, at least
-    one, as counted in the middle of the view.
-
     Args:
         panorama: uint8 RGB [H, 2 H, 3]; yaw 0 is its middle.
         fov_deg: horizontal field of view.
@@ -101,14 +99,33 @@ def cut_views(
     Returns:
         Views uint8 RGB [V, height, width, 3].
     """
+    return cut(panorama, fov_deg, [rotation(yaw) for yaw in yaw_deg], height, width)
+
+
+def cut(
+    panorama: np.ndarray, fov_deg: float, rotations: Sequence[Tensor], height: int, width: int
+) -> np.ndarray:
+    """Cut perspective views out of an equirectangular image, without aliasing.
+
+    Each pixel is the mean of as many bicubic samples as the panorama has pixels there, at least
+    one, as counted in the middle of a level view.
+
+    Args:
+        panorama: uint8 RGB [H, 2 H, 3]; yaw 0 is its middle.
+        fov_deg: horizontal field of view.
+        rotations: camera-to-world [3, 3] of each view.
+        height, width: size of the views in pixels.
+
+    Returns:
+        Views uint8 RGB [V, height, width, 3].
+    """
     focal = float(intrinsics(fov_deg, height, width)[0, 0])
     factor = math.ceil(panorama.shape[1] / (2 * math.pi) / focal)
     K = intrinsics(fov_deg, height * factor, width * factor)[None]
     pixels = torch.from_numpy(panorama.astype(np.float32)).permute(2, 0, 1)
-    views = np.empty((len(yaw_deg), height, width, 3), np.uint8)
-    for view, yaw in zip(views, yaw_deg, strict=True):  # one by one, for memory
-        size = height * factor, width * factor
-        fine = equirectangular_to_views(pixels, K, rotation(yaw)[None], *size)
+    views = np.empty((len(rotations), height, width, 3), np.uint8)
+    for view, R in zip(views, rotations, strict=True):  # one by one, for memory
+        fine = equirectangular_to_views(pixels, K, R[None], height * factor, width * factor)
         mean = F.avg_pool2d(fine, factor)[0].round().clamp(0, 255)
         view[:] = mean.byte().permute(1, 2, 0).numpy()
     return views
