@@ -74,6 +74,7 @@ class Kind(StrEnum):
 
     classifier = "classifier"
     clip = "clip"
+    faed = "faed"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,17 +106,19 @@ def expand_lists(arguments: Sequence[str]) -> list[str]:
 @app.command()
 def evaluator(
     kind: Annotated[Kind, typer.Option(help="What to train.")],
-    views: Annotated[Path, typer.Option(help="Sample folder of views no method is trained on.")],
+    views: Annotated[Path, typer.Option(help="Sample folder that no method is trained on.")],
     output: Annotated[Path, typer.Option(help="Folder to write.")],
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the miniature's evaluators: a classifier (FID, IS) or a CLIP (CLIP score)."""
-    from eval.evaluators import ClassifierSettings, ClipSettings, train_evaluator
+    """Train an evaluator: a classifier (FID, IS), a CLIP (CLIP score) or an autoencoder (FAED).
+
+    The first two need views with prompts; FAED's needs whole equirectangular panoramas.
+    """
+    from eval.evaluators import SETTINGS, train_evaluator
     from eval.folders import open_folder
 
-    settings_class: Any = ClassifierSettings if kind is Kind.classifier else ClipSettings
-    chosen = read_settings(settings, settings_class, f"{kind} settings")
+    chosen: Any = read_settings(settings, SETTINGS[kind], f"{kind} settings")
     record = train_evaluator(open_folder(views), chosen, output)
     if as_json:
         print(json.dumps(record, indent=2, sort_keys=True))

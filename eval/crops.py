@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from eval.equirectangular import EquirectangularFolder, cut
 from eval.images import read_rgb
@@ -169,7 +167,7 @@ class CropFolder(DerivedFolder):
         """Cut the crops of a sample, or some of them: uint8 RGB [V, size, size, 3]."""
         looks = self.directions(sample_id)
         chosen = looks if which is None else [looks[view] for view in which]
-        rotations = [_rotation(*direction) for direction in chosen]
+        rotations = [rotation(*direction) for direction in chosen]
         panorama = read_rgb(self.source.files[sample_id])
         return cut(panorama, self.fov_deg, rotations, self.height, self.width)
 
@@ -219,10 +217,8 @@ class ResizedFolder(SampleFolder):
 
     def view_digests(self, sample_id: str) -> list[str]:
         """Hash what each view is read from with its size (64 hex digits each)."""
-        found = self.source.view_digests(sample_id)
-        return [
-            hashlib.sha256(f"{digest} at {self.height}".encode()).hexdigest() for digest in found
-        ]
+        names = [f"{digest} at {self.height}" for digest in self.source.view_digests(sample_id)]
+        return [hashlib.sha256(name.encode()).hexdigest() for name in names]
 
 
 def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | None:
@@ -314,9 +310,3 @@ def _check_crops(spec: Mapping[str, Any]) -> None:
 def _common(folder: EquirectangularFolder, height: int, width: int) -> dict[str, Any]:
     values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
     return values | {"height": height, "width": width, "source": folder}
-
-
-def _rotation(yaw_deg: float, pitch_deg: float) -> Tensor:
-    """Camera-to-world [3, 3], with true zeros: a speck in their place turns the sky at a pole."""
-    R = rotation(yaw_deg, pitch_deg)
-    return torch.where(R.abs() < 1e-12, 0.0, R)

@@ -1,7 +1,8 @@
-"""Training of the miniature's evaluators on views of rooms that no method is trained on.
+"""Training of evaluators on rooms that no method is trained on.
 
 With no pretrained Inception or CLIP at hand, FID, Inception score and CLIP score need extractors
 that know the miniature's world. Their numbers compare methods with one another and nothing else.
+The same holds for FAED at any size, see `faed_training`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 from tqdm import tqdm
 
+from eval.faed_training import FaedSettings, train_autoencoder
 from eval.networks import Classifier, best_device, make_clip, parameter_count, prepare, tokenize
 from eval.samples import SampleFolder
 from mvdiffusion.records import InputError, atomic_output, provenance, sha256_file, write_json
@@ -60,7 +62,14 @@ class ClipSettings:
     seed: int = 0
 
 
-Settings = ClassifierSettings | ClipSettings
+CaptionedSettings = ClassifierSettings | ClipSettings
+Settings = CaptionedSettings | FaedSettings
+SETTINGS: dict[str, type] = {
+    "classifier": ClassifierSettings,
+    "clip": ClipSettings,
+    "faed": FaedSettings,
+}
+"""Settings of each kind of evaluator."""
 
 
 @dataclass(frozen=True)
@@ -75,35 +84,53 @@ def train_evaluator(folder: SampleFolder, settings: Settings, output: str | Path
     """Train an evaluator on a sample folder; write `weights.safetensors` and `evaluator.json`.
 
     The last `held_out` part of the samples is kept for validation. Equal settings, images and
-    thread counts give equal weights.
+    thread counts give equal weights. FAED's training, which is long, goes on where it was broken
+    off: `<output>.training` holds its state until the end.
 
     Returns:
         The record written to `evaluator.json`.
 
     Raises:
-        InputError: a prompt names no class or several, or there are too few samples.
+        InputError: a prompt names no class or several, there are too few samples, or no whole
+            panoramas for FAED.
     """
     training, validation = _split(folder, settings.held_out)
     torch.manual_seed(settings.seed)
+    network: nn.Module
+    unfinished = Path(output).with_name(f"{Path(output).name}.training")
+    if isinstance(settings, FaedSettings):
+        architecture: dict[str, Any] = {"widths": list(settings.widths)}
+        network, numbers = train_autoencoder(folder, training, validation, settings, unfinished)
+    else:
+        network, architecture, numbers = _train_captioned(
+            _load(folder, training), _load(folder, validation), settings
+        )
+    record = _record(folder, settings, architecture, numbers, parameter_count(network))
+    written = _write(network, record, Path(output))
+    if isinstance(settings, FaedSettings):
+        unfinished.unlink()
+    return written
+
+
+def _train_captioned(
+    training: Captioned, validation: Captioned, settings: CaptionedSettings
+) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """The network, its architecture and how it does on the held-out samples."""
     if isinstance(settings, ClassifierSettings):
         network, architecture = _train_classifier(training, settings)
-        numbers = _validate_classifier(network, validation, settings)
-    else:
-        network, architecture = _train_clip(training, settings)
-        numbers = _validate_clip(network, validation, settings)
-    record = _record(folder, settings, architecture, numbers, parameter_count(network))
-    return _write(network, record, Path(output))
+        return network, architecture, _validate_classifier(network, validation, settings)
+    network, architecture = _train_clip(training, settings)
+    return network, architecture, _validate_clip(network, validation, settings)
 
 
-def _split(folder: SampleFolder, held_out: float) -> tuple[Captioned, Captioned]:
+def _split(folder: SampleFolder, held_out: float) -> tuple[Sequence[str], Sequence[str]]:
     num_held_out = round(len(folder.sample_ids) * held_out)
     if not 0 < num_held_out < len(folder.sample_ids):
         raise InputError(
             f"{folder.root}: {len(folder.sample_ids)} samples with held_out = {held_out} leave "
             "nothing to train on or to validate on; give more samples."
         )
-    ids = folder.sample_ids
-    return _load(folder, ids[:-num_held_out]), _load(folder, ids[-num_held_out:])
+    return folder.sample_ids[:-num_held_out], folder.sample_ids[-num_held_out:]
 
 
 def _load(folder: SampleFolder, sample_ids: Sequence[str]) -> Captioned:
@@ -199,7 +226,7 @@ def _clip_architecture(settings: ClipSettings) -> dict[str, Any]:
 def _fit(
     network: nn.Module,
     data: Captioned,
-    settings: Settings,
+    settings: CaptionedSettings,
     loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
     device = best_device()
@@ -230,7 +257,9 @@ def _fit(
     network.eval()
 
 
-def _batches(num_images: int, settings: Settings) -> Iterator[tuple[Tensor, torch.Generator]]:
+def _batches(
+    num_images: int, settings: CaptionedSettings
+) -> Iterator[tuple[Tensor, torch.Generator]]:
     generator = torch.Generator().manual_seed(settings.seed)
     for _ in range(settings.epochs):
         order = torch.randperm(num_images, generator=generator)
@@ -282,7 +311,7 @@ def _validate_clip(network: Any, data: Captioned, settings: ClipSettings) -> dic
     }
 
 
-def _chunks(data: Captioned, settings: Settings) -> Iterator[Tensor]:
+def _chunks(data: Captioned, settings: CaptionedSettings) -> Iterator[Tensor]:
     for images in data.images.split(256):
         yield prepare(images, settings.image_size).to(best_device())
 
@@ -294,13 +323,13 @@ def _record(
     validation: dict[str, Any],
     num_parameters: int,
 ) -> dict[str, Any]:
-    kind = "classifier" if isinstance(settings, ClassifierSettings) else "clip"
+    kind = next(name for name, own in SETTINGS.items() if isinstance(settings, own))
     return {
         "format": 1,
         "kind": kind,
         "name": f"miniature-{kind}",
         "architecture": architecture,
-        "image_size": settings.image_size,
+        "image_size": _image_size(settings),
         "classes": list(getattr(settings, "classes", ())),
         "num_parameters": num_parameters,
         "settings": dataclasses.asdict(settings),
@@ -308,6 +337,13 @@ def _record(
         "validation": validation,
         "provenance": provenance(),
     }
+
+
+def _image_size(settings: Settings) -> int | list[int]:
+    """Size of what the network sees: of squares, or height and width of panoramas."""
+    if isinstance(settings, FaedSettings):
+        return [settings.height, 2 * settings.height]
+    return settings.image_size
 
 
 def _write(network: nn.Module, record: dict[str, Any], output: Path) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class FeatureStore:
         bar = tqdm(total=len(lacking), unit="image", disable=None if lacking else True)
         bar.set_description(f"{folder.method}: features")
         with bar:
-            for (_, _, own), views in _ahead(lambda job: folder.views(*job[:2]), jobs):
+            for (_, _, own), views in ahead(lambda job: folder.views(*job[:2]), jobs):
                 for queue in queues:
                     queue.add(own, views)
                 bar.update(len(own))
@@ -219,7 +219,7 @@ def _jobs(
             yield sample_id, list(new.values()), list(new)
 
 
-def _ahead(
+def ahead(
     function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result]]:
     """Results in order, computed by threads a few items ahead of their use."""

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eval.faed import PanoramaAutoencoder, encode
 from eval.metrics.clip_score import clip_score
 from eval.networks import Classifier, best_device, make_clip, prepare, tokenize
 from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
@@ -41,12 +42,15 @@ class FeatureExtractor:
     Attributes:
         has_classes: whether the logits mean anything; without them there is no Inception score,
             and `extract` gives none [N, 0].
+        looks_at: "views", which are pictures of any kind, or "panoramas", whole equirectangular
+            images [N, 3, H, 2 H] and nothing else.
     """
 
     identity: Identity
     description: dict[str, Any]
     extract: Callable[[Tensor], tuple[Tensor, Tensor]]
     has_classes: bool = True
+    looks_at: str = "views"
 
     def __call__(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         """Extract from uint8 views [V, H, W, 3]; results in float64 on the CPU."""
@@ -129,6 +133,7 @@ def load_evaluator(folder: str | Path) -> Extractor:
     loaders: dict[str, Callable[..., Extractor]] = {
         "classifier": _load_classifier,
         "clip": _load_clip,
+        "faed": _load_faed,
     }
     if record["kind"] not in loaders:
         raise InputError(f"{folder}/evaluator.json: unknown kind '{record['kind']}'.")
@@ -157,6 +162,18 @@ def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> Similarity
         return network.encode_text(tokenize(prompts, context).to(best_device()))
 
     return SimilarityExtractor(_identity(record), _description(record), encode_images, encode_texts)
+
+
+def _load_faed(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
+    network = PanoramaAutoencoder(record["architecture"]["widths"])
+    _ready(network, weights)
+    height = record["image_size"][0]
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        return encode(network, images, height), torch.empty(len(images), 0)
+
+    identity, description = _identity(record), _description(record)
+    return FeatureExtractor(identity, description, extract, False, "panoramas")
 
 
 def _ready(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
