@@ -42,15 +42,12 @@ class FeatureExtractor:
     Attributes:
         has_classes: whether the logits mean anything; without them there is no Inception score,
             and `extract` gives none [N, 0].
-        looks_at: "views", which are pictures of any kind, or "panoramas", whole equirectangular
-            images [N, 3, H, 2 H] and nothing else.
     """
 
     identity: Identity
     description: dict[str, Any]
     extract: Callable[[Tensor], tuple[Tensor, Tensor]]
     has_classes: bool = True
-    looks_at: str = "views"
 
     def __call__(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         """Extract from uint8 views [V, H, W, 3]; results in float64 on the CPU."""
@@ -165,6 +162,7 @@ def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> Similarity
 
 
 def _load_faed(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
+    """Load an autoencoder, which takes whole panoramas [N, 3, H, 2 H] and nothing else."""
     network = PanoramaAutoencoder(record["architecture"]["widths"])
     _ready(network, weights)
     height = record["image_size"][0]
@@ -173,7 +171,7 @@ def _load_faed(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExt
         return encode(network, images, height), torch.empty(len(images), 0)
 
     identity, description = _identity(record), _description(record)
-    return FeatureExtractor(identity, description, extract, False, "panoramas")
+    return FeatureExtractor(identity, description, extract, has_classes=False)
 
 
 def _ready(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:

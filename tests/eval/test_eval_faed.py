@@ -16,6 +16,7 @@ from cleanfid.fid import frechet_distance as cleanfid_distance
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import eval
 from eval import faed_training
 from eval.cli import main
 from eval.crops import panoramas
@@ -211,8 +212,8 @@ def test_what_another_training_left_is_not_taken_up(tmp_path: Path, content: str
     assert not left.exists()
 
 
-def test_the_extractor_says_that_it_looks_at_panoramas(extractor: FeatureExtractor) -> None:
-    assert (extractor.looks_at, extractor.has_classes) == ("panoramas", False)
+def test_the_extractor_says_what_it_is(extractor: FeatureExtractor) -> None:
+    assert not extractor.has_classes
     assert extractor.identity.name == "miniature-faed"
     assert extractor.description["kind"] == "faed"
     rooms = np.stack([room(seed) for seed in range(6)])
@@ -240,6 +241,19 @@ def test_faed_is_the_frechet_distance_of_whole_panoramas(
     moments = [value for side in (one, two) for value in (side.mean(0), np.cov(side.T))]
     assert found == pytest.approx(cleanfid_distance(*moments), rel=1e-3)
     assert frechet_statistic(preds, preds)(np.arange(150)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(
+    tmp_path: Path, trained: Path, extractor: FeatureExtractor
+) -> None:
+    write(tmp_path / "a", range(6)), write(tmp_path / "b", range(6), lambda p: p[::-1])
+    result = eval.score(tmp_path / "b", tmp_path / "a", evaluators=[trained], view_size=16)
+    by = [name for name, found in result["metrics"].items() if found["extractor"]]
+    assert by == ["faed"]
+    assert result["metrics"]["faed"]["protocol"] == "equirect@miniature-faed"
+    sides = [np.stack([room(seed)[::way] for seed in range(6)]) for way in (1, -1)]
+    expected = frechet_distance(*(extractor(side)[0] for side in sides))
+    assert result["metrics"]["faed"]["value"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_faed_rises_with_damage(extractor: FeatureExtractor) -> None:
