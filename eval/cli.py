@@ -261,8 +261,11 @@ def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
         console.print(f"[bold]{claim.number}. {claim.title}: [{colour}]{claim.verdict}[/]")
         for part in claim.parts:
             error = "" if part.se is None else f" ± {part.se:.3g}"
-            found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}"
-            console.print(f"   {part.text}{found}, at least {part.bound:.3g}: {part.verdict}")
+            found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}".rstrip()
+            low, high = part.interval
+            found += "" if low is None else f", 95 % interval {low:.3g} to {high:.3g}"
+            size = "" if part.effect_size is None else f", effect size {part.effect_size:.2f}"
+            console.print(f"   {part.text}{found}{size}, at least {part.bound:.3g}: {part.verdict}")
     for remark in remarks:
         console.print(f"• {remark}")
 

@@ -165,16 +165,26 @@ def _claims(path: Path) -> list[dict[str, Any]]:
             {"number": row["claim"], "title": row["title"], "verdict": row["claim_verdict"]},
         )
         parts = claim.setdefault("parts", [])
-        parts.append({"text": row["part"], "verdict": row["verdict"], "shown": _measured(row)})
+        parts.append({"text": row["part"], "verdict": row["verdict"], **_measured(row)})
     return list(claims.values())
 
 
-def _measured(row: Mapping[str, Any]) -> str:
+def _measured(row: Mapping[str, Any]) -> dict[str, str]:
+    """A part's value with what it needs, and how sure and how large it is."""
     if row["value"] == "":
-        return "not measured"
+        return {"shown": "not measured", "certainty": ""}
     error = "" if row["value_se"] == "" else f" ± {float(row['value_se']):.2g}"
     unit = f" {row['unit']}" if row["unit"] else ""
-    return f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}"
+    certainty = []
+    if row["value_low"] != "":
+        low, high = float(row["value_low"]), float(row["value_high"])
+        certainty.append(f"95 % interval {low:.3g} to {high:.3g}")
+    if row["effect_size"] != "":
+        certainty.append(f"effect size {float(row['effect_size']):.2f}")
+    return {
+        "shown": f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}",
+        "certainty": ", ".join(certainty),
+    }
 
 
 def _notes(path: Path) -> list[str]:

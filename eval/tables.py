@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from eval.claims import Claim
+from eval.claims import Claim, claim_numbers, part_numbers
 from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
 from eval.published import published_notes, published_rows
 from eval.samples import TASKS
@@ -138,27 +138,41 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
             "title": claim.title,
             "claim_verdict": claim.verdict,
             "part": part.text,
-            "value": part.value,
-            "value_se": part.se,
-            "at_least": part.bound,
+            **part_numbers(part),
             "unit": part.unit,
             "verdict": part.verdict,
         }
         for claim in claims
         for part in claim.parts
     ]
+    digits = [_decimals([row["value_se"]]) for row in rows]
+    bounds = [
+        [_number(row[f"value_{end}"], None, n) for end in ("low", "high")]
+        for row, n in zip(rows, digits, strict=True)
+    ]
     shown = pd.DataFrame(
         {
             "claim": [f"{row['claim']}. {row['title']}" for row in rows],
             "measured": [row["part"] for row in rows],
-            "value": [_number(r["value"], r["value_se"], _decimals([r["value_se"]])) for r in rows],
-            "at least": [_number(r["at_least"], None, _decimals([r["value_se"]])) for r in rows],
+            "value": [
+                _number(row["value"], row["value_se"], n)
+                for row, n in zip(rows, digits, strict=True)
+            ],
+            "95 % interval": ["–" if "–" in pair else " to ".join(pair) for pair in bounds],
+            "effect size": [_number(row["effect_size"], None) for row in rows],
+            "at least": [
+                _number(row["at_least"], None, n) for row, n in zip(rows, digits, strict=True)
+            ],
             "unit": [row["unit"] for row in rows],
             "verdict": [row["verdict"] for row in rows],
         }
     )
     caption = "Claims about the method, decided from paired differences ± standard error"
-    note = "Holds: two standard errors above the bound; does not hold: two below; else undecided."
+    note = (
+        "Holds: two standard errors above the bound; does not hold: two below; else undecided. "
+        "Intervals are Student's. Effect size: mean of the paired differences over their standard "
+        "deviation between samples; a level, or a statistic of the whole set, has none."
+    )
     return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
 
 
@@ -244,12 +258,13 @@ def _join(names: Any) -> str:
 def metrics_of(
     scores: Mapping[str, Mapping[str, Score]], claims: Sequence[Claim]
 ) -> dict[str, Any]:
-    """Nest every number as `{task: {method: {metric: value}}}`, with verdicts under `claims`."""
+    """Nest every number as `{task: {method: {metric: value}}}`, verdicts under `claims`."""
     nested: dict[str, Any] = {
         task: {method: _numbers(score) for method, score in methods.items()}
         for task, methods in scores.items()
     }
     nested["claims"] = {f"claim_{claim.number}": claim.verdict for claim in claims}
+    nested["claim_parts"] = claim_numbers(claims)
     return nested
 
 
