@@ -282,7 +282,7 @@ def figures(
     ] = None,
     num_samples: Annotated[int, typer.Option(help="Samples per contact sheet.", min=1)] = 4,
 ) -> None:
-    """Draw contact sheets, PSNR per pair and training curves."""
+    """Draw contact sheets, overviews, PSNR per pair, error by step and training curves."""
     from eval.figures import write_figures
     from eval.scores import read_scores
 

@@ -1,4 +1,4 @@
-"""Figures: contact sheets, PSNR per pair, error per step, training curves.
+"""Figures: contact sheets, overview, PSNR per pair, error per step, training curves.
 
 Equal inputs, equal bytes.
 """
@@ -13,7 +13,9 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
+from eval.overview import draw_overview, overview_table
 from eval.samples import SampleFolder
 from eval.scores import METHODS, Score, display_name
 from eval.sheets import contact_sheet
@@ -62,8 +64,8 @@ def write_figures(
 
     Args:
         folders: sample folders by task and method, for the contact sheets.
-        scores: scores by task and method, for the PSNR of each pair and for what changes with
-            the steps from view 0.
+        scores: scores by task and method, for the overview, the PSNR of each pair and what
+            changes with the steps from view 0.
         curves: `metrics.jsonl` logs by name of the training run.
         num_samples: samples in each contact sheet.
 
@@ -75,10 +77,17 @@ def write_figures(
         for task, shown in folders.items():
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
         for task, compared in scores.items():
+            _write_overview(task, compared, temporary / f"overview_{task}")
             _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
             _write_error_accumulation(compared, temporary / f"error_accumulation_{task}")
         if curves:
             _write_training_curves(curves, temporary)
+
+
+def _write_overview(task: str, scores: Mapping[str, Score], stem: Path) -> None:
+    table = overview_table(task, scores)
+    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    _save(draw_overview(table, COLOURS), stem)
 
 
 def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) -> None:
@@ -123,13 +132,19 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     table = pd.DataFrame(rows, columns=STEP_COLUMNS)
     table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     metrics = sorted(table["metric"].unique(), key=_panel)
-    figure = Figure(figsize=(3.6 * len(metrics), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for axis, metric in zip(axes, metrics, strict=True):
+    across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
+    down = -(-len(metrics) // across)
+    figure = Figure(figsize=(3.9 * across, 3.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
+    for axis, metric in zip(axes.flat, metrics, strict=False):
         for method, group in table[table["metric"] == metric].groupby("method", sort=False):
             _draw_steps(axis, str(method), group)
-        axis.set(title=_panel(metric)[1], xlabel="degrees from view 0")
-    _legend_beside(axes[0], axes[-1])
+        axis.set_title(_panel(metric)[1], fontsize=10)
+        axis.set_xlabel("degrees from view 0")
+        axis.xaxis.set_major_locator(MultipleLocator(90))
+    _legend_beside(axes[0, 0], axes[0, -1])
     _save(figure, stem)
 
 

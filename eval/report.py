@@ -60,6 +60,10 @@ PAIR_CAPTIONS = {
     "7-0 show how well a method continues it.",
     "depth": "How well consecutive key frames agree, pair by pair.",
 }
+OVERVIEW_CAPTION = (
+    "Every method by every metric, with 95 % intervals. Grey lines: what real views reach, as they "
+    "are and (dashed) through the codec."
+)
 STEP_CAPTION = (
     "Does error accumulate? Every view against its distance from view 0, where a method that goes "
     "round view by view starts. Hollow: the pair that closes the loop."
@@ -116,9 +120,11 @@ def _task(
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
-    names = [f"{task}_main", f"{task}_consistency", f"{task}_controls"]
+    names = [f"{task}_{name}" for name in ("main", "distances", "consistency", "controls")]
+    shown = [_table(tables / f"{name}.md", name) for name in names]
     pictures = [
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
+        _figure(figures / f"overview_{task}.png", OVERVIEW_CAPTION),
         _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
         _figure(figures / f"error_accumulation_{task}.png", STEP_CAPTION),
     ]
@@ -130,7 +136,8 @@ def _task(
         "headline": _headline(metrics[task]),
         "exhibits": exhibits(task, folders) if folders else [],
         "figures": [picture for picture in pictures if picture],
-        "tables": [_table(tables / f"{name}.md", name) for name in names],
+        # A table may have nothing beside the methods' names: not every run measures distances.
+        "tables": [table for table in shown if len(table["header"]) > 1],
     }
 
 

@@ -11,7 +11,15 @@ from typing import Any
 import pandas as pd
 
 from eval.claims import Claim, claim_numbers, part_numbers
-from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
+from eval.columns import (
+    CONSISTENCY,
+    CONTROLS,
+    DISTANCES,
+    MAIN,
+    QUALITY,
+    SCALE,
+    measured_columns,
+)
 from eval.published import published_notes, published_rows
 from eval.samples import TASKS
 from eval.scores import Score, common_samples, display_name
@@ -35,7 +43,7 @@ def make_tables(
     claims: Sequence[Claim],
     remarks: Sequence[str],
 ) -> list[Table]:
-    """Make three tables per task, then those of the claims and of published numbers.
+    """Make four tables per task, then those of the claims and of published numbers.
 
     Args:
         scores: comparable scores by task and method, from `scores.read_scores`.
@@ -51,8 +59,12 @@ def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
     what = "key frames" if task == "depth" else "views"
     quality = f"{TASKS[task]}: image quality and consistency of {what}"
     pairs = f"{TASKS[task]}: consistency in detail"
+    others = f"{TASKS[task]}: image quality by other measures"
+    measured = {metric for score in compared for metric in score.metrics}
+    main, distances = (measured_columns(each, measured) for each in (MAIN[task], DISTANCES))
     return [
-        _metric_table(f"{task}_main", quality, MAIN[task], compared),
+        _metric_table(f"{task}_main", quality, main, compared),
+        _metric_table(f"{task}_distances", others, distances, compared),
         _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
         _control_table(task, list(scores.values())),
     ]

@@ -16,7 +16,7 @@ from eval.cli import main
 from eval.published import published_rows
 
 TASKS = ("panorama", "outpaint", "depth")
-OF_A_TASK = ("main", "consistency", "controls")
+OF_A_TASK = ("main", "distances", "consistency", "controls")
 NAMES = [f"{task}_{name}" for task in TASKS for name in OF_A_TASK] + ["claims", "published"]
 SETTINGS = [f"panorama={'a' * 64}", f"outpaint={'b' * 64}", f"depth={'d' * 64}"]
 
