@@ -5,16 +5,25 @@ its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, 
 in between or when there are too few samples for a standard error. Quantities are differences or
 ratios of the same samples under two methods, or slopes over the views of the same samples, so what
 samples have in common cancels. A claim holds if all its parts do, and fails if one part does;
-without the methods it compares it is *not run*.
+without the methods it compares it is *not run*. Interval and effect size (see `effects`) are told
+with every part and decide nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from eval.scores import Score, paired_difference, paired_ratio
-from eval.statistics import mean_and_se
+from eval.effects import (
+    Effect,
+    difference_between,
+    difference_of,
+    level_of,
+    ratio_between,
+    slope_of,
+)
+from eval.scores import Score
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 
@@ -65,14 +74,34 @@ class ClaimSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """One inequality: `value` must be at least `bound`."""
+    """One inequality: the value of `measured` must be at least `bound`."""
 
     text: str
     verdict: str
-    value: float | None = None
-    se: float | None = None
-    bound: float | None = None
+    measured: Effect | None
+    bound: float
     unit: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """What was measured; None if it was not."""
+        return None if self.measured is None else self.measured.value
+
+    @property
+    def se(self) -> float | None:
+        """Standard error of the value."""
+        return None if self.measured is None else self.measured.se
+
+    @property
+    def interval(self) -> tuple[float, float] | tuple[None, None]:
+        """Bounds of the value's 95 % interval."""
+        found = None if self.measured is None else self.measured.interval
+        return (None, None) if found is None else found
+
+    @property
+    def effect_size(self) -> float | None:
+        """The value's effect size, where it has one."""
+        return None if self.measured is None else self.measured.size
 
 
 @dataclass(frozen=True)
@@ -88,9 +117,6 @@ class Claim:
         """The verdict of all parts together."""
         verdicts = {part.verdict for part in self.parts}
         return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
-
-
-Measured = tuple[float, float | None]
 
 
 def judge(value: float, se: float | None, bound: float, num_standard_errors: float) -> str:
@@ -125,44 +151,70 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
     ]
 
 
+def claim_numbers(claims: Sequence[Claim]) -> dict[str, dict[str, Any]]:
+    """What decided the claims, for `metrics.json`: `{claim_1: {part_1: {value, se, …}}}`.
+
+    Numbers that a part does not have are left out.
+    """
+    return {
+        f"claim_{claim.number}": {
+            f"part_{number}": {k: v for k, v in part_numbers(part).items() if v is not None}
+            for number, part in enumerate(claim.parts, 1)
+        }
+        for claim in claims
+    }
+
+
+def part_numbers(part: Part) -> dict[str, float | None]:
+    """The numbers of a part by name; None where it has none."""
+    low, high = part.interval
+    return {
+        "value": part.value,
+        "value_se": part.se,
+        "value_low": low,
+        "value_high": high,
+        "effect_size": part.effect_size,
+        "at_least": part.bound,
+    }
+
+
 @dataclass(frozen=True)
 class _Court:
     scores: Mapping[str, Score]
     settings: ClaimSettings
 
-    def part(self, text: str, bound: float, unit: str, measure: Callable[[], Measured]) -> Part:
+    def part(self, text: str, bound: float, unit: str, measure: Callable[[], Effect]) -> Part:
         """Judge one inequality; it is not run if a method or a metric is missing."""
         try:
-            value, se = measure()
+            measured = measure()
         except KeyError as error:
-            return Part(f"{text} (no {error.args[0]})", NOT_RUN, bound=bound, unit=unit)
-        verdict = judge(value, se, bound, self.settings.num_standard_errors)
-        return Part(text, verdict, value, se, bound, unit)
+            return Part(f"{text} (no {error.args[0]})", NOT_RUN, None, bound, unit)
+        certainty = self.settings.num_standard_errors
+        verdict = judge(measured.value, measured.se, bound, certainty)
+        return Part(text, verdict, measured, bound, unit)
 
-    def difference(self, first: str, second: str, metric: str) -> Measured:
-        return paired_difference(self.scores[first], self.scores[second], metric)
+    def difference(self, first: str, second: str, metric: str) -> Effect:
+        return difference_between(self.scores[first], self.scores[second], metric)
 
-    def ratio(self, first: str, second: str, metric: str) -> Measured:
-        return paired_ratio(self.scores[first], self.scores[second], metric)
+    def ratio(self, first: str, second: str, metric: str) -> Effect:
+        return ratio_between(self.scores[first], self.scores[second], metric)
 
-    def mean(self, method: str, metric: str) -> Measured:
+    def slope(self, method: str, metric: str) -> Effect:
+        return slope_of(self.scores[method], metric)
+
+    def level(self, method: str, metric: str) -> Effect:
         score = self.scores[method]
-        return mean_and_se(score.values(metric, score.samples))
+        return level_of(score.values(metric, score.samples))
 
-    def whole(self, method: str, metric: str) -> Measured:
-        """The number itself, also where it is one of a whole set."""
-        measurement = self.scores[method].metrics[metric]
-        return measurement["value"], measurement["se"]
+    def between_minus_key(self, method: str) -> Effect:
+        score = self.scores[method]
+        return difference_of(score.values("between_minus_key_psnr", score.samples))
 
-    def closing_minus_others(self, method: str) -> Measured:
+    def closing_minus_others(self, method: str) -> Effect:
         score = self.scores[method]
         closing = score.values("cross_view_psnr_closing", score.samples)
         others = score.values("cross_view_psnr_non_closing", score.samples)
-        return mean_and_se(closing - others)
-
-
-def _negative(measured: Measured) -> Measured:
-    return -measured[0], measured[1]
+        return difference_of(closing - others)
 
 
 def _consistency(court: _Court) -> Claim:
@@ -186,7 +238,7 @@ def _loop_closure(court: _Court) -> Claim:
         "autoregressive: PSNR of the other pairs minus the closing pair",
         court.settings.autoregressive_drop_db,
         "dB",
-        lambda: _negative(court.closing_minus_others("autoregressive")),
+        lambda: -court.closing_minus_others("autoregressive"),
     )
     return Claim(
         2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
@@ -200,25 +252,25 @@ def _accumulation(court: _Court) -> Claim:
             "autoregressive: loss of cross-view PSNR per step from view 0",
             settings.accumulation_fall_db,
             "dB",
-            lambda: _negative(court.whole("autoregressive", "per_step_psnr")),
+            lambda: -court.slope("autoregressive", "per_step_psnr"),
         ),
         court.part(
             "autoregressive: rise of the Fréchet distance from real views per step",
             settings.accumulation_rise,
             "of its mean",
-            lambda: court.whole("autoregressive", "per_step_fid"),
+            lambda: court.slope("autoregressive", "per_step_fid"),
         ),
         court.part(
             "MVDiffusion: gain of cross-view PSNR per step",
             -settings.steady_fall_db,
             "dB",
-            lambda: court.whole("mvdiffusion", "per_step_psnr"),
+            lambda: court.slope("mvdiffusion", "per_step_psnr"),
         ),
         court.part(
             "MVDiffusion: fall of the Fréchet distance per step",
             -settings.steady_rise,
             "of its mean",
-            lambda: _negative(court.whole("mvdiffusion", "per_step_fid")),
+            lambda: -court.slope("mvdiffusion", "per_step_fid"),
         ),
     )
     return Claim(3, "The autoregressive baseline accumulates error, MVDiffusion does not", parts)
@@ -289,7 +341,7 @@ def _depth(court: _Court) -> Claim:
         "against one another",
         0.0 - court.settings.between_margin_db,
         "dB",
-        lambda: court.mean("mvdiffusion", "between_minus_key_psnr"),
+        lambda: court.between_minus_key("mvdiffusion"),
     )
     title = "Depth: key frames are consistent, frames in between agree with both key frames"
     return Claim(6, title, (gain, between, _not_blur(court)))
@@ -300,7 +352,7 @@ def _outpainting(court: _Court) -> Claim:
         "MVDiffusion: PSNR of the given view against itself through the codec",
         court.settings.given_view_kept_db,
         "dB",
-        lambda: court.mean("mvdiffusion", "given_view_kept"),
+        lambda: court.level("mvdiffusion", "given_view_kept"),
     )
     gain = court.part(
         "PSNR of the given view's pairs with its neighbours, MVDiffusion minus independent views",

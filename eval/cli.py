@@ -345,8 +345,11 @@ def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
         console.print(f"[bold]{claim.number}. {claim.title}: [{colour}]{claim.verdict}[/]")
         for part in claim.parts:
             error = "" if part.se is None else f" ± {part.se:.3g}"
-            found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}"
-            console.print(f"   {part.text}{found}, at least {part.bound:.3g}: {part.verdict}")
+            found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}".rstrip()
+            low, high = part.interval
+            found += "" if low is None else f", 95 % interval {low:.3g} to {high:.3g}"
+            size = "" if part.effect_size is None else f", effect size {part.effect_size:.2f}"
+            console.print(f"   {part.text}{found}{size}, at least {part.bound:.3g}: {part.verdict}")
     for remark in remarks:
         console.print(f"• {remark}")
 
@@ -363,7 +366,7 @@ def figures(
     ] = None,
     num_samples: Annotated[int, typer.Option(help="Samples per contact sheet.", min=1)] = 4,
 ) -> None:
-    """Draw contact sheets, PSNR per pair and training curves."""
+    """Draw contact sheets, overviews, PSNR per pair, error by step and training curves."""
     from eval.figures import write_figures
     from eval.scores import read_scores
 

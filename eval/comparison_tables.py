@@ -22,8 +22,9 @@ from eval.intervals import (
     sign_flip_test,
     t_test,
 )
+from eval.methods import display_name
 from eval.samples import TASKS
-from eval.scores import Pairs, Score, display_name, pairs_of
+from eval.scores import Pairs, Score, pairs_of
 from eval.table_files import Table
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from eval.images import jpeg_uri
+from eval.methods import display_name, is_control, rank
 from eval.samples import SampleFolder, SequenceFolder
-from eval.scores import CONTROL_METHODS, display_name, rank
 from eval.sheets import coloured_depth, spread
 from mvdiffusion.records import InputError
 
@@ -65,7 +65,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     shown = {
         name: folder
         for name, folder in folders.items()
-        if name not in CONTROL_METHODS and isinstance(folder, SequenceFolder)
+        if not is_control(name) and isinstance(folder, SequenceFolder)
     }
     common = sorted(set.intersection(*(set(folder.sample_ids) for folder in shown.values())))
     first = next(iter(shown.values()))

@@ -1,4 +1,4 @@
-"""Figures: contact sheets, PSNR per pair, error per step, training curves.
+"""Figures: contact sheets, overview, PSNR per pair, error per step, training curves.
 
 Equal inputs, equal bytes.
 """
@@ -13,20 +13,15 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
+from eval.methods import colour, display_name, methods
+from eval.overview import draw_overview, overview_table
 from eval.samples import SampleFolder
-from eval.scores import METHODS, Score, display_name
+from eval.scores import Score
 from eval.sheets import contact_sheet
 from mvdiffusion.records import InputError, atomic_output
 
-COLOURS = {
-    "real": "#4d4d4d",
-    "codec": "#9a9a9a",
-    "mvdiffusion": "#0b6e99",
-    "autoregressive": "#d1702a",
-    "independent": "#8a5fb0",
-    "wrong_correspondence": "#b0413e",
-}
 PAIR_AXIS = {
     "panorama": "pair of neighbouring views (the last one closes the loop)",
     "outpaint": "pair of neighbouring views (the last one closes the loop; view 0 is given)",
@@ -62,8 +57,8 @@ def write_figures(
 
     Args:
         folders: sample folders by task and method, for the contact sheets.
-        scores: scores by task and method, for the PSNR of each pair and for what changes with
-            the steps from view 0.
+        scores: scores by task and method, for the overview, the PSNR of each pair and what
+            changes with the steps from view 0.
         curves: `metrics.jsonl` logs by name of the training run.
         num_samples: samples in each contact sheet.
 
@@ -75,10 +70,17 @@ def write_figures(
         for task, shown in folders.items():
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
         for task, compared in scores.items():
+            _write_overview(task, compared, temporary / f"overview_{task}")
             _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
             _write_error_accumulation(compared, temporary / f"error_accumulation_{task}")
         if curves:
             _write_training_curves(curves, temporary)
+
+
+def _write_overview(task: str, scores: Mapping[str, Score], stem: Path) -> None:
+    table = overview_table(task, scores)
+    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    _save(draw_overview(table), stem)
 
 
 def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) -> None:
@@ -94,7 +96,7 @@ def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) ->
     for method, group in table.groupby("method", sort=False):
         errors = group["se"].astype(float).fillna(0.0)
         style: Any = {
-            "color": COLOURS.get(str(method)),
+            "color": colour(str(method)),
             "marker": "o",
             "capsize": 3,
             "markersize": 4,
@@ -123,13 +125,19 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     table = pd.DataFrame(rows, columns=STEP_COLUMNS)
     table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     metrics = sorted(table["metric"].unique(), key=_panel)
-    figure = Figure(figsize=(3.6 * len(metrics), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for axis, metric in zip(axes, metrics, strict=True):
+    across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
+    down = -(-len(metrics) // across)
+    figure = Figure(figsize=(3.9 * across, 3.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
+    for axis, metric in zip(axes.flat, metrics, strict=False):
         for method, group in table[table["metric"] == metric].groupby("method", sort=False):
             _draw_steps(axis, str(method), group)
-        axis.set(title=_panel(metric)[1], xlabel="degrees from view 0")
-    _legend_beside(axes[0], axes[-1])
+        axis.set_title(_panel(metric)[1], fontsize=10)
+        axis.set_xlabel("degrees from view 0")
+        axis.xaxis.set_major_locator(MultipleLocator(90))
+    _legend_beside(axes[0, 0], axes[0, -1])
     _save(figure, stem)
 
 
@@ -143,7 +151,7 @@ def _panel(metric: str) -> tuple[int, str]:
 
 def _draw_steps(axis: Any, method: str, rows: pd.DataFrame) -> None:
     """A line over the steps; the pair that closes the loop stands apart from it, hollow."""
-    style: Any = {"color": COLOURS.get(method), "marker": "o", "capsize": 3, "markersize": 4}
+    style: Any = {"color": colour(method), "marker": "o", "capsize": 3, "markersize": 4}
     closing = rows["closes_the_loop"].astype(bool)
     for part, more in (
         (rows[~closing], {"label": display_name(method)}),
@@ -191,7 +199,7 @@ def read_curve(name: str, path: Path) -> pd.DataFrame:
 def _legend_beside(axis: Any, place: Any = None) -> None:
     """Put the legend of an axis to its right, or to the right of another one."""
     handles, labels = axis.get_legend_handles_labels()
-    known = [display_name(method) for method in METHODS]
+    known = [display_name(method) for method in methods()]
     order = sorted(range(len(labels)), key=lambda i: (*known, labels[i]).index(labels[i]))
     chosen = [handles[i] for i in order], [labels[i] for i in order]
     (place or axis).legend(*chosen, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from eval.exhibits import exhibits
 from eval.images import data_uri, jpeg_uri
+from eval.methods import display_name, rank
 from eval.samples import TASKS, SampleFolder
-from eval.scores import display_name, rank
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -60,6 +60,10 @@ PAIR_CAPTIONS = {
     "7-0 show how well a method continues it.",
     "depth": "How well consecutive key frames agree, pair by pair.",
 }
+OVERVIEW_CAPTION = (
+    "Every method by every metric, with 95 % intervals. Grey lines: what real views reach, as they "
+    "are and (dashed) through the codec."
+)
 STEP_CAPTION = (
     "Does error accumulate? Every view against its distance from view 0, where a method that goes "
     "round view by view starts. Hollow: the pair that closes the loop."
@@ -116,9 +120,11 @@ def _task(
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
-    names = [f"{task}_main", f"{task}_consistency", f"{task}_controls"]
+    names = [f"{task}_{name}" for name in ("main", "distances", "consistency", "controls")]
+    shown = [_table(tables / f"{name}.md", name) for name in names]
     pictures = [
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
+        _figure(figures / f"overview_{task}.png", OVERVIEW_CAPTION),
         _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
         _figure(figures / f"error_accumulation_{task}.png", STEP_CAPTION),
     ]
@@ -130,7 +136,8 @@ def _task(
         "headline": _headline(metrics[task]),
         "exhibits": exhibits(task, folders) if folders else [],
         "figures": [picture for picture in pictures if picture],
-        "tables": [_table(tables / f"{name}.md", name) for name in names],
+        # A table may have nothing beside the methods' names: not every run measures distances.
+        "tables": [table for table in shown if len(table["header"]) > 1],
     }
 
 
@@ -165,16 +172,26 @@ def _claims(path: Path) -> list[dict[str, Any]]:
             {"number": row["claim"], "title": row["title"], "verdict": row["claim_verdict"]},
         )
         parts = claim.setdefault("parts", [])
-        parts.append({"text": row["part"], "verdict": row["verdict"], "shown": _measured(row)})
+        parts.append({"text": row["part"], "verdict": row["verdict"], **_measured(row)})
     return list(claims.values())
 
 
-def _measured(row: Mapping[str, Any]) -> str:
+def _measured(row: Mapping[str, Any]) -> dict[str, str]:
+    """A part's value with what it needs, and how sure and how large it is."""
     if row["value"] == "":
-        return "not measured"
+        return {"shown": "not measured", "certainty": ""}
     error = "" if row["value_se"] == "" else f" ± {float(row['value_se']):.2g}"
     unit = f" {row['unit']}" if row["unit"] else ""
-    return f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}"
+    certainty = []
+    if row["value_low"] != "":
+        low, high = float(row["value_low"]), float(row["value_high"])
+        certainty.append(f"95 % interval {low:.3g} to {high:.3g}")
+    if row["effect_size"] != "":
+        certainty.append(f"effect size {float(row['effect_size']):.2f}")
+    return {
+        "shown": f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}",
+        "certainty": ", ".join(certainty),
+    }
 
 
 def _notes(path: Path) -> list[str]:

@@ -10,19 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from eval.methods import is_control, rank
 from eval.samples import TASKS
 from eval.statistics import mean_and_se, ratio_of_means
 from mvdiffusion.records import InputError, read_json
-
-METHODS = {
-    "real": "Real views",
-    "codec": "Real views through the codec",
-    "mvdiffusion": "MVDiffusion",
-    "autoregressive": "Autoregressive inpainting",
-    "independent": "Independent views",
-    "wrong_correspondence": "CAA, wrong correspondences",
-}
-"""Methods in the order tables show them, with their printed names; others follow, as they are."""
 
 CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
@@ -30,9 +21,6 @@ SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 
 RULER_SETTINGS = ("jackknife_groups", "seed")
 """Settings that decide numbers and must be those of all; names of protocols tell the others."""
-
-CONTROL_METHODS = ("wrong_correspondence",)
-"""Methods that exist only as controls: they may cover fewer samples and stay out of main tables."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class Score:
     @property
     def is_control(self) -> bool:
         """Whether the method is only a control."""
-        return self.method in CONTROL_METHODS
+        return is_control(self.method)
 
     @property
     def samples(self) -> list[str]:
@@ -85,16 +73,6 @@ class Score:
         return values
 
 
-def rank(method: str) -> int:
-    """Place of a method in tables and figures; those without a place come last."""
-    return (*METHODS, method).index(method)
-
-
-def display_name(method: str) -> str:
-    """Printed name of a method."""
-    return METHODS.get(method, method)
-
-
 TaskScores = dict[str, dict[str, Score]]
 """Scores by task, then by method."""
 
@@ -110,7 +88,7 @@ def read_scores(
             the files of a task need only agree.
 
     Returns:
-        Scores by task, in the order of `TASKS`, then by method, in the order of `METHODS`.
+        Scores by task, in the order of `TASKS`, then by method, in the order of `methods`.
 
     Raises:
         InputError: stale settings, other samples, another protocol or another extractor.

@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from eval.methods import display_name
 from eval.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from eval.scores import display_name
 from mvdiffusion.records import InputError
 
 T = TypeVar("T")

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from eval.cells import column_notes, count_samples, decimals, number
-from eval.claims import Claim
-from eval.columns import CONSISTENCY, CONTROLS, MAIN, QUALITY, SCALE
+from eval.claims import Claim, claim_numbers, part_numbers
+from eval.columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
+from eval.methods import display_name
 from eval.published_tables import beside_published, published_table
 from eval.samples import TASKS
-from eval.scores import Score, common_samples, display_name
+from eval.scores import Score, common_samples
 from eval.statistics import mean_and_se, ratio_of_means
 from eval.table_files import Table
 
@@ -22,7 +23,7 @@ def make_tables(
     claims: Sequence[Claim],
     remarks: Sequence[str],
 ) -> list[Table]:
-    """Make four tables per task, then those of the claims and of published numbers.
+    """Make five tables per task, then those of the claims and of published numbers.
 
     Args:
         scores: comparable scores by task and method, from `scores.read_scores`.
@@ -43,9 +44,11 @@ def main_table(task: str, scores: Sequence[Score]) -> Table:
 def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
     pairs = f"{TASKS[task]}: consistency in detail"
+    others = f"{TASKS[task]}: image quality by other measures"
     main = main_table(task, compared)
     return [
         main,
+        _metric_table(f"{task}_distances", others, DISTANCES, compared),
         _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
         _control_table(task, list(scores.values())),
         beside_published(task, main),
@@ -57,23 +60,11 @@ def _metric_table(
 ) -> Table:
     """Table of the columns that were measured for any method, and of further extractors'."""
     measured = {metric for score in scores for metric in score.metrics}
-    shown = {metric: title for metric, title in columns.items() if metric in measured}
-    shown |= _further_extractors(columns, scores)
+    shown = measured_columns(columns, measured)
     rows = [_row(score, shown) for score in scores]
     counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"
     return _table(name, about, rows, shown, column_notes(shown, scores))
-
-
-def _further_extractors(columns: Mapping[str, str], scores: Sequence[Score]) -> dict[str, str]:
-    """Columns of the same metric by a second extractor, e.g. another CLIP."""
-    return {
-        metric: f"{title}, {metric.removeprefix(known + '_')}"
-        for score in scores[:1]
-        for known, title in columns.items()
-        for metric in sorted(score.metrics)
-        if known in QUALITY and metric.startswith(known + "_")
-    }
 
 
 def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -132,27 +123,41 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
             "title": claim.title,
             "claim_verdict": claim.verdict,
             "part": part.text,
-            "value": part.value,
-            "value_se": part.se,
-            "at_least": part.bound,
+            **part_numbers(part),
             "unit": part.unit,
             "verdict": part.verdict,
         }
         for claim in claims
         for part in claim.parts
     ]
+    digits = [decimals([row["value_se"]]) for row in rows]
+    bounds = [
+        [number(row[f"value_{end}"], None, n) for end in ("low", "high")]
+        for row, n in zip(rows, digits, strict=True)
+    ]
     shown = pd.DataFrame(
         {
             "claim": [f"{row['claim']}. {row['title']}" for row in rows],
             "measured": [row["part"] for row in rows],
-            "value": [number(r["value"], r["value_se"], decimals([r["value_se"]])) for r in rows],
-            "at least": [number(r["at_least"], None, decimals([r["value_se"]])) for r in rows],
+            "value": [
+                number(row["value"], row["value_se"], n)
+                for row, n in zip(rows, digits, strict=True)
+            ],
+            "95 % interval": ["–" if "–" in pair else " to ".join(pair) for pair in bounds],
+            "effect size": [number(row["effect_size"]) for row in rows],
+            "at least": [
+                number(row["at_least"], None, n) for row, n in zip(rows, digits, strict=True)
+            ],
             "unit": [row["unit"] for row in rows],
             "verdict": [row["verdict"] for row in rows],
         }
     )
     caption = "Claims about the method, decided from paired differences ± standard error"
-    note = "Holds: two standard errors above the bound; does not hold: two below; else undecided."
+    note = (
+        "Holds: two standard errors above the bound; does not hold: two below; else undecided. "
+        "Intervals are Student's. Effect size: mean of the paired differences over their standard "
+        "deviation between samples; a level, or a statistic of the whole set, has none."
+    )
     return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
 
 
@@ -183,12 +188,13 @@ def _join(names: Any) -> str:
 def metrics_of(
     scores: Mapping[str, Mapping[str, Score]], claims: Sequence[Claim]
 ) -> dict[str, Any]:
-    """Nest every number as `{task: {method: {metric: value}}}`, with verdicts under `claims`."""
+    """Nest every number as `{task: {method: {metric: value}}}`, verdicts under `claims`."""
     nested: dict[str, Any] = {
         task: {method: _numbers(score) for method, score in methods.items()}
         for task, methods in scores.items()
     }
     nested["claims"] = {f"claim_{claim.number}": claim.verdict for claim in claims}
+    nested["claim_parts"] = claim_numbers(claims)
     return nested
 
 

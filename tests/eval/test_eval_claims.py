@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from eval.claims import ClaimSettings, decide
+from eval.claims import ClaimSettings, Part, claim_numbers, decide
+from eval.effects import difference_between, difference_of, level_of, slope_of
 from eval.observations import observations
 from eval.scores import Score, paired_difference
+from eval.tables import make_tables
 
 SAMPLES = [f"room{i:03d}" for i in range(16)]
 RNG = np.random.default_rng(0)
@@ -279,3 +282,110 @@ def test_a_better_baseline_of_another_task_is_said_openly() -> None:
     assert not any("better Inception score" in line for line in said)
     said = observations({"outpaint": outpainted(independent=score("independent", 24, 24))})
     assert any("independent views are 4.0" in line and "more consistent" in line for line in said)
+
+
+def parts(scores: World) -> dict[tuple[int, int], Part]:
+    return {
+        (claim.number, i): part
+        for claim in decide(scores, ClaimSettings())
+        for i, part in enumerate(claim.parts, 1)
+    }
+
+
+def test_intervals_and_effect_sizes_are_those_of_a_paired_t_test() -> None:
+    scores = world()
+    found = parts(scores)
+    ours, theirs = (scores["panorama"][m].metrics for m in ("mvdiffusion", "independent"))
+    for key, metric in {(1, 1): "cross_view_psnr", (5, 3): "clip_score"}.items():
+        test = stats.ttest_rel(ours[metric]["values"], theirs[metric]["values"])
+        bounds = test.confidence_interval(0.95)
+        assert found[key].interval == pytest.approx((bounds.low, bounds.high))
+        assert found[key].effect_size == pytest.approx(test.statistic / np.sqrt(len(SAMPLES)))
+
+
+def test_both_ends_turn_with_the_sign() -> None:
+    """Part 2 of claim 2 is about minus what is measured."""
+    made = panoramas()["autoregressive"]
+    values = made.metrics
+    test = stats.ttest_rel(
+        values["cross_view_psnr_non_closing"]["values"], values["cross_view_psnr_closing"]["values"]
+    )
+    part = parts(world(autoregressive=made))[2, 2]
+    bounds = test.confidence_interval(0.95)
+    assert part.interval == pytest.approx((bounds.low, bounds.high))
+    assert part.effect_size == pytest.approx(test.statistic / 4)
+    assert part.effect_size > 0
+
+
+def test_a_statistic_of_the_whole_set_has_an_interval_of_its_groups_and_no_effect_size() -> None:
+    scores = world()
+    part = parts(scores)[5, 1]
+    first, second = (scores["panorama"][m].metrics["fid"] for m in ("independent", "mvdiffusion"))
+    differences = np.subtract(first["values"], second["values"])
+    bounds = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert part.value == first["value"] - second["value"]
+    assert part.interval == pytest.approx(tuple(np.array(bounds) - differences.mean() + part.value))
+    assert part.effect_size is None
+
+
+def test_a_ratio_has_the_effect_size_of_its_difference() -> None:
+    scores = world()
+    part = parts(scores)[4, 1]
+    energies = [scores["panorama"][m].metrics["gradient_energy"] for m in ("mvdiffusion", "codec")]
+    test = stats.ttest_rel(*(energy["values"] for energy in energies))
+    assert part.effect_size == pytest.approx(test.statistic / 4)
+    low, high = part.interval
+    assert low < part.value < high
+    assert high - low == pytest.approx(2 * stats.t.isf(0.025, 15) * part.se)
+
+
+def test_slopes_of_samples_have_effect_sizes_and_those_of_a_set_have_none() -> None:
+    sloping = score(
+        "x", 1, 1, per_step_psnr=measured(-0.5, 0.2), per_step_fid=measured(0.1, 0.02, "group")
+    )
+    own, whole = (slope_of(sloping, f"per_step_{name}") for name in ("psnr", "fid"))
+    values = np.array(sloping.metrics["per_step_psnr"]["values"])
+    test = stats.ttest_1samp(values, 0)
+    assert own.size == pytest.approx(test.statistic / 4)
+    assert whole.size is None
+    assert whole.interval[1] - 0.1 == pytest.approx(stats.t.isf(0.025, 15) * 0.1)  # its own error
+    assert slope_of(score("x", 1, 1), "per_step_psnr").interval is None  # nothing to count
+
+
+def test_levels_constants_and_single_samples_have_no_effect_size() -> None:
+    assert parts(world())[7, 1].effect_size is None
+    assert level_of(np.array([1.0, 2.0])).interval is not None
+    assert difference_of(np.array([0.1 + 0.2, 0.3])).size is None  # alike but for rounding
+    single = difference_of(np.array([4.0]))
+    assert (single.value, single.se, single.interval, single.size) == (4.0, None, None, None)
+
+
+def test_effect_sizes_do_not_depend_on_the_unit() -> None:
+    hard = score("a", 1, 1, cross_view_psnr=measured(3, 1.0))
+    easy = score("b", 1, 1, cross_view_psnr=measured(2, 0.0))
+    base = difference_between(hard, easy, "cross_view_psnr").size
+    for scaled, factor in ((hard, 10.0), (easy, 10.0)):
+        entry = scaled.content["metrics"]["cross_view_psnr"]
+        entry["values"] = [factor * value for value in entry["values"]]
+    assert difference_between(hard, easy, "cross_view_psnr").size == pytest.approx(base)
+
+
+def test_tables_and_metrics_show_what_is_there_and_leave_out_what_is_not() -> None:
+    scores = world()
+    del scores["depth"]
+    claims = decide(scores, ClaimSettings())
+    table = next(table for table in make_tables({}, claims, []) if table.name == "claims")
+    gain, fid, missing = (table.data[(table.data["claim"] == claim)].iloc[0] for claim in (1, 5, 6))
+    assert gain["value_low"] < gain["value"] < gain["value_high"]
+    assert gain["effect_size"] == parts(scores)[1, 1].effect_size
+    assert fid["value_high"] > fid["value_low"]
+    shown = table.shown.set_index(table.data["claim"])
+    assert shown.loc[1, "95 % interval"].count(" to ") == 1
+    assert shown.loc[5, "effect size"].iloc[0] == "–"
+    for row in (fid[["effect_size"]], missing[["value_low", "value_high", "effect_size"]]):
+        assert row.isna().all()
+    assert set(shown.loc[6, "95 % interval"]) == set(shown.loc[6, "effect size"]) == {"–"}
+    numbers = claim_numbers(claims)
+    assert numbers["claim_6"]["part_1"] == {"at_least": 0.0}
+    assert numbers["claim_1"]["part_1"]["value_low"] == gain["value_low"]
+    assert "effect_size" not in numbers["claim_5"]["part_1"]

@@ -16,10 +16,14 @@ import pytest
 import toy
 import walks
 from PIL import Image
+from scipy import stats
 
 from eval.cli import main
+from eval.columns import BY_EXTRACTOR, measured_columns
 from eval.exhibits import sprite_of
 from eval.figures import read_curve
+from eval.overview import draw_overview, overview_table
+from eval.scores import Score
 from mvdiffusion.records import InputError
 
 
@@ -67,6 +71,7 @@ def test_figures_are_byte_identical(
     for task in ("panorama", "outpaint", "depth"):
         assert f"contact_sheet_{task}.png" in names
         assert f"psnr_per_pair_{task}.svg" in names
+        assert f"overview_{task}.svg" in names
     assert "error_accumulation_panorama.svg" in names
     for name in names:
         assert (figures / name).read_bytes() == (again / name).read_bytes()
@@ -84,6 +89,62 @@ def test_the_numbers_behind_figures_are_written(figures: Path, scores: Path) -> 
     with open(figures / "training_curves.csv") as file:
         curve = list(csv.DictReader(file))
     assert (len(curve), curve[-1]["loss"]) == (20, "0.5")
+
+
+def test_the_overview_has_the_numbers_of_the_tables_with_intervals(
+    figures: Path, scores: Path
+) -> None:
+    with open(figures / "overview_panorama.csv") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["metric"], row["method"]): row for row in rows}
+    assert next(iter(found)) == ("fid", "codec")  # real views have no distance from themselves
+    assert {method for _, method in found} == {
+        *("real", "codec", "mvdiffusion", "autoregressive", "independent")
+    }, "the control covers fewer samples"
+    for metric in ("fid", "cross_view_psnr", "cross_view_psnr_closing", "per_step_psnr"):
+        row = found[metric, "mvdiffusion"]
+        score = json.loads((scores / "mvdiffusion.json").read_text())["metrics"][metric]
+        reach = stats.t.isf(0.025, len(score["values"]) - 1) * score["se"]
+        expected = (score["value"], score["value"] - reach, score["value"] + reach)
+        assert [float(row[key]) for key in ("value", "low", "high")] == pytest.approx(expected)
+        assert row["higher_is_better"] == str(score["higher_is_better"])
+
+
+def test_the_overview_shows_every_method_in_its_place(figures: Path) -> None:
+    """Text of the SVG: names from top to bottom, a title per metric, better directions."""
+    texts = re.findall(
+        r"<text[^>]*>([^<]+)</text>", (figures / "overview_panorama.svg").read_text()
+    )
+    names = ["Real views", "Real views through the codec", "MVDiffusion"]
+    first = [text for text in texts if text in names][:3]
+    assert first == names
+    with open(figures / "overview_panorama.csv") as file:
+        rows = list(csv.DictReader(file))
+    better = {row["metric"]: row["higher_is_better"] for row in rows}
+    assert texts.count("better →") == sum(value == "True" for value in better.values()) > 3
+    assert texts.count("← better") == sum(value == "False" for value in better.values()) > 1
+    assert "cross-view PSNR (dB)" in texts
+
+
+def test_the_overview_draws_a_single_method_and_a_single_sample() -> None:
+    """A method of no known name, one sample, hence no errors: dots alone."""
+    metrics = {"fid": toy_measurement(3.0, None), "cross_view_psnr": toy_measurement(20.0, None)}
+    content = {"task": "panorama", "method": "mine", "images": {"samples": ["a"]}}
+    table = overview_table("panorama", {"mine": Score(Path("x"), content | {"metrics": metrics})})
+    assert table["low"].isna().all()
+    figure = draw_overview(table)
+    panels = [axis for axis in figure.axes if axis.get_title("left")]
+    assert [axis.get_title("left") for axis in panels] == ["FID", "cross-view PSNR (dB)"]
+    dots = [line for axis in panels for line in axis.lines]
+    assert [line.get_xdata()[0] for line in dots] == [3.0, 20.0]
+    assert len({line.get_color() for line in dots}) == 1
+
+
+def toy_measurement(value: float, se: float | None) -> dict:
+    return {
+        **{"value": value, "se": se, "values": [value], "higher_is_better": True},
+        **{"protocol": "p", "version": 1, "extractor": None},
+    }
 
 
 def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
@@ -237,3 +298,17 @@ def test_a_missing_table_is_one_error(
         )
     assert "claims.csv: not readable" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
+
+
+def test_columns_of_further_extractors_follow_their_metric() -> None:
+    names = [
+        *("fid", "fid_vgg", "fd_dinov2", "clip_fid", "clip_fid_open", "kid", "kid_clip_fid"),
+        *("omnifid", "omnifid_per_face", "omnifid_vgg", "omnifid_per_face_vgg", "per_step_fid"),
+        *("panfusion_8_fid_vgg", "clip_score_vit-b", "panorama_clip_score"),
+    ]
+    found = measured_columns(BY_EXTRACTOR, names)
+    assert set(found) == set(names) - {"per_step_fid"}
+    assert list(found)[:3] == ["fid", "fid_vgg", "clip_score_vit-b"]
+    assert found["omnifid_per_face_vgg"] == "OmniFID, face by face ↓, vgg"
+    assert found["kid_clip_fid"] == "KID ↓, clip_fid"
+    assert list(measured_columns({"kid": "KID ↓"}, names)) == ["kid", "kid_clip_fid"]

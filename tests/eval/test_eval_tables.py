@@ -20,7 +20,7 @@ from eval.published import published_rows, published_tables
 from eval.table_files import Table, write_tables
 
 TASKS = ("panorama", "outpaint", "depth")
-OF_A_TASK = ("main", "consistency", "controls", "published")
+OF_A_TASK = ("main", "distances", "consistency", "controls", "published")
 ENDINGS = ("csv", "html", "md", "tex")
 NAMES = [f"{task}_{name}" for task in TASKS for name in OF_A_TASK] + ["claims", "published"]
 SETTINGS = [f"panorama={'a' * 64}", f"outpaint={'b' * 64}", f"depth={'d' * 64}"]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+PROFILE = Path(__file__).with_name("profile")
 STAND_IN = Path(__file__).with_name("stand_in.py")
 LISTS = "mvdiffusion/data/preparation/lists"
 PROJECT_FILES = (
@@ -114,7 +115,8 @@ def environment(**variables: str) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
     git = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_CONFIG_GLOBAL": os.devnull}
     committer = {"GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
-    return inherited | git | committer | {"PATH": path, "PYTHONPATH": ""} | variables
+    own = {"PATH": path, "PYTHONPATH": "", "SNAKEMAKE_PROFILE": str(PROFILE)}
+    return inherited | git | committer | own | variables
 
 
 def write_project(root: Path) -> Project:

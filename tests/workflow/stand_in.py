@@ -102,15 +102,18 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
     elif command == "tables":
         tasks = [value.split("=")[0] for value in options["settings-sha256"]]
         tables = [
-            f"{task}_{name}" for task in tasks for name in ("main", "consistency", "controls")
+            f"{task}_{name}"
+            for task in tasks
+            for name in ("main", "distances", "consistency", "controls", "published")
         ]
         for table in [*tables, "claims", "published"]:
-            for kind in ("csv", "md", "tex"):
+            for kind in ("csv", "md", "tex", "html"):
                 save(Path(options["output-dir"][0]) / f"{table}.{kind}", result)
         save(Path(options["metrics"][0]), json.dumps({"result": result}))
     elif command == "figures":
         tasks = {value.split("/")[0] for value in options["generated"]}
-        plots = [*(f"psnr_per_pair_{task}" for task in tasks), "training_curves"]
+        plots = [f"{plot}_{task}" for plot in ("overview", "psnr_per_pair") for task in tasks]
+        plots += ["error_accumulation_panorama"] * ("panorama" in tasks) + ["training_curves"]
         names = [f"{plot}.{kind}" for plot in plots for kind in ("png", "svg", "csv")]
         for name in [*(f"contact_sheet_{task}.png" for task in tasks), *names]:
             save(Path(options["output-dir"][0]) / name, f"pair\n{result}\n")
@@ -118,6 +121,7 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
         if command == "score":
             task = Path(options["output"][0]).parent.name
             known = {"task": task, "settings_sha256": "0", "provenance": {}}
+            known["features"] = features(options)
             result = json.dumps(known | {"result": result})
         save(Path(options["output"][0]) / file_of(words, options), result)
 
@@ -127,6 +131,15 @@ def file_of(words: list[str], options: dict[str, list[str]]) -> str:
     split = options.get("split", [""])[0]
     names = {"rooms": f"{split}.npy", "walks": f"{split}.json", "export": "manifest.json"}
     return {"evaluator": "evaluator.json"}.get(words[0], names.get(words[-1], ""))
+
+
+def features(options: dict[str, list[str]]) -> list[str]:
+    """What the code makes of each image, kept by the image's content as the real command does."""
+    folders = [Path(options[option][0]) for option in ("generated", "reference")]
+    images = [path.read_text() for folder in folders for path in sorted(folder.glob("*.png"))]
+    code = hashlib.sha256(Path(CODE["score"][0]).read_bytes()).hexdigest()
+    kept = Path(options["cache"][0])
+    return [checkpointed(kept / hashlib.sha256(i.encode()).hexdigest(), code) for i in images]
 
 
 def checkpointed(path: Path, value: str) -> str:
@@ -140,9 +153,11 @@ def checkpointed(path: Path, value: str) -> str:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a file and the folders above it."""
+    """Write a file, whole or not at all, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def fetch(options: dict[str, list[str]]) -> None:

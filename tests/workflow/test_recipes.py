@@ -1,6 +1,7 @@
 """Recipes cover everything that a command runs, found by other means than the workflow's own."""
 
 import ast
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ import grimp
 import pytest
 import yaml
 from conftest import ROOT
+
+from eval.accumulation import LEAST_SAMPLES
 
 PARTS = ("common", "tasks", "sources", "dataset_recipes", "recipes")
 # Which function of a command line each step runs.
@@ -35,6 +38,7 @@ COMMANDS = {
     "depth_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
     "classifier": ("eval/cli.py", "evaluator"),
     "clip": ("eval/cli.py", "evaluator"),
+    "features": ("eval/cli.py", "score"),
     "score_depth_mvdiffusion": ("eval/cli.py", "score"),
     "tables": ("eval/cli.py", "tables"),
     "figures": ("eval/cli.py", "figures"),
@@ -201,6 +205,35 @@ def test_hashes_of_images_know_what_is_upstream_of_their_task_only(real: dict[st
             assert changed == set(tasks.split()), section
             section["seed"] = 0
             before = hashes()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("tasks", ["panorama", "depth"], True),
+        ("tasks", ["outpaint", "depth"], False),
+        ("evaluation.score.protocols", ["error-accumulation"], True),
+        ("evaluation.score.protocols", ["paper-pano"], False),
+        ("panorama.generation.num_samples", LEAST_SAMPLES, True),
+        ("panorama.generation.num_samples", LEAST_SAMPLES - 1, False),
+        ("panorama.generation.num_samples", None, True),
+        ("data.rooms.num_scenes.test", LEAST_SAMPLES - 1, False),
+        ("data.views.num_views", 2, False),
+        ("data.sources.panorama", "matterport3d", False),
+    ],
+)
+def test_errors_by_step_are_promised_where_they_are_certain(
+    real: dict[str, Any], monkeypatch: pytest.MonkeyPatch, key: str, value: object, expected: bool
+) -> None:
+    config = copy.deepcopy(real["config"])
+    *sections, name = key.split(".")
+    section = config
+    for part in sections:
+        section = section[part]
+    section[name] = value
+    monkeypatch.setitem(real, "config", config)
+    monkeypatch.setitem(real, "TASKS", config["tasks"])
+    assert real["errors_by_step"]() == expected
 
 
 def test_where_data_come_from_changes_no_recipe_and_what_they_are_changes_all(

@@ -57,7 +57,7 @@ PREPARATION = {
 EVALUATION = {"classifier": ClassifierSettings, "clip": ClipSettings, "tables": ClaimSettings}
 
 
-WITHOUT_SETTINGS = ("figures", "report", "scannet_splits")
+WITHOUT_SETTINGS = ("features", "figures", "report", "scannet_splits")
 
 
 def read(step: str, path: Path) -> None:

@@ -17,6 +17,12 @@ def seeds(project: Project) -> set[str]:
     return {word for word in shown.replace('"', " ").split() if word.startswith("seed=")}
 
 
+def features(project: Project) -> dict[str, str]:
+    """What scores keep of each image."""
+    files = sorted((project.root / "results/features").iterdir())
+    return {file.name: f"{file.stat().st_mtime_ns} {file.read_text()}" for file in files}
+
+
 def test_nothing_to_do_after_a_run(project: Project) -> None:
     assert "Nothing to be done" in project.snakemake("run")
     assert "Nothing to be done" in project.snakemake()
@@ -61,16 +67,22 @@ def test_changed_seed_without_snakemake_state(project: Project) -> None:
 def test_code_edits_rerun_what_uses_the_code(
     project: Project, edited: str, rerun: set[str]
 ) -> None:
+    before = features(project)
     project.append(edited)
     project.snakemake("run")
     assert {name.split()[0] for name in project.commands()} == rerun
+    after = features(project)
+    assert before.keys() == after.keys() != set()
+    changed = {image for image in after if after[image] != before[image]}
+    assert changed == (set(after) if "score" in rerun else set()), "features of other code stay"
 
 
 def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> None:
     project.set("panorama.generation.guidance_scale", 3.5)
-    before = project.results()
+    before, kept = project.results(), features(project)
     project.snakemake("run")
     ran = set(project.commands())
+    assert kept.items() < features(project).items(), "features of the same images are kept"
     made = {"generate split panorama independent", "generate split panorama mvdiffusion"}
     # Real views are exported again to carry the hash that all scores of a table must agree on.
     assert ran == made | {"data export panorama", "score", "tables", "figures", "report"}

@@ -1,14 +1,22 @@
 # Configuration files: reading, and one readable sentence about each mistake.
 import os
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
 
 
+def read_yaml(path):
+    """Parse safely, in C where PyYAML was built with it: every start of Snakemake waits for this."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(Path(path).read_text(), Loader=loader)
+
+
+@cache
 def read_schema():
-    return yaml.safe_load(Path("workflow/schemas/config.schema.yaml").read_text())
+    return read_yaml("workflow/schemas/config.schema.yaml")
 
 
 def has_all_sections(config):
@@ -85,7 +93,7 @@ def unknown_key(path, key, known):
 
 def read_config(path):
     """Read and check a configuration file."""
-    return checked(yaml.safe_load(Path(path).read_text()), path)
+    return checked(read_yaml(path), path)
 
 
 def configuration_files():

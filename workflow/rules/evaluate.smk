@@ -1,7 +1,8 @@
 # Scores of folders of images. The miniature trains its own evaluators, on rooms held apart; they
 # serve all tasks. Where the configuration trains none, pretrained extractors alone score.
-TABLES = [f"{task}_{table}" for task in TASKS for table in ("main", "consistency", "controls")]
-TABLES += ["claims", "published"]
+FORMS = ("csv", "md", "tex", "html")
+KINDS = ("main", "distances", "consistency", "controls", "published")
+TABLES = [f"{task}_{kind}" for task in TASKS for kind in KINDS] + ["claims", "published"]
 
 
 rule train_evaluator:
@@ -25,6 +26,7 @@ rule train_evaluator:
 rule score:
     input:
         settings=settings_file("score_{task}_{name}"),
+        features=settings_file("features"),
         generated="<results>/images/{task}/{name}/manifest.json",
         reference="<results>/images/{task}/real/manifest.json",
         codec=codec_file,
@@ -38,12 +40,13 @@ rule score:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
+        cache=f"{config['results_dir']}/features",
         codec=lambda wildcards, input: f" --codec $(dirname {input.codec})" if input.codec else "",
         evaluators=lambda wildcards, input: evaluators_option(input.evaluators),
     shell:
         "python -m eval score --settings {input.settings} --output {output}{params.codec}"
         " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
-        "{params.evaluators} 2>&1 | tee {log}"
+        "{params.evaluators} --cache {params.cache} 2>&1 | tee {log}"
 
 
 rule make_tables:
@@ -51,7 +54,7 @@ rule make_tables:
         settings=settings_file("tables"),
         scores=expand("<results>/scores/{folder}.json", folder=SCORED),
     output:
-        tables=expand("<results>/tables/{table}.{ext}", table=TABLES, ext=["csv", "md", "tex"]),
+        tables=expand("<results>/tables/{table}.{ext}", table=TABLES, ext=FORMS),
         metrics="<results>/metrics.json",
     log:
         "<results>/logs/tables.log",

@@ -105,6 +105,16 @@ for kind in EVALUATORS:
         makes=[f"<results>/evaluators/{kind}"],
     )
 
+# What scores keep of every image, for one another and for later ones. An image's features are the
+# same whoever computes them; other code or other evaluators begin anew. Every score waits for that,
+# so nothing is cleared while it is read.
+recipe(
+    "features",
+    settings={},
+    code=["eval.api"],
+    after=EVALUATORS,
+    makes=["<results>/features"],
+)
 for task in TASKS:
     for name in scored(task):
         compared = [f"{task}_{other}" for other in compared_with(task)]
@@ -112,7 +122,7 @@ for task in TASKS:
             f"score_{task}_{name}",
             settings=EVALUATION["score"],
             code=["eval.api"],
-            after=[f"{task}_{name}", *compared, *EVALUATORS],
+            after=["features", f"{task}_{name}", *compared, *EVALUATORS],
             makes=[f"<results>/scores/{task}/{name}.json"],
         )
 

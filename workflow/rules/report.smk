@@ -1,8 +1,8 @@
 # What a person looks at: figures, and one self-contained page.
+PLOTS = [f"{plot}_{task}" for plot in ("overview", "psnr_per_pair") for task in TASKS]
+PLOTS += ["error_accumulation_panorama"] if errors_by_step() else []
 FIGURES = [f"contact_sheet_{task}.png" for task in TASKS] + [
-    f"{plot}.{ext}"
-    for plot in (*(f"psnr_per_pair_{task}" for task in TASKS), "training_curves")
-    for ext in ("png", "svg", "csv")
+    f"{plot}.{ext}" for plot in (*PLOTS, "training_curves") for ext in ("png", "svg", "csv")
 ]
 
 

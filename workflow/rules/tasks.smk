@@ -5,6 +5,7 @@ FORM = {"panorama": "views", "outpaint": "views", "depth": "frames"}  # of image
 TRAINED_BASE = "pretrained" not in config["base"]
 EVALUATORS = list(config["evaluation"]["evaluators"])
 EMBEDDED = ("validation", "test")  # splits of the rooms that the repository holds
+LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 EXPORT_CODE = {  # modules that write real images
     "panorama": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
     "outpaint": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
@@ -99,6 +100,19 @@ def images_sha256(task):
             task: {key: value for key, value in config[task].items() if key != "methods"},
         }
     )
+
+
+def errors_by_step():
+    """Whether panoramas are certainly scored step by step from view 0 (eval/accumulation.py)."""
+    if "panorama" not in TASKS:
+        return False
+    if named := config["evaluation"]["score"]["protocols"]:
+        return "error-accumulation" in named  # with too few samples, the score itself fails
+    if config["data"]["sources"]["panorama"] != "rooms":
+        return False  # drawn if there are enough; how many is not known before
+    there = config["data"]["rooms"]["num_scenes"]["test"]
+    scored_rooms = min(there, config["panorama"]["generation"]["num_samples"] or there)
+    return scored_rooms >= LEAST_SAMPLES_BY_STEP and config["data"]["views"]["num_views"] > 2
 
 
 def compared_with(task):
