@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from eval.columns import CONSISTENCY, MAIN, SCALE, measured_columns
@@ -74,8 +75,7 @@ def draw_overview(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     down = -(-len(metrics) // across)
     height = 0.75 + 0.21 * len(methods)
     width = MARGIN + (WIDTH - MARGIN) * across / ACROSS
-    figure = Figure(figsize=(width, down * height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08)
+    figure = Figure(figsize=(width, down * height), layout=ConstrainedLayoutEngine(w_pad=0.08))
     axes = figure.subplots(down, across, squeeze=False)
     for number, axis in enumerate(axes.flat):
         if number >= len(metrics):
