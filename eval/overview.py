@@ -16,8 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from eval.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 from eval.effects import student_interval
-from eval.methods import colour, display_name, rank
-from eval.scores import Score
+from eval.scores import Score, display_name, rank
 
 CEILINGS = {"real": "-", "codec": (0, (4, 3))}
 """What others are held against, with the style of its line."""
@@ -62,21 +61,21 @@ def _row(metric: str, title: str, score: Score) -> dict[str, Any]:
     return named | numbers | {key: measurement[key] for key in about}
 
 
-def draw_overview(table: pd.DataFrame) -> Figure:
+def draw_overview(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     """Draw the rows of `overview_table`.
 
     Args:
-        table: at least one row. Methods without a colour get matplotlib's own in turn.
+        table: at least one row.
+        colours: of methods; others are numbered through matplotlib's own.
     """
     methods = sorted(dict.fromkeys(table["method"]), key=rank)
-    palette = {m: colour(m) or f"C{number}" for number, m in enumerate(methods)}
+    palette = {m: colours.get(m, f"C{number}") for number, m in enumerate(methods)}
     metrics = list(dict.fromkeys(table["metric"]))
     across = min(ACROSS, len(metrics))
     down = -(-len(metrics) // across)
     height = 0.75 + 0.21 * len(methods)
     width = MARGIN + (WIDTH - MARGIN) * across / ACROSS
-    layout = ConstrainedLayoutEngine(w_pad=0.08)
-    figure = Figure(figsize=(width, down * height), layout=layout)
+    figure = Figure(figsize=(width, down * height), layout=ConstrainedLayoutEngine(w_pad=0.08))
     axes = figure.subplots(down, across, squeeze=False)
     for number, axis in enumerate(axes.flat):
         if number >= len(metrics):
