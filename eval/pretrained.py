@@ -9,8 +9,8 @@
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
 
-Their files are checked against `weights.yaml` before they are used. A file or folder of one's own is
-taken as it is; the hash of a network's weights stands beside every number in any case.
+Their files are checked against `weights.yaml` before they are used. A file or folder of one's own
+is taken as it is; the hash of a network's weights stands beside every number in any case.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def load_lpips(name: str) -> Lpips:
         known = weights_of(f"lpips-{name}")
         place = f" {known.place}, or" if known else ""
         raise InputError(
-            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, or{place} "
-            "leave the setting 'lpips' empty."
+            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, "
+            f"or{place} leave the setting 'lpips' empty."
         ) from error
     network.to(best_device())
     return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)
