@@ -1,7 +1,7 @@
 """Which way every metric moves when images are damaged: one table for each kind of folder.
 
 Blur makes neighbours agree better, and loses gradients: consistency alone would reward it. Channels
-in another order leave alone whatever treats them alike, and views in another order whatever does not
+in another order leave alone whatever treats them alike, views in another order whatever does not
 know their order.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import toy
 import torch
+import toy
 import walks
 from PIL import Image
 
