@@ -347,7 +347,7 @@ def test_groups_are_taken_off_the_whole_where_there_are_many_images(
 @pytest.mark.slow
 def test_the_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     words = ["--images", "32", "--size", "64", "--network-size", "32", "--repeats", "1"]
-    words += ["--counts", "64", "256", "--features", "16", "--groups", "4", "--threads", "1"]
+    words += ["--rows", "16:64:4", "16:256:4", "24:256:2", "--threads", "1"]
     report = run_benchmark("evaluation.py", tmp_path / "a.json", *words)
     ours, theirs = (report["libraries"]["values"][way] for way in ("ours", "libraries"))
     assert ours["fid"] == pytest.approx(theirs["torchmetrics_fid"], rel=1e-3)
@@ -356,6 +356,13 @@ def test_the_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     faster = report["libraries"]["ours_is_faster"]["ours"]
     assert faster == pytest.approx(seconds["libraries"] / seconds["ours"])
     assert set(report["cache"]["seconds"]) == {"first", "one_more", "again", "alone"}
-    assert set(report["memory"]) == {"64", "256"}
-    assert report["memory"]["256"]["values"]["fid"] < report["memory"]["64"]["values"]["fid"]
+    few, many, wide = report["memory"]
+    assert [(row["features"], row["images"], row["groups"]) for row in (few, many, wide)] == [
+        (16, 64, 4),
+        (16, 256, 4),
+        (24, 256, 2),
+    ]
+    assert many["values"]["fid"] < few["values"]["fid"]
+    memory = wide["memory_mib"]
+    assert memory["above"] == pytest.approx(memory["peak"] - memory["before"], abs=0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
