@@ -139,8 +139,7 @@ def _of_equirectangular(found: Survey, scratch: Path) -> dict[str, Any]:
     """Cut from the photographs themselves: at their own resolution, and at twice that."""
     rows: dict[str, dict[str, float]] = {"not_enlarged": {}, "twice_enlarged": {}}
     for panorama in found.panoramas:
-        path = panorama.images[0].path
-        size = 2 * (cv2.imread(str(path)).shape[1] // 8)  # of a face with as many pixels per angle
+        path, size = panorama.images[0].path, panorama.face_size
         for name, times in (("not_enlarged", 1), ("twice_enlarged", 2)):
             folder = scratch / f"{name}-{path.stem}"
             cut_equirectangular_files([path], folder, size * times)
