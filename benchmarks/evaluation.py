@@ -6,12 +6,15 @@ Images, prompts and networks (random weights) are made here; what is compared ru
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,23 +149,58 @@ def measure_cache(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
     return {"seconds": seconds, "one_more_to_alone": seconds["one_more"] / seconds["alone"]}
 
 
-def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fréchet distance with its jackknife and KID from features on disk."""
-    rows = {}
-    for count in arguments.counts:
+@dataclass(frozen=True)
+class MemoryRow:
+    """How much there is to be scored: numbers per image, images per side, jackknife groups."""
+
+    features: int
+    images: int
+    groups: int
+
+    @classmethod
+    def parse(cls, text: str) -> MemoryRow:
+        """Read FEATURES:IMAGES:GROUPS; images a multiple of eight.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        features, images, groups = map(int, text.split(":"))
+        if min(features, images, groups) < 1 or images % VIEWS:
+            raise ValueError(f"Expected FEATURES:IMAGES:GROUPS, images in eights, got {text!r}.")
+        return cls(features, images, groups)
+
+
+ROWS = tuple(
+    MemoryRow(features, images, groups)
+    for features, groups, counts in (
+        (512, 32, (1000, 10_000, 100_000)),
+        (2048, 4, (1000, 10_000)),
+    )
+    for images in counts
+)
+
+
+def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fréchet distance with its jackknife and KID from features on disk, row by row."""
+    found = []
+    for number, row in enumerate(arguments.rows):
         sides = [
-            write_features(folder / f"{count}-{seed}", count, arguments.features, seed)
+            write_features(folder / f"{number}-{seed}", row.images, row.features, seed)
             for seed in range(2)
         ]
         before = time.perf_counter()
         with PeakMemory(torch.device("cpu")).measure() as memory:
-            whole, _ = jackknife(frechet_statistic(*sides), count // VIEWS, arguments.groups)
-            drawn = draw_subsets(count, count, SUBSET_SIZE, SUBSETS, seed=0)
+            whole, _ = jackknife(frechet_statistic(*sides), row.images // VIEWS, row.groups)
+            drawn = draw_subsets(row.images, row.images, SUBSET_SIZE, SUBSETS, seed=0)
             kid = [kernel_distance(sides[0].rows(i), sides[1].rows(j)) for i, j in drawn]
         seconds = time.perf_counter() - before
+        memory["above"] = round(memory["peak"] - memory["before"], 1)
         values = {"fid": whole, "kid": float(np.mean(kid))}
-        rows[str(count)] = {"memory_mib": memory, "seconds": seconds, "values": values}
-    return rows
+        about = {"memory_mib": memory, "seconds": seconds, "values": values}
+        found.append({**dataclasses.asdict(row), **about})
+        shutil.rmtree(folder)
+        folder.mkdir()
+    return found
 
 
 def write_features(folder: Path, count: int, size: int, seed: int) -> FeatureSet:
@@ -189,7 +227,11 @@ def _alternate(
     return {way: statistics.median(times[1:]) for way, times in found.items()}, values
 
 
-MEASURES = {"libraries": measure_libraries, "cache": measure_cache, "memory": measure_memory}
+MEASURES: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
+    "libraries": measure_libraries,
+    "cache": measure_cache,
+    "memory": measure_memory,
+}
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -199,9 +241,14 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="of an image in pixels")
     parser.add_argument("--network-size", type=int, default=128, help="pixels the networks see")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 100_000])
-    parser.add_argument("--features", type=int, default=2048, help="numbers per image")
-    parser.add_argument("--groups", type=int, default=32, help="of the jackknife")
+    parser.add_argument(
+        "--rows",
+        type=MemoryRow.parse,
+        nargs="+",
+        default=list(ROWS),
+        metavar="FEATURES:IMAGES:GROUPS",
+        help="of the memory part (default: 512 features of 10^3 … 10^5 images, 2048 of 10^3, 10^4)",
+    )
     return parse_parts(parser, PARTS, words)
 
 
@@ -209,12 +256,13 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
-    report = {}
+    report: dict[str, Any] = {}
     for part in arguments.parts:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             report[part] = MEASURES[part](Path(name), arguments)
     print(json.dumps(report, indent=2))
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("output", "folder")}
+    left_out = ("output", "folder", "rows")  # rows are in the report
+    settings = {k: v for k, v in vars(arguments).items() if k not in left_out}
     if arguments.output is not None:
         content = {"format": 1, "settings": settings, **report, "provenance": provenance()}
         write_json(arguments.output, content)

@@ -8,6 +8,9 @@
 | `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
+
+Their files are checked against `weights.yaml` before they are used. A file or folder of one's own
+is taken as it is; the hash of a network's weights stands beside every number in any case.
 """
 
 from __future__ import annotations
@@ -29,13 +32,10 @@ from eval.features import (
 )
 from eval.networks import best_device
 from eval.settings import suggest
+from eval.weights import checkpoints, fetch_known, weights_of
 from mvdiffusion.records import InputError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CLEAN_INCEPTION = "inception-2015-12-05.pt"
-CLEAN_INCEPTION_URL = (
-    f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{CLEAN_INCEPTION}"
-)
 
 
 def load_inception() -> FeatureExtractor:
@@ -44,19 +44,21 @@ def load_inception() -> FeatureExtractor:
     Raises:
         InputError: torch-fidelity or its weights could not be had.
     """
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-    from torchmetrics.image.fid import NoTrainInceptionV3
+    name, outputs = "inception-v3", ["2048", "logits_unbiased"]
 
-    where = f"put {URL_INCEPTION_V3} into {_checkpoints()}"
-    outputs = ["2048", "logits_unbiased"]
-    made = _pretrained("inception-v3", where, NoTrainInceptionV3, "inception-v3-compat", outputs)
-    network = _ready(made)
+    def make() -> nn.Module:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        fetch_known(name)  # where the library looks for it
+        return NoTrainInceptionV3("inception-v3-compat", outputs)
+
+    network = _ready(_pretrained(name, make))
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = network._torch_fidelity_forward(images)
         return features, logits
 
-    identity = Identity("inception-v3", state_sha256(network))
+    identity = Identity(name, state_sha256(network))
     description = {"kind": "classifier", "image_size": 299, "resize": "bilinear, antialiased"}
     return FeatureExtractor(identity, description, extract)
 
@@ -65,22 +67,23 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
     """Load clean-fid's Inception-v3: 2048 features of images resized by Pillow's bicubic filter.
 
     Args:
-        path: its TorchScript file; by default in PyTorch's cache, fetched if it is not there.
+        path: its TorchScript file, of this name; by default in PyTorch's cache, fetched if it is
+            not there.
 
     Raises:
         InputError: the file could not be had or read.
     """
     from cleanfid.inception_torchscript import InceptionV3W
 
-    name, file = "inception-v3-clean", Path(path or _checkpoints() / CLEAN_INCEPTION)
+    name = "inception-v3-clean"
 
     def make() -> nn.Module:
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(CLEAN_INCEPTION_URL, str(file), progress=False)
-        return InceptionV3W(str(file.parent), download=False)
+        if path is not None:
+            return InceptionV3W(str(Path(path).parent), download=False)
+        fetch_known(name)
+        return InceptionV3W(str(checkpoints()), download=False)
 
-    network = _ready(_pretrained(name, f"put {CLEAN_INCEPTION_URL} at {file}", make))
+    network = _ready(_pretrained(name, make))
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         return _without_classes(network(clean_resize(images, 299)))
@@ -104,11 +107,12 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
     """
     from transformers import Dinov2Model
 
-    where = (
-        f"put config.json and model.safetensors of https://huggingface.co/{source} into the "
-        f"Hugging Face cache {_hub_cache()} (`hf download {source}`)"
-    )
-    network = _ready(_pretrained(name, where, Dinov2Model.from_pretrained, source))
+    def make() -> nn.Module:
+        if not Path(source).is_dir():
+            fetch_known(name)
+        return Dinov2Model.from_pretrained(source)
+
+    network = _ready(_pretrained(name, make))
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = _normalized(clean_resize(images, image_size), *IMAGENET)
@@ -151,13 +155,12 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
     import open_clip
     from PIL import Image
 
-    repository = open_clip.get_pretrained_cfg(model, pretrained).get("hf_hub", "").strip("/")
-    where = (
-        f"put open_clip_model.safetensors of https://huggingface.co/{repository} into the "
-        f"Hugging Face cache {_hub_cache()} (`hf download {repository}`)"
-    )
-    make = open_clip.create_model_and_transforms
-    made, _, preprocess = _pretrained(name, where, make, model, pretrained=pretrained)
+    def make() -> Any:
+        if not Path(pretrained).is_file():
+            fetch_known(name)
+        return open_clip.create_model_and_transforms(model, pretrained=pretrained)
+
+    made, _, preprocess = _pretrained(name, make)
     network = _ready(made)
     tokenizer = open_clip.get_tokenizer(model)
 
@@ -210,26 +213,17 @@ def _ready(network: Any) -> Any:
     return network.eval().requires_grad_(False).to(best_device())
 
 
-def _checkpoints() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _hub_cache() -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return HF_HUB_CACHE
-
-
-def _pretrained(name: str, where: str, make: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def _pretrained(name: str, make: Callable[[], Any]) -> Any:
     """Make a network; if its weights cannot be had, say which file belongs where."""
     try:
-        return make(*given, **named)
+        return make()
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        known = weights_of(name)
+        place = f" {known.place}, or" if known else ""
         raise InputError(
             f"extractor '{name}': its pretrained weights could not be loaded ({reason}); they are "
-            f"downloaded on first use: connect once, or {where}, or score with --evaluators "
-            "instead."
+            f"downloaded on first use: connect once, or{place} score with --evaluators instead."
         ) from error
 
 

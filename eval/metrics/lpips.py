@@ -1,13 +1,12 @@
 """Learned perceptual distance (LPIPS; Zhang et al., 2018) of the pixels that two images share.
 
-Network and linear layers are torchmetrics'; the backbone's weights are torchvision's and are
-fetched on first use.
+Network and linear layers are torchmetrics'; the backbone's weights are torchvision's, fetched on
+first use and checked before each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,11 @@ from torch import Tensor, nn
 from eval.features import Identity, state_sha256
 from eval.networks import best_device
 from eval.settings import suggest
+from eval.weights import fetch_known, weights_of
 from mvdiffusion.records import InputError
 
-NETWORKS = {
-    "alex": "AlexNet_Weights",
-    "vgg": "VGG16_Weights",
-    "squeeze": "SqueezeNet1_1_Weights",
-}
-"""Backbones by name, with torchvision's names of their weights."""
+NETWORKS = ("alex", "vgg", "squeeze")
+"""Backbones by name."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,11 @@ def load_lpips(name: str) -> Lpips:
     try:
         network = make_network(name)
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
+        known = weights_of(f"lpips-{name}")
+        place = f" {known.place}, or" if known else ""
         raise InputError(
-            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, or put "
-            f"{weights_file(name)} in place, or leave the setting 'lpips' empty."
+            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, "
+            f"or{place} leave the setting 'lpips' empty."
         ) from error
     network.to(best_device())
     return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)
@@ -83,12 +81,5 @@ def make_network(name: Any) -> nn.Module:
     """Make the pretrained network, its distances one per pixel."""
     from torchmetrics.functional.image.lpips import _LPIPS
 
+    fetch_known(f"lpips-{name}")  # where torchvision looks for it
     return _LPIPS(net=name, spatial=True)
-
-
-def weights_file(name: str) -> Path:
-    """Name the file in which torchvision looks for a backbone's weights."""
-    import torchvision
-
-    url = getattr(torchvision.models, NETWORKS[name]).DEFAULT.url
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,8 @@ import toy
 from benchmark_runs import run_benchmark
 from PIL import Image
 
+import eval.feature_shelf
+import eval.feature_store
 import eval.quality
 from eval.feature_shelf import Shelf
 from eval.feature_store import BATCH, FeatureStore
@@ -178,8 +184,10 @@ def test_two_processes_fill_one_shelf(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def words_of_score(world: Path, evaluators: list[Path], output: Path) -> list[str]:
-    words = ["score", "--generated", world / "codec", "--reference", world / "real"]
+def words_of_score(
+    world: Path, evaluators: list[Path], output: Path, method: str = "codec"
+) -> list[str]:
+    words = ["score", "--generated", world / method, "--reference", world / "real"]
     words += ["--evaluators", *evaluators, "--settings", toy.SCORE_SETTINGS]
     return [*map(str, words), "--cache", str(output.parent / "cache"), "--output", str(output)]
 
@@ -197,18 +205,71 @@ def test_a_cache_changes_no_number(
 
 
 @pytest.mark.slow
-def test_two_commands_share_a_cache(
+def test_two_methods_at_once_share_a_cache(
     world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
 ) -> None:
-    outputs = [tmp_path / f"{i}.json" for i in range(2)]
+    """Two processes that begin with an empty cache; their real views are the same."""
+    methods = ("codec", "independent")
     commands = [
-        [sys.executable, "-m", "eval", *words_of_score(world, evaluators, output)]
-        for output in outputs
+        words_of_score(world, evaluators, tmp_path / f"{method}.json", method) for method in methods
     ]
-    ran = [subprocess.Popen(command) for command in commands]
+    ran = [subprocess.Popen([sys.executable, "-m", "eval", *words]) for words in commands]
     assert [process.wait() for process in ran] == [0, 0]
-    expected = (scores / "codec.json").read_bytes()
-    assert [output.read_bytes() for output in outputs] == [expected] * 2
+    for method in methods:
+        found = (tmp_path / f"{method}.json").read_bytes()
+        assert found == (scores / f"{method}.json").read_bytes()
+    assert not list((tmp_path / "cache").rglob(".*"))
+
+
+def _compute(cache: Path, folder: Path, stops: str) -> None:
+    """Compute features, a file per batch; stop for good in the third batch."""
+    torch.set_num_threads(1)
+    means, write = Means(), eval.feature_shelf.atomic_output
+
+    def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = means.extract(images)
+        if means.calls == 3 and stops == "computing":
+            time.sleep(600)
+        return found
+
+    @contextmanager
+    def stopping(path: Path) -> Iterator[Path]:
+        with write(path) as temporary:
+            yield temporary
+            if means.calls == 3:  # all is written, and not yet under its name
+                time.sleep(600)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eval.feature_store, "SHARD", BATCH)
+        patch.setattr(eval.feature_shelf, "atomic_output", stopping)
+        extractor = dataclasses.replace(means.extractor, extract=extract)
+        FeatureStore(cache).features(open_folder(folder), extractor)
+
+
+def _stopped(cache: Path, stops: str) -> bool:
+    files = [path.name for path in cache.rglob("*") if path.is_file()]
+    left = [name for name in files if name.startswith(".")]
+    return len(files) - len(left) == 2 and (stops == "computing" or len(left) == 1)
+
+
+@pytest.mark.parametrize("stops", ["computing", "writing"])
+def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path, stops: str) -> None:
+    folder = toy.write_folder(tmp_path / "views", "x", toy.real_samples(20))  # five batches
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_compute, args=(tmp_path / "cache", folder, stops))
+    process.start()
+    until = time.monotonic() + 60
+    while not _stopped(tmp_path / "cache", stops) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert _stopped(tmp_path / "cache", stops)
+    means = Means()
+    found = FeatureStore(tmp_path / "cache").features(open_folder(folder), means.extractor)
+    assert means.calls == 3
+    whole = FeatureStore().features(open_folder(folder), Means().extractor)
+    np.testing.assert_array_equal(torch.cat(list(found.blocks())), torch.cat(list(whole.blocks())))
 
 
 def test_a_cache_that_is_no_folder_is_refused(
@@ -286,7 +347,7 @@ def test_groups_are_taken_off_the_whole_where_there_are_many_images(
 @pytest.mark.slow
 def test_the_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     words = ["--images", "32", "--size", "64", "--network-size", "32", "--repeats", "1"]
-    words += ["--counts", "64", "256", "--features", "16", "--groups", "4", "--threads", "1"]
+    words += ["--rows", "16:64:4", "16:256:4", "24:256:2", "--threads", "1"]
     report = run_benchmark("evaluation.py", tmp_path / "a.json", *words)
     ours, theirs = (report["libraries"]["values"][way] for way in ("ours", "libraries"))
     assert ours["fid"] == pytest.approx(theirs["torchmetrics_fid"], rel=1e-3)
@@ -295,6 +356,13 @@ def test_the_benchmark_compares_equal_numbers(tmp_path: Path) -> None:
     faster = report["libraries"]["ours_is_faster"]["ours"]
     assert faster == pytest.approx(seconds["libraries"] / seconds["ours"])
     assert set(report["cache"]["seconds"]) == {"first", "one_more", "again", "alone"}
-    assert set(report["memory"]) == {"64", "256"}
-    assert report["memory"]["256"]["values"]["fid"] < report["memory"]["64"]["values"]["fid"]
+    few, many, wide = report["memory"]
+    assert [(row["features"], row["images"], row["groups"]) for row in (few, many, wide)] == [
+        (16, 64, 4),
+        (16, 256, 4),
+        (24, 256, 2),
+    ]
+    assert many["values"]["fid"] < few["values"]["fid"]
+    memory = wide["memory_mib"]
+    assert memory["above"] == pytest.approx(memory["peak"] - memory["before"], abs=0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

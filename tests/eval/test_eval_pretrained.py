@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import toy
 from PIL import Image
 
 from eval.features import extractor_sha256
+from eval.metrics.lpips import NETWORKS, load_lpips
 from eval.pretrained import (
+    STANDARD_EXTRACTORS,
     clean_resize,
     load_clean_inception,
     load_dinov2,
@@ -20,6 +24,7 @@ from eval.pretrained import (
     load_open_clip_features,
     load_standard,
 )
+from eval.weights import Weights, checkpoints, weights_of
 from mvdiffusion.records import InputError
 
 VIEWS = np.concatenate([toy.views_of(seed, seed, 40) for seed in range(3)])
@@ -156,20 +161,136 @@ def test_clean_inception_resizes_as_clean_fid_does(tmp_path: Path) -> None:
 def test_missing_weights_are_named_with_their_place(
     name: str, file: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import open_clip
-    import torchmetrics.image.fid
-    from transformers import Dinov2Model
+    import huggingface_hub
 
     def offline(*arguments: object, **options: object) -> None:
         raise OSError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    monkeypatch.setattr(torchmetrics.image.fid, "NoTrainInceptionV3", offline)
-    monkeypatch.setattr(open_clip, "create_model_and_transforms", offline)
-    monkeypatch.setattr(Dinov2Model, "from_pretrained", offline)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(InputError, match="no network") as error:
         load_standard(name)
     assert f"extractor '{name}'" in str(error.value)
     assert file in str(error.value)
     assert place in str(error.value)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_every_pretrained_file_has_a_hash() -> None:
+    """The table's files are the ones that the libraries load, by their own names and addresses."""
+    import open_clip
+    import torchvision
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    for name in (*STANDARD_EXTRACTORS, *(f"lpips-{network}" for network in NETWORKS)):
+        known = weights_of(name)
+        assert known is not None, name
+        assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", known.sha256), name
+        assert bool(known.url) != bool(known.repository), name
+        assert known.url.endswith(known.file) or not known.url, name
+        if digits := re.search(r"-([0-9a-f]{8,})\.pth$", known.file):  # PyTorch's convention
+            assert known.sha256.startswith(digits[1]), name
+    inception = weights_of("inception-v3")
+    assert inception is not None
+    assert inception.url == URL_INCEPTION_V3
+    for name, model in (("clip-vit-b-32", "ViT-B-32"), ("clip-vit-l-14-336", "ViT-L-14-336")):
+        theirs = open_clip.get_pretrained_cfg(f"{model}-quickgelu", "openai")["hf_hub"].strip("/")
+        assert weights_of(name).repository == theirs
+    for network, weights in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet1_1")):
+        url = getattr(torchvision.models, f"{weights}_Weights").DEFAULT.url
+        assert weights_of(f"lpips-{network}").url == url
+
+
+@pytest.mark.parametrize("digits", [64, 8])
+def test_a_file_is_the_one_it_is_taken_for(tmp_path: Path, digits: int) -> None:
+    known = Weights("w.pth", sha256(b"right")[:digits], "", url="https://nowhere/w.pth", bytes=5)
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"right")
+    known.check(file)
+    file.write_bytes(b"wrong!")
+    with pytest.raises(InputError, match=r"w\.pth: found 6 bytes with .* delete it and") as error:
+        known.check(file)
+    message = str(error.value)
+    assert sha256(b"wrong!") in message
+    assert known.sha256 in message
+    assert "of 5 bytes" in message
+    assert ("first digits" in message) == (digits == 8)
+
+
+def test_a_fetched_file_is_checked_and_a_wrong_one_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through PyTorch's own download, from a file."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    remote = tmp_path / "w.pth"
+    remote.write_bytes(b"right")
+    known = Weights("w.pth", sha256(b"right"), "", url=remote.as_uri())
+    path = known.fetch()
+    assert path.read_bytes() == b"right"
+    remote.unlink()
+    assert known.fetch() == path  # there already
+    path.unlink()
+    remote.write_bytes(b"cut")
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        known.fetch()
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["inception-v3", "inception-v3-clean", "lpips-alex", "lpips-vgg", "lpips-squeeze"]
+)
+def test_changed_weights_of_pytorch_hub_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    known = weights_of(name)
+    assert known is not None
+    checkpoints().mkdir(parents=True)
+    (checkpoints() / known.file).write_bytes(b"something else")
+    with pytest.raises(InputError, match="found 14 bytes with the SHA-256") as error:
+        load_lpips(name.removeprefix("lpips-")) if "lpips" in name else load_standard(name)
+    assert str(checkpoints() / known.file) in str(error.value)
+    assert known.sha256 in str(error.value)
+    assert "delete it" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["clip-vit-b-32", "clip-vit-l-14", "dinov2-vit-l-14"])
+def test_changed_weights_of_hugging_face_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the hub's own cache, laid out as the hub lays it out."""
+    import huggingface_hub
+
+    known = weights_of(name)
+    assert known is not None
+    root = tmp_path / f"models--{known.repository.replace('/', '--')}"
+    file = root / "snapshots" / ("0" * 40) / known.file
+    for path, content in ((file, "something else"), (root / "refs" / "main", "0" * 40)):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    download = huggingface_hub.hf_hub_download
+    monkeypatch.setattr(
+        huggingface_hub,
+        "hf_hub_download",
+        lambda *a: download(*a, cache_dir=tmp_path, local_files_only=True),
+    )
+    with pytest.raises(InputError, match="found 14 bytes with the SHA-256") as error:
+        load_standard(name)
+    assert str(file) in str(error.value)
+    assert known.sha256 in str(error.value)
+
+
+def test_weights_of_ones_own_are_taken_as_they_are(
+    small_clip: tuple[str, Path, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr("eval.pretrained.fetch_known", refuse)
+    model, weights, _ = small_clip
+    found = load_open_clip("clip-vit-b-32", model, str(weights))
+    assert len(found.identity.weights_sha256) == 64

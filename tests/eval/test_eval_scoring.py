@@ -158,7 +158,6 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import open_clip
-    import torchmetrics.image.fid
 
     known = open_clip.list_pretrained()
     assert ("ViT-L-14-quickgelu", "openai") in known
@@ -168,7 +167,7 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
     def offline(*arguments: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(torchmetrics.image.fid, "NoTrainInceptionV3", offline)
+    monkeypatch.setattr("eval.pretrained.fetch_known", offline)
     with pytest.raises(InputError, match="'inception-v3': its pretrained weights"):
         load_inception()
 
