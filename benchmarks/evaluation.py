@@ -31,10 +31,10 @@ from eval.feature_shelf import Shelf
 from eval.feature_store import BLOCK, FeatureSet, FeatureStore
 from eval.features import Extractor, FeatureExtractor, Identity, SimilarityExtractor, state_sha256
 from eval.folders import open_folder
+from eval.measurements import Inputs, ScoreSettings
 from eval.metrics.kid import draw_subsets, kernel_distance
-from eval.modern import SUBSET_SIZE, SUBSETS
 from eval.networks import Classifier, make_clip, prepare
-from eval.protocols import PROTOCOLS, Inputs, ScoreSettings
+from eval.protocols import collect_features, merge, plan
 from eval.quality import frechet_statistic
 from eval.statistics import jackknife
 from mvdiffusion.records import provenance, write_json
@@ -75,12 +75,12 @@ def make_extractors(image_size: int) -> tuple[FeatureExtractor, SimilarityExtrac
     return (
         FeatureExtractor(
             Identity("small-classifier", state_sha256(classifier)),
-            about,
+            {**about, "kind": "classifier"},
             lambda images: classifier(prepare(images, image_size)),
         ),
         SimilarityExtractor(
             Identity("small-clip", state_sha256(clip)),
-            about,
+            {**about, "kind": "clip"},
             lambda images: clip.encode_image(prepare(images, image_size)),
             lambda prompts: clip.encode_text(tokens(prompts)),
         ),
@@ -100,8 +100,10 @@ def score(
     reference = open_folder(real) if real else None
     store = FeatureStore(cache)
     inputs = Inputs(open_folder(generated), reference, extractors, settings, None, store)
-    ran = [PROTOCOLS[name].run(inputs, PROTOCOLS[name]) for name in protocols]
-    return {name: m.value for outcome in ran for name, m in outcome.measurements.items()}
+    runs = plan(inputs)
+    collect_features(runs)
+    found = merge([run.measure() for run in runs])
+    return {name: measured.value for name, measured in found.measurements.items()}
 
 
 def measure_libraries(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
         before = time.perf_counter()
         with PeakMemory(torch.device("cpu")).measure() as memory:
             whole, _ = jackknife(frechet_statistic(*sides), row.images // VIEWS, row.groups)
-            drawn = draw_subsets(row.images, row.images, SUBSET_SIZE, SUBSETS, seed=0)
+            drawn = draw_subsets(row.images, row.images, 1000, 100, seed=0)
             kid = [kernel_distance(sides[0].rows(i), sides[1].rows(j)) for i, j in drawn]
         seconds = time.perf_counter() - before
         memory["above"] = round(memory["peak"] - memory["before"], 1)

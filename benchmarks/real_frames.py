@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import eval
 from eval.folders import open_folder
+from eval.measurements import ScoreSettings
 from eval.metrics.depth_psnr import Camera, SharedPixels, sample_shared, shared_pixels
 from eval.metrics.psnr import psnr_db
-from eval.protocols import ScoreSettings
 from eval.samples import SequenceFolder
 from mvdiffusion.data.own.folder_import import import_folder
 from mvdiffusion.data.own.survey import CheckSettings, survey

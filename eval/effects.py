@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from eval.intervals import interval_by_t
 from eval.scores import Score, common_samples, paired_difference, paired_ratio
 from eval.statistics import mean_and_se
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Effect:
 
     Attributes:
         se: its standard error; None if there are too few samples for one.
-        interval: lower and upper bound that hold the true value with probability `CONFIDENCE`.
+        interval: lower and upper bound that hold the true value with probability
+            `intervals.CONFIDENCE`.
         size: its effect size.
     """
 
@@ -41,15 +40,13 @@ class Effect:
 
 
 def student_interval(value: float, se: float | None, count: int) -> tuple[float, float] | None:
-    """Interval of a value whose standard error comes of `count` samples or groups.
+    """Bounds of a value whose standard error comes of `count` samples or groups; see `intervals`.
 
     >>> [round(bound, 3) for bound in student_interval(1.0, 0.5, 3)]
     [-1.151, 3.151]
     """
-    if se is None or count < 2:
-        return None
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * se
-    return value - reach, value + reach
+    found = interval_by_t(value, se, count, "Student's t")
+    return (found.low, found.high) if found else None
 
 
 def effect_size(differences: np.ndarray) -> float | None:

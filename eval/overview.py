@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from eval.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 from eval.effects import student_interval
-from eval.scores import Score, display_name, rank
+from eval.methods import colour, display_name, rank
+from eval.scores import Score
 
 CEILINGS = {"real": "-", "codec": (0, (4, 3))}
 """What others are held against, with the style of its line."""
@@ -61,15 +62,14 @@ def _row(metric: str, title: str, score: Score) -> dict[str, Any]:
     return named | numbers | {key: measurement[key] for key in about}
 
 
-def draw_overview(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
+def draw_overview(table: pd.DataFrame) -> Figure:
     """Draw the rows of `overview_table`.
 
     Args:
-        table: at least one row.
-        colours: of methods; others are numbered through matplotlib's own.
+        table: at least one row. Methods without a colour get matplotlib's own in turn.
     """
     methods = sorted(dict.fromkeys(table["method"]), key=rank)
-    palette = {m: colours.get(m, f"C{number}") for number, m in enumerate(methods)}
+    palette = {m: colour(m) or f"C{number}" for number, m in enumerate(methods)}
     metrics = list(dict.fromkeys(table["metric"]))
     across = min(ACROSS, len(metrics))
     down = -(-len(metrics) // across)

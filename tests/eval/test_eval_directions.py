@@ -20,9 +20,9 @@ import walks
 from PIL import Image
 
 import eval
-from eval.features import FeatureExtractor, Identity, SimilarityExtractor
+from eval.features import Extractor, FeatureExtractor, Identity, SimilarityExtractor
+from eval.measurements import ScoreSettings
 from eval.pretrained import STANDARD_EXTRACTORS
-from eval.protocols import ScoreSettings
 from mvdiffusion.geometry.cameras import panorama_cameras, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 
@@ -86,6 +86,9 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+EXTRACTORS = ("inception-v3", "clip-vit-l-14", "clip-vit-l-14-336")
+
+
 def _votes(images: torch.Tensor) -> torch.Tensor:
     """Share of pixels whose largest channel is each [N, 3]; the toy rooms differ in it."""
     largest = images.argmax(1)
@@ -111,11 +114,12 @@ def _picture(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def extractors() -> Iterator[None]:
-    """A classifier and a CLIP that can be read, under names of their own."""
-    kinds = {
-        "colours": FeatureExtractor(Identity("colours", "c" * 64), {}, _look),
-        "words": SimilarityExtractor(Identity("words", "d" * 64), {}, _picture, _text),
+    """A classifier and CLIPs that can be read, under the names that the protocols know."""
+    kinds: dict[str, Extractor] = {
+        "inception-v3": FeatureExtractor(Identity("inception-v3", "c" * 64), {}, _look)
     }
+    for name in EXTRACTORS[1:]:
+        kinds[name] = SimilarityExtractor(Identity(name, "d" * 64), {}, _picture, _text)
     with pytest.MonkeyPatch.context() as patch:
         for name, extractor in kinds.items():
             patch.setitem(STANDARD_EXTRACTORS, name, lambda made=extractor: made)
@@ -142,9 +146,7 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, f
     turned = {f"room{i:03d}": turned_views(i) for i in range(ROOMS)}
     real = toy.write_folder(root / "real", "real", toy.noisy(rooms, GRAIN, seed=9))
     protocols = ("paper-pano", "modern", "paper-consistency-pano", "consistency-images", "controls")
-    settings = ScoreSettings(
-        protocols, ("colours", "words"), SIZE, inception_splits=1, jackknife_groups=2
-    )
+    settings = ScoreSettings(protocols, EXTRACTORS, SIZE, inception_splits=1, jackknife_groups=2)
     found = {}
     for damage in ("nothing", *DAMAGES):
         good = toy.noisy(turned if damage == "yaw" else rooms, GRAIN)
