@@ -85,7 +85,7 @@ def registered(folder: Path, target: Path, ratio: float) -> Path:
         center = K[:2, 2:]
         matrix = np.hstack([ratio * np.eye(2), (1 - ratio) * center])
         for path in sample.glob("*.png"):
-            image = cv2.imread(str(path))
+            image = np.asarray(cv2.imread(str(path)))
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             cv2.imwrite(str(path), cv2.warpAffine(image, matrix, image.shape[1::-1], flags=flags))
     return target
