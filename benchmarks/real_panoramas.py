@@ -15,8 +15,9 @@ from PIL import Image
 
 import eval
 from eval.folders import open_folder
+from eval.images import resize_views
 from eval.measurements import ScoreSettings
-from eval.metrics.cross_view_psnr import neighbour_overlaps, resize_views
+from eval.metrics.cross_view_psnr import neighbour_overlaps
 from eval.metrics.psnr import psnr_db
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.own.folder_import import import_folder

@@ -14,8 +14,9 @@ import numpy as np
 import eval.depth
 import eval.panorama
 from eval.controls import PAIR_OPTIONS, needs_neighbours, size_note
+from eval.images import resize_views
 from eval.measurements import Inputs, Metric, Outcome, Step, per_sample, register
-from eval.metrics.cross_view_psnr import resize_views, warp
+from eval.metrics.cross_view_psnr import warp
 from eval.metrics.depth_psnr import sample_shared, shared_pixels
 from eval.metrics.lpips import load_lpips
 from eval.metrics.ssim import masked_ssim

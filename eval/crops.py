@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from eval.equirectangular import EquirectangularFolder, cut
-from eval.images import read_rgb
-from eval.metrics.cross_view_psnr import resize_views
+from eval.images import read_rgb, resize_views
 from eval.samples import PanoramaFolder, SampleFolder, file_sha256
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.records import InputError

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ def _resume(unfinished: Path, key: str, parts: Mapping[str, Any]) -> int:
         state = torch.load(unfinished, map_location=best_device(), weights_only=True)
         if state["key"] != key:
             return 0
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, UnpicklingError):
+    except Exception:  # whatever reading a damaged file raises: training begins anew
         return 0
     for name, part in parts.items():
         part.load_state_dict(state[name])

@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -119,3 +120,15 @@ def jpeg_uri(image: Image.Image, quality: int = 88) -> str:
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def resize_views(views: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring uint8 views [V, H, W, 3] to a size, as float32 in [0, 1].
+
+    Bilinear when enlarging, area-averaging when shrinking, untouched at equal size.
+    """
+    images = views.astype(np.float32) / 255
+    if images.shape[1:3] == (height, width):
+        return images
+    filter_ = cv2.INTER_LINEAR if height > images.shape[1] else cv2.INTER_AREA
+    return np.stack([cv2.resize(image, (width, height), interpolation=filter_) for image in images])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.images import resize_views
 from eval.measurements import (
     Inputs,
     Metric,
@@ -14,7 +15,7 @@ from eval.measurements import (
     ratio_to_real,
     register,
 )
-from eval.metrics.cross_view_psnr import Overlap, cross_view_psnr, neighbour_overlaps, resize_views
+from eval.metrics.cross_view_psnr import Overlap, cross_view_psnr, neighbour_overlaps
 from eval.samples import PanoramaFolder, SampleFolder
 from mvdiffusion.records import InputError
 

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from eval.images import image_format
+from eval.images import image_format, resize_views
 from eval.measurements import Inputs
 from eval.metrics.cross_view_psnr import (
     Overlap,
     cross_view_psnr,
     neighbour_overlaps,
-    resize_views,
     warp,
 )
 from eval.metrics.depth_psnr import Camera, depth_psnr, sample_shared, shared_pixels

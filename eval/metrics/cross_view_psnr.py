@@ -114,15 +114,3 @@ def warp(target_view: np.ndarray, overlap: Overlap) -> np.ndarray:
 def _warp(image: np.ndarray, H: np.ndarray) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpPerspective(image, H, (image.shape[1], image.shape[0]), flags=flags)
-
-
-def resize_views(views: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bring uint8 views [V, H, W, 3] to a size, as float32 in [0, 1].
-
-    Bilinear when enlarging, area-averaging when shrinking, untouched at equal size.
-    """
-    images = views.astype(np.float32) / 255
-    if images.shape[1:3] == (height, width):
-        return images
-    filter_ = cv2.INTER_LINEAR if height > images.shape[1] else cv2.INTER_AREA
-    return np.stack([cv2.resize(image, (width, height), interpolation=filter_) for image in images])

@@ -12,7 +12,8 @@ from cleanfid.fid import frechet_distance as cleanfid_distance
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
 
-from eval.metrics.cross_view_psnr import cross_view_psnr, neighbour_overlaps, resize_views
+from eval.images import resize_views
+from eval.metrics.cross_view_psnr import cross_view_psnr, neighbour_overlaps
 from eval.metrics.fid import frechet_distance
 from eval.metrics.gradient_energy import gradient_energy
 from eval.metrics.inception_score import assign_splits, inception_score
