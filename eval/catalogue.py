@@ -34,9 +34,10 @@ def protocol_rows() -> list[dict[str, Any]]:
 
 
 def _needs(protocol: Protocol, task: str) -> str:
-    """Ask the protocol what it lacks when all it gets is one view."""
+    """Ask the protocol what its metrics lack when all they get is one view; each thing once."""
     lacking = run_of(protocol, Inputs(_one_view(task), None, (), ScoreSettings())).lacking
-    return "; ".join(dict.fromkeys(lacking.values())) or "nothing more"
+    each = (need for needs in lacking.values() for need in needs.split(" and "))
+    return "; ".join(dict.fromkeys(each)) or "nothing more"
 
 
 def _one_view(task: str) -> SampleFolder:
