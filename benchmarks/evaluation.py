@@ -101,7 +101,7 @@ def score(
     store = FeatureStore(cache)
     inputs = Inputs(open_folder(generated), reference, extractors, settings, None, store)
     runs = plan(inputs)
-    collect_features(runs)
+    collect_features(runs, store)
     found = merge([run.measure() for run in runs])
     return {name: measured.value for name, measured in found.measurements.items()}
 

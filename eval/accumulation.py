@@ -17,14 +17,21 @@ import numpy as np
 
 from eval.feature_store import FeatureSet
 from eval.features import FeatureExtractor
-from eval.measurements import Inputs, Measurement, Metric, Outcome, Step, per_sample, register
+from eval.measurements import (
+    Inputs,
+    Measurement,
+    Metric,
+    Outcome,
+    Step,
+    needs_samples,
+    per_sample,
+    register,
+)
 from eval.metrics.gradient_energy import gradient_energy
 from eval.panorama import as_panoramas, needs_a_ring, neighbour_psnr
 from eval.quality import clip_scores, frechet_statistic, sides_of
 from eval.statistics import jackknife, mean_and_se, slope
 
-LEAST_SAMPLES = 4
-"""So that two images per step are left when the jackknife takes half of them away."""
 Rows = tuple[dict[str, Any], ...]
 
 
@@ -139,8 +146,7 @@ def _missing(inputs: Inputs) -> str:
         return missing
     if as_panoramas(inputs.generated).given_views:
         return "views none of which was given"
-    enough = len(inputs.generated.sample_ids) >= LEAST_SAMPLES
-    return "" if enough else f"at least {LEAST_SAMPLES} samples"
+    return needs_samples(inputs)
 
 
 register(Metric("per_step_psnr", _run_psnr, ("resolution",), missing=_missing))

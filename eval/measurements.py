@@ -188,6 +188,16 @@ class Inputs:
         return iter(tqdm(ids, desc=f"{self.generated.method}: {what}", unit="sample", disable=None))
 
 
+LEAST_SAMPLES = 4
+"""So that two samples are left when a jackknife of two groups takes half of them away."""
+
+
+def needs_samples(inputs: Inputs) -> str:
+    """Say what is missing for Fréchet distances of one image per sample to have errors."""
+    enough = len(inputs.generated.sample_ids) >= LEAST_SAMPLES
+    return "" if enough else f"at least {LEAST_SAMPLES} samples"
+
+
 def _nothing_missing(inputs: Inputs) -> str:
     return ""
 

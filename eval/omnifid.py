@@ -14,14 +14,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from eval.feature_store import FeatureSet
-from eval.measurements import Inputs, Metric, Outcome, Step, register
+from eval.measurements import Inputs, Metric, Outcome, Step, needs_samples, register
 from eval.quality import frechet_statistic, per_group, sides_of
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
 """Faces in the order of the directions `cube_6`."""
 NUM_FACES = 6
-LEAST_SAMPLES = 4
-"""So that two images per face are left when the jackknife takes half of them away."""
 Statistic = Callable[[np.ndarray], float]
 
 
@@ -63,9 +61,4 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
     return Outcome(found)
 
 
-def _missing(inputs: Inputs) -> str:
-    enough = len(inputs.generated.sample_ids) >= LEAST_SAMPLES
-    return "" if enough else f"at least {LEAST_SAMPLES} samples"
-
-
-register(Metric("omnifid", _run, uses="features", compares=True, missing=_missing))
+register(Metric("omnifid", _run, uses="features", compares=True, missing=needs_samples))

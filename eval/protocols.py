@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from eval import (  # noqa: F401 -- importing them registers the metrics
     quality,
 )
 from eval.crops import select_images
+from eval.feature_store import FeatureStore
 from eval.features import Extractor
 from eval.measurements import METRICS, Inputs, Metric, Outcome, Step, register
 from eval.plugins import load_plugins
@@ -181,7 +183,7 @@ class Run:
         """Run the steps.
 
         Raises:
-            ValueError: two of them measure something of one name.
+            InputError: two of them measure something of one name.
         """
         outcomes = [metrics()[step.metric].run(inputs, step) for step, inputs in self.steps]
         return merge(outcomes)
@@ -219,7 +221,6 @@ def plan(inputs: Inputs) -> list[Run]:
         InputError: an unknown name, none of the task's protocols, or one of which nothing can run.
     """
     names, task = inputs.settings.protocols, inputs.generated.task
-    known = [protocol for protocol in protocols().values() if task in protocol.tasks]
     runs = _runs(inputs)
     for run in runs:
         if names and not run.steps:
@@ -231,7 +232,7 @@ def plan(inputs: Inputs) -> list[Run]:
     if not possible:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "
-            f"known for it: {', '.join(p.name for p in known)}."
+            f"known for it: {', '.join(p.name for p in _of_task(task))}."
         )
     return possible
 
@@ -248,13 +249,16 @@ def wanted_extractors(inputs: Inputs) -> list[str]:
 
 def _runs(inputs: Inputs) -> list[Run]:
     """All of the task's protocols that the settings name, or all."""
-    names, task = inputs.settings.protocols, inputs.generated.task
+    names = inputs.settings.protocols
     for name in names:
         if name not in protocols():
             raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
-    known = [protocol for protocol in protocols().values() if task in protocol.tasks]
-    views = _Views(inputs)
+    known, views = _of_task(inputs.generated.task), _Views(inputs)
     return [_run(p, views) for p in known if p.name in names or not names]
+
+
+def _of_task(task: str) -> list[Protocol]:
+    return [protocol for protocol in protocols().values() if task in protocol.tasks]
 
 
 def run_of(protocol: Protocol, inputs: Inputs) -> Run:
@@ -271,15 +275,18 @@ class _Views:
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
-        self._seen: dict[str, tuple[SampleFolder | None, SampleFolder | None]] = {}
+        self._seen: dict[str, Inputs | None] = {}
 
-    def of(self, spec: Mapping[str, Any]) -> tuple[SampleFolder | None, SampleFolder | None]:
-        """Generated and real images of a kind."""
+    def of(self, spec: Mapping[str, Any]) -> Inputs | None:
+        """The input with images of a kind; None if it has none."""
         key = json.dumps(spec, sort_keys=True)
         if key not in self._seen:
             generated, real = self.inputs.generated, self.inputs.reference
-            seen = select_images(generated, spec), real and select_images(real, spec)
-            self._seen[key] = seen
+            chosen, reference = select_images(generated, spec), real and select_images(real, spec)
+            self._seen[key] = None
+            if chosen is not None:
+                changed = dataclasses.replace(self.inputs, generated=chosen, reference=reference)
+                self._seen[key] = changed
         return self._seen[key]
 
 
@@ -289,23 +296,20 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     wanted: list[str] = []
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
-        generated, real = views.of(step.images)
-        if generated is None:
+        seen = views.of(step.images)
+        if seen is None:
             lacking[step.key] = "whole equirectangular panoramas"
             continue
         metric = metrics()[step.metric]
-        serving = tuple(e for e in views.inputs.extractors if _serves(e, step, metric))
-        narrowed = dataclasses.replace(
-            views.inputs, generated=generated, reference=real, extractors=serving
-        )
+        serving = tuple(e for e in seen.extractors if _serves(e, step, metric))
         extractor = AN_EXTRACTOR if metric.uses and not serving else ""
-        missing = metric.lacks(narrowed)
+        missing = metric.lacks(seen)  # asked of what steps share: comparing folders takes time
         if extractor and not missing:
             wanted += step.extractors
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
-            steps.append((step, narrowed))
+            steps.append((step, dataclasses.replace(seen, extractors=serving)))
     return Run(protocol, tuple(steps), lacking, tuple(dict.fromkeys(wanted)))
 
 
@@ -333,23 +337,18 @@ def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
     return metric.takes(extractor)
 
 
-def collect_features(runs: Sequence[Run]) -> None:
+def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
     """Run the extractors over all images that the steps look at, each image decoded once.
 
     Real images go through those extractors alone whose features are compared.
     """
-    for folder, extractors in _looked_at(runs):
-        folder[0].add(folder[1], extractors)
-
-
-def _looked_at(runs: Sequence[Run]) -> Iterator[tuple[tuple[Any, SampleFolder], list[Extractor]]]:
-    wanted: dict[int, tuple[tuple[Any, SampleFolder], dict[int, Extractor]]] = {}
+    folders: dict[int, SampleFolder] = {}
+    wanted: dict[int, dict[int, Extractor]] = defaultdict(dict)
     for step, inputs in (pair for run in runs for pair in run.steps):
-        sides = [inputs.generated]
-        if metrics()[step.metric].compares:
-            sides.append(inputs.real)
-        for folder in sides:
-            _, extractors = wanted.setdefault(id(folder), ((inputs.store, folder), {}))
-            extractors |= {id(extractor): extractor for extractor in inputs.extractors}
-    for place, extractors in wanted.values():
-        yield place, list(extractors.values())
+        compares = metrics()[step.metric].compares
+        for folder in (inputs.generated, inputs.real) if compares else (inputs.generated,):
+            folders[id(folder)] = folder
+            wanted[id(folder)] |= {id(extractor): extractor for extractor in inputs.extractors}
+    for key, extractors in wanted.items():
+        if extractors:
+            store.add(folders[key], list(extractors.values()))

@@ -50,7 +50,7 @@ def score_folder(
     inputs = Inputs(generated, reference, (), settings, codec, FeatureStore(cache))
     inputs = dataclasses.replace(inputs, extractors=_extractors(evaluators, inputs))
     runs = plan(inputs)
-    collect_features(runs)
+    collect_features(runs, inputs.store)
     found = merge([run.measure() for run in runs])
     return {
         "format": 1,

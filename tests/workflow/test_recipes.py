@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from eval.accumulation import LEAST_SAMPLES
+from eval.measurements import LEAST_SAMPLES
 
 PARTS = ("common", "tasks", "sources", "dataset_recipes", "recipes")
 # Which function of a command line each step runs.
