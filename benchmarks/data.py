@@ -49,7 +49,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def decoding(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the reader on a recording with colour of a size."""
+    """Measure the reader on a recording with color of a size."""
     path = folder / f"{size}.sens"
     write_recording(path, render_walk(COLOR_SIZES[size], arguments.distinct), arguments.decoded)
     return measure_decoding(path, arguments.repeats)

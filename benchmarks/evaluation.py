@@ -26,18 +26,24 @@ from parts import parse_parts
 from PIL import Image
 from stopwatch import PeakMemory
 
-import eval.samples
-from eval.feature_shelf import Shelf
-from eval.feature_store import BLOCK, FeatureSet, FeatureStore
-from eval.features import Extractor, FeatureExtractor, Identity, SimilarityExtractor, state_sha256
-from eval.folders import open_folder
-from eval.measurements import Inputs, ScoreSettings
-from eval.metrics.kid import draw_subsets, kernel_distance
-from eval.networks import Classifier, make_clip, prepare
-from eval.protocols import collect_features, merge, plan
-from eval.quality import frechet_statistic
-from eval.statistics import jackknife
+import mvdiffusion_eval.folders.samples
 from mvdiffusion.records import provenance, write_json
+from mvdiffusion_eval.extractors.base import (
+    Extractor,
+    FeatureExtractor,
+    Identity,
+    SimilarityExtractor,
+    state_sha256,
+)
+from mvdiffusion_eval.extractors.networks import Classifier, make_clip, prepare
+from mvdiffusion_eval.extractors.shards import Shelf
+from mvdiffusion_eval.extractors.store import BLOCK, FeatureSet, FeatureStore
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.kid import draw_subsets, kernel_distance
+from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
+from mvdiffusion_eval.metrics.quality import frechet_statistic
+from mvdiffusion_eval.protocols.plan import collect_features, merge, plan
+from mvdiffusion_eval.statistics import jackknife
 
 PARTS = ("libraries", "cache", "memory")
 VIEWS = 8
@@ -95,7 +101,8 @@ def score(
     cache: Path | None = None,
 ) -> dict[str, float]:
     """Run protocols as `mvdiffusion-eval score` does, without writing a score file."""
-    eval.samples._sha256_of_version.cache_clear()  # a new process would not know the hashes
+    # A new process would not know the hashes.
+    mvdiffusion_eval.folders.samples._sha256_of_version.cache_clear()
     settings = ScoreSettings(protocols=protocols)
     reference = open_folder(real) if real else None
     store = FeatureStore(cache)

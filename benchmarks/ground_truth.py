@@ -18,8 +18,8 @@ import torch
 from real_frames import measure_frames
 from real_panoramas import measure_panoramas
 
-from eval.published import published_rows
 from mvdiffusion.records import InputError, provenance, write_json
+from mvdiffusion_eval.tables.published import published_rows
 
 SPLIT = "test"
 

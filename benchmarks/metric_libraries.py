@@ -21,7 +21,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.multimodal.clip_score import CLIPScore
 
-from eval.features import FeatureExtractor, SimilarityExtractor
+from mvdiffusion_eval.extractors.base import FeatureExtractor, SimilarityExtractor
 
 BATCH = 32
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_face
-from mvdiffusion.data.rooms.design import design_room
-from mvdiffusion.data.rooms.furniture import Dice
-from mvdiffusion.data.rooms.render import render_faces
 from mvdiffusion.geometry.cameras import intrinsics, panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_views, face_rotations
 from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
+from mvdiffusion.preparation.rooms.design import design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.render import render_faces
 
 NAME, VIEWS, FOV_DEG, JPEG_QUALITY = "room", 8, 90.0, 92
 UP, DOWN = 0, 5
@@ -122,7 +122,7 @@ def measure_views(root: Path, face_size: int, size: int, repeats: int) -> dict[s
             for way in ways
             if not way.startswith("ours")
         },
-        "grey_levels_from_exact": _errors(faces, size, [*ways][:3], ways),
+        "gray_levels_from_exact": _errors(faces, size, [*ways][:3], ways),
     }
 
 

@@ -12,23 +12,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import eval
-from eval.folders import open_folder
-from eval.measurements import ScoreSettings
-from eval.metrics.depth_psnr import Camera, SharedPixels, sample_shared, shared_pixels
-from eval.metrics.psnr import psnr_db
-from eval.samples import SequenceFolder
-from mvdiffusion.data.own.folder_import import import_folder
-from mvdiffusion.data.own.survey import CheckSettings, survey
+import mvdiffusion_eval
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.data.views import export_sequences
+from mvdiffusion.generation.export import export_sequences
+from mvdiffusion.preparation.custom.check import CheckSettings, survey
+from mvdiffusion.preparation.custom.importing import import_folder
 from mvdiffusion.records import read_json, settings_sha256
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.samples import SequenceFolder
+from mvdiffusion_eval.functional.depth_psnr import (
+    Camera,
+    SharedPixels,
+    sample_shared,
+    shared_pixels,
+)
+from mvdiffusion_eval.functional.psnr import psnr_db
+from mvdiffusion_eval.metrics.base import ScoreSettings
 
 HEIGHT, WIDTH, OVERLAP = 192, 256, 0.65  # as the paper has them
 OVERLAPS = (0.8, 0.9)
-THRESHOLDS = (0.5, 0.1, 0.05, 0.02)  # metres; the paper's first
+THRESHOLDS = (0.5, 0.1, 0.05, 0.02)  # meters; the paper's first
 SHIFTS = np.arange(-6, 6.5)  # pixels by which a frame is moved over the other
-FOCAL_RATIOS = (1.0, 0.95, 0.9, 0.85)  # focal length of the colour camera over the depth camera's
+FOCAL_RATIOS = (1.0, 0.95, 0.9, 0.85)  # focal length of the color camera over the depth camera's
 BLUR = 2.0  # pixels, standard deviation
 
 
@@ -52,7 +57,7 @@ def measure_frames(source: Path, scratch: Path, split: str) -> dict[str, Any]:
             for overlap in OVERLAPS
         },
         "depths_apart_at_most": {
-            f"{metres} m": _protocol(frames, "cross_view_psnr", metres) for metres in THRESHOLDS
+            f"{meters} m": _protocol(frames, "cross_view_psnr", meters) for meters in THRESHOLDS
         },
     }
     by_focal = {
@@ -60,7 +65,7 @@ def measure_frames(source: Path, scratch: Path, split: str) -> dict[str, Any]:
     }
     found = {ratio: _protocol(by_focal[ratio], "cross_view_psnr") for ratio in by_focal}
     best = max(found, key=lambda ratio: found[ratio])
-    rows["key_frames_by_colour_focal"] = {str(ratio): found[ratio] for ratio in found}
+    rows["key_frames_by_color_focal"] = {str(ratio): found[ratio] for ratio in found}
     rows["key_frames_treated"], moved = explain(frames)
     rows[f"key_frames_treated_at_focal_{best}"], moved_then = explain(by_focal[best])
     record = read_json(scratch / "frames" / "data" / f"import_{split}.json")
@@ -74,9 +79,9 @@ def measure_frames(source: Path, scratch: Path, split: str) -> dict[str, Any]:
 
 
 def registered(folder: Path, target: Path, ratio: float) -> Path:
-    """Write the same frames with colours moved to where the depth camera sees them.
+    """Write the same frames with colors moved to where the depth camera sees them.
 
-    Both cameras are taken to look the same way from the same place, the colour camera with a focal
+    Both cameras are taken to look the same way from the same place, the color camera with a focal
     length of `ratio`, at most 1, times the depth camera's, so that it sees all the other does.
     """
     shutil.copytree(folder, target)
@@ -138,7 +143,7 @@ def _psnr(preds: NDArray, target: NDArray) -> float:
 
 
 def _fitted(values: NDArray, to: NDArray) -> NDArray:
-    """Colours [N, 3] with the gain and offset per channel that come closest to others."""
+    """Colors [N, 3] with the gain and offset per channel that come closest to others."""
     mean, goal = values.mean(0), to.mean(0)
     spread = np.square(values - mean).mean(0)
     gain = ((values - mean) * (to - goal)).mean(0) / np.maximum(spread, 1e-12)
@@ -191,5 +196,5 @@ def _protocol(folder: Path, metric: str, max_difference: float = THRESHOLDS[0]) 
     """One of the numbers that the suite finds under its protocols for sequences."""
     settings = ScoreSettings(max_depth_difference=max_difference)
     name = "interpolation" if metric == "consecutive_psnr" else "paper-consistency-depth"
-    metrics = eval.score(folder, protocols=[name], settings=settings)["metrics"]
+    metrics = mvdiffusion_eval.score(folder, protocols=[name], settings=settings)["metrics"]
     return float(metrics[metric]["value"])

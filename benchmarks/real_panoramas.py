@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-import eval
-from eval.folders import open_folder
-from eval.images import resize_views
-from eval.measurements import ScoreSettings
-from eval.metrics.cross_view_psnr import neighbour_overlaps
-from eval.metrics.psnr import psnr_db
+import mvdiffusion_eval
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.own.folder_import import import_folder
-from mvdiffusion.data.own.survey import CheckSettings, Survey, survey
-from mvdiffusion.data.views import cut_equirectangular_files, export_split
+from mvdiffusion.generation.export import cut_equirectangular_files, export_split
+from mvdiffusion.preparation.custom.check import CheckSettings, Survey, survey
+from mvdiffusion.preparation.custom.importing import import_folder
 from mvdiffusion.records import read_json, settings_sha256
+from mvdiffusion_eval.folders.images import resize_views
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.cross_view_psnr import neighbor_overlaps
+from mvdiffusion_eval.functional.psnr import psnr_db
+from mvdiffusion_eval.metrics.base import ScoreSettings
 
 FOV_DEG, YAWS = 90.0, tuple(range(0, 360, 45))
 PAPER_SIZE, GENERATED_SIZE = 1024, 512  # where views are compared; what the paper generates
@@ -72,7 +72,9 @@ def measure_panoramas(source: Path, scratch: Path, split: str) -> dict[str, Any]
 def protocol(folder: Path, size: int = PAPER_SIZE) -> dict[str, float]:
     """What the suite finds under `paper-consistency-pano`, and the mean of each panorama."""
     settings = ScoreSettings(consistency_resolution=size)
-    content = eval.score(folder, protocols=["paper-consistency-pano"], settings=settings)
+    content = mvdiffusion_eval.score(
+        folder, protocols=["paper-consistency-pano"], settings=settings
+    )
     metrics = content["metrics"]
     means = metrics["cross_view_psnr"]
     found = {"all_pairs": means["value"]}
@@ -86,7 +88,7 @@ def warped_psnr(folder: Path, name: str) -> dict[str, float]:
 
     Views are compared where all filters have the pixels they need.
     """
-    overlaps = neighbour_overlaps(FOV_DEG, YAWS, PAPER_SIZE, PAPER_SIZE)
+    overlaps = neighbor_overlaps(FOV_DEG, YAWS, PAPER_SIZE, PAPER_SIZE)
     opened = open_folder(folder)
     means = {}
     for sample_id in opened.sample_ids:

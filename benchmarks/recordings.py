@@ -20,20 +20,20 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from mvdiffusion.data.preparation.scannet import prepare_scene
-from mvdiffusion.data.preparation.sens import FrameError, SensReader, read_frames
-from mvdiffusion.data.rooms.design import design_room
-from mvdiffusion.data.rooms.furniture import Dice
-from mvdiffusion.data.rooms.paths import walk_poses
-from mvdiffusion.data.rooms.render import render_frame
-from mvdiffusion.data.rooms.scenes import jpeg_bytes
-from mvdiffusion.data.rooms.sensor import drop_depth
 from mvdiffusion.geometry.cameras import intrinsics
+from mvdiffusion.preparation.rooms.design import design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.paths import walk_poses
+from mvdiffusion.preparation.rooms.render import render_frame
+from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
+from mvdiffusion.preparation.rooms.sensor import drop_depth
+from mvdiffusion.preparation.scannet import prepare_scene
+from mvdiffusion.preparation.sens import FrameError, SensReader, read_frames
 
 DEPTH_SIZE = (480, 640)
 COLOR_SIZES = {"640x480": (480, 640), "1296x968": (968, 1296)}
 FOV_DEG, JPEG_QUALITY, MAX_DEPTH = 60.0, 90, 4.5
-COLOR_NOISE, DEPTH_NOISE = 2.0, 1.5  # grey levels; millimetres at one metre, growing by its square
+COLOR_NOISE, DEPTH_NOISE = 2.0, 1.5  # gray levels; millimeters at one meter, growing by its square
 LOSS = 0.35 / 8.5  # of the view per frame: a key frame about every eight
 SAMPLE_SECONDS = 0.02
 
@@ -44,7 +44,7 @@ class Walk:
 
     Attributes:
         color_size: height and width.
-        frames: (colour as JPEG, depth as zlib, camera-to-world [4, 4]) of each frame.
+        frames: (color as JPEG, depth as zlib, camera-to-world [4, 4]) of each frame.
     """
 
     color_size: tuple[int, int]
@@ -62,13 +62,13 @@ def render_walk(color_size: tuple[int, int], num_frames: int) -> Walk:
         noisy = color + random.normal(0, COLOR_NOISE, color.shape)
         sensed = depth * 1000 + random.normal(0, DEPTH_NOISE, depth.shape) * depth**2
         stored = jpeg_bytes(noisy.round().clip(0, 255).astype(np.uint8), JPEG_QUALITY)
-        millimetres = sensed.round().clip(0, 65535).astype("<u2")
-        frames.append((stored, zlib.compress(millimetres.tobytes()), pose))
+        millimeters = sensed.round().clip(0, 65535).astype("<u2")
+        frames.append((stored, zlib.compress(millimeters.tobytes()), pose))
     return Walk(color_size, frames)
 
 
 def _render(room: Any, pose: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:
-    """Colour and depth of a size that the renderer may not know: it wants multiples of 16."""
+    """Color and depth of a size that the renderer may not know: it wants multiples of 16."""
     height = -(-size[0] // 16) * 16
     K = intrinsics(FOV_DEG, height, size[1]).double().numpy()
     color, depth, _ = render_frame(room, K, pose, height, size[1])

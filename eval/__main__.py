@@ -1,5 +1,5 @@
 """`python -m eval` is the console command `mvdiffusion-eval`."""
 
-from eval.cli import main
+from .cli import main
 
 main()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.folders import open_folder
-from eval.measurements import ScoreSettings
-from eval.scoring import score_folder
+from .folders.opening import open_folder
+from .metrics.base import ScoreSettings
+from .scoring.score import score_folder
 
 
 def score(
@@ -29,7 +29,7 @@ def score(
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
     Args:
-        generated: folder to score, in any layout that `eval.layouts` knows.
+        generated: folder to score, in any layout that `mvdiffusion_eval.folders.layouts` knows.
         reference: real views of the same samples: adds FID and ratios. A folder that the authors'
             released code wrote holds them too: name it twice.
         codec: real views through the codec (outpainting): is the given view kept?
@@ -53,7 +53,7 @@ def score(
             not met.
 
     Example:
-        `eval.score("my_views", "real_views", protocols=["paper-consistency-pano"])`
+        `mvdiffusion_eval.score("my_views", "real_views", protocols=["paper-consistency-pano"])`
     """
     settings = settings or ScoreSettings()
     settings = dataclasses.replace(

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from eval.settings import read_settings
 from mvdiffusion.records import InputError, write_json
+
+from .settings import read_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -115,8 +116,8 @@ def evaluator(
 
     The first two need views with prompts; FAED's needs whole equirectangular panoramas.
     """
-    from eval.evaluators import SETTINGS, train_evaluator
-    from eval.folders import open_folder
+    from .extractors.train import SETTINGS, train_evaluator
+    from .folders.opening import open_folder
 
     chosen: Any = read_settings(settings, SETTINGS[kind], f"{kind} settings")
     record = train_evaluator(open_folder(views), chosen, output)
@@ -151,8 +152,8 @@ def score(
     A folder without manifest may hold plain views, equirectangular images, or what the released
     code of MVDiffusion (also as the reference: its real views) or of PanFusion writes.
     """
-    from eval.api import score as score_folders
-    from eval.measurements import ScoreSettings
+    from .api import score as score_folders
+    from .metrics.base import ScoreSettings
 
     _check_output(output)
     result = score_folders(
@@ -195,7 +196,7 @@ def _check_output(path: Path) -> None:
 @app.command()
 def protocols(as_json: Json = False) -> None:
     """List the protocols: for which tasks, what they need, what they measure."""
-    from eval.catalogue import protocol_rows
+    from .protocols.listing import protocol_rows
 
     rows = protocol_rows()
     if as_json:
@@ -261,8 +262,8 @@ def compare(
 
     All must have the same samples. Name the folders before the options.
     """
-    from eval.comparison import compare as compare_methods
-    from eval.measurements import ScoreSettings
+    from .comparison import compare as compare_methods
+    from .metrics.base import ScoreSettings
 
     comparison = compare_methods(
         sources,
@@ -313,11 +314,11 @@ def tables(
     as_json: Json = False,
 ) -> None:
     """Make the tables and decide the claims; refuses scores that do not belong together."""
-    from eval.claims import ClaimSettings, decide
-    from eval.observations import observations
-    from eval.scores import read_scores
-    from eval.table_files import write_tables
-    from eval.tables import make_tables, metrics_of
+    from .claims.claims import ClaimSettings, decide
+    from .claims.remarks import observations
+    from .scoring.score_files import read_scores
+    from .tables.results import make_tables, metrics_of
+    from .tables.table import write_tables
 
     read = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
     claims = decide(read, read_settings(settings, ClaimSettings, "claim settings"))
@@ -338,11 +339,11 @@ def tables(
 
 
 def _print_claims(claims: Sequence[Any], remarks: Sequence[str]) -> None:
-    colours = {"holds": "green", "does not hold": "red"}
+    colors = {"holds": "green", "does not hold": "red"}
     console = _console()
     for claim in claims:
-        colour = colours.get(claim.verdict, "yellow")
-        console.print(f"[bold]{claim.number}. {claim.title}: [{colour}]{claim.verdict}[/]")
+        color = colors.get(claim.verdict, "yellow")
+        console.print(f"[bold]{claim.number}. {claim.title}: [{color}]{claim.verdict}[/]")
         for part in claim.parts:
             error = "" if part.se is None else f" ± {part.se:.3g}"
             found = "" if part.value is None else f" = {part.value:.3g}{error} {part.unit}".rstrip()
@@ -367,8 +368,8 @@ def figures(
     num_samples: Annotated[int, typer.Option(help="Samples per contact sheet.", min=1)] = 4,
 ) -> None:
     """Draw contact sheets, overviews, PSNR per pair, error by step and training curves."""
-    from eval.figures import write_figures
-    from eval.scores import read_scores
+    from .report.figures import write_figures
+    from .scoring.score_files import read_scores
 
     logs = {name: Path(path) for name, path in _pairs(curves, "--curves", "NAME=FILE").items()}
     read = read_scores(scores) if scores else {}
@@ -391,7 +392,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained page that shows the whole result."""
-    from eval.report import write_report
+    from .report.page import write_report
 
     shown = _open_by_task(generated)
     write_report(tables, figures, metrics, config, benchmarks, shown, output)
@@ -399,8 +400,8 @@ def report(
 
 def _open_by_task(pairs: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """Open the folders of TASK/NAME=FOLDER, by task and name."""
-    from eval.folders import open_folder
-    from eval.samples import TASKS
+    from .folders.opening import open_folder
+    from .folders.samples import TASKS
 
     folders: dict[str, dict[str, Any]] = {}
     for label, path in _pairs(pairs, "--generated", "TASK/NAME=FOLDER").items():

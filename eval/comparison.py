@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.api import score as score_folders
-from eval.comparison_tables import comparison_table, difference_table
-from eval.folders import open_folder
-from eval.published_tables import beside_published
-from eval.samples import SampleFolder
-from eval.scores import Score, check_comparable, read_score
-from eval.table_files import Table, write_tables
-from eval.tables import main_table
 from mvdiffusion.records import InputError, atomic_output, write_json
+
+from .api import score as score_folders
+from .folders.opening import open_folder
+from .folders.samples import SampleFolder
+from .scoring.score_files import Score, check_comparable, read_score
+from .tables.comparison import comparison_table, difference_table
+from .tables.published_tables import beside_published
+from .tables.results import main_table
+from .tables.table import Table, write_tables
 
 PARTS = ("scores", "tables")
 """What a comparison's folder holds; nothing else is ever replaced."""

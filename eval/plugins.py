@@ -5,11 +5,11 @@ it. An example with all three is in `tests/eval/example_plugin`.
 
 ```toml
 [project.entry-points."mvdiffusion_eval.metrics"]
-colourfulness = "my_package.colour:METRIC"        # an `eval.measurements.Metric`
+colorfulness = "my_package.color:METRIC"        # an `mvdiffusion_eval.metrics.base.Metric`
 [project.entry-points."mvdiffusion_eval.protocols"]
-my_protocols = "my_package:PROTOCOLS"             # path of a YAML file like `eval/protocols.yaml`
+my_protocols = "my_package:PROTOCOLS"       # path of a YAML file like `protocols/protocols.yaml`
 [project.entry-points."mvdiffusion_eval.methods"]
-mine = "my_package:METHOD"                        # an `eval.methods.Method`
+mine = "my_package:METHOD"                        # an `mvdiffusion_eval.folders.methods.Method`
 ```
 """
 
@@ -43,6 +43,6 @@ def load_plugins(kind: str) -> dict[str, Any]:
             package = entry.dist.name if entry.dist else "unknown"
             raise InputError(
                 f"plug-in '{entry.name}' of the package '{package}' ({entry.value}) could not be "
-                f"loaded: {type(error).__name__}: {error}; mend or uninstall the package."
+                f"loaded: {type(error).__name__}: {error}; fix or uninstall the package."
             ) from error
     return found

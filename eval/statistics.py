@@ -22,7 +22,7 @@ def mean_and_se(values: np.ndarray) -> tuple[float, float | None]:
 
 
 def ratio_of_means(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float | None]:
-    """Ratio of two paired means [N], with the standard error of its linearisation.
+    """Ratio of two paired means [N], with the standard error of its linearization.
 
     >>> ratio_of_means(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
     (0.5, 0.0)

@@ -39,7 +39,7 @@ RECORDED_PACKAGES = (
 
 
 class InputError(ValueError):
-    """Input that the user can mend; its message names the file or key and the mend."""
+    """Input that the user can fix; its message names the file or key and the fix."""
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a JSON file there.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); write it again or mend it.") from None
+        raise InputError(f"{path}: not valid JSON ({error}); write it again or fix it.") from None
 
 
 def canonical_json(value: Any) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-COLOURS = ("red", "green", "blue", "white")
+COLORS = ("red", "green", "blue", "white")
 
 
 def write_rooms(root: Path, split: str, names: Sequence[str], seed: int) -> None:
-    """Write the rooms and the list of the split; captions name a colour and the room."""
+    """Write the rooms and the list of the split; captions name a color and the room."""
     random, entries = np.random.default_rng(seed), []
     for index, name in enumerate(names):
         faces, captions = root / name / "matterport_skybox_images", root / name / "blip3"
@@ -21,7 +21,7 @@ def write_rooms(root: Path, split: str, names: Sequence[str], seed: int) -> None
             path = faces / f"{name}_skybox{face}_sami.jpg"
             Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC).save(path)
         for degrees in range(0, 360, 45):
-            text = f"a {COLOURS[(index + degrees) % 4]} room, no. {index}\nsecond line\n"
+            text = f"a {COLORS[(index + degrees) % 4]} room, no. {index}\nsecond line\n"
             (captions / f"{name}_{degrees}.txt").write_text(text)
         entries.append(
             [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]

@@ -30,7 +30,7 @@ def sens_bytes(frames: Iterable[tuple], **fields: Any) -> bytes:
 
     Args:
         frames: one or more of (color uint8 [H, W, 3] RGB, depth uint16 [h, w], pose [4, 4]).
-            Colour or depth of a later frame may be `bytes`: a payload written as it is.
+            Color or depth of a later frame may be `bytes`: a payload written as it is.
         fields: as for `_write`.
     """
     file = io.BytesIO()

@@ -1,1 +1,1 @@
-"""One file per metric, each a pure function of arrays."""
+"""Metrics bound to folders of images: what each protocol step runs."""

@@ -20,11 +20,11 @@ def fetch_base(
 
     --model names it, or `model` in SETTINGS.
     """
-    from mvdiffusion.models import pretrained
+    from mvdiffusion.conversion import base_model
 
     values = read_settings(settings) if settings else {"model": model}
-    chosen = parse(pretrained.PretrainedSettings, values)
+    chosen = parse(base_model.PretrainedSettings, values)
     if not chosen.model:
         raise InputError("fetch-base: no model; expected --model, or settings with `model`.")
-    pretrained.fetch_base(chosen.model, output)
+    base_model.fetch_base(chosen.model, output)
     print(f"{output}: the parts of {chosen.model}")

@@ -25,7 +25,7 @@ def data_caption(
     SETTINGS: model, revision, batch_size, device, dtype, max_new_tokens, num_beams, prompt (all
     optional), for panoramas image_size, for scenes frames (valid or key).
     """
-    from mvdiffusion.data.preparation.captions import CaptionSettings, caption_split
+    from mvdiffusion.preparation.captions import CaptionSettings, caption_split
 
     values = parse(CaptionSettings, read_settings(settings))
     counts = caption_split(task.value, data, split, values, limit, workers)

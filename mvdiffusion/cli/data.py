@@ -34,7 +34,7 @@ def data_rooms(
     expect_sha256: Expected = "",
 ) -> None:
     """Render procedural rooms in Matterport3D's layout."""
-    from mvdiffusion.data.rooms import RoomSettings, render_splits
+    from mvdiffusion.preparation.rooms import RoomSettings, render_splits
 
     rooms = RoomSettings.from_mapping(read_settings(settings))
     print(render_splits(output, rooms, split or None, workers, expect_sha256 or None))
@@ -49,7 +49,7 @@ def data_walks(
     expect_sha256: Expected = "",
 ) -> None:
     """Render walks through procedural rooms, with depth and poses, in ScanNet's layout."""
-    from mvdiffusion.data.rooms.walks import WalkSettings, render_walks
+    from mvdiffusion.preparation.rooms.walks import WalkSettings, render_walks
 
     walks = WalkSettings.from_mapping(read_settings(settings))
     print(render_walks(output, walks, split or None, workers, expect_sha256 or None))
@@ -66,7 +66,7 @@ def data_key_frames(
     ] = False,
 ) -> None:
     """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
-    from mvdiffusion.data.key_frames import key_frame_overlaps, write_key_frames
+    from mvdiffusion.preparation.key_frames import key_frame_overlaps, write_key_frames
 
     for folder in scene:
         keys = write_key_frames(folder, overlap)
@@ -92,7 +92,7 @@ def data_export(
     depth: height, width, num_views, num_between, prompt_prefix, sequences) and, where not all of
     the split is wanted, num_samples.
     """
-    from mvdiffusion.data.views import export_sequences, export_split
+    from mvdiffusion.generation.export import export_sequences, export_split
 
     values = read_settings(settings)
     views, count = values.get("data", {}), values.get("num_samples")
@@ -114,7 +114,7 @@ def data_views(
     num_views: Annotated[int, typer.Option(help="Evenly spaced views.")] = 8,
 ) -> None:
     """Cut images into perspective views: --equirect FILE... --output DIR."""
-    from mvdiffusion.data.views import cut_equirectangular_files
+    from mvdiffusion.generation.export import cut_equirectangular_files
 
     cut_equirectangular_files(files, output, size, fov_deg, num_views)
 
@@ -126,7 +126,7 @@ def data_stitch(
     height: Annotated[int, typer.Option(help="Height of the panorama, pixels.")] = 1024,
 ) -> None:
     """Blend every sample's views into an equirectangular PNG."""
-    from mvdiffusion.data.views import stitch_folder
+    from mvdiffusion.generation.export import stitch_folder
 
     stitch_folder(views, output, height)
 

@@ -42,7 +42,7 @@ def data_fetch(
     python: Annotated[str, typer.Option(help="Runs the script.")] = sys.executable,
 ) -> None:
     """Fetch a house's .zip or a scene's .sens with its owners' script; keep one that is there."""
-    from mvdiffusion.data.preparation.fetch import fetch_unit
+    from mvdiffusion.preparation.fetch import fetch_unit
 
     print(
         fetch_unit(
@@ -65,7 +65,7 @@ def data_labels(
     output: Output,
 ) -> None:
     """Extract the authors' splits, captions and key frames."""
-    from mvdiffusion.data.preparation.labels import extract_labels
+    from mvdiffusion.preparation.labels import extract_labels
 
     print(f"{output}: {extract_labels(dataset.value, archive, output)} files")
 
@@ -81,21 +81,21 @@ def data_prepare(
     workers: Workers = 1,
 ) -> None:
     """Prepare a house or scene; one that is there, of this source and settings, is kept."""
-    from mvdiffusion.data.preparation.fetch import find_download
+    from mvdiffusion.preparation.fetch import find_download
 
     if source.is_dir():
         if (found := find_download(dataset.value, unit, source)) is None:
             raise InputError(f"{source}: holds no file of {unit}; run `mvdiffusion data fetch`.")
         source = found
     if dataset is Dataset.MATTERPORT3D:
-        from mvdiffusion.data.preparation.matterport3d import HousePreparation, prepare_house
+        from mvdiffusion.preparation.matterport3d import HousePreparation, prepare_house
 
         if labels is not None:
             raise InputError("--labels: of a house they are read by `data splits`; leave it out.")
         house = parse(HousePreparation, read_settings(settings))
         prepare_house(source, output, unit, house, workers)
     else:
-        from mvdiffusion.data.preparation.scannet import prepare_scene
+        from mvdiffusion.preparation.scannet import prepare_scene
 
         prepare_scene(source, output, unit, read_settings(settings), labels, workers)
 
@@ -109,7 +109,7 @@ def data_splits(
     unit: Units = None,
 ) -> None:
     """Write the splits of what is prepared, and manifest.json."""
-    from mvdiffusion.data.preparation.splits import (
+    from mvdiffusion.preparation.splits import (
         PanoramaSplits,
         write_panorama_splits,
         write_scene_splits,
@@ -136,6 +136,6 @@ def data_equirect(
     workers: Workers = 1,
 ) -> None:
     """Stitch every panorama of a split to an equirectangular PNG."""
-    from mvdiffusion.data.preparation.matterport3d import write_equirectangular
+    from mvdiffusion.preparation.matterport3d import write_equirectangular
 
     print(f"{output}: {write_equirectangular(data, split, output, height, workers)} panoramas")

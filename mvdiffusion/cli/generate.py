@@ -15,7 +15,7 @@ from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.settings import read_settings
 
 if TYPE_CHECKING:
-    from mvdiffusion.creation import Sampling
+    from mvdiffusion.generation.single import Sampling
 
 generate_app = typer.Typer(
     no_args_is_help=True, help="Generate panoramas or sequences of your own, or a whole split."
@@ -23,7 +23,7 @@ generate_app = typer.Typer(
 
 
 class MethodName(StrEnum):
-    """Methods of all tasks (see `mvdiffusion.generation`)."""
+    """Methods of all tasks (see `mvdiffusion.generation.split`)."""
 
     MVDIFFUSION = "mvdiffusion"
     INDEPENDENT = "independent"
@@ -80,8 +80,8 @@ def generate_split(
     SETTINGS holds `data` (as for `data export`) beside the keys of `generation` in the
     configuration.
     """
-    from mvdiffusion import generation
-    from mvdiffusion.data.samples import SampleFolder
+    from mvdiffusion.generation import split as generation
+    from mvdiffusion.generation.sample_folder import SampleFolder
 
     values = read_settings(settings)
     stamp = settings_sha256 or hash_of({"settings": values, "model": folder_sha256(model)})
@@ -115,7 +115,7 @@ def generate_panorama(
     device: On = Device.AUTO,
 ) -> None:
     """Generate a panorama from text: views, panorama.png and .jpg, turning.mp4, contact sheet."""
-    from mvdiffusion.creation import create_panorama
+    from mvdiffusion.generation.single import create_panorama
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
@@ -148,7 +148,7 @@ def generate_outpaint(
     device: On = Device.AUTO,
 ) -> None:
     """Generate the rest of a panorama around one or several given views."""
-    from mvdiffusion.creation import create_outpainted_panorama
+    from mvdiffusion.generation.single import create_outpainted_panorama
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
@@ -185,7 +185,7 @@ def generate_depth(
 
     Without --prompt and --prompts (one line per frame) the scene's prompt/N.txt are used.
     """
-    from mvdiffusion.creation import create_sequence
+    from mvdiffusion.generation.single import create_sequence
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = None if prompt is prompts is None else _texts(prompt, prompts)
@@ -203,7 +203,7 @@ def _sampling(
     dtype: UnetDtype,
     device: Device,
 ) -> Sampling:
-    from mvdiffusion.creation import Sampling
+    from mvdiffusion.generation.single import Sampling
 
     return Sampling(
         steps, guidance_scale, negative_prompt, seed, view_chunk, dtype.value, device.value

@@ -11,7 +11,7 @@ import typer
 from mvdiffusion.cli.data import data_app
 
 if TYPE_CHECKING:
-    from mvdiffusion.data.own.survey import CheckSettings, Survey
+    from mvdiffusion.preparation.custom.check import CheckSettings, Survey
 
 
 class Kind(StrEnum):
@@ -33,14 +33,14 @@ Folder = Annotated[
         "transforms.json or a COLMAP model), or data in the project's layout."
     ),
 ]
-ForKind = Annotated[Kind, typer.Option(help="auto: recognised.")]
+ForKind = Annotated[Kind, typer.Option(help="auto: recognized.")]
 Captions = Annotated[
     Path | None, typer.Option(help='JSON {"image name": "text"}, or folder of <image name>.txt.')
 ]
 Caption = Annotated[str | None, typer.Option(help="One caption for all images.")]
 Overlap = Annotated[float, typer.Option(help="Of consecutive key frames, 0 … 1.")]
 Scale = Annotated[
-    float, typer.Option(help="Metres per unit of the poses (transforms.json, COLMAP).")
+    float, typer.Option(help="Meters per unit of the poses (transforms.json, COLMAP).")
 ]
 
 
@@ -53,12 +53,12 @@ def data_check(
     overlap: Overlap = 0.65,
     scale: Scale = 1.0,
 ) -> None:
-    """List every problem of a folder of your own, with its mend; nothing is written.
+    """List every problem of a folder of your own, with its fix; nothing is written.
 
     Ends with exit code 1 if there are problems that an import waits for, 2 if the folder cannot be
     read, else 0.
     """
-    from mvdiffusion.data.own.survey import survey
+    from mvdiffusion.preparation.custom.check import survey
 
     found = survey(folder, _settings(kind, caption, captions, overlap, scale))
     _report(found)
@@ -82,8 +82,8 @@ def data_import(
     quality: Annotated[int, typer.Option(help="Of JPEGs encoded anew, 90 … 100.")] = 97,
 ) -> None:
     """Bring a folder of your own into the project's layout, after the same check."""
-    from mvdiffusion.data.own.folder_import import ImportSettings, import_folder
-    from mvdiffusion.data.own.survey import survey
+    from mvdiffusion.preparation.custom.check import survey
+    from mvdiffusion.preparation.custom.importing import ImportSettings, import_folder
 
     settings = ImportSettings(face_size, quality)
     found = survey(folder, _settings(kind, caption, captions, overlap, scale))
@@ -101,7 +101,7 @@ def data_import(
 def _settings(
     kind: Kind, caption: str | None, captions: Path | None, overlap: float, scale: float
 ) -> CheckSettings:
-    from mvdiffusion.data.own.survey import CheckSettings
+    from mvdiffusion.preparation.custom.check import CheckSettings
 
     chosen = None if kind is Kind.AUTO else kind.value
     return CheckSettings(chosen, caption, captions, overlap, scale)
@@ -113,15 +113,15 @@ def _report(found: Survey) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mvdiffusion.data.own.problems import grouped
-    from mvdiffusion.data.own.survey import summary
+    from mvdiffusion.preparation.custom.check import summary
+    from mvdiffusion.preparation.custom.problems import grouped
 
     console = Console(highlight=False)
     if found.problems:
-        table = Table("file", "problem", "mend", box=box.SIMPLE, show_lines=True)
+        table = Table("file", "problem", "fix", box=box.SIMPLE, show_lines=True)
         for files, problem in grouped(found.problems):
             word = problem.problem if problem.stops else f"note: {problem.problem}"
-            table.add_row(*(Text(part) for part in (files, word, problem.mend)))
+            table.add_row(*(Text(part) for part in (files, word, problem.fix)))
         console.print(table)
     for line in summary(found):
         console.print(Text(line))

@@ -49,7 +49,7 @@ def convert(
     dtype: Annotated[Dtype, typer.Option(help="Of the written weights.")] = Dtype.FLOAT32,
 ) -> None:
     """Import one of the authors' checkpoints; only tensors are read, nothing in it is run."""
-    from mvdiffusion.pipelines.conversion import convert_checkpoint
+    from mvdiffusion.conversion.convert import convert_checkpoint
 
     report = convert_checkpoint(checkpoint, base, output, task.value, dtype.value)
     counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
@@ -62,10 +62,10 @@ def mesh(
     kind: Annotated[
         Reconstruction, typer.Option(help="mesh needs the package open3d.")
     ] = Reconstruction.MESH,
-    voxel_size: Annotated[float, typer.Option(help="Edge of a voxel, metres.")] = 0.02,
+    voxel_size: Annotated[float, typer.Option(help="Edge of a voxel, meters.")] = 0.02,
 ) -> None:
-    """Make a coloured mesh or point cloud of generated images, their depth and poses."""
-    from mvdiffusion.meshes import write_mesh, write_points
+    """Make a colored mesh or point cloud of generated images, their depth and poses."""
+    from mvdiffusion.generation.meshes import write_mesh, write_points
 
     write = write_mesh if kind is Reconstruction.MESH else write_points
     count = write(sample, output, voxel_size)

@@ -64,7 +64,7 @@ def train_inpainting(
     log_dir: LogDir,
 ) -> None:
     """Train the base of outpainting: single views of which a part is given, 9 input channels."""
-    from mvdiffusion.training import single_view
+    from mvdiffusion.training import stage1 as single_view
 
     values = read_settings(settings)
     single_view.train_inpainting(values, data, validation, base, output, checkpoints, log_dir)
@@ -82,7 +82,7 @@ def train_stage1(
     task: ForTask = Task.PANORAMA,
 ) -> None:
     """Stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
-    from mvdiffusion.training.single_view import train_stage1
+    from mvdiffusion.training.stage1 import train_stage1
 
     if task is Task.OUTPAINT:
         raise InputError("--task outpaint: has no stage 1; run `mvdiffusion train inpainting`.")
@@ -102,7 +102,7 @@ def train_stage2(
     task: ForTask = Task.PANORAMA,
 ) -> None:
     """Stage 2: train the attention between views only (depth: the image condition, too)."""
-    from mvdiffusion.training.multiview import train_stage2
+    from mvdiffusion.training.stage2 import train_stage2
 
     values = read_settings(settings)
     train_stage2(task.value, values, data, validation, base, output, checkpoints, log_dir)

@@ -34,7 +34,7 @@ def save_png(image: Tensor, path: Path) -> None:
 
 
 def read_depth(path: Path) -> Tensor:
-    """Read a 16-bit PNG of millimetres as metres [H, W], 0 where there is no depth.
+    """Read a 16-bit PNG of millimeters as meters [H, W], 0 where there is no depth.
 
     Raises:
         InputError: it is missing, not a whole image, or not of 16 bits.
@@ -43,14 +43,14 @@ def read_depth(path: Path) -> Tensor:
         if not image.mode.startswith("I"):
             raise InputError(
                 f"{path}: an image of mode {image.mode}; expected a 16-bit PNG with depth in "
-                "millimetres. Export the depth again without converting it."
+                "millimeters. Export the depth again without converting it."
             )
         pixels = np.array(image).astype(np.float32)
     return torch.from_numpy(pixels) / 1000
 
 
 def save_depth(depth: Tensor | NDArray, path: Path) -> None:
-    """Write metres [H, W] as a 16-bit PNG of millimetres; the same bytes on every machine."""
+    """Write meters [H, W] as a 16-bit PNG of millimeters; the same bytes on every machine."""
     pixels = np.floor(np.asarray(depth, np.float64) * 1000 + 0.5).clip(0, 65535).astype(np.uint16)
     with open(path, "wb") as file:
         Image.fromarray(pixels).save(file, "PNG", compress_type=_ZLIB_RLE)

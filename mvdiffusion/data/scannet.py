@@ -1,8 +1,8 @@
 """Posed frames with depth in ScanNet's exported layout (paper, sections 4.2 and 5.2).
 
 <root>/<split>/<scene>/color/N.jpg                    RGB
-<root>/<split>/<scene>/depth/N.png                    16 bits, millimetres, 0 = none
-<root>/<split>/<scene>/pose/N.txt                     camera-to-world [4, 4] in metres
+<root>/<split>/<scene>/depth/N.png                    16 bits, millimeters, 0 = none
+<root>/<split>/<scene>/pose/N.txt                     camera-to-world [4, 4] in meters
 <root>/<split>/<scene>/intrinsic/intrinsic_depth.txt  [3, 3] or [4, 4], for the depth's size
 <root>/<split>/<scene>/prompt/N.txt                   caption; the first line counts
 <root>/<split>/<scene>/key_frame_0.6.txt              numbers N of the key frames, one per line
@@ -30,7 +30,7 @@ from mvdiffusion.records import InputError
 
 KEY_FRAMES, VALID_FRAMES = "key_frame_0.6.txt", "valid_frames.npy"
 _KEY_LINE = re.compile(r"(?:color/)?(\d+)(?:\.jpg)?")
-_MEND = "write it with `mvdiffusion data key-frames`"
+_FIX = "write it with `mvdiffusion data key-frames`"
 
 Cut = Literal["disjoint", "released"]
 """How scenes are cut into sequences, see `ScanNetScenes`."""
@@ -46,10 +46,10 @@ class DepthSample:
         frames: their numbers in the scene.
         is_key: which are key frames of the sequence, bool [V].
         views: [V, 3, H, W] in −1 … 1.
-        depth: [V, H, W] along the optical axis in metres, 0 where there is none.
+        depth: [V, H, W] along the optical axis in meters, 0 where there is none.
         prompts: one per frame.
         K: intrinsics [V, 3, 3] in pixels of the H x W images.
-        pose: camera-to-world [V, 4, 4] in metres.
+        pose: camera-to-world [V, 4, 4] in meters.
     """
 
     sample_id: str
@@ -146,17 +146,17 @@ class ScanNetScene:
         return view, resize_depth(depth, *size), K.float(), pose.float()
 
     def _check_sizes(self, path: Path, view: Tensor, depth: Tensor) -> None:
-        """Check that colour and depth show the same field, whatever their sizes."""
+        """Check that color and depth show the same field, whatever their sizes."""
         (high, wide), (rows, columns) = view.shape[1:], depth.shape
         if abs(wide * rows / (high * columns) - 1) > 0.03:
             raise InputError(
-                f"{path}: {columns} x {rows} pixels, but the colour image has {wide} x {high}; "
-                "expected equal proportions. Export colour and depth of the same field of view."
+                f"{path}: {columns} x {rows} pixels, but the color image has {wide} x {high}; "
+                "expected equal proportions. Export color and depth of the same field of view."
             )
-        centre = self.K[0, 2] * 2 + 1
-        if not 0.7 < float(centre) / columns < 1.4:
+        center = self.K[0, 2] * 2 + 1
+        if not 0.7 < float(center) / columns < 1.4:
             raise InputError(
-                f"{path}: {columns} pixels wide, but the intrinsics' centre is at "
+                f"{path}: {columns} pixels wide, but the intrinsics' center is at "
                 f"{float(self.K[0, 2]):.0f}; expected intrinsics of the depth's size in "
                 f"{self.folder / 'intrinsic/intrinsic_depth.txt'}."
             )
@@ -370,13 +370,13 @@ def read_valid_frames(path: Path) -> list[int]:
     try:
         frames = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {_MEND}.") from None
+        raise InputError(f"{path}: no such file; {_FIX}.") from None
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not an array of frame numbers ({error}); {_MEND}.") from None
+        raise InputError(f"{path}: not an array of frame numbers ({error}); {_FIX}.") from None
     if frames.ndim != 1 or frames.dtype.kind not in "iu":
         raise InputError(
             f"{path}: found an array {frames.shape} of {frames.dtype}; expected frame numbers "
-            f"(N,); {_MEND}."
+            f"(N,); {_FIX}."
         )
     return sorted(set(frames.tolist()))
 
@@ -394,9 +394,9 @@ def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[in
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {_MEND}.") from None
+        raise InputError(f"{path}: no such file; {_FIX}.") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); {_MEND}.") from None
+        raise InputError(f"{path}: not UTF-8 text ({error}); {_FIX}.") from None
     frames, allowed = [], None if valid is None else set(valid)
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -407,7 +407,7 @@ def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[in
         if allowed is not None and int(match[1]) not in allowed:
             raise InputError(
                 f"{path}: key frame {match[1]} is not in {VALID_FRAMES}; take it out or add it "
-                f"there, or {_MEND.replace('write it', 'write both')}."
+                f"there, or {_FIX.replace('write it', 'write both')}."
             )
         frames.append(int(match[1]))
     return sorted(set(frames))

@@ -1,4 +1,4 @@
 """Cameras and the mappings between panoramas, views and cube faces.
 
-Pixel centres lie at integers; x right, y down, z forward; rotations are camera-to-world.
+Pixel centers lie at integers; x right, y down, z forward; rotations are camera-to-world.
 """

@@ -1,4 +1,4 @@
-"""Pinhole cameras that share one centre (method: paper section 3, appendix A)."""
+"""Pinhole cameras that share one center (method: paper section 3, appendix A)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def intrinsics(fov_deg: float, height: int, width: int) -> Tensor:
         width: image width in pixels.
 
     Returns:
-        `K` [3, 3] in pixels; the principal point is the image centre ((W-1)/2, (H-1)/2).
+        `K` [3, 3] in pixels; the principal point is the image center ((W-1)/2, (H-1)/2).
 
     Raises:
         ValueError: the field of view is not inside (0, 180).

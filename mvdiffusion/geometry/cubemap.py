@@ -54,7 +54,7 @@ def cube_to_views(
 
 
 def face_strip(faces: Tensor) -> Tensor:
-    """Lay cube faces side by side, each within one pixel of its neighbours.
+    """Lay cube faces side by side, each within one pixel of its neighbors.
 
     Args:
         faces: [6, C, S, S] in the order up, left, front, right, back, down; any type.

@@ -13,7 +13,7 @@ def scale_intrinsics(K: Tensor, old_size: tuple[int, int], new_size: tuple[int, 
     """Carry intrinsics over to a resized image.
 
     Args:
-        K: intrinsics [..., 3, 3] in pixels, pixel centres at integers.
+        K: intrinsics [..., 3, 3] in pixels, pixel centers at integers.
         old_size: (height, width) that `K` is for.
         new_size: (height, width) after resizing.
 
@@ -21,7 +21,7 @@ def scale_intrinsics(K: Tensor, old_size: tuple[int, int], new_size: tuple[int, 
         Intrinsics [..., 3, 3] of the resized image.
     """
     y, x = (new / old for new, old in zip(new_size, old_size, strict=True))
-    # A pixel centre moves from p to (p + 0.5) s - 0.5.
+    # A pixel center moves from p to (p + 0.5) s - 0.5.
     resize = torch.tensor([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]]).to(K)
     return resize @ K
 
@@ -38,12 +38,12 @@ def reproject(
 
     Args:
         pixels: query pixels (x, y) [..., N, 2].
-        depth: their depth along the optical axis in metres [..., N].
+        depth: their depth along the optical axis in meters [..., N].
         K_query, K_target: intrinsics [..., 3, 3] in pixels.
-        pose_query, pose_target: camera-to-world transforms [..., 4, 4] in metres.
+        pose_query, pose_target: camera-to-world transforms [..., 4, 4] in meters.
 
     Returns:
-        Target pixels [..., N, 2] and depth there in metres [..., N]; a depth of zero or less means
+        Target pixels [..., N, 2] and depth there in meters [..., N]; a depth of zero or less means
         that the point is not in front of the target camera, and its pixel means nothing.
     """
     rays = F.pad(pixels, (0, 1), value=1.0) @ torch.inverse(K_query).transpose(-1, -2)
@@ -59,7 +59,7 @@ def depth_correspondences(depth: Tensor, K: Tensor, pose: Tensor) -> tuple[Tenso
     """Find where every pixel of every view lies in every other view.
 
     Args:
-        depth: [B, V, H, W] in metres, 0 where there is none.
+        depth: [B, V, H, W] in meters, 0 where there is none.
         K: intrinsics [B, V, 3, 3] in pixels.
         pose: camera-to-world transforms [B, V, 4, 4].
 
@@ -78,7 +78,7 @@ def overlap(depth: Tensor, K: Tensor, pose: Tensor) -> Tensor:
     """Measure how much of each other two views see; occlusion is left out, as in the paper.
 
     Args:
-        depth: [B, V, H, W] in metres, 0 where there is none.
+        depth: [B, V, H, W] in meters, 0 where there is none.
         K: intrinsics [B, V, 3, 3] in pixels.
         pose: camera-to-world transforms [B, V, 4, 4].
 
@@ -95,7 +95,7 @@ def normalized_inverse_depth(depth: Tensor, height: int, width: int) -> Tensor:
     """Make the depth channel of the UNet: inverse depth, scaled per image to −1 … 1.
 
     Args:
-        depth: [B, V, H, W] in metres, 0 where there is none.
+        depth: [B, V, H, W] in meters, 0 where there is none.
         height: rows of the latents.
         width: columns of the latents.
 

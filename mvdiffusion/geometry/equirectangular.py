@@ -1,6 +1,6 @@
 """Equirectangular panoramas ⇄ perspective views.
 
-Column centres run from longitude −180° (left) to +180°, row centres from latitude +90° (top) to
+Column centers run from longitude −180° (left) to +180°, row centers from latitude +90° (top) to
 −90°; yaw 0 is the middle.
 """
 

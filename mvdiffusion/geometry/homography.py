@@ -1,4 +1,4 @@
-"""Correspondences between views of one camera centre (paper, section 4.1)."""
+"""Correspondences between views of one camera center (paper, section 4.1)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def sample_pixels(image: Tensor, xy: Tensor, mode: str = "bilinear") -> Tensor:
 
     Args:
         image: [B, C, H, W], any range.
-        xy: pixels [B, h, w, 2] in (x, y), pixel centres at integers.
+        xy: pixels [B, h, w, 2] in (x, y), pixel centers at integers.
         mode: "bilinear", "bicubic" or "nearest".
 
     Returns:

@@ -31,7 +31,7 @@ def pad_faces(faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         faces: six RGB faces [S, S, 3] in the order up, left, front, right, back, down.
 
     Returns:
-        RGBA faces [6, S + 2, S + 2, 4], each within one pixel of its neighbours; A is 255, and 0 in
+        RGBA faces [6, S + 2, S + 2, 4], each within one pixel of its neighbors; A is 255, and 0 in
         that border. OpenCV also warps four channels twice as fast as three.
 
     Raises:
@@ -74,7 +74,7 @@ def cut_views(
     views = np.empty((len(K), 3, size, size), np.float32)
     fine = np.empty((size * supersampling, size * supersampling, 4), np.uint8)
     scale = 1 / supersampling
-    shift = (scale - 1) / 2  # pixel centres are at integers
+    shift = (scale - 1) / 2  # pixel centers are at integers
     to_pixel = np.asarray([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
     rays = R.double().numpy() @ np.linalg.inv(K.double().numpy()) @ to_pixel
     for view, view_rays in zip(views, rays, strict=True):

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
 
-NEIGHBOURHOOD = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]  # K = 3
+NEIGHBORHOOD = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]  # K = 3
 
 
 @dataclass(frozen=True)
 class LevelGeometry:
-    """Correspondences at one feature resolution; N = T targets x P neighbourhood cells.
+    """Correspondences at one feature resolution; N = T targets x P neighborhood cells.
 
     Attributes:
         targets: indices of the target views, [G, V, T].
@@ -99,7 +99,7 @@ class CorrespondenceGeometry(ABC):
 
 
 class MultiViewGeometry(CorrespondenceGeometry):
-    """Views of one camera centre: their pixels correspond by homographies, whatever they show."""
+    """Views of one camera center: their pixels correspond by homographies, whatever they show."""
 
     def __init__(
         self,
@@ -131,15 +131,15 @@ class MultiViewGeometry(CorrespondenceGeometry):
     def targets(self) -> Tensor:
         """Target views [G, V, T] of every view.
 
-        `released`: the left and the right neighbour, around the circle. `paper`: every other view
+        `released`: the left and the right neighbor, around the circle. `paper`: every other view
         that sees any of the view's pixels; views without a common pixel would be masked out
         anyway. Rows with fewer targets than others are filled with the view itself, which is
         never valid.
         """
         views = torch.arange(self.K.shape[1], device=self.K.device)
         if self.variant == "released":
-            neighbours = torch.stack([views - 1, views + 1], -1) % len(views)
-            return neighbours.expand(len(self.K), -1, -1)
+            neighbors = torch.stack([views - 1, views + 1], -1) % len(views)
+            return neighbors.expand(len(self.K), -1, -1)
         overlaps = self._overlaps()
         count = max(int(overlaps.sum(-1).max()), 1)
         order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[..., :count]
@@ -168,7 +168,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
 
         query = query_pixels(h, w, scale)  # [3, h * w]
         xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
-        offsets = torch.tensor(NEIGHBOURHOOD, device=K.device, dtype=xy.dtype)[:, None]
+        offsets = torch.tensor(NEIGHBORHOOD, device=K.device, dtype=xy.dtype)[:, None]
         cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, 9, h * w, 2]
         pixels = (cells + 0.5) * scale
         valid = inside(pixels, self.height, self.width) & in_front[:, :, :, None]

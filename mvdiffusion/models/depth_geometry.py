@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mvdiffusion.geometry.depth import overlap, reproject
 from mvdiffusion.models.correspondence_geometry import (
-    NEIGHBOURHOOD,
+    NEIGHBORHOOD,
     CorrespondenceGeometry,
     LevelGeometry,
     frequencies,
@@ -18,8 +18,8 @@ from mvdiffusion.models.correspondence_geometry import (
 )
 
 MIN_OVERLAP = 0.3  # of two views that attend to each other
-MAX_DEPTH_ERROR = 0.5  # metres between a point's depth and the target's, as in the evaluation
-NO_DEPTH = 1e6  # the released code's depth of a target where there is none, metres
+MAX_DEPTH_ERROR = 0.5  # meters between a point's depth and the target's, as in the evaluation
+NO_DEPTH = 1e6  # the released code's depth of a target where there is none, meters
 
 
 class DepthGeometry(CorrespondenceGeometry):
@@ -27,13 +27,13 @@ class DepthGeometry(CorrespondenceGeometry):
 
     `released` is the arithmetic of the published checkpoints: one cell per target, whose position
     code is the difference of two depths in two cameras. `paper` is the formula of the paper: a
-    3 x 3 neighbourhood, each cell carried back into the query view by its own depth and encoded by
+    3 x 3 neighborhood, each cell carried back into the query view by its own depth and encoded by
     its displacement there; tokens whose depth contradicts the query's are invalid (occlusion).
     """
 
     def __init__(
         self,
-        depth: Tensor,  # [G, V, H, W], metres
+        depth: Tensor,  # [G, V, H, W], meters
         K: Tensor,  # [G, V, 3, 3], pixels
         pose: Tensor,  # [G, V, 4, 4], camera-to-world
         variant: str = "released",
@@ -99,7 +99,7 @@ class DepthGeometry(CorrespondenceGeometry):
         to_target = (self.K[:, :, None], self.pose[:, :, None], K, pose)
         xy, z = reproject(query, depth[:, :, None], *to_target)  # [G, V, T, h * w, 2]
         seen = (depth[:, :, None] > 0) & (z > 0) & exists[..., None]
-        offsets = NEIGHBOURHOOD if self.variant == "paper" else [(0, 0)]
+        offsets = NEIGHBORHOOD if self.variant == "paper" else [(0, 0)]
         around = torch.tensor(offsets, device=xy.device, dtype=xy.dtype)[:, None]
         cells = (xy / scale - 0.5)[:, :, :, None] + around  # [G, V, T, P, h * w, 2]
         pixels = (cells + 0.5) * scale
@@ -122,7 +122,7 @@ class DepthGeometry(CorrespondenceGeometry):
 
     @staticmethod
     def _depth_difference(depth: Tensor, found: Tensor, valid: Tensor) -> Tensor:
-        """|depth of the query - depth at the target| in metres, [G, V, T, P, h * w, 1]."""
+        """|depth of the query - depth at the target| in meters, [G, V, T, P, h * w, 1]."""
         return (depth[:, :, None, None] - torch.where(valid, found, NO_DEPTH)).abs()[..., None]
 
     def _carry_back(

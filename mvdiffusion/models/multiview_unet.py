@@ -58,7 +58,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         Args:
             unet_config: configuration of the shared UNet, of any size.
             variant: CAA arithmetic, "released" or "paper".
-            task: "panorama" (views of one centre) or "depth" (posed views with depth).
+            task: "panorama" (views of one center) or "depth" (posed views with depth).
 
         Raises:
             ValueError: the UNet has parts that the multi-view pass does not know, or the task is
@@ -124,9 +124,9 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         """Gather what CAA needs to know of posed views with depth.
 
         Args:
-            depth: [G, V, H, W] in metres, 0 where there is none.
+            depth: [G, V, H, W] in meters, 0 where there is none.
             K: intrinsics [G, V, 3, 3] in pixels of `depth`.
-            pose: camera-to-world transforms [G, V, 4, 4] in metres.
+            pose: camera-to-world transforms [G, V, 4, 4] in meters.
         """
         depth, K, pose = (value.to(self.device) for value in (depth, K, pose))
         return DepthGeometry(depth, K, pose, self.config["variant"])

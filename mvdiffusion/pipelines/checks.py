@@ -127,7 +127,7 @@ def _first_view(wrong: Tensor) -> int | None:
 
 
 def check_depth(depth: Tensor) -> None:
-    """Refuse depth [B, V, H, W] in metres with impossible values, or a view without any."""
+    """Refuse depth [B, V, H, W] in meters with impossible values, or a view without any."""
     pixels = depth.flatten(2)
     for wrong, found in (
         ((~pixels.isfinite()).any(-1), "infinite or NaN"),
@@ -136,7 +136,7 @@ def check_depth(depth: Tensor) -> None:
     ):
         if (view := _first_view(wrong)) is not None:
             raise ValueError(
-                "Expected `depth` in metres, finite and positive where measured and 0 elsewhere, "
+                "Expected `depth` in meters, finite and positive where measured and 0 elsewhere, "
                 f"got {found} in view {view}."
             )
 

@@ -79,7 +79,7 @@ class PosedFrames:
     """B sequences of V frames to paint: prompts, depth and cameras."""
 
     prompts: list[list[str]]
-    depth: Tensor  # [B, V, H, W], metres
+    depth: Tensor  # [B, V, H, W], meters
     K: Tensor  # [B, V, 3, 3], pixels
     pose: Tensor  # [B, V, 4, 4], camera-to-world
 
@@ -93,7 +93,7 @@ class PosedFrames:
 class MVDiffusionDepthPipeline(MultiViewPipeline):
     """Denoise posed views with depth: key frames first, then what lies between them.
 
-    The UNet sees, beside the noisy latents, the normalised inverse depth; between key frames also
+    The UNet sees, beside the noisy latents, the normalized inverse depth; between key frames also
     the latents of the two key frames around.
     """
 
@@ -127,9 +127,9 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         Args:
             prompt: one text for all frames; or one per frame; or a list of those lists, one for
                 each of B sequences.
-            depth: along the optical axis in metres, 0 = none, [V, H, W] or [B, V, H, W]; the
+            depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
                 images get its height and width.
-            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], metres.
+            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
             K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
             key_frames: increasing indices, the first and the last frame among them; they are
                 generated first, from text, and the others from text and the key frames around.

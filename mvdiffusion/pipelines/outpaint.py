@@ -29,7 +29,7 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
     """Denoise the views of panoramas together, some of which are given.
 
     The UNet sees, beside the noisy latents, a mask (0 = given view, 1 = to generate) and the
-    latents of the masked image, in which views to generate are mid-grey, as in Stable Diffusion's
+    latents of the masked image, in which views to generate are mid-gray, as in Stable Diffusion's
     inpainting.
     """
 
@@ -134,8 +134,8 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         Returns:
             [B, V, 1 + C, h, w], float32.
         """
-        grey = self.encode_views(torch.zeros_like(given[:1, :1])).float()
-        latents = grey.repeat(len(given), views, 1, 1, 1)
+        gray = self.encode_views(torch.zeros_like(given[:1, :1])).float()
+        latents = gray.repeat(len(given), views, 1, 1, 1)
         mask = torch.ones_like(latents[:, :, :1])
         latents[:, list(given_views)] = self.encode_views(given).float()
         mask[:, list(given_views)] = 0

@@ -17,7 +17,7 @@ from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import TextToImage, freeze, vae_scale_factor
 from mvdiffusion.training.runs import Run, open_panoramas
 from mvdiffusion.training.settings import BaseSettings
-from mvdiffusion.training.single_view import view_task
+from mvdiffusion.training.stage1 import view_task
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CAPTION_PANORAMAS = 512  # whose captions give the tokenizer its words

@@ -138,7 +138,7 @@ class DiffusionTask(nn.Module):
         """Return what the UNet sees beside noisy latents, [N, C', h, w] each.
 
         Of views with a mask: the mask and the latents of the masked image; with depth: the
-        normalised inverse depth.
+        normalized inverse depth.
         """
         size = batch["noise"].shape[-2:]
         if "mask" in batch:

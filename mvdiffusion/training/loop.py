@@ -1,7 +1,7 @@
 """One training loop for every model: accelerate, EMA, logs, pictures and exact resume.
 
 Nothing random happens here. Example number p of a run is a pure function of (seed, p), so the
-state of a run is its weights, optimiser, EMA and step: a killed run that resumes ends with the
+state of a run is its weights, optimizer, EMA and step: a killed run that resumes ends with the
 same weights, bit for bit, as one that was never interrupted.
 """
 

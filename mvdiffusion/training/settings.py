@@ -10,9 +10,9 @@ from mvdiffusion.records import InputError
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How one training run is optimised.
+    """How one training run is optimized.
 
-    `batch_size` counts examples per optimiser step over all processes and accumulation steps
+    `batch_size` counts examples per optimizer step over all processes and accumulation steps
     (views in single-view training, panoramas in stage 2), so neither the number of processes nor
     `gradient_accumulation_steps` changes what is learned. `views_per_panorama` views are cut
     from every panorama that is read (single-view training only).

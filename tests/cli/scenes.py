@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 50.0
-WALL, FLOOR = 2.0, 0.6  # z of the wall, y of the floor (y points down), metres
+WALL, FLOOR = 2.0, 0.6  # z of the wall, y of the floor (y points down), meters
 
 
 def pose(frame: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def intrinsics() -> np.ndarray:
 
 
 def render(frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [H, W, 3] uint8 and depth [H, W] metres: where the rays meet wall or floor."""
+    """Color [H, W, 3] uint8 and depth [H, W] meters: where the rays meet wall or floor."""
     camera = pose(frame)
     columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack([columns, rows, np.ones_like(rows)], -1) @ np.linalg.inv(intrinsics()).T
@@ -37,8 +37,8 @@ def render(frame: int) -> tuple[np.ndarray, np.ndarray]:
     to_floor = np.where(
         world[..., 1] > 0, (FLOOR - origin[1]) / np.maximum(world[..., 1], 1e-9), 99
     )
-    colour = np.where((to_wall < to_floor)[..., None], [200, 60, 40], [40, 60, 200])
-    return colour.astype(np.uint8), np.minimum(to_wall, to_floor)
+    color = np.where((to_wall < to_floor)[..., None], [200, 60, 40], [40, 60, 200])
+    return color.astype(np.uint8), np.minimum(to_wall, to_floor)
 
 
 def write_scene(folder: Path, frames: int, keys: list[int] | None) -> Path:
@@ -46,8 +46,8 @@ def write_scene(folder: Path, frames: int, keys: list[int] | None) -> Path:
     for name in ("color", "depth", "pose", "intrinsic", "prompt"):
         (folder / name).mkdir(parents=True)
     for frame in range(frames):
-        colour, depth = render(frame)
-        Image.fromarray(colour).save(folder / "color" / f"{frame}.jpg", quality=95)
+        color, depth = render(frame)
+        Image.fromarray(color).save(folder / "color" / f"{frame}.jpg", quality=95)
         Image.fromarray((depth * 1000).round().astype(np.uint16)).save(
             folder / "depth" / f"{frame}.png"
         )

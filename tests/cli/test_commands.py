@@ -81,7 +81,7 @@ def test_splits_of_every_task(run: Run, models: dict[str, Path], tmp_path: Path,
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         assert (manifest["task"], manifest["method"]) == (task, method)
         assert manifest.get("given_views", []) == ([0] if task == "outpaint" else [])
-    settings = json.dumps({"data": {"colour": 3}})
+    settings = json.dumps({"data": {"color": 3}})
     code, said = run(
         "data", "export", "--root", root, "--output", tmp_path / "x", *shared, "--settings",
         settings,

@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdiffusion.data.panoramas import cut_views, stitch
-from mvdiffusion.exports import (
+from mvdiffusion.generation.media import (
     contact_sheet,
     covered_rows,
     to_pixels,
@@ -18,6 +17,7 @@ from mvdiffusion.exports import (
     write_film,
     write_photo_spheres,
 )
+from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.records import InputError
 
 GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
@@ -67,7 +67,7 @@ def test_viewers_find_the_sphere(tmp_path: Path, suffix: str) -> None:
     band = 2 * np.degrees(np.arctan(np.cos(np.pi / 8)))
     assert abs(rows - band * 128 / 180) <= 2
     assert top == (128 - rows) // 2
-    # What it shows is the sphere's own rows, and nothing grey.
+    # What it shows is the sphere's own rows, and nothing gray.
     shown = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
     assert (shown - world()[:, top : top + rows]).abs().mean() < 0.02
 

@@ -20,9 +20,9 @@ def sample(tmp_path: Path) -> Path:
     folder = tmp_path / "sample"
     (folder / "depth").mkdir(parents=True)
     for frame in range(FRAMES):
-        colour, depth = render(frame)
+        color, depth = render(frame)
         depth[:2, :5] = 0  # nothing measured
-        Image.fromarray(colour).save(folder / f"{frame}.png")
+        Image.fromarray(color).save(folder / f"{frame}.png")
         Image.fromarray((depth * 1000).round().astype(np.uint16)).save(
             folder / "depth" / f"{frame}.png"
         )
@@ -52,12 +52,12 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return points, np.stack([found[name] for name in ("red", "green", "blue")], 1)
 
 
-def check_surfaces(points: np.ndarray, colours: np.ndarray, tolerance: float) -> None:
-    """Every point lies on the wall or on the floor, in its colour."""
+def check_surfaces(points: np.ndarray, colors: np.ndarray, tolerance: float) -> None:
+    """Every point lies on the wall or on the floor, in its color."""
     to_wall, to_floor = np.abs(points[:, 2] - WALL), np.abs(points[:, 1] - FLOOR)
     assert np.quantile(np.minimum(to_wall, to_floor), 0.99) < tolerance
     inner = np.maximum(to_wall, to_floor) > 0.2  # away from where they meet
-    red = colours[:, 0] > colours[:, 2]
+    red = colors[:, 0] > colors[:, 2]
     assert (red == (to_wall < to_floor))[inner].mean() > 0.99
     assert points[:, 1].max() < FLOOR + tolerance
     assert 0.1 < red.mean() < 0.99
@@ -68,9 +68,9 @@ def test_points(sample: Path, tmp_path: Path, run: Callable[..., tuple[int, str]
     words = ("mesh", "--sample", sample, "--output", path, "--kind", "points")
     code, said = run(*words, "--voxel-size", 0.05)
     assert code == 0, said
-    points, colours = read_ply(path)
+    points, colors = read_ply(path)
     assert f"{len(points)} points" in said
-    check_surfaces(points, colours, 0.03)
+    check_surfaces(points, colors, 0.03)
     assert len(np.unique(np.floor(points / 0.05), axis=0)) == len(points)
     finer = run(*words, "--voxel-size", 0.01)
     assert finer[0] == 0
@@ -79,7 +79,7 @@ def test_points(sample: Path, tmp_path: Path, run: Callable[..., tuple[int, str]
 
 def test_bad_samples(sample: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]) -> None:
     words = ("mesh", "--sample", sample, "--output", tmp_path / "a.ply", "--kind", "points")
-    assert "expected metres, more than 0" in run(*words, "--voxel-size", 0)[1]
+    assert "expected meters, more than 0" in run(*words, "--voxel-size", 0)[1]
     (sample / "depth" / "2.png").unlink()
     code, said = run(*words)
     assert (code, "2.png: no such file" in said) == (2, True)

@@ -118,8 +118,8 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     assert cameras["key_frames"] == [0, 2, 4]
     assert len(cameras["pose"]) == len(pixels(output)) == 5
     assert pixels(output)[0].shape == (HEIGHT // 2, WIDTH // 2, 3)
-    millimetres = np.array(Image.open(output / "depth" / "1.png"))
-    assert abs(millimetres.mean() / 1000 - render(2)[1].mean()) < 0.02
+    millimeters = np.array(Image.open(output / "depth" / "1.png"))
+    assert abs(millimeters.mean() / 1000 - render(2)[1].mean()) < 0.02
     assert (output / "prompt.txt").read_text().splitlines()[1].endswith("a red wall, no. 2")
     assert "sequence.mp4" in check_manifest(output)["files"]
     code, said = run(

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from mvdiffusion.data.images import save_depth
-from mvdiffusion.data.own.camera_files import find_colmap, find_transforms
-from mvdiffusion.data.own.survey import CheckSettings, survey
+from mvdiffusion.preparation.custom.camera_files import find_colmap, find_transforms
+from mvdiffusion.preparation.custom.check import CheckSettings, survey
 from mvdiffusion.records import InputError
 
 WIDTH, HEIGHT, FOCAL = 32, 24, 32.0
@@ -82,7 +82,7 @@ def test_transforms(tmp_path):
     assert recording.depth_unit == 0.001
     for frame, pose in zip(recording.frames, poses(), strict=True):
         assert np.allclose(frame.pose, pose, atol=1e-12)
-        # The middle of an image of 32 pixels is 15.5 when pixel centres are integers.
+        # The middle of an image of 32 pixels is 15.5 when pixel centers are integers.
         assert np.allclose(frame.K, [[FOCAL, 0, 15.5], [0, FOCAL, 11.5], [0, 0, 1]])
     assert not survey(tmp_path).stopping
 

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.preparation import captions
-from mvdiffusion.data.preparation.captions import CaptionSettings, caption_split
 from mvdiffusion.data.scannet import ScanNetScene
+from mvdiffusion.preparation import captions
+from mvdiffusion.preparation.captions import CaptionSettings, caption_split
 from mvdiffusion.records import InputError
 
 DEGREES = range(0, 360, 45)

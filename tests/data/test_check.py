@@ -1,4 +1,4 @@
-"""The dry check: every problem with its file, all at once; what is recognised; exit codes."""
+"""The dry check: every problem with its file, all at once; what is recognized; exit codes."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
 from mvdiffusion.data.images import save_depth
-from mvdiffusion.data.own.problems import Problem, from_error, grouped
-from mvdiffusion.data.own.survey import CheckSettings, recognise, survey
+from mvdiffusion.preparation.custom.check import CheckSettings, recognize, survey
+from mvdiffusion.preparation.custom.problems import Problem, from_error, grouped
 from mvdiffusion.records import InputError
 
 FACES = ("up", "left", "front", "right", "back", "down")
@@ -49,7 +49,7 @@ def found(folder: Path, **settings) -> dict[str, str]:
     problems = survey(folder, CheckSettings(**settings)).problems
     table: dict[str, str] = {}
     for problem in problems:
-        assert problem.mend
+        assert problem.fix
         word = problem.problem if problem.stops else f"note: {problem.problem}"
         table[problem.file] = f"{table[problem.file]} | {word}" if problem.file in table else word
     return table
@@ -57,7 +57,7 @@ def found(folder: Path, **settings) -> dict[str, str]:
 
 def test_every_problem_of_panoramas_at_once(tmp_path):
     picture(128, 64).save(tmp_path / "good.png")
-    picture(136, 68).convert("L").save(tmp_path / "grey.png")
+    picture(136, 68).convert("L").save(tmp_path / "gray.png")
     picture(128, 60).save(tmp_path / "wrong.png")
     picture(32, 16).save(tmp_path / "tiny.png")
     picture(132, 66).save(tmp_path / "odd.png")
@@ -91,8 +91,8 @@ def test_every_problem_of_panoramas_at_once(tmp_path):
         "wrong.png": "128 x 60 pixels, not twice as wide as high",
         "tiny.png": "32 x 16 pixels: too small",
         "odd.png": "note: 132 x 66 pixels: a quarter of the width is not even, so rounded",
-        "grey.png": "note: greyscale",
-        "print.jpg": "CMYK (print) colours",
+        "gray.png": "note: grayscale",
+        "print.jpg": "CMYK (print) colors",
         "opaque.png": "note: an alpha channel",
         "alpha.png": "transparent places",
         "deep.png": "not 8 bits per channel (mode I;16)",
@@ -181,7 +181,7 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
     table = found(scene)
     expected = {
         "color/0.jpg": "this frame has no depth image",
-        "depth/1.png": "this frame has no colour image",
+        "depth/1.png": "this frame has no color image",
         "color/2.jpg": "this frame has no pose",
         "pose/3.txt": "found an array (3, 3)",
         "pose/4.txt": "could not convert string to float: 'one'",
@@ -192,7 +192,7 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
         "depth/9.png": "depth is not of 16 bits (8 bits, mode L)",
         "depth/10.png": "note: no depth at all (all zero)",
         "depth/11.tif": "depth is not of 16 bits (floating point)",
-        "depth/12.png": "24 x 24 pixels, but the colour image has 32 x 24 | "
+        "depth/12.png": "24 x 24 pixels, but the color image has 32 x 24 | "
         "depth of 24 x 24 pixels; other frames have 32 x 24",
         "color/first.jpg": "no frame number in its name",
         "color/13.jpg": "has the same id '13' as color/013.jpg",
@@ -215,10 +215,10 @@ def test_intrinsics(tmp_path, K, problem):
     scene = write_recording(tmp_path / "room")
     np.savetxt(scene / "intrinsic/intrinsic_depth.txt", K)
     stopping = survey(scene).stopping
-    assert any(problem in f"{each.problem} {each.mend}" for each in stopping)
+    assert any(problem in f"{each.problem} {each.fix}" for each in stopping)
 
 
-def test_intrinsics_of_the_colour_stand_in_at_equal_sizes_only(tmp_path):
+def test_intrinsics_of_the_color_stand_in_at_equal_sizes_only(tmp_path):
     scene = write_recording(tmp_path / "room")
     (scene / "intrinsic/intrinsic_depth.txt").rename(scene / "intrinsic/intrinsic_color.txt")
     assert not survey(scene).stopping
@@ -232,7 +232,7 @@ def test_units_overlap_and_poses_that_contradict_depth(tmp_path):
     scene = write_recording(tmp_path / "far", step=1.0)  # 45 % of a frame are in the next
     assert "consecutive frames share too little: every frame" in found(scene)["."]
     assert "too little" not in found(scene, overlap=0.4)["."]
-    for frame in range(4):  # metres, written as they are: 0.002 m
+    for frame in range(4):  # meters, written as they are: 0.002 m
         Image.fromarray(np.full((24, 32), 2, np.uint16)).save(scene / f"depth/{frame}.png")
     assert "median of 0.002 m" in found(scene)["."]
     scene = write_recording(tmp_path / "slope", 12)
@@ -258,25 +258,25 @@ def test_too_few_frames(tmp_path):
     assert "0 of 0 frames" in found(scene)["."]
 
 
-def test_what_is_recognised(tmp_path):
-    assert recognise(tmp_path) == []
+def test_what_is_recognized(tmp_path):
+    assert recognize(tmp_path) == []
     assert found(tmp_path) == {".": "an empty folder"}
     (tmp_path / "notes.txt").write_text("x")
     assert found(tmp_path) == {".": "no images, recording or model found"}
     picture(128, 64).save(tmp_path / "house_front.png")
-    assert recognise(tmp_path) == ["panoramas"]
+    assert recognize(tmp_path) == ["panoramas"]
     write_cube(tmp_path, "room")
-    assert recognise(tmp_path) == ["faces", "panoramas"]
+    assert recognize(tmp_path) == ["faces", "panoramas"]
     assert found(tmp_path)["."].startswith("could be faces (cube faces) or panoramas")
     (tmp_path / "house_front.png").unlink()
-    assert recognise(tmp_path) == ["faces"]
+    assert recognize(tmp_path) == ["faces"]
     write_recording(tmp_path / "scans" / "a")
-    assert recognise(tmp_path / "scans") == recognise(tmp_path / "scans/a") == ["rgbd"]
-    assert recognise(tmp_path) == ["rgbd"]
+    assert recognize(tmp_path / "scans") == recognize(tmp_path / "scans/a") == ["rgbd"]
+    assert recognize(tmp_path) == ["rgbd"]
     (tmp_path / "transforms.json").write_text("{}")
     (tmp_path / "sparse").mkdir()
     (tmp_path / "sparse/cameras.txt").touch()
-    assert recognise(tmp_path) == ["rgbd", "transforms", "colmap"]
+    assert recognize(tmp_path) == ["rgbd", "transforms", "colmap"]
 
 
 def test_captions(tmp_path):
@@ -310,7 +310,7 @@ def test_captions(tmp_path):
     [
         ({"kind": "video"}, "--kind video: expected one of panoramas"),
         ({"overlap": 1.0}, "--overlap 1.0: expected a share"),
-        ({"scale": 0.0}, "--scale 0.0: expected metres"),
+        ({"scale": 0.0}, "--scale 0.0: expected meters"),
         ({"scale": 2.0}, "--scale: .* leave the option out"),
     ],
 )
@@ -372,9 +372,9 @@ def test_key_frames_of_a_prepared_scene(tmp_path):
 
 
 def test_errors_become_problems_and_equal_ones_share_a_row(tmp_path):
-    error = InputError(f"{tmp_path / 'a.txt'}: it is bad; expected better. Mend it.")
-    assert from_error(error, tmp_path) == Problem("a.txt", "it is bad", "Expected better. Mend it.")
-    problems = [Problem(f"{i}.png", "bad", "mend", i != 4) for i in range(6)]
+    error = InputError(f"{tmp_path / 'a.txt'}: it is bad; expected better. Fix it.")
+    assert from_error(error, tmp_path) == Problem("a.txt", "it is bad", "Expected better. Fix it.")
+    problems = [Problem(f"{i}.png", "bad", "fix", i != 4) for i in range(6)]
     assert [files for files, _ in grouped(problems)] == ["0.png\n… and 4 more\n5.png", "4.png"]
 
 

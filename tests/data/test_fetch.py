@@ -10,7 +10,7 @@ from archives_of_rooms import HOUSES, write_house, write_script
 from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
-from mvdiffusion.data.preparation.fetch import fetch_unit, find_download
+from mvdiffusion.preparation.fetch import fetch_unit, find_download
 from mvdiffusion.records import InputError
 
 HOUSE = HOUSES[0]

@@ -13,13 +13,13 @@ import torch
 from archives_of_rooms import FOLDER, HOUSES, house_files, panorama_id, row, write_zip
 from PIL import Image
 
-from mvdiffusion.data.preparation import matterport3d
-from mvdiffusion.data.preparation.matterport3d import (
+from mvdiffusion.geometry.cubemap import cube_to_equirectangular, face_rotations
+from mvdiffusion.preparation import matterport3d
+from mvdiffusion.preparation.matterport3d import (
     HousePreparation,
     prepare_house,
     write_equirectangular,
 )
-from mvdiffusion.geometry.cubemap import cube_to_equirectangular, face_rotations
 from mvdiffusion.records import InputError, folder_sha256
 
 HOUSE = HOUSES[0]
@@ -122,7 +122,7 @@ def test_threads_do_not_change_the_bytes(tmp_path):
 
 
 def waves(rays: torch.Tensor) -> torch.Tensor:
-    """Colours [..., 3] that vary smoothly over directions [..., 3]."""
+    """Colors [..., 3] that vary smoothly over directions [..., 3]."""
     x, y, z = (rays / rays.norm(dim=-1, keepdim=True)).double().unbind(-1)
     parts = [torch.sin(3 * x + y), torch.cos(2 * y - z) * x, torch.sin(4 * z) * y]
     return torch.stack(parts, -1) * 100 + 128
@@ -173,10 +173,10 @@ def test_a_stitched_panorama_is_that_of_another_library():
 
 
 def test_a_small_panorama_keeps_the_mean_of_what_it_shows():
-    """A checkerboard of single pixels becomes even grey, and light stays where it was."""
+    """A checkerboard of single pixels becomes even gray, and light stays where it was."""
     board = torch.arange(64)[:, None] + torch.arange(64) & 1
-    grey = cube_to_equirectangular(board.float().expand(6, 1, 64, 64) * 255, 16)
-    assert float((grey - 127.5).abs().max()) < 25  # 127.5 if pixels were picked
+    gray = cube_to_equirectangular(board.float().expand(6, 1, 64, 64) * 255, 16)
+    assert float((gray - 127.5).abs().max()) < 25  # 127.5 if pixels were picked
     assert float((cube_to_equirectangular(painted(256), 8)).isfinite().all())
     fine = waves(sphere(256)).reshape(8, 32, 16, 32, 3)
     weight = sphere(256)[:, :, ::2].square().sum(-1).sqrt().reshape(8, 32, 16, 32, 1)

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from mvdiffusion.cli import app
 from mvdiffusion.data.images import read_depth, read_image, save_depth
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.own import folder_import
-from mvdiffusion.data.own.folder_import import ImportSettings, import_folder
-from mvdiffusion.data.own.panoramas import cut_face
-from mvdiffusion.data.own.survey import CheckSettings, survey
-from mvdiffusion.data.panoramas import cut_views
 from mvdiffusion.data.scannet import ScanNetScenes, read_intrinsics
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.geometry.panoramas import cut_views
+from mvdiffusion.preparation.custom import folder_import
+from mvdiffusion.preparation.custom.check import CheckSettings, survey
+from mvdiffusion.preparation.custom.importing import ImportSettings, import_folder
+from mvdiffusion.preparation.custom.write_panoramas import cut_face
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
 FACES = ("up", "left", "front", "right", "back", "down")
@@ -83,7 +83,7 @@ def test_faces_against_py360convert():
 def test_bands_of_a_face_leave_no_trace(monkeypatch):
     image = torch.from_numpy(smooth(64)).permute(2, 0, 1).float() / 127.5 - 1
     whole = cut_face(image, 0, 32)
-    monkeypatch.setattr("mvdiffusion.data.own.panoramas._BAND", 700)
+    monkeypatch.setattr("mvdiffusion.preparation.custom.write_panoramas._BAND", 700)
     assert np.abs(cut_face(image, 0, 32).astype(int) - whole).max() <= 1
 
 
@@ -112,7 +112,7 @@ def test_named_faces_are_turned_as_matterport3d_has_them(tmp_path, style):
     panorama = torch.from_numpy(smooth(128)).permute(2, 0, 1).float() / 127.5 - 1
     for face in range(6):
         found = Image.open(images / f"cave_skybox{face}_sami.jpg")
-        assert found.layer[0][1:3] == (1, 1)  # colours are not thinned out
+        assert found.layer[0][1:3] == (1, 1)  # colors are not thinned out
         assert psnr(found, cut_face(panorama, face, 64)) > 40, FACES[face]
 
 
@@ -166,8 +166,8 @@ def write_recording(folder: Path, count: int = 8, step: float = 0.2) -> Path:
         (folder / part).mkdir(parents=True)
     np.savetxt(folder / "intrinsic/intrinsic_depth.txt", [[64, 0, 31.5], [0, 64, 23.5], [0, 0, 1]])
     for frame in range(count):
-        colour = np.random.default_rng(frame).integers(0, 256, (48, 64, 3), np.uint8)
-        Image.fromarray(colour).save(folder / f"color/{5 * frame}.jpg")
+        color = np.random.default_rng(frame).integers(0, 256, (48, 64, 3), np.uint8)
+        Image.fromarray(color).save(folder / f"color/{5 * frame}.jpg")
         save_depth(np.full((48, 64), 2.0), folder / f"depth/{5 * frame}.png")
         pose = np.eye(4)
         pose[0, 3] = step * frame
@@ -204,7 +204,7 @@ def test_several_recordings_with_their_captions(tmp_path):
     assert not survey(tmp_path / "root").stopping
 
 
-def test_png_colours_other_depth_units_and_another_camera(tmp_path):
+def test_png_colors_other_depth_units_and_another_camera(tmp_path):
     """A frame of a slightly longer lens is resampled to the first one's camera."""
     (tmp_path / "source/images").mkdir(parents=True)
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None] * 4, 48, 0)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.rooms import RoomSettings, render_splits, split
-from mvdiffusion.data.rooms.captions import CAPTION_DEGREES, caption_views
-from mvdiffusion.data.rooms.design import FIRST_OBJECT, KINDS, Room, design_room
-from mvdiffusion.data.rooms.furniture import Dice
-from mvdiffusion.data.rooms.render import face_directions, face_pixel, render_faces
+from mvdiffusion.preparation.rooms import RoomSettings, render_splits, split
+from mvdiffusion.preparation.rooms.captions import CAPTION_DEGREES, caption_views
+from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, KINDS, Room, design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.render import face_directions, face_pixel, render_faces
 from mvdiffusion.records import InputError, folder_sha256
 
 # Of three rooms at 32 px; recorded results depend on it, so a change must be on purpose.
@@ -50,9 +50,9 @@ def test_pixels_are_those_that_recorded_results_used():
 
 def test_pixels_do_not_depend_on_vector_instructions():
     program = (
-        "import hashlib; from mvdiffusion.data.rooms.render import render_faces;"
-        "from mvdiffusion.data.rooms.design import design_room;"
-        "from mvdiffusion.data.rooms.furniture import Dice;"
+        "import hashlib; from mvdiffusion.preparation.rooms.render import render_faces;"
+        "from mvdiffusion.preparation.rooms.design import design_room;"
+        "from mvdiffusion.preparation.rooms.furniture import Dice;"
         "faces = [render_faces(design_room(Dice(0, 1, i)), 32)[0].tobytes() for i in range(3)];"
         "print(hashlib.sha256(b''.join(faces)).hexdigest())"
     )
@@ -170,7 +170,7 @@ def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path, monkeypatc
 
 def test_killed_render_is_taken_up_and_leaves_no_worker(tmp_path):
     program = (
-        "from pathlib import Path; from mvdiffusion.data.rooms import *\n"
+        "from pathlib import Path; from mvdiffusion.preparation.rooms import *\n"
         "if __name__ == '__main__':\n"
         "    render_splits(Path('data'), RoomSettings(3, {'test': 400}, 64), workers=2)"
     )

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from sens_files import write_sens
 
-from mvdiffusion.data.key_frames import select_key_frames
-from mvdiffusion.data.preparation import scannet as preparation
-from mvdiffusion.data.preparation import units
-from mvdiffusion.data.preparation.scannet import prepare_scene
-from mvdiffusion.data.rooms import WalkSettings, render_walks
 from mvdiffusion.data.scannet import ScanNetScene
+from mvdiffusion.preparation import scannet as preparation
+from mvdiffusion.preparation import units
+from mvdiffusion.preparation.key_frames import select_key_frames
+from mvdiffusion.preparation.rooms import WalkSettings, render_walks
+from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
 SIZE = {"height": 48, "width": 64, "overlap": 0.8}
@@ -33,7 +33,7 @@ def exported(tmp_path_factory) -> Path:
 
 
 def frames_of(scene: Path, color_scale: int = 1, depth_per_mm: int = 1) -> list[tuple]:
-    """Colour, depth and pose of each frame, with ever so large pixels of colour."""
+    """Color, depth and pose of each frame, with ever so large pixels of color."""
     found = []
     for number in range(FRAMES):
         color = np.asarray(Image.open(scene / f"color/{number}.jpg"))
@@ -91,8 +91,8 @@ def test_key_frames_chosen_while_writing_are_those_of_the_written_files(recordin
         assert found == select_key_frames(tmp_path / NAME, overlap)
 
 
-def test_colour_is_brought_onto_the_depth(exported, tmp_path):
-    """Colour of pixels three times as large averages back to itself."""
+def test_color_is_brought_onto_the_depth(exported, tmp_path):
+    """Color of pixels three times as large averages back to itself."""
     fields = {"intrinsic_color": camera_of(exported, 3), "color_compression": "png"}
     source = record(tmp_path / "a.sens", exported, frames_of(exported, 3), **fields)
     prepare_scene(source, tmp_path / NAME, NAME, SIZE)
@@ -115,9 +115,9 @@ def test_smaller_output_scales_depth_and_intrinsics(exported, recording, tmp_pat
     np.testing.assert_array_equal(depth, full[rows][:, columns])
 
 
-def test_depth_of_another_unit_becomes_millimetres(exported, tmp_path):
+def test_depth_of_another_unit_becomes_millimeters(exported, tmp_path):
     frames = frames_of(exported, depth_per_mm=4)
-    frames[0][1][0, :3] = [1, 2, 6]  # of a quarter of a millimetre: rounded half up
+    frames[0][1][0, :3] = [1, 2, 6]  # of a quarter of a millimeter: rounded half up
     source = record(tmp_path / "a.sens", exported, frames, depth_shift=4000.0)
     prepare_scene(source, tmp_path / NAME, NAME, SIZE)
     expected = frames_of(exported)
@@ -126,7 +126,7 @@ def test_depth_of_another_unit_becomes_millimetres(exported, tmp_path):
         np.testing.assert_array_equal(depth[1:], expected[number][1][1:])
     assert np.asarray(Image.open(tmp_path / NAME / "depth/0.png"))[0, :3].tolist() == [0, 1, 2]
     coarse = [(color, np.full((48, 64), 700, np.uint16), pose) for color, _, pose in expected]
-    coarse[0][1][0, 0] = 60  # 6 m of 10 cm each; 70 m are beyond 16 bits of millimetres
+    coarse[0][1][0, 0] = 60  # 6 m of 10 cm each; 70 m are beyond 16 bits of millimeters
     source = record(tmp_path / "b.sens", exported, coarse[:1], depth_shift=10.0)
     prepare_scene(source, tmp_path / "b", "b", SIZE)
     depth = np.asarray(Image.open(tmp_path / "b/depth/0.png"))
@@ -162,7 +162,7 @@ def test_frames_that_cannot_be_used_are_listed(exported, tmp_path):
         (2, "the pose is not finite: tracking was lost"),
         (4, "the pose is no rigid motion"),
         (5, "the pose is no rigid motion"),
-        (7, "colour is no whole JPEG"),
+        (7, "color is no whole JPEG"),
         (8, "no depth"),
         (11, "depth is no zlib stream"),
     ]
@@ -218,7 +218,7 @@ def _killed_at(module, name: str, calls: int, *arguments) -> None:
     ("module", "name", "calls"),
     [
         (preparation, "_write_frame", 0),
-        (preparation, "_png", 6),  # between colour and depth of a frame
+        (preparation, "_png", 6),  # between color and depth of a frame
         (preparation, "write_lists", 0),
         (units, "write_json", 0),
     ],
@@ -298,8 +298,8 @@ def test_labels_that_hold_a_part(recording, tmp_path):
         ({"height": 480, "width": 640}, {}, r"depth of 48 x 64 pixels, but height and width ask"),
         ({"height": 48, "width": 48}, {}, r"but 48 x 48 for height and width; expected equal prop"),
         ({}, {"intrinsic_color": np.diag([90.0, 90, 1])}, r"expected the same field of view"),
-        ({}, {"intrinsic_color": np.zeros((3, 3))}, r"its intrinsics of colour are .*expected"),
-        ({}, {"intrinsic_depth": np.full((3, 3), np.nan)}, r"intrinsics of (colour|depth) are"),
+        ({}, {"intrinsic_color": np.zeros((3, 3))}, r"its intrinsics of color are .*expected"),
+        ({}, {"intrinsic_depth": np.full((3, 3), np.nan)}, r"intrinsics of (color|depth) are"),
     ],
 )
 def test_recordings_that_do_not_fit(exported, tmp_path, settings, fields, message):
@@ -309,10 +309,10 @@ def test_recordings_that_do_not_fit(exported, tmp_path, settings, fields, messag
     assert not (tmp_path / NAME).exists()
 
 
-def test_colour_of_another_shape_and_unusable_recordings(exported, tmp_path):
+def test_color_of_another_shape_and_unusable_recordings(exported, tmp_path):
     wide = [(color[:24], depth, pose) for color, depth, pose in frames_of(exported)[:2]]
     source = record(tmp_path / "a.sens", exported, wide)
-    with pytest.raises(InputError, match=r"depth of 48 x 64 pixels, but 24 x 64 for colour"):
+    with pytest.raises(InputError, match=r"depth of 48 x 64 pixels, but 24 x 64 for color"):
         prepare_scene(source, tmp_path / NAME, NAME, SIZE)
     lost = [(color, depth, np.full((4, 4), np.nan)) for color, depth, _ in frames_of(exported)[:2]]
     source = record(tmp_path / "b.sens", exported, lost)

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-LISTS = files("mvdiffusion.data.preparation") / "lists"
+LISTS = files("mvdiffusion.preparation") / "lists"
 
 
 def read_list(name: str) -> list[str]:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sens_files import decode_sens, sens_bytes, write_sens
 
-from mvdiffusion.data.preparation import sens
-from mvdiffusion.data.preparation.sens import FrameError, SensFrame, SensReader, read_frames
+from mvdiffusion.preparation import sens
+from mvdiffusion.preparation.sens import FrameError, SensFrame, SensReader, read_frames
 from mvdiffusion.records import InputError
 
 HEIGHT, WIDTH, DEPTH_HEIGHT, DEPTH_WIDTH = 48, 64, 30, 40
@@ -116,12 +116,12 @@ BAD_HEADERS = {
     "no version": (0, "<I", 0, "version 0"),
     "a huge name": (4, "<Q", 2**63, "name of 9223372036854775808 bytes"),
     "a long name": (4, "<Q", 1025, "name of 1025 bytes"),
-    "unknown colour": (FIELDS_AT, "<i", -1, r"colour compression is -1; expected 0 \(raw\) or 1"),
+    "unknown color": (FIELDS_AT, "<i", -1, r"color compression is -1; expected 0 \(raw\) or 1"),
     "unknown depth": (FIELDS_AT + 4, "<i", -1, r"depth compression is -1; expected 0 \(raw\)"),
     "occi depth": (FIELDS_AT + 4, "<i", 2, "depth compression is 2"),
-    "no colour width": (FIELDS_AT + 8, "<I", 0, "colour width is 0; expected 1 to 8192"),
-    "no colour height": (FIELDS_AT + 12, "<I", 0, "colour height is 0"),
-    "a huge colour width": (FIELDS_AT + 8, "<I", 2**31, "colour width is 2147483648"),
+    "no color width": (FIELDS_AT + 8, "<I", 0, "color width is 0; expected 1 to 8192"),
+    "no color height": (FIELDS_AT + 12, "<I", 0, "color height is 0"),
+    "a huge color width": (FIELDS_AT + 8, "<I", 2**31, "color width is 2147483648"),
     "no depth width": (FIELDS_AT + 16, "<I", 0, "depth width is 0"),
     "a huge depth height": (FIELDS_AT + 20, "<I", 2**32 - 1, "depth height is 4294967295"),
     "no depth unit": (FIELDS_AT + 24, "<f", 0.0, r"depth_shift is 0\.0; .* above 0"),
@@ -132,7 +132,7 @@ BAD_HEADERS = {
     "absurdly many frames": (FIELDS_AT + 28, "<Q", 2**63, "frames is 9223372036854775808"),
     "a frame too many": (FIELDS_AT + 28, "<Q", 4, "inside frame 3, .* 3 of 4 frames are whole"),
     "a frame too few": (FIELDS_AT + 28, "<Q", 2, r"bytes follow its 2 frames, and are not"),
-    "absurd colour bytes": (FIRST_FRAME + 80, "<Q", 2**63, "inside frame 0, .* 0 of 3 frames"),
+    "absurd color bytes": (FIRST_FRAME + 80, "<Q", 2**63, "inside frame 0, .* 0 of 3 frames"),
     "absurd depth bytes": (FIRST_FRAME + 88, "<Q", 2**64 - 1, "inside frame 0, .* 0 of 3 frames"),
 }
 
@@ -174,14 +174,14 @@ def jpeg(height=HEIGHT, width=WIDTH, mode="RGB", kind="JPEG"):
 
 
 BAD_COLOR = {
-    "nothing": (b"", "colour has no bytes"),
+    "nothing": (b"", "color has no bytes"),
     "no image": (b"not an image at all", "no whole JPEG"),
     "cut off": (jpeg()[:-40], "no whole JPEG .*truncated"),
     "only its start": (jpeg()[:20], "no whole JPEG"),
     "a PNG": (jpeg(kind="PNG"), "no whole JPEG"),
     "another size": (jpeg(24, 32), r"JPEG of 24 x 32 .* not 48 x 64"),
     "turned": (jpeg(WIDTH, HEIGHT), r"JPEG of 64 x 48 .* not 48 x 64"),
-    "grey": (jpeg(mode="L"), "in mode L, not 48 x 64 in RGB"),
+    "gray": (jpeg(mode="L"), "in mode L, not 48 x 64 in RGB"),
     "far too long": (jpeg() + bytes(100_000), "too many for 48 x 64 pixels"),
 }
 RAW_DEPTH = frame(1)[1].tobytes()
@@ -210,7 +210,7 @@ def check_second_frame_is_left_out(tmp_path, data, message):
 
 
 @pytest.mark.parametrize("case", BAD_COLOR)
-def test_a_frame_with_bad_colour_is_left_out(tmp_path, case):
+def test_a_frame_with_bad_color_is_left_out(tmp_path, case):
     payload, message = BAD_COLOR[case]
     data = recording([frame(0), (payload, *frame(1)[1:]), frame(2)])
     check_second_frame_is_left_out(tmp_path, data, message)
@@ -224,11 +224,11 @@ def test_a_frame_with_bad_depth_is_left_out(tmp_path, case):
     check_second_frame_is_left_out(tmp_path, data, message)
 
 
-@pytest.mark.parametrize("part", ["colour", "depth"])
+@pytest.mark.parametrize("part", ["color", "depth"])
 @pytest.mark.parametrize("payload", [b"", b"\0", bytes(HEIGHT * WIDTH * 3 + 1)])
 def test_raw_payloads_have_exactly_the_bytes_of_their_size(tmp_path, part, payload):
     color, depth, pose = frame(1)
-    second = (payload, depth, pose) if part == "colour" else (color, payload, pose)
+    second = (payload, depth, pose) if part == "color" else (color, payload, pose)
     data = recording([frame(0), second, frame(2)], color_compression="raw", depth_compression="raw")
     check_second_frame_is_left_out(tmp_path, data, f"{part} has {len(payload)} bytes, not")
 
@@ -259,10 +259,10 @@ def test_bombs_take_no_memory(tmp_path):
 
 
 def test_a_sparse_file_of_absurd_length_is_not_read_into_memory(tmp_path):
-    """A frame that claims 1 TiB of colour in a file that really is so long."""
+    """A frame that claims 1 TiB of color in a file that really is so long."""
     data = recording(1, imu_frames=None)
     path = tmp_path / "sparse.sens"
-    for position, message in ((80, "colour has 1099511627776 bytes, too many"), (88, "depth has")):
+    for position, message in ((80, "color has 1099511627776 bytes, too many"), (88, "depth has")):
         old = struct.unpack_from("<Q", data, FIRST_FRAME + position)[0]
         path.write_bytes(patched(data, FIRST_FRAME + position, "<Q", 1 << 40))
         with open(path, "r+b") as file:

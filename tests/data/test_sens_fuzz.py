@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sens_files import decode_sens, sens_bytes
 
-from mvdiffusion.data.preparation.sens import SensFrame, SensReader, read_frames
+from mvdiffusion.preparation.sens import SensFrame, SensReader, read_frames
 from mvdiffusion.records import InputError
 
 FAST, LONG = 2_000, 100_000

@@ -28,21 +28,21 @@ from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_split
-from mvdiffusion.data.preparation.labels import (
+from mvdiffusion.preparation.labels import (
     extract_labels,
     find_captions,
     find_scene,
     find_split,
 )
-from mvdiffusion.data.preparation.matterport3d import HousePreparation, prepare_house
-from mvdiffusion.data.preparation.splits import (
+from mvdiffusion.preparation.matterport3d import HousePreparation, prepare_house
+from mvdiffusion.preparation.splits import (
     PanoramaSplits,
     scene_list,
     split_of_scene,
     write_panorama_splits,
     write_scene_splits,
 )
-from mvdiffusion.data.preparation.units import open_unit
+from mvdiffusion.preparation.units import open_unit
 from mvdiffusion.records import InputError, folder_sha256
 
 TRAIN = [(HOUSES[0], 1), (HOUSES[2], 0), (HOUSES[0], 0)]

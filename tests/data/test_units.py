@@ -1,4 +1,4 @@
-"""Prepared houses and scenes: whole or not at all, recorded, recognised when nothing changed."""
+"""Prepared houses and scenes: whole or not at all, recorded, recognized when nothing changed."""
 
 import hashlib
 import json
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mvdiffusion.data.own.prepared import changed_files
-from mvdiffusion.data.preparation.units import RECORD, collect, is_prepared, open_unit
+from mvdiffusion.preparation.custom.layout_checks import changed_files
+from mvdiffusion.preparation.units import RECORD, collect, is_prepared, open_unit
 from mvdiffusion.records import InputError
 
 SETTINGS = {"size": 4, "sides": (1, 2)}
@@ -47,7 +47,7 @@ def test_the_record_says_of_what_and_how(tmp_path, source):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["house", "source.zip"]
 
 
-def test_it_is_recognised_until_something_changes(tmp_path, source):
+def test_it_is_recognized_until_something_changes(tmp_path, source):
     folder = tmp_path / "house"
 
     def known(unit: str = "house", settings=SETTINGS, dataset: str = "matterport3d") -> bool:

@@ -11,8 +11,7 @@ from PIL import Image
 
 from mvdiffusion.data import samples as samples_module
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.rooms import RoomSettings, render_splits
-from mvdiffusion.data.views import (
+from mvdiffusion.generation.export import (
     SampleFolder,
     cut_equirectangular_files,
     cut_views,
@@ -22,6 +21,7 @@ from mvdiffusion.data.views import (
     stitch,
     stitch_folder,
 )
+from mvdiffusion.preparation.rooms import RoomSettings, render_splits
 from mvdiffusion.records import InputError, read_json
 
 
@@ -154,7 +154,7 @@ def test_cut_views_are_those_of_an_independent_projection(tmp_path, height):
 
 
 def test_cutting_does_not_alias():
-    """A checkerboard finer than the views' pixels must come out grey."""
+    """A checkerboard finer than the views' pixels must come out gray."""
     checker = np.indices((512, 1024)).sum(0) % 2 * 2.0 - 1
     panorama = torch.from_numpy(checker).float().expand(3, -1, -1)
     assert cut_views(panorama, 32, 90.0, 8)[:, :, 8:24, 8:24].abs().mean() < 0.2

@@ -1,4 +1,4 @@
-"""Walks through procedural rooms: depth, poses and colours agree; bytes; restarts; settings."""
+"""Walks through procedural rooms: depth, poses and colors agree; bytes; restarts; settings."""
 
 import hashlib
 import os
@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdiffusion.data.key_frames import select_key_frames
-from mvdiffusion.data.rooms import WalkSettings, render_walks, walks
-from mvdiffusion.data.rooms.design import FIRST_OBJECT, Room, design_room
-from mvdiffusion.data.rooms.furniture import Dice
-from mvdiffusion.data.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_poses
-from mvdiffusion.data.rooms.render import render_frame
-from mvdiffusion.data.rooms.sensor import drop_depth
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene, ScanNetScenes
+from mvdiffusion.preparation.key_frames import select_key_frames
+from mvdiffusion.preparation.rooms import WalkSettings, render_walks, walks
+from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, Room, design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_poses
+from mvdiffusion.preparation.rooms.render import render_frame
+from mvdiffusion.preparation.rooms.sensor import drop_depth
 from mvdiffusion.records import InputError, read_json
 
 # Of what `frames_sha256` renders; recorded results depend on it: a change must be on purpose.
@@ -139,7 +139,7 @@ def _relative(solid, points):
 
 
 def agreement(sample: DepthSample, i: int, j: int, pose_j: int) -> tuple[float, float]:
-    """PSNR of the colours of frame i against those of frame j where its pixels land in j by depth
+    """PSNR of the colors of frame i against those of frame j where its pixels land in j by depth
     and poses (of j the pose of `pose_j`), and the share of the pixels compared."""
     points = camera_points(sample.depth[i].numpy(), sample.pose[i].double().numpy(),
                            sample.K[i].double().numpy())  # fmt: skip
@@ -155,12 +155,12 @@ def agreement(sample: DepthSample, i: int, j: int, pose_j: int) -> tuple[float, 
     lands &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x, y = x[lands].astype(int), y[lands].astype(int)
     seen = np.abs(sample.depth[j].numpy()[y, x] - z[lands]) < 0.05  # not behind something in j
-    colours = ((sample.views.numpy() + 1) / 2).transpose(0, 2, 3, 1)
-    error = colours[i].reshape(-1, 3)[lands][seen] - colours[j][y, x][seen]
+    colors = ((sample.views.numpy() + 1) / 2).transpose(0, 2, 3, 1)
+    error = colors[i].reshape(-1, 3)[lands][seen] - colors[j][y, x][seen]
     return -10 * np.log10((error**2).mean()), seen.mean() * lands.mean()
 
 
-def test_colours_agree_where_depth_and_poses_say_so(walk):
+def test_colors_agree_where_depth_and_poses_say_so(walk):
     right, wrong, shares = [], [], []
     for i in range(7):
         psnr, share = agreement(walk, i, i + 1, i + 1)

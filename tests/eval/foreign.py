@@ -48,8 +48,8 @@ def released_sequences(
         ):
             Image.fromarray(ours).save(folder / f"{number}_pred.png")
             Image.fromarray(theirs).save(folder / f"{number}_gt.png")
-            millimetres = np.round(1000 * walks.wall_points(pose)[1]).astype(np.uint16)
-            Image.fromarray(millimetres).save(folder / f"{number}_depth.png")
+            millimeters = np.round(1000 * walks.wall_points(pose)[1]).astype(np.uint16)
+            Image.fromarray(millimeters).save(folder / f"{number}_depth.png")
             Image.fromarray(ours).save(folder / f"{number}_depth_inv.png")  # a picture of it
             np.savetxt(folder / f"{number}_poses.txt", pose.astype(np.float32))
     return root

@@ -14,8 +14,8 @@ import scipy.linalg
 import toy
 from PIL import Image
 
-from eval.features import load_evaluator
-from eval.statistics import jackknife, slope
+from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.statistics import jackknife, slope
 
 STEPS = np.arange(8)
 

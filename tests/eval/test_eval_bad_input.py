@@ -19,7 +19,7 @@ import toy
 import walks
 from PIL import Image
 
-from eval.cli import main
+from mvdiffusion_eval.cli import main
 
 SPOILED = "room001/4.png"
 
@@ -64,7 +64,7 @@ def save(mode: str, size: tuple[int, int] = (toy.SIZE, toy.SIZE), kind: str = "P
     return lambda path: Image.new(mode, size).save(path, kind)
 
 
-def deep_colours(path: Path) -> None:
+def deep_colors(path: Path) -> None:
     cv2.imwrite(str(path), np.full((toy.SIZE, toy.SIZE, 3), 40000, np.uint16))
 
 
@@ -104,11 +104,11 @@ def directory(path: Path) -> None:
 
 VIEWS = {
     "another size": (save("RGB", (16, 16)), r"is 16×16 pixels; expected 32×32"),
-    "greyscale": (save("L"), r"is a 'L' image; expected RGB"),
+    "grayscale": (save("L"), r"is a 'L' image; expected RGB"),
     "alpha": (save("RGBA"), r"is a 'RGBA' image; expected RGB"),
     "palette": (save("P"), r"is a 'P' image; expected RGB"),
-    "16-bit grey": (save("I;16"), r"is a 'I;16' image; expected RGB"),
-    "16-bit colours": (deep_colours, r"is a 'RGB;16' image; expected RGB"),
+    "16-bit gray": (save("I;16"), r"is a 'I;16' image; expected RGB"),
+    "16-bit colors": (deep_colors, r"is a 'RGB;16' image; expected RGB"),
     "CMYK JPEG": (save("CMYK", kind="JPEG"), r"is a 'CMYK' image; expected RGB"),
     "truncated": (truncated, r"not a readable image"),
     "damaged": (damaged, r"not a readable image"),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.claims import ClaimSettings, Part, claim_numbers, decide
-from eval.effects import difference_between, difference_of, level_of, slope_of
-from eval.observations import observations
-from eval.scores import Score, paired_difference
-from eval.tables import make_tables
+from mvdiffusion_eval.claims.claims import ClaimSettings, Part, claim_numbers, decide
+from mvdiffusion_eval.claims.effects import difference_between, difference_of, level_of, slope_of
+from mvdiffusion_eval.claims.remarks import observations
+from mvdiffusion_eval.scoring.score_files import Score, paired_difference
+from mvdiffusion_eval.tables.results import make_tables
 
 SAMPLES = [f"room{i:03d}" for i in range(16)]
 RNG = np.random.default_rng(0)

@@ -17,10 +17,10 @@ import walks
 from PIL import Image
 from scipy import stats
 
-from eval.cells import FEW_FOR_FID
-from eval.cli import main
-from eval.comparison_tables import comparison_table, difference_table, interval_of
-from eval.scores import Score
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.scoring.score_files import Score
+from mvdiffusion_eval.tables.comparison import comparison_table, difference_table, interval_of
+from mvdiffusion_eval.tables.formatting import FEW_FOR_FID
 
 COUNT = 6
 OPTIONS = ("--protocol", "paper-consistency-pano", "--settings", toy.SCORE_SETTINGS)

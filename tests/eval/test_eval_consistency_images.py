@@ -16,10 +16,10 @@ from scipy.ndimage import map_coordinates
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.image.lpips import _LPIPS
 
-import eval.metrics.lpips as lpips_module
-from eval.cli import main
-from eval.metrics.lpips import load_lpips
-from eval.metrics.ssim import C1, masked_ssim
+import mvdiffusion_eval.extractors.lpips as lpips_module
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.extractors.lpips import load_lpips
+from mvdiffusion_eval.functional.ssim import C1, masked_ssim
 
 RNG = np.random.default_rng(0)
 ALL = np.ones((48, 64), bool)
@@ -39,7 +39,7 @@ def as_batch(image: np.ndarray) -> torch.Tensor:
 
 
 def test_ssim_of_a_whole_image_matches_torchmetrics_inside() -> None:
-    """Far from the border nothing is renormalised: a large image must agree closely."""
+    """Far from the border nothing is renormalized: a large image must agree closely."""
     rough = RNG.random((40, 40, 3))
     preds = np.clip(cv2.resize(rough, (400, 400), interpolation=cv2.INTER_CUBIC), 0, 1)
     target = noisy(preds, 0.05)
@@ -175,7 +175,7 @@ def test_the_structure_of_key_frames_is_that_computed_by_hand(world: Path, tmp_p
         mask = (x >= 0) & (x <= walks.WIDTH - 1) & (y >= 0) & (y <= walks.HEIGHT - 1)
         seen = [map_coordinates(views[target][..., c], [y, x], order=1) for c in range(3)]
         each.append(by_pixel(views[query], np.stack(seen, -1), mask))
-    assert found == pytest.approx(np.mean(each), abs=2e-3)  # depth on disk is in millimetres
+    assert found == pytest.approx(np.mean(each), abs=2e-3)  # depth on disk is in millimeters
 
 
 def test_without_lpips_nothing_is_loaded_and_a_wrong_name_is_one_error(

@@ -13,7 +13,11 @@ import torch
 import toy
 from PIL import Image
 
-from eval.crops import (
+from mvdiffusion.geometry.cameras import intrinsics
+from mvdiffusion.geometry.cubemap import face_rotations
+from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.records import InputError
+from mvdiffusion_eval.folders.crops import (
     DIRECTIONS,
     crop,
     cube_6,
@@ -22,12 +26,8 @@ from eval.crops import (
     select_images,
     sphere_20,
 )
-from eval.equirectangular import EquirectangularFolder
-from eval.folders import open_folder
-from mvdiffusion.geometry.cameras import intrinsics
-from mvdiffusion.geometry.cubemap import face_rotations
-from mvdiffusion.geometry.equirectangular import equirectangular_to_views
-from mvdiffusion.records import InputError
+from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
+from mvdiffusion_eval.folders.opening import open_folder
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_crops_show_what_another_library_shows(folder: EquirectangularFolder, na
     for view, (yaw, pitch) in zip(views, DIRECTIONS[name]("room001"), strict=True):
         expected = py360convert.e2p(panorama, 80.0, yaw, pitch, (96, 96))
         difference = np.abs(view - expected)
-        # at a pole, where the toy's panorama has no one colour, they need not agree
+        # at a pole, where the toy's panorama has no one color, they need not agree
         assert (np.quantile(difference, 0.9) < 4, difference.mean() < 1.5) == (True, True)
 
 

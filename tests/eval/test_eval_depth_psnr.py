@@ -8,8 +8,8 @@ import pytest
 import walks
 from scipy.ndimage import map_coordinates
 
-from eval.metrics.depth_psnr import Camera, depth_psnr, shared_pixels
-from eval.metrics.psnr import MAX_PSNR_DB, image_psnr
+from mvdiffusion_eval.functional.depth_psnr import Camera, depth_psnr, shared_pixels
+from mvdiffusion_eval.functional.psnr import MAX_PSNR_DB, image_psnr
 
 LIMIT = 0.5
 
@@ -45,12 +45,12 @@ def test_sideways_motion_past_a_wall_is_a_shift_by_focal_length_over_depth() -> 
 
 def test_the_error_is_pooled_over_pixels_and_channels() -> None:
     camera = wall_camera(walks.pose(0.0))
-    grey = np.full((walks.HEIGHT, walks.WIDTH, 3), 0.5)
-    other = grey.copy()
+    gray = np.full((walks.HEIGHT, walks.WIDTH, 3), 0.5)
+    other = gray.copy()
     other[: walks.HEIGHT // 2, :, 0] += 0.3  # half of the pixels, one channel of three
     expected = -10 * np.log10(0.09 / 6)
     shared = shared_pixels(camera, camera, LIMIT)
-    assert depth_psnr(grey, other, shared) == pytest.approx(expected)
+    assert depth_psnr(gray, other, shared) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("turn", [-12.0, 0.0, 9.0])
@@ -103,7 +103,7 @@ def test_pixels_without_depth_at_either_side_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(("nearer", "kept"), [(0.49, True), (0.51, False)])
-def test_half_a_metre_decides_what_is_hidden(nearer: float, kept: bool) -> None:
+def test_half_a_meter_decides_what_is_hidden(nearer: float, kept: bool) -> None:
     query, target = wall_camera(walks.pose(0.0)), wall_camera(walks.pose(0.3))
     target.depth[8:12, 8:12] -= nearer  # something stands before the wall
     mask = shared_pixels(query, target, LIMIT).mask
@@ -131,6 +131,6 @@ def test_what_lies_behind_the_target_is_not_compared() -> None:
 
 
 def test_image_psnr_is_the_closed_form() -> None:
-    grey = np.full((4, 4, 3), 0.5)
-    assert image_psnr(grey, grey + 0.01) == pytest.approx(40)
-    assert image_psnr(grey, grey) == MAX_PSNR_DB
+    gray = np.full((4, 4, 3), 0.5)
+    assert image_psnr(gray, gray + 0.01) == pytest.approx(40)
+    assert image_psnr(gray, gray) == MAX_PSNR_DB

@@ -1,6 +1,6 @@
 """Which way every metric moves when images are damaged: one table for each kind of folder.
 
-Blur makes neighbours agree better, and loses gradients: consistency alone would reward it. Channels
+Blur makes neighbors agree better, and loses gradients: consistency alone would reward it. Channels
 in another order leave alone whatever treats them alike, views in another order whatever does not
 know their order.
 """
@@ -19,15 +19,20 @@ import toy
 import walks
 from PIL import Image
 
-import eval
-from eval.features import Extractor, FeatureExtractor, Identity, SimilarityExtractor
-from eval.measurements import ScoreSettings
-from eval.pretrained import STANDARD_EXTRACTORS
+import mvdiffusion_eval
 from mvdiffusion.geometry.cameras import panorama_cameras, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion_eval.extractors.base import (
+    Extractor,
+    FeatureExtractor,
+    Identity,
+    SimilarityExtractor,
+)
+from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
+from mvdiffusion_eval.metrics.base import ScoreSettings
 
 SIZE, ROOMS = 64, 8
-GRAIN = 8.0  # of all images, in grey levels; in a good method's it is the only disagreement
+GRAIN = 8.0  # of all images, in gray levels; in a good method's it is the only disagreement
 DIRECTIONS = {"+": 1, "-": -1, "0": 0}  # "?": either way is right
 
 DAMAGES = ("blur", "noise", "shuffled", "yaw", "swapped")
@@ -96,7 +101,7 @@ def _votes(images: torch.Tensor) -> torch.Tensor:
 
 
 def _look(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean colours and mean steps between pixels; sure of the room by the votes."""
+    """Mean colors and mean steps between pixels; sure of the room by the votes."""
     pixels = images.float() / 255
     steps = pixels.diff(dim=2).abs().mean((2, 3))
     return torch.cat([pixels.mean((2, 3)), steps], 1), 8 * _votes(images)
@@ -108,7 +113,7 @@ def _text(prompts: Sequence[str]) -> torch.Tensor:
 
 
 def _picture(images: torch.Tensor) -> torch.Tensor:
-    """In the texts' space; the less of one colour there is, the less it says (last number)."""
+    """In the texts' space; the less of one color there is, the less it says (last number)."""
     return torch.nn.functional.pad(_votes(images) - 1 / 3, (0, 1), value=0.2)
 
 
@@ -153,7 +158,7 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, f
         change = CHANGES.get(damage, CHANGES["nothing"])
         made = {name: change(views) for name, views in good.items()}
         folder = toy.write_folder(root / damage, damage, made)
-        found[damage] = values(eval.score(folder, real, settings=settings))
+        found[damage] = values(mvdiffusion_eval.score(folder, real, settings=settings))
     return found
 
 
@@ -170,7 +175,7 @@ def sequences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, f
         if damage == "yaw":
             for path in folder.glob("*/cameras.json"):
                 _turn_cameras(path)
-        found[damage] = values(eval.score(folder, settings=ScoreSettings(protocols)))
+        found[damage] = values(mvdiffusion_eval.score(folder, settings=ScoreSettings(protocols)))
     return found
 
 
@@ -193,7 +198,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
         for seed in range(4):
             pixels = (toy.panorama(seed, seed % 3) * 255).round().byte().permute(1, 2, 0).numpy()
             Image.fromarray(_rearranged(pixels, damage)).save(folder / f"{seed}.png")
-        found[damage] = values(eval.score(folder, protocols=["equirect"], view_size=32))
+        found[damage] = values(mvdiffusion_eval.score(folder, protocols=["equirect"], view_size=32))
     return found
 
 

@@ -9,9 +9,14 @@ import pytest
 import torch
 import toy
 
-from eval.evaluators import ClassifierSettings, contrastive_loss, label_of, train_evaluator
-from eval.folders import open_folder
 from mvdiffusion.records import InputError, sha256_file
+from mvdiffusion_eval.extractors.train import (
+    ClassifierSettings,
+    contrastive_loss,
+    label_of,
+    train_evaluator,
+)
+from mvdiffusion_eval.folders.opening import open_folder
 
 
 @pytest.fixture(scope="module")

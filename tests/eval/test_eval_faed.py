@@ -16,20 +16,25 @@ from cleanfid.fid import frechet_distance as cleanfid_distance
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-import eval
-from eval import faed_training
-from eval.cli import main
-from eval.crops import panoramas
-from eval.equirectangular import EquirectangularFolder
-from eval.evaluators import train_evaluator
-from eval.faed import PanoramaAutoencoder, encode, faed_features, prepare_panoramas
-from eval.faed_training import FaedSettings
-from eval.feature_store import FeatureStore
-from eval.features import FeatureExtractor, load_evaluator
-from eval.folders import open_folder
-from eval.metrics.fid import frechet_distance
-from eval.quality import frechet_statistic
+import mvdiffusion_eval
 from mvdiffusion.records import InputError, sha256_file
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.extractors import train_faed as faed_training
+from mvdiffusion_eval.extractors.base import FeatureExtractor, load_evaluator
+from mvdiffusion_eval.extractors.faed import (
+    PanoramaAutoencoder,
+    encode,
+    faed_features,
+    prepare_panoramas,
+)
+from mvdiffusion_eval.extractors.store import FeatureStore
+from mvdiffusion_eval.extractors.train import train_evaluator
+from mvdiffusion_eval.extractors.train_faed import FaedSettings
+from mvdiffusion_eval.folders.crops import panoramas
+from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.fid import frechet_distance
+from mvdiffusion_eval.metrics.quality import frechet_statistic
 
 HEIGHT, WIDTHS = 32, (16, 16)
 STRIDE = 4
@@ -78,7 +83,7 @@ def extractor(trained: Path) -> FeatureExtractor:
 
 
 def network() -> PanoramaAutoencoder:
-    """An untrained one whose normalisation has seen images."""
+    """An untrained one whose normalization has seen images."""
     torch.manual_seed(0)
     made = PanoramaAutoencoder(WIDTHS)
     made(torch.rand(8, 3, HEIGHT, 2 * HEIGHT) * 2 - 1)
@@ -145,13 +150,13 @@ def test_resized_panoramas_still_close() -> None:
         prepare_panoramas(images[..., :64], HEIGHT)
 
 
-def test_training_reconstructs_better_than_the_mean_colour(trained: Path) -> None:
+def test_training_reconstructs_better_than_the_mean_color(trained: Path) -> None:
     record = json.loads((trained / "evaluator.json").read_text())
     held_out = record["validation"]
     assert held_out["num_images"] == 8
     plain = np.mean([np.abs(r - r.mean((0, 1))).mean() for r in map(room, range(5024, 5032))])
-    assert held_out["reconstruction_error_of_mean_colour"] == pytest.approx(plain / 255, rel=0.03)
-    assert held_out["reconstruction_error"] < 0.7 * held_out["reconstruction_error_of_mean_colour"]
+    assert held_out["reconstruction_error_of_mean_color"] == pytest.approx(plain / 255, rel=0.03)
+    assert held_out["reconstruction_error"] < 0.7 * held_out["reconstruction_error_of_mean_color"]
     about = {key: record[key] for key in ("kind", "name", "image_size", "architecture")}
     assert about == {
         "kind": "faed",
@@ -247,7 +252,9 @@ def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(
     tmp_path: Path, trained: Path, extractor: FeatureExtractor
 ) -> None:
     write(tmp_path / "a", range(6)), write(tmp_path / "b", range(6), lambda p: p[::-1])
-    result = eval.score(tmp_path / "b", tmp_path / "a", evaluators=[trained], view_size=16)
+    result = mvdiffusion_eval.score(
+        tmp_path / "b", tmp_path / "a", evaluators=[trained], view_size=16
+    )
     by = [name for name, found in result["metrics"].items() if found["extractor"]]
     assert by == ["faed"]
     assert result["metrics"]["faed"]["protocol"] == "equirect@miniature-faed"

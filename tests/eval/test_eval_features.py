@@ -20,19 +20,24 @@ import toy
 from benchmark_runs import run_benchmark
 from PIL import Image
 
-import eval.feature_shelf
-import eval.feature_store
-import eval.quality
-from eval.feature_shelf import Shelf
-from eval.feature_store import BATCH, FeatureStore
-from eval.features import FeatureExtractor, Identity, extractor_sha256, load_evaluator
-from eval.folders import open_folder
-from eval.measurements import Inputs, ScoreSettings
-from eval.metrics.clip_score import clip_score
-from eval.metrics.fid import frechet_distance
-from eval.metrics.inception_score import assign_splits, inception_score
-from eval.metrics.kid import kernel_distance
-from eval.statistics import jackknife
+import mvdiffusion_eval.extractors.shards
+import mvdiffusion_eval.extractors.store
+import mvdiffusion_eval.metrics.quality
+from mvdiffusion_eval.extractors.base import (
+    FeatureExtractor,
+    Identity,
+    extractor_sha256,
+    load_evaluator,
+)
+from mvdiffusion_eval.extractors.shards import Shelf
+from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.clip_score import clip_score
+from mvdiffusion_eval.functional.fid import frechet_distance
+from mvdiffusion_eval.functional.inception_score import assign_splits, inception_score
+from mvdiffusion_eval.functional.kid import kernel_distance
+from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
+from mvdiffusion_eval.statistics import jackknife
 
 
 @pytest.fixture
@@ -224,7 +229,7 @@ def test_two_methods_at_once_share_a_cache(
 def _compute(cache: Path, folder: Path, stops: str) -> None:
     """Compute features, a file per batch; stop for good in the third batch."""
     torch.set_num_threads(1)
-    means, write = Means(), eval.feature_shelf.atomic_output
+    means, write = Means(), mvdiffusion_eval.extractors.shards.atomic_output
 
     def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found = means.extract(images)
@@ -240,8 +245,8 @@ def _compute(cache: Path, folder: Path, stops: str) -> None:
                 time.sleep(600)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eval.feature_store, "SHARD", BATCH)
-        patch.setattr(eval.feature_shelf, "atomic_output", stopping)
+        patch.setattr(mvdiffusion_eval.extractors.store, "SHARD", BATCH)
+        patch.setattr(mvdiffusion_eval.extractors.shards, "atomic_output", stopping)
         extractor = dataclasses.replace(means.extractor, extract=extract)
         FeatureStore(cache).features(open_folder(folder), extractor)
 
@@ -275,7 +280,7 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path, stops: 
 def test_a_cache_that_is_no_folder_is_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from eval.cli import main
+    from mvdiffusion_eval.cli import main
 
     (tmp_path / "file").write_text("")
     words = ["score", "--generated", world / "real", "--output", tmp_path / "s.json"]
@@ -333,9 +338,11 @@ def test_groups_are_taken_off_the_whole_where_there_are_many_images(
     inputs = Inputs(*folders, (), ScoreSettings())
     sides = [inputs.store.features(folder, Means().extractor) for folder in folders]
     kept = np.array([0, 1, 2, 4, 5, 6])
-    exact = eval.quality.frechet_statistic(*sides)(kept)
-    monkeypatch.setattr(eval.quality, "FEW_IMAGES", 10)
-    assert eval.quality.frechet_statistic(*sides)(kept) == pytest.approx(exact, rel=1e-9)
+    exact = mvdiffusion_eval.metrics.quality.frechet_statistic(*sides)(kept)
+    monkeypatch.setattr(mvdiffusion_eval.metrics.quality, "FEW_IMAGES", 10)
+    assert mvdiffusion_eval.metrics.quality.frechet_statistic(*sides)(kept) == pytest.approx(
+        exact, rel=1e-9
+    )
     by_hand = [
         read_all(world / n).reshape(8, 8, -1, 3)[kept].mean(2).reshape(-1, 3)
         for n in ("independent", "real")

@@ -18,13 +18,13 @@ import walks
 from PIL import Image
 from scipy import stats
 
-from eval.cli import main
-from eval.columns import BY_EXTRACTOR, measured_columns
-from eval.exhibits import sprite_of
-from eval.figures import read_curve
-from eval.overview import draw_overview, overview_table
-from eval.scores import Score
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.report.figures import read_curve
+from mvdiffusion_eval.report.overview import draw_overview, overview_table
+from mvdiffusion_eval.report.viewers import sprite_of
+from mvdiffusion_eval.scoring.score_files import Score
+from mvdiffusion_eval.tables.columns import BY_EXTRACTOR, measured_columns
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def toy_measurement(value: float, se: float | None) -> dict:
 
 
 def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
-    """Eight plain views: eight equal areas of their colours, from left to right."""
+    """Eight plain views: eight equal areas of their colors, from left to right."""
     shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
     views = np.stack([np.full((16, 16, 3), shade, np.uint8) for shade in shades])
     folder = toy.write_folder(tmp_path / "real", "real", {"room": views})
@@ -164,7 +164,7 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
     )
     places = [np.nonzero((sheet == shade).all(-1)) for shade in shades]
     areas = [len(columns) for _, columns in places]
-    inner = areas[1:-1]  # the outer two have no neighbour that the enlargement mixes in
+    inner = areas[1:-1]  # the outer two have no neighbor that the enlargement mixes in
     assert min(inner) > 0.9 * max(inner) > 2000
     middles = [columns.mean() for _, columns in places][1:-1]
     assert np.ptp(np.diff(middles)) < 0.05 * np.diff(middles).mean()

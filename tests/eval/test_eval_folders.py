@@ -1,4 +1,4 @@
-"""Bad folders end in one error that names the file and the mend."""
+"""Bad folders end in one error that names the file and the fix."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import toy
 from PIL import Image
 
-from eval.folders import open_folder
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.folders.opening import open_folder
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_folder_without_manifest_is_evenly_spaced(folder: Path) -> None:
     assert open_folder(folder, yaw_deg=[0, 30, 60]).yaw_deg == (0, 30, 60)
 
 
-def grey_view(folder: Path) -> None:
+def gray_view(folder: Path) -> None:
     Image.new("L", (toy.SIZE, toy.SIZE)).save(folder / "room001" / "4.png")
 
 
@@ -72,7 +72,7 @@ def manifest_without_yaws(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (grey_view, r"room001/4.png: is a 'L' image; expected RGB"),
+        (gray_view, r"room001/4.png: is a 'L' image; expected RGB"),
         (small_view, r"room001/4.png: is 16×16 pixels; expected 32×32"),
         (truncated_header, r"room001/4.png: not a readable image"),
         (missing_view, r"room001/4.png: no such view"),

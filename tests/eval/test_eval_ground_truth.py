@@ -11,7 +11,7 @@ import walks
 from benchmark_runs import run_benchmark
 from PIL import Image
 
-import eval
+import mvdiffusion_eval
 
 
 def write_panoramas(root: Path) -> Path:
@@ -45,7 +45,9 @@ def test_ground_truth_is_the_suites_own_number(tmp_path: Path) -> None:
     found = report["panoramas"]["panoramas"]["psnr_db"]
     protocol = ["paper-consistency-pano"]
     whole = tmp_path / "panoramas"
-    expected = eval.score(whole, protocols=protocol, view_size=512)["metrics"]["cross_view_psnr"]
+    expected = mvdiffusion_eval.score(whole, protocols=protocol, view_size=512)["metrics"][
+        "cross_view_psnr"
+    ]
     assert found["cut_at_512_enlarged"]["all_pairs"] == pytest.approx(expected["value"], abs=2)
     for size in (1024, 512):
         rows = found["filter_of_the_warp"][f"cut_at_{size}"]

@@ -14,14 +14,14 @@ import toy
 import walks
 from PIL import Image
 
-import eval
-from eval.cli import main
-from eval.equirectangular import EquirectangularFolder, cut_views
-from eval.folders import open_folder
-from eval.measurements import ScoreSettings
-from eval.protocols import protocols
-from eval.samples import SampleFolder, SequenceFolder
+import mvdiffusion_eval
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder, cut_views
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.samples import SampleFolder, SequenceFolder
+from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.protocols.plan import protocols
 
 SETTINGS = ScoreSettings(**(json.loads(toy.SCORE_SETTINGS)))
 
@@ -41,8 +41,8 @@ def test_released_panoramas_hold_the_generated_and_the_real(tmp_path: Path) -> N
     assert (theirs.views("scene_1") == real["scene_1"]).all()
     assert ours.prompts("scene_2")[7].endswith("side 7.")
     usual = [toy.write_folder(tmp_path / name, name, s) for name, s in (("m", made), ("r", real))]
-    assert values(eval.score(root, root, settings=SETTINGS)) == values(
-        eval.score(*usual, settings=SETTINGS)
+    assert values(mvdiffusion_eval.score(root, root, settings=SETTINGS)) == values(
+        mvdiffusion_eval.score(*usual, settings=SETTINGS)
     )
 
 
@@ -62,14 +62,14 @@ def test_released_sequences_have_their_cameras_as_text(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         ours.depth("scene_0")[2], walks.wall_points(walks.poses()[2])[1], atol=6e-4
     )
-    found = values(eval.score(root, root, settings=SETTINGS))
+    found = values(mvdiffusion_eval.score(root, root, settings=SETTINGS))
     usual = toy.score(walks.write_folder(tmp_path / "m", "m", made), tmp_path / "score.json")
     consecutive = usual["metrics"]["consecutive_psnr"]["value"]
     assert found["cross_view_psnr"] == pytest.approx(consecutive, abs=0.01)
 
 
 def test_views_of_a_panorama_look_where_they_say() -> None:
-    """Colours are the direction itself, so that every pixel of a view is known."""
+    """Colors are the direction itself, so that every pixel of a view is known."""
     panorama = (127.5 + 120 * foreign.directions(256)).round().byte().numpy()
     yaws = [0.0, 45.0, 90.0, 200.0]
     views = cut_views(panorama, 90, yaws, 48, 64)
@@ -104,8 +104,10 @@ def test_panoramas_are_scored_as_their_views(layout, tmp_path: Path) -> None:
     usual = toy.write_folder(tmp_path / "usual", "usual", cut, manifest=False)
     real = toy.write_folder(tmp_path / "real", "real", toy.real_samples(4))
     names = ["paper-consistency-pano", "controls"]
-    result = eval.score(root, real, protocols=names, settings=SETTINGS, view_size=32)
-    assert values(result) == values(eval.score(usual, real, protocols=names, settings=SETTINGS))
+    result = mvdiffusion_eval.score(root, real, protocols=names, settings=SETTINGS, view_size=32)
+    assert values(result) == values(
+        mvdiffusion_eval.score(usual, real, protocols=names, settings=SETTINGS)
+    )
     assert result["images"]["cut_from"] == [256, 128]
 
 
@@ -113,7 +115,7 @@ def test_panoramas_feed_the_image_metrics(
     tmp_path: Path, world: Path, evaluators: list[Path]
 ) -> None:
     root = foreign.panfusion(tmp_path / "theirs", 8)
-    result = eval.score(
+    result = mvdiffusion_eval.score(
         root, world / "real", evaluators=evaluators, settings=SETTINGS, view_size=32
     )
     assert {"fid", "inception_score", "clip_score"} <= set(result["metrics"])
@@ -166,7 +168,7 @@ def test_the_call_and_the_command_agree(tmp_path: Path) -> None:
     main_ends_well(
         *("score", *arguments, "--output", str(output), "--settings", toy.SCORE_SETTINGS)
     )
-    result = eval.score(made, real, protocols=names[:1], settings=SETTINGS)
+    result = mvdiffusion_eval.score(made, real, protocols=names[:1], settings=SETTINGS)
     assert json.loads(output.read_text()) == json.loads(json.dumps(result))
     assert list(result["protocols"]) == names[:1]
     main_ends_well(
@@ -175,7 +177,7 @@ def test_the_call_and_the_command_agree(tmp_path: Path) -> None:
     )
     assert set(json.loads(output.read_text())["protocols"]) == set(names)
     with pytest.raises(InputError, match="did you mean 'controls'"):
-        eval.score(made, protocols=["control"])
+        mvdiffusion_eval.score(made, protocols=["control"])
 
 
 def test_importing_eval_is_cheap() -> None:

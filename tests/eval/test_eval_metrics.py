@@ -12,20 +12,20 @@ from cleanfid.fid import frechet_distance as cleanfid_distance
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
 
-from eval.images import resize_views
-from eval.metrics.cross_view_psnr import cross_view_psnr, neighbour_overlaps
-from eval.metrics.fid import frechet_distance
-from eval.metrics.gradient_energy import gradient_energy
-from eval.metrics.inception_score import assign_splits, inception_score
-from eval.metrics.psnr import MAX_PSNR_DB
-from eval.statistics import jackknife, mean_and_se, ratio_of_means
+from mvdiffusion_eval.folders.images import resize_views
+from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbor_overlaps
+from mvdiffusion_eval.functional.fid import frechet_distance
+from mvdiffusion_eval.functional.gradient_energy import gradient_energy
+from mvdiffusion_eval.functional.inception_score import assign_splits, inception_score
+from mvdiffusion_eval.functional.psnr import MAX_PSNR_DB
+from mvdiffusion_eval.statistics import jackknife, mean_and_se, ratio_of_means
 
 YAWS = [45.0 * view for view in range(8)]
 
 
 @pytest.fixture(scope="module")
 def overlaps() -> list:
-    return neighbour_overlaps(90, YAWS, toy.SIZE, toy.SIZE)
+    return neighbor_overlaps(90, YAWS, toy.SIZE, toy.SIZE)
 
 
 def as_float(views: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def test_the_warp_border_is_not_overlap(overlaps: list) -> None:
 
 def test_pixels_behind_the_target_are_not_overlap() -> None:
     """140° views 90° apart: a projective map alone would bring pixels behind it into the image."""
-    for overlap in neighbour_overlaps(140, [0, 90, 180, 270], 33, 33):
+    for overlap in neighbor_overlaps(140, [0, 90, 180, 270], 33, 33):
         y, x = np.nonzero(overlap.mask)
         depth = overlap.H[2] @ np.stack([x, y, np.ones_like(x)])
         assert (depth > 0).all()
@@ -103,7 +103,7 @@ def test_channel_order_matters(overlaps: list) -> None:
 
 def test_no_overlap_is_an_error() -> None:
     with pytest.raises(ValueError, match="to overlap"):
-        neighbour_overlaps(60, [0, 90, 180, 270], 32, 32)
+        neighbor_overlaps(60, [0, 90, 180, 270], 32, 32)
 
 
 def test_resize_keeps_values_and_uses_the_whole_pixel_grid() -> None:
@@ -117,7 +117,7 @@ def test_resize_keeps_values_and_uses_the_whole_pixel_grid() -> None:
 def test_enlarging_keeps_cameras_aligned() -> None:
     """Twice the size, the same scene: consistency must not fall."""
     views = toy.views_of(4, 2)
-    pairs = neighbour_overlaps(90, YAWS, 2 * toy.SIZE, 2 * toy.SIZE)
+    pairs = neighbor_overlaps(90, YAWS, 2 * toy.SIZE, 2 * toy.SIZE)
     assert cross_view_psnr(resize_views(views, 2 * toy.SIZE, 2 * toy.SIZE), pairs).min() > 40
 
 

@@ -14,12 +14,12 @@ from foreign import cut_faces
 from PIL import Image
 from scipy.ndimage import correlate
 
-from eval.cli import main
-from eval.equirect import panorama_reader
-from eval.features import load_evaluator
-from eval.folders import open_folder
-from eval.metrics.discontinuity import discontinuity_score
-from eval.metrics.seam import column_steps, edge_step, worst_step
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.discontinuity import discontinuity_score
+from mvdiffusion_eval.functional.seam import column_steps, edge_step, worst_step
+from mvdiffusion_eval.metrics.seams import panorama_reader
 
 
 def whole(seed: int = 0) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_the_discontinuity_score_is_the_definition() -> None:
     assert discontinuity_score(panorama) == pytest.approx(ratios.sum() / (2 * 128), rel=1e-5)
 
 
-def test_column_steps_are_differences_of_neighbours() -> None:
+def test_column_steps_are_differences_of_neighbors() -> None:
     panorama = whole(1)
     expected = [
         np.abs(panorama[:, column] - panorama[:, column - 1]).mean() for column in range(256)

@@ -15,19 +15,21 @@ import pytest
 import toy
 from PIL import Image
 
-from eval import methods, plugins, protocols
-from eval.protocols import read_protocols
 from mvdiffusion.records import InputError
+from mvdiffusion_eval import plugins
+from mvdiffusion_eval.folders import methods
+from mvdiffusion_eval.protocols import plan as protocols
+from mvdiffusion_eval.protocols.plan import read_protocols
 
 EXAMPLE = Path(__file__).parent / "example_plugin"
 READ = """
 import json, sys
-import eval
-from eval.catalogue import protocol_rows
-from eval.methods import display_name
-result = eval.score(sys.argv[1], protocols=["colours", "paper-consistency-pano"])
+import mvdiffusion_eval
+from mvdiffusion_eval.protocols.listing import protocol_rows
+from mvdiffusion_eval.folders.methods import display_name
+result = mvdiffusion_eval.score(sys.argv[1], protocols=["colors", "paper-consistency-pano"])
 rows = {row["name"]: row for row in protocol_rows()}
-print(json.dumps([result, rows["colours"], display_name("strips")]))
+print(json.dumps([result, rows["colors"], display_name("strips")]))
 """
 
 
@@ -70,11 +72,11 @@ def test_the_example_adds_a_metric_a_protocol_and_a_method(installed: Path, tmp_
     )  # fmt: skip
     result, row, title = json.loads(ran.stdout.splitlines()[-1])
     assert (result["method"], title) == ("strips", "Panoramas in strips")
-    found = result["metrics"]["colourfulness"]
-    assert (found["protocol"], found["version"]) == ("colours", 1)
+    found = result["metrics"]["colorfulness"]
+    assert (found["protocol"], found["version"]) == ("colors", 1)
     np.testing.assert_allclose(found["values"], [by_hand(views) for views in samples.values()])
     assert result["metrics"]["cross_view_psnr"]["value"] > 40
-    assert any("'colour_fid' needs" in warning for warning in result["warnings"])
+    assert any("'color_fid' needs" in warning for warning in result["warnings"])
     assert row["source"] == "Hasler and Süsstrunk, 2003"
 
 

@@ -13,9 +13,10 @@ import torch
 import toy
 from PIL import Image
 
-from eval.features import extractor_sha256
-from eval.metrics.lpips import NETWORKS, load_lpips
-from eval.pretrained import (
+from mvdiffusion.records import InputError
+from mvdiffusion_eval.extractors.base import extractor_sha256
+from mvdiffusion_eval.extractors.lpips import NETWORKS, load_lpips
+from mvdiffusion_eval.extractors.pretrained import (
     STANDARD_EXTRACTORS,
     clean_resize,
     load_clean_inception,
@@ -24,8 +25,7 @@ from eval.pretrained import (
     load_open_clip_features,
     load_standard,
 )
-from eval.weights import Weights, checkpoints, weights_of
-from mvdiffusion.records import InputError
+from mvdiffusion_eval.extractors.weights import Weights, checkpoints, weights_of
 
 VIEWS = np.concatenate([toy.views_of(seed, seed, 40) for seed in range(3)])
 
@@ -290,7 +290,7 @@ def test_weights_of_ones_own_are_taken_as_they_are(
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    monkeypatch.setattr("eval.pretrained.fetch_known", refuse)
+    monkeypatch.setattr("mvdiffusion_eval.extractors.pretrained.fetch_known", refuse)
     model, weights, _ = small_clip
     found = load_open_clip("clip-vit-b-32", model, str(weights))
     assert len(found.identity.weights_sha256) == 64

@@ -13,13 +13,13 @@ import torch
 import toy
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-import eval
-from eval.features import Extractor, Identity, load_evaluator
-from eval.measurements import Measurement, Outcome, ScoreSettings
-from eval.protocols import merge, protocols
+import mvdiffusion_eval
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.extractors.base import Extractor, Identity, load_evaluator
+from mvdiffusion_eval.metrics.base import Measurement, Outcome, ScoreSettings
+from mvdiffusion_eval.protocols.plan import merge, protocols
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, inception_splits=2, jackknife_groups=4)
 CLIPS = ("clip-vit-l-14", "clip-vit-b-16", "clip-vit-l-14-336")
@@ -37,14 +37,14 @@ def loaded(
         small = load_evaluator(evaluators[name in CLIPS])
         return dataclasses.replace(small, identity=Identity(name, "1" * 64))
 
-    monkeypatch.setattr("eval.scoring.load_standard", load)
+    monkeypatch.setattr("mvdiffusion_eval.scoring.score.load_standard", load)
     return names, load
 
 
 def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
     world: Path, loaded: tuple[list[str], Any]
 ) -> None:
-    result = eval.score(world / "codec", world / "real", protocols=["paper-pano"])
+    result = mvdiffusion_eval.score(world / "codec", world / "real", protocols=["paper-pano"])
     assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
     metrics = result["metrics"]
     assert set(metrics) == {"fid", "inception_score", "clip_score", "clip_score_clip-vit-b-16"}
@@ -55,12 +55,12 @@ def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
 
 
 def test_only_what_can_be_used_is_loaded(world: Path, loaded: tuple[list[str], Any]) -> None:
-    result = eval.score(world / "codec", protocols=["equirect", "paper-pano"])
+    result = mvdiffusion_eval.score(world / "codec", protocols=["equirect", "paper-pano"])
     assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
     assert "fid" not in result["metrics"]
     assert any("'fid' needs real views" in warning for warning in result["warnings"])
     loaded[0].clear()
-    eval.score(world / "codec", protocols=["equirect"])
+    mvdiffusion_eval.score(world / "codec", protocols=["equirect"])
     assert not loaded[0]
 
 
@@ -68,7 +68,7 @@ def test_evaluators_stand_in_only_where_a_protocol_lets_them(
     world: Path, evaluators: list[Path], loaded: tuple[list[str], Any]
 ) -> None:
     names = ["paper-pano", "modern"]
-    result = eval.score(
+    result = mvdiffusion_eval.score(
         world / "codec", world / "real", evaluators=evaluators, protocols=names, settings=SETTINGS
     )
     assert not loaded[0]
@@ -81,14 +81,16 @@ def test_evaluators_stand_in_only_where_a_protocol_lets_them(
         "cmmd": "modern@miniature-clip",
     }
     with pytest.raises(InputError, match="'clean' needs an extractor"):
-        eval.score(world / "codec", world / "real", evaluators=evaluators, protocols=["clean"])
+        mvdiffusion_eval.score(
+            world / "codec", world / "real", evaluators=evaluators, protocols=["clean"]
+        )
 
 
 def test_the_resize_filter_has_a_protocol_of_its_own(
     world: Path, loaded: tuple[list[str], Any]
 ) -> None:
     both = ["inception-v3", "inception-v3-clean"]
-    result = eval.score(
+    result = mvdiffusion_eval.score(
         world / "codec", world / "real", protocols=["paper-pano", "clean"], extractors=both
     )
     found = {name: (m["protocol"], m["extractor"][:-11]) for name, m in result["metrics"].items()}
@@ -105,7 +107,7 @@ def test_panfusions_eight_views_are_cut_at_299_pixels(
     for number in range(3):  # the samples of one name are other rooms
         (real / f"room{number:03d}.png").unlink()
         (real / f"room{number + 3:03d}.png").rename(real / f"room{number:03d}.png")
-    result = eval.score(made, real, evaluators=evaluators, protocols=["panfusion-8"])
+    result = mvdiffusion_eval.score(made, real, evaluators=evaluators, protocols=["panfusion-8"])
     found = result["metrics"]["panfusion_8_fid"]
     assert found["protocol"] == "panfusion-8@miniature-classifier"
     classify: Any = load_evaluator(evaluators[0])
@@ -148,7 +150,9 @@ def test_a_changed_option_shows_in_the_name(tmp_path: Path) -> None:
 
     def found(resolution: int | None) -> dict[str, Any]:
         settings = ScoreSettings(consistency_resolution=resolution)
-        result = eval.score(folder, protocols=["paper-consistency-pano"], settings=settings)
+        result = mvdiffusion_eval.score(
+            folder, protocols=["paper-consistency-pano"], settings=settings
+        )
         return result["metrics"]["cross_view_psnr"]
 
     plain, changed = found(None), found(toy.SIZE)

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from eval import published
-from eval.published import published_notes, published_rows, published_tables
-from eval.published_tables import beside_published
-from eval.samples import TASKS
-from eval.table_files import Table
+from mvdiffusion_eval.folders.samples import TASKS
+from mvdiffusion_eval.tables import published
+from mvdiffusion_eval.tables.published import published_notes, published_rows, published_tables
+from mvdiffusion_eval.tables.published_tables import beside_published
+from mvdiffusion_eval.tables.table import Table
 
 
 def ours(task: str) -> Table:

@@ -10,11 +10,11 @@ import pytest
 import torch
 import toy
 
-from eval.cli import expand_lists, main
-from eval.features import load_evaluator
-from eval.measurements import METRICS, register
-from eval.pretrained import STANDARD_EXTRACTORS, load_inception
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.cli import expand_lists, main
+from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS, load_inception
+from mvdiffusion_eval.metrics.base import METRICS, register
 
 
 def test_a_score_says_what_made_it(scores: Path, evaluators: list[Path]) -> None:
@@ -167,7 +167,7 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
     def offline(*arguments: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("eval.pretrained.fetch_known", offline)
+    monkeypatch.setattr("mvdiffusion_eval.extractors.pretrained.fetch_known", offline)
     with pytest.raises(InputError, match="'inception-v3': its pretrained weights"):
         load_inception()
 

@@ -13,10 +13,10 @@ import toy
 import walks
 from PIL import Image
 
-from eval.folders import open_folder
-from eval.samples import PanoramaFolder, SequenceFolder
-from eval.scoring import matching_reference
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.samples import PanoramaFolder, SequenceFolder
+from mvdiffusion_eval.scoring.score import matching_reference
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_reads_frames_cameras_and_depth(folder: Path) -> None:
     assert (opened.views("walk001") == walks.real_samples(2)["walk001"]).all()
     assert (opened.views("walk001", [3, 6])[1] == opened.views("walk001")[6]).all()
     expected = np.stack([walks.wall_points(pose)[1] for pose in walks.poses()])
-    np.testing.assert_allclose(opened.depth("walk000"), expected, atol=5.1e-4)  # half a millimetre
+    np.testing.assert_allclose(opened.depth("walk000"), expected, atol=5.1e-4)  # half a millimeter
     trajectory = opened.trajectories["walk000"]
     np.testing.assert_allclose(trajectory.pose, walks.poses())
     assert trajectory.key_pairs == [(0, 3), (3, 6)]
@@ -117,7 +117,7 @@ def small_depth(folder: Path) -> None:
     Image.fromarray(np.ones((4, 4), np.uint16)).save(folder / "walk001" / "depth" / "2.png")
 
 
-def coloured_depth(folder: Path) -> None:
+def colored_depth(folder: Path) -> None:
     Image.new("RGB", (walks.WIDTH, walks.HEIGHT)).save(folder / "walk001" / "depth" / "2.png")
 
 
@@ -146,7 +146,7 @@ def unknown_task(folder: Path) -> None:
         (edited(frames=[1, 1, 2, 3, 4, 5, 6]), r"cameras.json: frames must rise"),
         (no_depth, r"walk001/depth/2.png: no such view"),
         (small_depth, r"walk001/depth/2.png: is 4×4 pixels; expected 32×24"),
-        (coloured_depth, r"walk001/depth/2.png: is a 'RGB' image; expected 16-bit"),
+        (colored_depth, r"walk001/depth/2.png: is a 'RGB' image; expected 16-bit"),
         (stray_view, r"walk001: 8 views, but cameras.json has 7 frames"),
         (unknown_task, r"unknown task 'dept'; did you mean 'depth'"),
     ],

@@ -10,10 +10,10 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from eval.metrics.cmmd import cmmd, gaussian_sums
-from eval.metrics.fid import Moments, frechet_distance, frechet_distance_of
-from eval.metrics.inception_score import SplitSums, assign_splits, inception_score
-from eval.metrics.kid import draw_subsets, kernel_distance, polynomial_sums
+from mvdiffusion_eval.functional.cmmd import cmmd, gaussian_sums
+from mvdiffusion_eval.functional.fid import Moments, frechet_distance, frechet_distance_of
+from mvdiffusion_eval.functional.inception_score import SplitSums, assign_splits, inception_score
+from mvdiffusion_eval.functional.kid import draw_subsets, kernel_distance, polynomial_sums
 
 
 def features(count: int, size: int, seed: int, shift: float = 0.0) -> torch.Tensor:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval import intervals
-from eval.intervals import holm, interval_by_t, interval_of_mean, sign_flip_test, t_test
-from eval.statistics import jackknife, mean_and_se
+from mvdiffusion_eval import intervals
+from mvdiffusion_eval.intervals import holm, interval_by_t, interval_of_mean, sign_flip_test, t_test
+from mvdiffusion_eval.statistics import jackknife, mean_and_se
 
 
 def test_bootstrap_of_a_normal_sample_is_near_student_t() -> None:

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import toy
 
-from eval import published
-from eval.cli import main
-from eval.published import published_rows, published_tables
-from eval.table_files import Table, write_tables
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.tables import published
+from mvdiffusion_eval.tables.published import published_rows, published_tables
+from mvdiffusion_eval.tables.table import Table, write_tables
 
 TASKS = ("panorama", "outpaint", "depth")
 OF_A_TASK = ("main", "distances", "consistency", "controls", "published")

@@ -13,7 +13,7 @@ import walks
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from eval.cli import main
+from mvdiffusion_eval.cli import main
 
 PAIRS = {"keys": [(0, 3), (3, 6)], "consecutive": [(i, i + 1) for i in range(6)]}
 PAIRS["between"] = [(view, key) for key in (0, 3) for view in (key + 1, key + 2)]
@@ -57,7 +57,7 @@ def test_depth_scores_are_those_computed_by_hand(world: Path, scores: Path, meth
             "between_to_key_psnr": by_hand["between"],
             "between_minus_key_psnr": by_hand["between"] - by_hand["keys"],
         }.items():
-            # Depth on disk is rounded to millimetres.
+            # Depth on disk is rounded to millimeters.
             assert found[metric]["values"][number] == pytest.approx(expected, abs=0.05), metric
 
 
@@ -194,7 +194,7 @@ def test_sequences_whose_frames_share_nothing_are_refused(
 
 
 def test_the_other_scene_is_not_the_next_sequence(world: Path, tmp_path: Path) -> None:
-    """Neighbouring sequences may walk through one room: four samples, two of either room."""
+    """Neighboring sequences may walk through one room: four samples, two of either room."""
     real = walks.real_samples(2)
     rooms = [real[name] for name in ("walk000", "walk000", "walk001", "walk001")]
     samples = {f"walk{i:03d}": views for i, views in enumerate(rooms)}

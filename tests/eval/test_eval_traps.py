@@ -15,11 +15,11 @@ import walks
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-import eval
-from eval.folders import open_folder
-from eval.measurements import ScoreSettings
-from eval.metrics.cross_view_psnr import cross_view_psnr, neighbour_overlaps
+import mvdiffusion_eval
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbor_overlaps
+from mvdiffusion_eval.metrics.base import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))
 SEQUENCES = ScoreSettings(protocols=("paper-consistency-depth",))
@@ -40,7 +40,7 @@ def made(tmp_path: Path, change: Callable = lambda views: views, count: int = 4)
 def warnings(generated: Path, reference: Path | None = None) -> list[str]:
     sequences = (generated / "walk000").is_dir()
     settings = SEQUENCES if sequences else SETTINGS
-    return eval.score(generated, reference, settings=settings)["warnings"]
+    return mvdiffusion_eval.score(generated, reference, settings=settings)["warnings"]
 
 
 def the_warning(generated: Path, reference: Path | None = None) -> str:
@@ -80,20 +80,20 @@ def test_bgr_for_rgb(side: str, tmp_path: Path) -> None:
     assert "red and blue seem to be swapped" in the_warning(*folders)
 
 
-def test_colours_that_merely_differ_are_not_taken_for_bgr(tmp_path: Path, real: Path) -> None:
-    grey = made(tmp_path, lambda v: np.repeat(v.mean(-1, keepdims=True).astype(np.uint8), 3, -1))
-    assert warnings(grey, real) == []
+def test_colors_that_merely_differ_are_not_taken_for_bgr(tmp_path: Path, real: Path) -> None:
+    gray = made(tmp_path, lambda v: np.repeat(v.mean(-1, keepdims=True).astype(np.uint8), 3, -1))
+    assert warnings(gray, real) == []
 
 
 def test_the_warps_border_is_no_overlap() -> None:
     """45° apart at 90°, the ray of a query pixel at x falls into the target where x ≥ tan 0°."""
     size = 33  # the middle column looks straight ahead, where the next view begins
-    overlap = neighbour_overlaps(90, YAWS, size, size)[0]
+    overlap = neighbor_overlaps(90, YAWS, size, size)[0]
     x, y = np.meshgrid((np.arange(size) - 16) / 16.5, (np.arange(size) - 16) / 16.5)
     turn = np.pi / 4
     ahead = x * np.sin(turn) + np.cos(turn)
     u, v = (x * np.cos(turn) - np.sin(turn)) / ahead, y / ahead
-    last = 16 / 16.5  # the outermost pixel centres; beyond, interpolation needs the border
+    last = 16 / 16.5  # the outermost pixel centers; beyond, interpolation needs the border
     margin = np.minimum(last - np.abs(u), last - np.abs(v))
     assert not overlap.mask[margin < -1e-3].any()
     assert overlap.mask[margin > 0.05].all()
@@ -103,7 +103,7 @@ def test_the_warps_border_is_no_overlap() -> None:
 def test_the_border_would_be_counted_without_the_mask() -> None:
     """White views on a black border: whatever of the border leaked in would lower the PSNR."""
     views = np.ones((8, 48, 48, 3), np.float32)
-    assert (cross_view_psnr(views, neighbour_overlaps(90, YAWS, 48, 48)) == 100).all()
+    assert (cross_view_psnr(views, neighbor_overlaps(90, YAWS, 48, 48)) == 100).all()
 
 
 def pasted(views: np.ndarray) -> np.ndarray:
@@ -135,8 +135,8 @@ def test_views_of_a_blurred_panorama_are_no_copies(tmp_path: Path) -> None:
     theirs = foreign.panfusion(tmp_path / "theirs", 2)
     folder = open_folder(theirs, view_size=128)
     views = folder.views("room000").astype(np.float32) / 255
-    assert cross_view_psnr(views, neighbour_overlaps(90, YAWS, 128, 128)).max() > 50
-    assert eval.score(theirs, settings=SETTINGS, view_size=128)["warnings"] == []
+    assert cross_view_psnr(views, neighbor_overlaps(90, YAWS, 128, 128)).max() > 50
+    assert mvdiffusion_eval.score(theirs, settings=SETTINGS, view_size=128)["warnings"] == []
 
 
 def test_pasted_pixels_of_sequences(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_another_number_of_samples(tmp_path: Path, real: Path) -> None:
     (found,) = warnings(folder, real)
     assert found.startswith("3 samples were scored, of 4 in ")
     with pytest.raises(InputError, match=r"samples \['room003'\] \(1 in all\) are not in the"):
-        eval.score(real, folder, settings=SETTINGS)
+        mvdiffusion_eval.score(real, folder, settings=SETTINGS)
 
 
 def detailed(count: int, size: int = 64) -> dict[str, np.ndarray]:
@@ -245,10 +245,10 @@ def test_missing_views(name: str, tmp_path: Path, real: Path) -> None:
     folder = made(tmp_path)
     (folder / "room001" / name).unlink()
     with pytest.raises(InputError, match=f"room001/{name}: no such view"):
-        eval.score(folder, real, settings=SETTINGS)
+        mvdiffusion_eval.score(folder, real, settings=SETTINGS)
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="room001"):
-        eval.score(folder, real, settings=SETTINGS)
+        mvdiffusion_eval.score(folder, real, settings=SETTINGS)
 
 
 def test_real_images_scored_as_generated(tmp_path: Path, real: Path) -> None:

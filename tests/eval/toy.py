@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from eval.cli import main
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion_eval.cli import main
 
 KINDS = ("kitchen", "library", "attic")
 SIZE = 32

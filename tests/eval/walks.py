@@ -11,7 +11,7 @@ from PIL import Image
 HEIGHT, WIDTH = 24, 32
 K = np.array([[20.0, 0, 15.5], [0, 20.0, 11.5], [0, 0, 1]])
 WALL = 2.0
-"""Distance of the wall, the plane z = WALL, in metres."""
+"""Distance of the wall, the plane z = WALL, in meters."""
 FRAMES = (10, 20, 30, 40, 50, 60, 70)
 KEY_FRAMES = (0, 3, 6)
 
@@ -36,7 +36,7 @@ def wall_points(camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def painting(points: np.ndarray, seed: int) -> np.ndarray:
-    """Smooth random colours in [0, 1] of points [..., 3] of the wall."""
+    """Smooth random colors in [0, 1] of points [..., 3] of the wall."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(0, 2.5, (6, 2))
     phase, weight = rng.uniform(0, 2 * np.pi, (6, 1)), rng.normal(0, 1, (6, 3))
@@ -76,8 +76,8 @@ def write_folder(
         (folder / "depth").mkdir(parents=True)
         for view, image in enumerate(views):
             Image.fromarray(image).save(folder / f"{view}.png")
-            millimetres = np.round(1000 * depth[view]).astype(np.uint16)
-            Image.fromarray(millimetres).save(folder / "depth" / f"{view}.png")
+            millimeters = np.round(1000 * depth[view]).astype(np.uint16)
+            Image.fromarray(millimeters).save(folder / "depth" / f"{view}.png")
         lines = [f"This is one view of a scene. A kitchen, frame {view}." for view in FRAMES]
         (folder / "prompt.txt").write_text("\n".join(lines) + "\n")
         cameras = {

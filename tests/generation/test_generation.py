@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdiffusion.baselines import autoregressive
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.data.views import SampleFolder, read_views
-from mvdiffusion.generation import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.generation.export import SampleFolder, read_views
+from mvdiffusion.generation.split import METHODS, GenerationSettings, generate_split, sample_seed
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.homography import homography
+from mvdiffusion.methods import autoregressive
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
@@ -46,7 +46,7 @@ def test_every_method_writes_scorable_samples(
 def test_codec_returns_the_real_views(
     model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
-    """Colours and their range survive: a wrong range or channel order would not."""
+    """Colors and their range survive: a wrong range or channel order would not."""
     folder = generate("codec", model, dataset, tmp_path / "out")
     for index, name in enumerate(["a", "b", "c"]):
         error = read_views(folder.root / name) - dataset.load(index).views

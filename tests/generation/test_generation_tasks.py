@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.data.views import SampleFolder, read_views
-from mvdiffusion.generation import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.generation.export import SampleFolder, read_views
+from mvdiffusion.generation.split import METHODS, GenerationSettings, generate_split, sample_seed
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
 

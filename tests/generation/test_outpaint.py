@@ -79,7 +79,7 @@ def test_mask_and_masked_image(outpaint: MVDiffusionOutpaintPipeline) -> None:
     channels = outpaint.masked_image(views(1, 2), (2,), 3)
     assert channels.shape == (2, 3, 5, 8, 8)
     assert channels[:, :, 0].flatten(2).mean(-1).tolist() == [[1, 1, 0]] * 2
-    black = torch.zeros(1, 3, 16, 16)  # zero is mid-grey
+    black = torch.zeros(1, 3, 16, 16)  # zero is mid-gray
     latents = outpaint.vae.encode(black).latent_dist.mode() * outpaint.vae.config.scaling_factor
     torch.testing.assert_close(channels[0, 0, 1:], latents[0])
     torch.testing.assert_close(channels[:, 2, 1:], outpaint.encode_views(views(1, 2))[:, 0])

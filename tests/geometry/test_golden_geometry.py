@@ -56,7 +56,7 @@ def test_views_of_the_released_skybox_loader() -> None:
 def test_stitching_of_the_released_tool() -> None:
     """The released tool spans longitudes edge to edge and puts pixel 0 at a view's very edge.
 
-    Ours has pixel centres at integers everywhere; the golden panorama is resampled to that.
+    Ours has pixel centers at integers everywhere; the golden panorama is resampled to that.
     """
     golden = load_file(GOLDEN / "stitch_equirect.safetensors")
     K, R = panorama_cameras(128, 128)
@@ -86,7 +86,7 @@ def test_cutting_views_against_py360convert(yaw: float, pitch: float) -> None:
     tensor = torch.from_numpy(panorama).permute(2, 0, 1)
     found = equirectangular_to_views(tensor, K, R, 64, 64)[0].permute(1, 2, 0).numpy()
     expected = py360convert.e2p(panorama, 90, yaw, pitch, (64, 64), mode="bilinear")
-    # py360convert puts the outer pixels' centres on the border of the field of view.
+    # py360convert puts the outer pixels' centers on the border of the field of view.
     assert np.abs(found - expected)[4:-4, 4:-4].mean() < 3
     K_border = K.clone()
     K_border[:, 0, 0] = K_border[:, 1, 1] = 63 / 2

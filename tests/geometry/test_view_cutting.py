@@ -15,7 +15,7 @@ YAWS = (0, 13, 45, 100, 337)
 
 
 def waves(rays: torch.Tensor) -> torch.Tensor:
-    """Colours [..., 3] in 8 … 247 of directions, smooth all around."""
+    """Colors [..., 3] in 8 … 247 of directions, smooth all around."""
     rays = F.normalize(rays.double(), dim=-1)
     axes = torch.tensor([[3.0, 5, -4], [-6, 2, 3], [2, -4, 6]], dtype=torch.float64)
     return 127.5 + 119 * torch.sin(rays @ axes.T + torch.tensor([0.3, 1.1, 2.0]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from mvdiffusion.models.checkpoints import sort_weights
+from mvdiffusion.conversion.weights import sort_weights
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mvdiffusion.models.checkpoint_reader import read_state_dict
+from mvdiffusion.conversion.pickle_reader import read_state_dict
 from mvdiffusion.records import InputError
 
 

@@ -17,8 +17,8 @@ from golden import load, relative_error
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from mvdiffusion.models.checkpoints import rename_released, sort_weights
-from mvdiffusion.pipelines.conversion import convert_checkpoint
+from mvdiffusion.conversion.convert import convert_checkpoint
+from mvdiffusion.conversion.weights import rename_released, sort_weights
 from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline

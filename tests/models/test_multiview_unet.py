@@ -16,7 +16,7 @@ VARIANTS = ["released", "paper"]
 
 
 def trained(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Give every weight a random value, so that zero-initialised layers matter."""
+    """Give every weight a random value, so that zero-initialized layers matter."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -135,7 +135,7 @@ def test_chunks_of_views_give_the_same(task: str, variant: str, scene: Scene, ch
 
 
 # Not the released code for depth: its position code depends on the order of the views, since it
-# takes neighbouring values for coordinates of one point.
+# takes neighboring values for coordinates of one point.
 @pytest.mark.parametrize(
     ("task", "variant"), [("panorama", "released"), ("panorama", "paper"), ("depth", "paper")]
 )
@@ -193,23 +193,23 @@ def test_variants_agree_but_for_code_and_masked_tokens(half: int, views: int, se
         for name, layer in attentions().items()
     }
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
-    if views == 3:  # left and right neighbour are then all other views, as in `paper`
+    if views == 3:  # left and right neighbor are then all other views, as in `paper`
         close(found["released"][inner], found["paper"][inner])
     border = (found["released"] - found["paper"]).abs()
     assert border[:, :, 0].max() > 1e-3
 
 
 @FEW
-@given(views=st.integers(2, 4), seed=st.integers(0, 2**20), metres=st.floats(0.5, 5))
+@given(views=st.integers(2, 4), seed=st.integers(0, 2**20), meters=st.floats(0.5, 5))
 @torch.no_grad()
-def test_depth_variants_agree_where_neighbourhood_and_code_say_nothing(
-    views: int, seed: int, metres: float
+def test_depth_variants_agree_where_neighborhood_and_code_say_nothing(
+    views: int, seed: int, meters: float
 ) -> None:
-    """Even features make every neighbourhood alike; equal poses make every token valid."""
+    """Even features make every neighborhood alike; equal poses make every token valid."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(views, 32, 1, 1, generator=random).expand(-1, -1, 4, 6)
     K = intrinsics(70, 16, 24).expand(1, views, 3, 3)
-    pose, depth = torch.eye(4).expand(1, views, 4, 4), torch.full((1, views, 16, 24), metres)
+    pose, depth = torch.eye(4).expand(1, views, 4, 4), torch.full((1, views, 16, 24), meters)
     found = {
         name: layer(features, DepthWithoutCode(depth, K, pose, name))
         for name, layer in attentions().items()

@@ -7,9 +7,9 @@ from diffusers import DDPMScheduler
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
 from mvdiffusion.training.examples import DiffusionExamples, tokenize
-from mvdiffusion.training.multiview import panorama_task
 from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
-from mvdiffusion.training.single_view import view_task
+from mvdiffusion.training.stage1 import view_task
+from mvdiffusion.training.stage2 import panorama_task
 
 from .conftest import settings
 

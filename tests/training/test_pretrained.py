@@ -11,12 +11,12 @@ from tiny_models import single_view_unet
 from tiny_walks import HEIGHT, WIDTH, write_scene
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
-from mvdiffusion.generation import GenerationSettings, load_pipeline
-from mvdiffusion.models.pretrained import fetch_base
+from mvdiffusion.conversion.base_model import fetch_base
+from mvdiffusion.generation.split import GenerationSettings, load_pipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import load_parts
-from mvdiffusion.training.multiview import train_stage2
-from mvdiffusion.training.single_view import train_stage1
+from mvdiffusion.training.stage1 import train_stage1
+from mvdiffusion.training.stage2 import train_stage2
 
 from .conftest import folders, settings, start_afresh
 
@@ -126,7 +126,7 @@ def test_files_are_linked_and_the_source_stays(published: dict[str, Path], tmp_p
         ("no such folder", "no such folder, and no id of a model"),
     ],
 )
-def test_a_model_that_cannot_be_had_is_named_with_the_mend(
+def test_a_model_that_cannot_be_had_is_named_with_the_fix(
     model: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without network: the hub's client is told that there is none."""

@@ -12,9 +12,9 @@ from archives_of_rooms import HOUSES, authors_files, write_house, write_script, 
 from PIL import Image
 from sens_files import write_sens
 
-from eval.cli import main as evaluate
 from mvdiffusion.cli import main
-from mvdiffusion.data.rooms import WalkSettings, render_walks
+from mvdiffusion.preparation.rooms import WalkSettings, render_walks
+from mvdiffusion_eval.cli import main as evaluate
 
 from .conftest import settings
 
@@ -28,7 +28,7 @@ WALK = {"num_frames": 16, "height": 48, "width": 64, "overlap": 0.6}
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `mvdiffusion …` in this process; it must succeed."""
-    monkeypatch.setattr("mvdiffusion.data.preparation.fetch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("mvdiffusion.preparation.fetch.time.sleep", lambda seconds: None)
 
     def run(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["mvdiffusion", *map(str, words)])

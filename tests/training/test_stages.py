@@ -21,8 +21,8 @@ from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.training.base import build_tokenizer, train_base
-from mvdiffusion.training.multiview import frozen_sha256, train_stage2
-from mvdiffusion.training.single_view import train_stage1
+from mvdiffusion.training.stage1 import train_stage1
+from mvdiffusion.training.stage2 import frozen_sha256, train_stage2
 from mvdiffusion.training.vae import build_vae, gradient_l1, psnr_db, reconstruct, train_vae
 
 from .conftest import BASE_PARTS, VAE_MODEL, folders, settings
@@ -198,7 +198,7 @@ def test_a_missing_split_is_named(rooms, tmp_path):
 STAGE_TWO = """
 import json, sys, torch
 from pathlib import Path
-from mvdiffusion.training.multiview import train_stage2
+from mvdiffusion.training.stage2 import train_stage2
 torch.set_num_threads(1)
 run, *paths = json.loads(sys.argv[1])
 train_stage2("panorama", run, *map(Path, paths))

@@ -14,10 +14,10 @@ from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, OutpaintedViews, Sequences
-from mvdiffusion.training.multiview import sequence_task, train_stage2
 from mvdiffusion.training.runs import open_panoramas
 from mvdiffusion.training.settings import MultiFrameSettings, ViewSettings
-from mvdiffusion.training.single_view import train_inpainting, train_stage1
+from mvdiffusion.training.stage1 import train_inpainting, train_stage1
+from mvdiffusion.training.stage2 import sequence_task, train_stage2
 
 from .conftest import VIEW, folders, settings, start_afresh
 
@@ -156,7 +156,7 @@ def test_share_must_be_one(walks):
 def test_unet_sees_depth_and_known_latents(walks, depth_base):
     parts = load_parts(depth_base)
     run = parse(MultiFrameSettings, settings(interpolation_share=1.0) | {"data": FRAMES})
-    from mvdiffusion.training.multiview import _with_attention
+    from mvdiffusion.training.stage2 import _with_attention
 
     task = sequence_task(run, walks, walks, _with_attention(parts, "depth", "released"))
     seen = {}

@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = Path(__file__).with_name("profile")
 STAND_IN = Path(__file__).with_name("stand_in.py")
-LISTS = "mvdiffusion/data/preparation/lists"
+LISTS = "mvdiffusion/preparation/lists"
 PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", LISTS,
 )  # fmt: skip
@@ -21,36 +21,36 @@ PROJECT_FILES = (
 MODULES = {
     "mvdiffusion/__init__.py": "",
     "eval/__init__.py": "",
-    "mvdiffusion/data/preparation/captions.py": "",
-    "mvdiffusion/data/preparation/labels.py": "",
-    "mvdiffusion/data/preparation/matterport3d.py": "",
-    "mvdiffusion/data/preparation/scannet.py": "",
-    "mvdiffusion/data/preparation/splits.py": "",
-    "mvdiffusion/data/rooms/__init__.py": "",
+    "mvdiffusion/preparation/captions.py": "",
+    "mvdiffusion/preparation/labels.py": "",
+    "mvdiffusion/preparation/matterport3d.py": "",
+    "mvdiffusion/preparation/scannet.py": "",
+    "mvdiffusion/preparation/splits.py": "",
+    "mvdiffusion/preparation/rooms/__init__.py": "",
     "mvdiffusion/data/matterport3d.py": "from mvdiffusion.data import rooms\n",
-    "mvdiffusion/data/rooms/walks.py": "",
+    "mvdiffusion/preparation/rooms/walks.py": "",
     "mvdiffusion/data/scannet.py": "",
-    "mvdiffusion/data/views.py": "",
+    "mvdiffusion/generation/export.py": "",
     "mvdiffusion/training/loop.py": "",
     "mvdiffusion/training/vae.py": "from mvdiffusion.training.loop import train\n",
     "mvdiffusion/training/base.py": "from .loop import train\n",
-    "mvdiffusion/training/single_view.py": "from mvdiffusion.training import loop\n",
-    "mvdiffusion/training/multiview.py": "def run():\n    import mvdiffusion.training.loop\n",
+    "mvdiffusion/training/stage1.py": "from mvdiffusion.training import loop\n",
+    "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
-    "mvdiffusion/models/pretrained.py": "",
-    "mvdiffusion/generation.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
-    "eval/metrics/psnr.py": "",
-    "eval/evaluators.py": "",
+    "mvdiffusion/conversion/base_model.py": "",
+    "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
+    "eval/functional/psnr.py": "",
+    "eval/extractors/train.py": "",
     "eval/api.py": "from eval import folders, scoring\n",
-    "eval/scoring.py": "from eval.metrics.psnr import psnr\n",
-    "eval/tables.py": 'PUBLISHED = "published.yaml"\n',
-    "eval/claims.py": "",
-    "eval/scores.py": "",
-    "eval/published.yaml": "{}\n",
-    "eval/figures.py": "",
-    "eval/folders.py": "",
-    "eval/observations.py": "",
-    "eval/report.py": "",
+    "eval/scoring/score.py": "from mvdiffusion_eval.functional.psnr import psnr\n",
+    "eval/tables/results.py": 'PUBLISHED = "published.yaml"\n',
+    "eval/claims/claims.py": "",
+    "eval/scoring/score_files.py": "",
+    "eval/tables/published.yaml": "{}\n",
+    "eval/report/figures.py": "",
+    "eval/folders/opening.py": "",
+    "eval/claims/remarks.py": "",
+    "eval/report/page.py": "",
 }
 
 METHODS = {

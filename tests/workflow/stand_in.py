@@ -16,8 +16,8 @@ from pathlib import Path
 CODE = {
     "train": ["mvdiffusion/training/loop.py"],
     "generate": ["mvdiffusion/pipelines/panorama.py"],
-    "score": ["eval/metrics/psnr.py"],
-    "tables": ["eval/published.yaml"],
+    "score": ["eval/functional/psnr.py"],
+    "tables": ["eval/tables/published.yaml"],
 }
 READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference", "codec",
         "evaluators", "scores", "tables", "figures", "metrics", "curves")  # fmt: skip

@@ -172,7 +172,7 @@ def test_numbers_of_the_paper() -> None:
     assert depth["stage2"]["training"]["learning_rate"] == 1e-4
     assert {config[task]["generation"]["guidance_scale"] for task in config["tasks"]} == {9.0}
     assert {config[task]["generation"]["num_inference_steps"] for task in config["tasks"]} == {50}
-    table = yaml.safe_load((ROOT / "eval/published.yaml").read_text())[0]["rows"]
+    table = yaml.safe_load((ROOT / "eval/tables/published.yaml").read_text())[0]["rows"]
     recorded = {row["method"]: list(row["published"].values()) for row in config["not_run"]}
     assert recorded["Text2Light"] == table["Text2Light"]
     assert recorded["SD (Pano)"] == table["SD (Pano)"]

@@ -83,7 +83,7 @@ def test_a_dataset_is_made_whatever_the_tasks_and_then_kept(project: Project) ->
     (prepared / "houseA/blip3").mkdir()
     (prepared / "houseA/blip3/caption.txt").write_text("a room")
     before = tree(prepared)
-    project.append("mvdiffusion/data/preparation/matterport3d.py")
+    project.append("mvdiffusion/preparation/matterport3d.py")
     failing = "data prepare matterport3d houseA"
     assert "truncated" in project.snakemake(*options, check=False, FAIL_AT=failing)
     houses = [prepared / house for house in HOUSES]

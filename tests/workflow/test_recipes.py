@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from eval.measurements import LEAST_SAMPLES
+from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
 
 PARTS = ("common", "tasks", "sources", "dataset_recipes", "recipes")
 # Which function of a command line each step runs.
@@ -60,10 +60,10 @@ PAPER_COMMANDS = {
     for split in ("train", "validation", "test")
 }
 # What one command imports for the other dataset, and for folders in place of a file.
-FETCH = "mvdiffusion.data.preparation.fetch"
+FETCH = "mvdiffusion.preparation.fetch"
 OTHERS = {
-    "matterport3d_units": {FETCH, "mvdiffusion.data.preparation.scannet"},
-    "scannet_units": {FETCH, "mvdiffusion.data.preparation.matterport3d"},
+    "matterport3d_units": {FETCH, "mvdiffusion.preparation.scannet"},
+    "scannet_units": {FETCH, "mvdiffusion.preparation.matterport3d"},
 }
 ALL_COMMANDS = [("mini", step) for step in COMMANDS] + [("paper", step) for step in PAPER_COMMANDS]
 # Which reader of data each task's images come by.
@@ -172,7 +172,7 @@ def test_closures_hold_what_an_import_graph_library_finds(
 
 
 def test_metrics_decide_scores_and_nothing_before(real: dict[str, Any]) -> None:
-    metric = "eval/metrics/cross_view_psnr.py"
+    metric = "eval/functional/cross_view_psnr.py"
     users = {step for step in real["RECIPES"] if metric in covered(real, step)}
     assert {step for step in users if step.startswith("score_")} == {
         step for step in real["RECIPES"] if step.startswith("score_")

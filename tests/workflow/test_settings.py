@@ -9,18 +9,14 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from eval import settings as eval_settings
-from eval.claims import ClaimSettings
-from eval.evaluators import ClassifierSettings, ClipSettings
-from eval.measurements import ScoreSettings
 from mvdiffusion import settings
-from mvdiffusion.data.preparation.captions import CaptionSettings
-from mvdiffusion.data.preparation.matterport3d import HousePreparation
-from mvdiffusion.data.preparation.scannet import ScenePreparation
-from mvdiffusion.data.preparation.splits import PanoramaSplits
-from mvdiffusion.data.rooms import RoomSettings, WalkSettings
-from mvdiffusion.generation import GenerationSettings
-from mvdiffusion.models.pretrained import PretrainedSettings
+from mvdiffusion.conversion.base_model import PretrainedSettings
+from mvdiffusion.generation.split import GenerationSettings
+from mvdiffusion.preparation.captions import CaptionSettings
+from mvdiffusion.preparation.matterport3d import HousePreparation
+from mvdiffusion.preparation.rooms import RoomSettings, WalkSettings
+from mvdiffusion.preparation.scannet import ScenePreparation
+from mvdiffusion.preparation.splits import PanoramaSplits
 from mvdiffusion.records import InputError
 from mvdiffusion.training.settings import (
     BaseSettings,
@@ -32,6 +28,10 @@ from mvdiffusion.training.settings import (
     ViewSettings,
     ViewStage,
 )
+from mvdiffusion_eval import settings as eval_settings
+from mvdiffusion_eval.claims.claims import ClaimSettings
+from mvdiffusion_eval.extractors.train import ClassifierSettings, ClipSettings
+from mvdiffusion_eval.metrics.base import ScoreSettings
 
 FORM = {"panorama": ViewSettings, "outpaint": ViewSettings, "depth": FrameSettings}
 TRAINING = {

@@ -60,8 +60,8 @@ def test_changed_seed_without_snakemake_state(project: Project) -> None:
 @pytest.mark.parametrize(
     ("edited", "rerun"),
     [
-        ("eval/metrics/psnr.py", {"score", "tables", "figures", "report"}),
-        ("eval/published.yaml", {"tables", "report"}),
+        ("eval/functional/psnr.py", {"score", "tables", "figures", "report"}),
+        ("eval/tables/published.yaml", {"tables", "report"}),
     ],
 )
 def test_code_edits_rerun_what_uses_the_code(

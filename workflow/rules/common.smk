@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
-PROJECT = ("mvdiffusion", "eval")
+PROJECT = {"mvdiffusion": "mvdiffusion", "mvdiffusion_eval": "eval"}  # packages and their folders
 
 
 class Recipe:
@@ -116,9 +116,10 @@ def import_closure(entry):
 
 
 def module_file(name):
-    path = Path(*name.split("."))
+    first, *rest = name.split(".")
+    path = Path(PROJECT.get(first, first), *rest)
     candidates = (path.with_suffix(".py"), path / "__init__.py") if name else ()
-    inside = name.split(".")[0] in PROJECT
+    inside = first in PROJECT
     return next((file for file in candidates if inside and file.is_file()), None)
 
 

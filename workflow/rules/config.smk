@@ -25,7 +25,7 @@ def has_all_sections(config):
 
 
 def checked(config, source):
-    """Return the configuration if it fits the schema; otherwise say which key to mend."""
+    """Return the configuration if it fits the schema; otherwise say which key to fix."""
     validator = Draft202012Validator(read_schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: list(error.path))
     mistakes = [config_error(error) for error in errors] or list(contradictions(config))

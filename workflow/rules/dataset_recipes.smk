@@ -2,7 +2,7 @@
 # commands run again, find by their own records what is still right, and make the rest. Labels have no
 # records, and those of an archive that is no longer named must not be read. What is fetched is the
 # owners' to decide, so it has no recipe.
-PREPARATION = "mvdiffusion.data.preparation"
+PREPARATION = "mvdiffusion.preparation"
 
 
 def dataset_recipe(dataset, step, settings, code, after=(), makes=(), units=()):

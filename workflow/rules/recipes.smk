@@ -49,12 +49,12 @@ def images(folder, settings, code, after, reads=()):
 
 
 if "rooms" in SOURCES:
-    drawing("rooms", "train", "mvdiffusion.data.rooms")
+    drawing("rooms", "train", "mvdiffusion.preparation.rooms")
 if EVALUATORS:
-    drawing("rooms", "evaluator", "mvdiffusion.data.rooms")
+    drawing("rooms", "evaluator", "mvdiffusion.preparation.rooms")
 if "walks" in SOURCES:
     for split in SPLITS:
-        drawing("walks", split, "mvdiffusion.data.rooms.walks")
+        drawing("walks", split, "mvdiffusion.preparation.rooms.walks")
 
 if TRAINED_BASE:
     training("vae", "panorama", config["base"]["vae"], "vae")
@@ -64,13 +64,13 @@ for task in TASKS:
         recipe(
             f"{task}_pretrained",
             settings={"model": config["base"]["pretrained"][task]},
-            code=["mvdiffusion.models.pretrained"],
+            code=["mvdiffusion.conversion.base_model"],
             makes=[f"<results>/models/{task}_pretrained"],
         )
     step, section = single_view(task), single_view_section(task)
     if step in STAGES:
-        training(step, task, config[task][section], "single_view", [base_of(task)])
-    training(f"{task}_stage2", task, config[task]["stage2"], "multiview", [step])
+        training(step, task, config[task][section], "stage1", [base_of(task)])
+    training(f"{task}_stage2", task, config[task]["stage2"], "stage2", [step])
 
 for task in TASKS:
     images(
@@ -84,7 +84,7 @@ for task in TASKS:
         images(
             f"{task}/{method}",
             settings=with_data(task, generation_of(task, method)),
-            code=["mvdiffusion.generation"],
+            code=["mvdiffusion.generation.split"],
             after=[model_of(task, method), *data_steps(task, "test")],
             reads=data_reads(task),
         )
@@ -100,7 +100,7 @@ for kind in EVALUATORS:
     recipe(
         kind,
         settings=EVALUATION["evaluators"][kind] | {"seed": config["seed"]},
-        code=["eval.evaluators", "eval.folders"],
+        code=["mvdiffusion_eval.extractors.train", "mvdiffusion_eval.folders.opening"],
         after=["evaluator_rooms"],
         makes=[f"<results>/evaluators/{kind}"],
     )
@@ -111,7 +111,7 @@ for kind in EVALUATORS:
 recipe(
     "features",
     settings={},
-    code=["eval.api"],
+    code=["mvdiffusion_eval.api"],
     after=EVALUATORS,
     makes=["<results>/features"],
 )
@@ -121,7 +121,7 @@ for task in TASKS:
         recipe(
             f"score_{task}_{name}",
             settings=EVALUATION["score"],
-            code=["eval.api"],
+            code=["mvdiffusion_eval.api"],
             after=["features", f"{task}_{name}", *compared, *EVALUATORS],
             makes=[f"<results>/scores/{task}/{name}.json"],
         )
@@ -130,21 +130,21 @@ SCORES = [f"score_{task}_{name}" for task in TASKS for name in scored(task)]
 recipe(
     "tables",
     settings=EVALUATION["claims"],
-    code=["eval.tables", "eval.observations"],
+    code=["mvdiffusion_eval.tables.results", "mvdiffusion_eval.claims.remarks"],
     after=SCORES,
     makes=["<results>/tables", "<results>/metrics.json"],
 )
 recipe(
     "figures",
     settings={"num_samples": EVALUATION["contact_sheet_samples"]},
-    code=["eval.figures"],
+    code=["mvdiffusion_eval.report.figures"],
     after=[*SCORES, *STAGES],
     makes=["<results>/figures"],
 )
 recipe(
     "report",
     settings=shown_configuration(),
-    code=["eval.report"],
+    code=["mvdiffusion_eval.report.page"],
     after=["tables", "figures"],
     makes=["<results>/report.html"],
 )

@@ -1,5 +1,5 @@
 # After a kill (-9, power cut) the same command simply goes on. Steps write their results whole or
-# not at all and resume by themselves; what is left to mend is Snakemake's own state: its locks, and
+# not at all and resume by themselves; what is left to fix is Snakemake's own state: its locks, and
 # its marks on outputs of jobs that did not end. That state is only stale if no Snakemake lives, so
 # living ones share an advisory lock, which the system drops when they end, however they end.
 import fcntl
@@ -10,7 +10,7 @@ STATE = Path(".snakemake")
 
 
 def resume_after_kill():
-    """Mend the state if no other Snakemake is at work; returns what keeps this one's lock."""
+    """Fix the state if no other Snakemake is at work; returns what keeps this one's lock."""
     STATE.mkdir(exist_ok=True)
     alive = open(STATE / "alive", "w")
     try:

@@ -2,7 +2,7 @@
 # paths that the rules of the real ones are about (datasets.smk); nothing here looks at the data.
 SPLITS = ("train", "validation", "test")
 REAL = {"matterport3d": "panorama", "scannet": "depth"}  # datasets, and the task of their captions
-LISTS = "mvdiffusion/data/preparation/lists"  # the owners' ids
+LISTS = "mvdiffusion/preparation/lists"  # the owners' ids
 
 
 def source_of(task):

@@ -7,9 +7,9 @@ EVALUATORS = list(config["evaluation"]["evaluators"])
 EMBEDDED = ("validation", "test")  # splits of the rooms that the repository holds
 LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 EXPORT_CODE = {  # modules that write real images
-    "panorama": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
-    "outpaint": ["mvdiffusion.data.views", "mvdiffusion.data.matterport3d"],
-    "depth": ["mvdiffusion.data.views", "mvdiffusion.data.scannet"],
+    "panorama": ["mvdiffusion.generation.export", "mvdiffusion.data.matterport3d"],
+    "outpaint": ["mvdiffusion.generation.export", "mvdiffusion.data.matterport3d"],
+    "depth": ["mvdiffusion.generation.export", "mvdiffusion.data.scannet"],
 }
 
 
@@ -103,7 +103,7 @@ def images_sha256(task):
 
 
 def errors_by_step():
-    """Whether panoramas are certainly scored step by step from view 0 (eval/accumulation.py)."""
+    """Whether panoramas are certainly scored step by step from view 0 (eval/metrics/error_accumulation.py)."""
     if "panorama" not in TASKS:
         return False
     if named := config["evaluation"]["score"]["protocols"]:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from eval.measurements import Inputs, Metric, Outcome, Step, per_sample
+from mvdiffusion_eval.metrics.base import Inputs, Metric, Outcome, Step, per_sample
 
 
-def colourfulness(view: np.ndarray, weight: float) -> float:
-    """Colourfulness (Hasler and Süsstrunk, 2003, M3) of a view uint8 [H, W, 3]."""
+def colorfulness(view: np.ndarray, weight: float) -> float:
+    """Colorfulness (Hasler and Süsstrunk, 2003, M3) of a view uint8 [H, W, 3]."""
     r, g, b = view.astype(np.float64).reshape(-1, 3).T
     opponents = np.stack([r - g, (r + g) / 2 - b])
     return float(np.hypot(*opponents.std(1)) + weight * np.hypot(*opponents.mean(1)))
@@ -16,10 +16,10 @@ def run(inputs: Inputs, step: Step) -> Outcome:
     """Measure every sample of the generated folder."""
     folder, weight = inputs.generated, step.options["weight"]
     values = [
-        np.mean([colourfulness(view, weight) for view in folder.views(sample_id)])
-        for sample_id in inputs.samples("colourfulness")
+        np.mean([colorfulness(view, weight) for view in folder.views(sample_id)])
+        for sample_id in inputs.samples("colorfulness")
     ]
     return Outcome({step.key: per_sample(np.array(values), "", None, step)})
 
 
-METRIC = Metric("colourfulness", run, options=("weight",))
+METRIC = Metric("colorfulness", run, options=("weight",))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.images import check_view, image_header, read_rgb
-from eval.methods import Method
-from eval.samples import PanoramaFolder
+from mvdiffusion_eval.folders.images import check_view, image_header, read_rgb
+from mvdiffusion_eval.folders.methods import Method
+from mvdiffusion_eval.folders.samples import PanoramaFolder
 
 NUM_VIEWS, ENDING = 8, ".strip.png"
 
@@ -49,4 +49,4 @@ def open_strips(root: Path) -> StripFolder | None:
     return StripFolder(root, "panorama", "strips", ids, *size, None, 90.0, yaw_deg)
 
 
-METHOD = Method("strips", "Panoramas in strips", colour="#2a7f62", opens=open_strips)
+METHOD = Method("strips", "Panoramas in strips", color="#2a7f62", opens=open_strips)

@@ -1,0 +1,1 @@
+"""Networks that turn images and texts into features, their weights, training and cache."""

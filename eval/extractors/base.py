@@ -1,0 +1,198 @@
+"""Feature extractors. Each has an identity (name and hash of its weights) that every number keeps.
+
+Two kinds: `FeatureExtractor` serves Fréchet distances, KID and the Inception score,
+`SimilarityExtractor` the CLIP score and CMMD. The miniature's own are folders made by `evaluator`;
+the standard pretrained ones go by name, see `pretrained`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
+
+from ..functional.clip_score import clip_score
+from .faed import PanoramaAutoencoder, encode
+from .networks import Classifier, best_device, make_clip, prepare, tokenize
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What made a number: name of the extractor and hash of its weights."""
+
+    name: str
+    weights_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.weights_sha256[:8]})"
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """Features [N, D] and class logits [N, classes] of uint8 RGB images [N, 3, H, W].
+
+    Attributes:
+        has_classes: whether the logits mean anything; without them there is no Inception score,
+            and `extract` gives none [N, 0].
+    """
+
+    identity: Identity
+    description: dict[str, Any]
+    extract: Callable[[Tensor], tuple[Tensor, Tensor]]
+    has_classes: bool = True
+
+    def __call__(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Extract from uint8 views [V, H, W, 3]; results in float64 on the CPU."""
+        with torch.inference_mode():
+            features, logits = self.extract(_as_batch(views))
+        return features.double().cpu(), logits.double().cpu()
+
+    def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
+        """What is kept of uint8 views [V, H, W, 3]: "features" and, with classes, "logits"."""
+        with torch.inference_mode():
+            features, logits = self.extract(_as_batch(views))
+        kept = {"features": features, "logits": logits if self.has_classes else None}
+        return {n: value.cpu().contiguous() for n, value in kept.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SimilarityExtractor:
+    """Embeddings of uint8 RGB images [N, 3, H, W] and of prompts in one space [N, D]."""
+
+    identity: Identity
+    description: dict[str, Any]
+    encode_images: Callable[[Tensor], Tensor]
+    encode_texts: Callable[[Sequence[str]], Tensor]
+
+    def __call__(self, views: np.ndarray, prompts: Sequence[str]) -> Tensor:
+        """CLIP scores [V] of uint8 views [V, H, W, 3] with their prompts."""
+        with torch.inference_mode():
+            images, texts = self.encode_images(_as_batch(views)), self.encode_texts(prompts)
+            return clip_score(images.double(), texts.double()).cpu()
+
+    def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
+        """What is kept of uint8 views [V, H, W, 3]: their embeddings as "features"."""
+        with torch.inference_mode():
+            return {"features": self.encode_images(_as_batch(views)).cpu().contiguous()}
+
+    def outputs_of_texts(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings [N, D] of prompts, on the CPU."""
+        with torch.inference_mode():
+            return self.encode_texts(prompts).cpu().contiguous()
+
+
+Extractor = FeatureExtractor | SimilarityExtractor
+
+FEATURES_FORMAT = 1
+"""Goes up when an extractor's code changes its features: kept ones are then computed again."""
+
+
+def extractor_sha256(extractor: Extractor) -> str:
+    """Hash all that its outputs depend on beside the image: weights, preprocessing, device."""
+    identity = extractor.identity
+    return settings_sha256(
+        {
+            "format": FEATURES_FORMAT,
+            "name": identity.name,
+            "weights_sha256": identity.weights_sha256,
+            "description": extractor.description,
+            "device": best_device().type,
+        }
+    )
+
+
+def _as_batch(views: np.ndarray) -> Tensor:
+    return torch.from_numpy(views).permute(0, 3, 1, 2).contiguous().to(best_device())
+
+
+def load_evaluator(folder: str | Path) -> Extractor:
+    """Load an evaluator that `evaluator` trained.
+
+    Raises:
+        InputError: no evaluator there, or its weights are not those its record names.
+    """
+    folder = Path(folder)
+    record = read_json(folder / "evaluator.json")
+    weights_path = folder / "weights.safetensors"
+    if not weights_path.is_file() or sha256_file(weights_path) != record["weights_sha256"]:
+        raise InputError(
+            f"{weights_path}: missing, or not the weights that evaluator.json names; "
+            "train the evaluator again."
+        )
+    loaders: dict[str, Callable[..., Extractor]] = {
+        "classifier": _load_classifier,
+        "clip": _load_clip,
+        "faed": _load_faed,
+    }
+    if record["kind"] not in loaders:
+        raise InputError(f"{folder}/evaluator.json: unknown kind '{record['kind']}'.")
+    return loaders[record["kind"]](record, load_file(weights_path))
+
+
+def _load_classifier(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
+    architecture = record["architecture"]
+    network = Classifier(architecture["channels"], len(record["classes"]))
+    _ready(network, weights)
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        return network(prepare(images, record["image_size"]))
+
+    return FeatureExtractor(_identity(record), _description(record), extract)
+
+
+def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> SimilarityExtractor:
+    network: Any = _ready(make_clip(record["architecture"]), weights)
+    context = record["architecture"]["text"]["context_length"]
+
+    def encode_images(images: Tensor) -> Tensor:
+        return network.encode_image(prepare(images, record["image_size"]))
+
+    def encode_texts(prompts: Sequence[str]) -> Tensor:
+        return network.encode_text(tokenize(prompts, context).to(best_device()))
+
+    return SimilarityExtractor(_identity(record), _description(record), encode_images, encode_texts)
+
+
+def _load_faed(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
+    """Load an autoencoder, which takes whole panoramas [N, 3, H, 2 H] and nothing else."""
+    network = PanoramaAutoencoder(record["architecture"]["widths"])
+    _ready(network, weights)
+    height = record["image_size"][0]
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        return encode(network, images, height), torch.empty(len(images), 0)
+
+    identity, description = _identity(record), _description(record)
+    return FeatureExtractor(identity, description, extract, has_classes=False)
+
+
+def _ready(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False).to(best_device())
+
+
+def _identity(record: dict[str, Any]) -> Identity:
+    return Identity(record["name"], record["weights_sha256"])
+
+
+def _description(record: dict[str, Any]) -> dict[str, Any]:
+    kept = ("kind", "image_size", "validation", "settings")
+    return {key: record[key] for key in kept}
+
+
+def state_sha256(network: nn.Module) -> str:
+    """Hash names, shapes and values of a network's state (64 hex digits)."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key}{tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

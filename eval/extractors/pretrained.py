@@ -1,0 +1,251 @@
+"""Pretrained extractors by name: real networks whose weights are fetched, or put in their place.
+
+| name | serves | of |
+|---|---|---|
+| `inception-v3` | FID, KID, Inception score | torchmetrics and torch-fidelity |
+| `inception-v3-clean` | Fréchet distance, KID with clean-fid's resize | clean-fid |
+| `clip-vit-b-32` | "CLIP-FID", KID | Kynkäänniemi et al., 2023; clean-fid |
+| `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
+| `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
+| `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
+
+Their files are checked against `weights.yaml` before they are used. A file or folder of one's own
+is taken as it is; the hash of a network's weights stands beside every number in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mvdiffusion.records import InputError
+
+from ..settings import suggest
+from .base import (
+    Extractor,
+    FeatureExtractor,
+    Identity,
+    SimilarityExtractor,
+    state_sha256,
+)
+from .networks import best_device
+from .weights import checkpoints, fetch_known, weights_of
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def load_inception() -> FeatureExtractor:
+    """Load torchmetrics' Inception-v3: 2048 features, resized to 299 px as torchmetrics does.
+
+    Raises:
+        InputError: torch-fidelity or its weights could not be had.
+    """
+    name, outputs = "inception-v3", ["2048", "logits_unbiased"]
+
+    def make() -> nn.Module:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        fetch_known(name)  # where the library looks for it
+        return NoTrainInceptionV3("inception-v3-compat", outputs)
+
+    network = _ready(_pretrained(name, make))
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = network._torch_fidelity_forward(images)
+        return features, logits
+
+    identity = Identity(name, state_sha256(network))
+    description = {"kind": "classifier", "image_size": 299, "resize": "bilinear, antialiased"}
+    return FeatureExtractor(identity, description, extract)
+
+
+def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
+    """Load clean-fid's Inception-v3: 2048 features of images resized by Pillow's bicubic filter.
+
+    Args:
+        path: its TorchScript file, of this name; by default in PyTorch's cache, fetched if it is
+            not there.
+
+    Raises:
+        InputError: the file could not be had or read.
+    """
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    name = "inception-v3-clean"
+
+    def make() -> nn.Module:
+        if path is not None:
+            return InceptionV3W(str(Path(path).parent), download=False)
+        fetch_known(name)
+        return InceptionV3W(str(checkpoints()), download=False)
+
+    network = _ready(_pretrained(name, make))
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        return _without_classes(network(clean_resize(images, 299)))
+
+    identity = Identity(name, state_sha256(network))
+    description = {"kind": "features", "image_size": 299, "resize": "Pillow bicubic, unrounded"}
+    return FeatureExtractor(identity, description, extract, has_classes=False)
+
+
+def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtractor:
+    """Load a DINOv2 by transformers: the class token after the last layer.
+
+    FD-DINOv2 (Stein et al., 2023) takes it at 224 px. That transformers stretches the position
+    embeddings to this size exactly as the authors' network does is unconfirmed.
+
+    Args:
+        source: a repository of huggingface.co, or a folder with config.json and its weights.
+
+    Raises:
+        InputError: its weights could not be had.
+    """
+    from transformers import Dinov2Model
+
+    def make() -> nn.Module:
+        if not Path(source).is_dir():
+            fetch_known(name)
+        return Dinov2Model.from_pretrained(source)
+
+    network = _ready(_pretrained(name, make))
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = _normalized(clean_resize(images, image_size), *IMAGENET)
+        return _without_classes(network(pixel_values=pixels).pooler_output)
+
+    identity = Identity(name, state_sha256(network))
+    description = {
+        "kind": "features",
+        "model": source,
+        "image_size": image_size,
+        "resize": "Pillow bicubic, unrounded",
+    }
+    return FeatureExtractor(identity, description, extract, has_classes=False)
+
+
+def load_open_clip_features(name: str, model: str, pretrained: str = "openai") -> FeatureExtractor:
+    """Load the image half of an open_clip model: its embeddings, not normalized.
+
+    Raises:
+        InputError: its weights could not be had.
+    """
+    clip = load_open_clip(name, model, pretrained)
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        return _without_classes(clip.encode_images(images))
+
+    description = {**clip.description, "kind": "features"}
+    return FeatureExtractor(clip.identity, description, extract, has_classes=False)
+
+
+def load_open_clip(name: str, model: str, pretrained: str = "openai") -> SimilarityExtractor:
+    """Load a pretrained open_clip model, with its own preprocessing and tokenizer.
+
+    Args:
+        pretrained: open_clip's name of the weights, or a file of them.
+
+    Raises:
+        InputError: its weights could not be had.
+    """
+    import open_clip
+    from PIL import Image
+
+    def make() -> Any:
+        if not Path(pretrained).is_file():
+            fetch_known(name)
+        return open_clip.create_model_and_transforms(model, pretrained=pretrained)
+
+    made, _, preprocess = _pretrained(name, make)
+    network = _ready(made)
+    tokenizer = open_clip.get_tokenizer(model)
+
+    def encode_images(images: Tensor) -> Tensor:
+        arrays = images.permute(0, 2, 3, 1).cpu().numpy()
+        pixels = torch.stack([preprocess(Image.fromarray(array)) for array in arrays])
+        return network.encode_image(pixels.to(images.device))
+
+    def encode_texts(prompts: Sequence[str]) -> Tensor:
+        return network.encode_text(tokenizer(list(prompts)).to(best_device()))
+
+    description = {
+        "kind": "clip",
+        "model": model,
+        "pretrained": pretrained,
+        "preprocessing": dict(open_clip.get_model_preprocess_cfg(network)),
+    }
+    identity = Identity(name, state_sha256(network))
+    return SimilarityExtractor(identity, description, encode_images, encode_texts)
+
+
+def clean_resize(images: Tensor, size: int) -> Tensor:
+    """Resize as clean-fid does (Parmar et al., 2022): each channel in floats, without rounding.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        size: height and width of the result in pixels.
+
+    Returns:
+        float32 [N, 3, size, size] in 0 … 255, where the images are.
+    """
+    from cleanfid.resize import make_resizer
+
+    resize = make_resizer("PIL", False, "bicubic", (size, size))
+    arrays = images.permute(0, 2, 3, 1).cpu().numpy()
+    resized = torch.from_numpy(np.stack([resize(array) for array in arrays]))
+    return resized.permute(0, 3, 1, 2).contiguous().to(images.device)
+
+
+def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    shift, scale = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (mean, std))
+    return (pixels / 255 - shift) / scale
+
+
+def _without_classes(features: Tensor) -> tuple[Tensor, Tensor]:
+    return features, features[:, :0]
+
+
+def _ready(network: Any) -> Any:
+    return network.eval().requires_grad_(False).to(best_device())
+
+
+def _pretrained(name: str, make: Callable[[], Any]) -> Any:
+    """Make a network; if its weights cannot be had, say which file belongs where."""
+    try:
+        return make()
+    except (OSError, RuntimeError, ModuleNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        known = weights_of(name)
+        place = f" {known.place}, or" if known else ""
+        raise InputError(
+            f"extractor '{name}': its pretrained weights could not be loaded ({reason}); they are "
+            f"downloaded on first use: connect once, or{place} score with --evaluators instead."
+        ) from error
+
+
+STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+    "inception-v3": load_inception,
+    "inception-v3-clean": load_clean_inception,
+    "clip-vit-b-32": lambda: load_open_clip_features("clip-vit-b-32", "ViT-B-32-quickgelu"),
+    "dinov2-vit-l-14": lambda: load_dinov2("dinov2-vit-l-14", "facebook/dinov2-large"),
+    "clip-vit-l-14": lambda: load_open_clip("clip-vit-l-14", "ViT-L-14-quickgelu"),
+    "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
+    "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
+}
+"""Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
+
+
+def load_standard(name: str) -> Extractor:
+    """Load a pretrained extractor by name.
+
+    Raises:
+        InputError: unknown name, or weights that could not be had.
+    """
+    if name not in STANDARD_EXTRACTORS:
+        raise InputError(f"extractors: unknown '{name}'{suggest(name, STANDARD_EXTRACTORS)}")
+    return STANDARD_EXTRACTORS[name]()

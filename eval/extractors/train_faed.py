@@ -1,0 +1,208 @@
+"""Training of the autoencoder behind FAED on panoramas that no method is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+from tqdm import tqdm
+
+from mvdiffusion.records import InputError, atomic_output, settings_sha256
+
+from ..folders.crops import WholeFolder, panoramas
+from ..folders.equirectangular import EquirectangularFolder
+from ..folders.samples import SampleFolder
+from .faed import CHUNK, FEATURES_PER_ROW, PanoramaAutoencoder, prepare_panoramas
+from .networks import best_device
+from .store import ahead
+
+SEEDS_APART = 1_000_003
+"""Between the seeds of epochs, so that neighboring seeds of training share none."""
+RANGE = 2.0
+"""Of the values that the network sees: errors are told as parts of it."""
+
+
+@dataclass(frozen=True)
+class FaedSettings:
+    """Settings of the autoencoder; length, batch and step size as in PanFusion's training.
+
+    Attributes:
+        height: of the panoramas that it sees, in pixels; others are resized.
+        widths: channels of each stage, which halves the resolution; the last is 4 · 2^stages.
+        learning_rate_decay: factor on the step size after every epoch.
+        held_out: part of the panoramas kept for validation.
+    """
+
+    height: int = 512
+    widths: tuple = (32, 64, 96, 128, 128)
+    epochs: int = 60
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+    learning_rate_decay: float = 0.99
+    held_out: float = 0.1
+    seed: int = 0
+
+
+def train_autoencoder(
+    folder: SampleFolder,
+    training: Sequence[str],
+    validation: Sequence[str],
+    settings: FaedSettings,
+    unfinished: Path,
+) -> tuple[PanoramaAutoencoder, dict[str, Any]]:
+    """Train on some samples of a folder of panoramas, read as they are needed.
+
+    Args:
+        folder: the panoramas.
+        training, validation: samples to learn from, and to measure the result with.
+        settings: of network and training.
+        unfinished: file that keeps the state after every epoch. Training goes on from what is
+            there of the same settings and images, to the same weights as without a break.
+
+    Returns:
+        The network and what it does to the samples for validation: its mean absolute error and, to
+        compare with, that of each panorama's own mean color, both as parts of the range of values.
+
+    Raises:
+        InputError: the folder holds no whole panoramas, too few, or the settings do not fit.
+    """
+    if not isinstance(folder, EquirectangularFolder):
+        raise InputError(
+            f"{folder.root}: holds views; expected whole equirectangular panoramas "
+            "(<sample>/pano.png, or images in the folder itself)."
+        )
+    _check(settings, len(training))
+    network = PanoramaAutoencoder(settings.widths)
+    whole = panoramas(folder)
+    _fit(network, whole, training, settings, unfinished)
+    return network, _validate(network, whole, validation, settings.height)
+
+
+def _check(settings: FaedSettings, count: int) -> None:
+    widths, stride = settings.widths, 2 ** len(settings.widths)
+    if not all(type(width) is int and width > 0 for width in widths):
+        raise InputError(f"faed settings.widths: {list(widths)}; expected numbers of channels.")
+    if not widths or widths[-1] != FEATURES_PER_ROW * stride:
+        raise InputError(
+            f"faed settings.widths: {list(widths)}; expected {FEATURES_PER_ROW * stride} at the "
+            f"end of {len(widths)} stages, for {FEATURES_PER_ROW} features per row of pixels."
+        )
+    if settings.height < stride or settings.height % stride:
+        raise InputError(
+            f"faed settings.height: {settings.height}; expected a multiple of {stride}, as "
+            f"{len(widths)} stages halve it."
+        )
+    if settings.epochs < 1:
+        raise InputError(f"faed settings.epochs: {settings.epochs}; expected at least 1.")
+    if not 0 < settings.batch_size <= count:
+        raise InputError(
+            f"faed settings.batch_size: {count} panoramas to train on do not fill one batch of "
+            f"{settings.batch_size}."
+        )
+
+
+def _fit(
+    network: PanoramaAutoencoder,
+    folder: WholeFolder,
+    ids: Sequence[str],
+    settings: FaedSettings,
+    unfinished: Path,
+) -> None:
+    network.to(best_device()).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.learning_rate_decay)
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    kind = {"settings": asdict(settings), "images": folder.images_sha256()}
+    key = settings_sha256({**kind, "device": best_device().type})
+    first, steps = _resume(unfinished, key, parts), len(ids) // settings.batch_size
+    bar = tqdm(total=steps * settings.epochs, desc="training", initial=steps * first, disable=None)
+    with bar:
+        for epoch in range(first, settings.epochs):
+            for loss in _epoch(network, optimizer, folder, ids, settings, epoch):
+                bar.set_postfix(error=f"{loss / RANGE:.4f}", refresh=False)
+                bar.update()
+            schedule.step()
+            state = {name: part.state_dict() for name, part in parts.items()}
+            with atomic_output(unfinished) as temporary:
+                torch.save({"key": key, "epochs": epoch + 1, **state}, temporary)
+    network.eval()
+
+
+def _resume(unfinished: Path, key: str, parts: Mapping[str, Any]) -> int:
+    """Take up the state that is there, if it is of this training; the epochs that it has seen."""
+    try:
+        state = torch.load(unfinished, map_location=best_device(), weights_only=True)
+        if state["key"] != key:
+            return 0
+    except Exception:  # whatever reading a damaged file raises: training begins anew
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["epochs"]
+
+
+def _epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: WholeFolder,
+    ids: Sequence[str],
+    settings: FaedSettings,
+    epoch: int,
+) -> Iterator[float]:
+    """Go through the panoramas once, in an order and turned as only this epoch does; losses."""
+    generator = torch.Generator().manual_seed(settings.seed + SEEDS_APART * epoch)
+    order = [ids[i] for i in torch.randperm(len(ids), generator=generator).tolist()]
+    size = settings.batch_size
+    batches = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    for _, images in ahead(lambda batch: _read(folder, batch), batches):
+        values = prepare_panoramas(images.to(best_device()), settings.height)
+        yield _step(network, optimizer, _turned(values, generator))
+
+
+def _step(network: nn.Module, optimizer: torch.optim.Optimizer, target: Tensor) -> float:
+    device = target.device.type
+    target = target.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        loss = l1_loss(network(target).float(), target)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _read(folder: WholeFolder, sample_ids: Sequence[str]) -> Tensor:
+    """Panoramas of samples, uint8 [N, 3, H, 2 H]."""
+    views = np.concatenate([folder.views(sample_id) for sample_id in sample_ids])
+    return torch.from_numpy(views).permute(0, 3, 1, 2)
+
+
+def _turned(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each panorama by a random angle and mirror half of them: they are still panoramas."""
+    turns = torch.randint(images.shape[-1], (len(images),), generator=generator).tolist()
+    mirrored = torch.randint(2, (len(images),), generator=generator).tolist()
+    turned = [image.roll(turn, -1) for image, turn in zip(images, turns, strict=True)]
+    pairs = zip(turned, mirrored, strict=True)
+    return torch.stack([image.flip(-1) if mirror else image for image, mirror in pairs])
+
+
+@torch.inference_mode()
+def _validate(
+    network: nn.Module, folder: WholeFolder, ids: Sequence[str], height: int
+) -> dict[str, Any]:
+    errors, plain = [], []
+    parts = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+    for _, images in ahead(lambda part: _read(folder, part), parts):
+        target = prepare_panoramas(images.to(best_device()), height)
+        errors += (network(target) - target).abs().mean((1, 2, 3)).tolist()
+        plain += (target.mean((2, 3), keepdim=True) - target).abs().mean((1, 2, 3)).tolist()
+    return {
+        "num_images": len(ids),
+        "reconstruction_error": float(np.mean(errors)) / RANGE,
+        "reconstruction_error_of_mean_color": float(np.mean(plain)) / RANGE,
+    }

@@ -1,0 +1,1 @@
+"""Reading what a method wrote: layouts, manifests, samples, crops."""

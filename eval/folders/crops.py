@@ -1,0 +1,312 @@
+"""What to look at in whole panoramas: crops in named sets of directions, or the whole.
+
+`panfusion` protocols judge panoramas by perspective crops, `omnifid` by cube faces, FAED and others
+by the whole image. All are folders of samples again, cut when they are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdiffusion.geometry.cameras import rotation
+from mvdiffusion.records import InputError
+
+from .equirectangular import EquirectangularFolder, cut
+from .images import read_rgb, resize_views
+from .samples import PanoramaFolder, SampleFolder, file_sha256
+
+Direction = tuple[float, float]
+"""Yaw to the right and pitch up, in degrees."""
+Directions = Callable[[str], tuple[Direction, ...]]
+"""Directions of the crops of a sample, by its id."""
+
+
+def level_8(sample_id: str) -> tuple[Direction, ...]:
+    """Eight level directions, 45° apart, the same for every sample."""
+    return tuple((45.0 * view, 0.0) for view in range(8))
+
+
+def sphere_20(sample_id: str) -> tuple[Direction, ...]:
+    """Twenty directions drawn independently and uniformly on the sphere.
+
+    PanFusion's evaluation draws them anew for every panorama, the same ones for the generated and
+    the real one, from no fixed seed (its `EvalPanoGen.test_step`). Here the id of the sample is the
+    seed, so that both sides, every method and every run look the same way.
+    """
+    seed = int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big")
+    across, height = np.random.default_rng(seed).random((2, 20))
+    yaw_deg, pitch_deg = 360 * across - 180, np.degrees(np.arcsin(2 * height - 1))
+    return tuple(zip(yaw_deg.tolist(), pitch_deg.tolist(), strict=True))
+
+
+def cube_6(sample_id: str) -> tuple[Direction, ...]:
+    """Cube faces up, left, front, right, back, down, turned as Matterport3D stores them."""
+    return ((-90.0, 90.0), (-90.0, 0.0), (0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (-90.0, -90.0))
+
+
+DIRECTIONS: dict[str, Directions] = {f.__name__: f for f in (level_8, sphere_20, cube_6)}
+"""Sets of directions by name."""
+
+
+@dataclass(frozen=True)
+class DerivedFolder(SampleFolder):
+    """Other images of the panoramas of a folder; all of them are judged.
+
+    Attributes:
+        source: the panoramas.
+    """
+
+    source: EquirectangularFolder
+
+    @abstractmethod
+    def directions_of(self, sample_id: str) -> tuple[Direction, ...] | None:
+        """Where each image of a sample looks; None: all round."""
+
+    def judged(self, sample_id: str) -> list[int]:
+        """All of them."""
+        return list(range(self.count(sample_id)))
+
+    def check_images(self, sample_id: str) -> None:
+        """Check the header of a sample's panorama.
+
+        Raises:
+            InputError: it is missing, has another size than the first, or is not RGB.
+        """
+        self.source.check_images(sample_id)
+
+    def view_paths(self, sample_id: str) -> list[Path]:
+        """Name the panorama of a sample."""
+        return self.source.view_paths(sample_id)
+
+    def prompt_path(self, sample_id: str) -> Path:
+        """Name the file of a sample's prompts."""
+        return self.source.prompt_path(sample_id)
+
+    def has_prompts(self, sample_id: str) -> bool:
+        """Whether a sample came with prompts of these images: for the whole, or looking so.
+
+        Raises:
+            InputError: they are unreadable.
+        """
+        there = self.source.has_prompts(sample_id)
+        return there and self._prompts(sample_id) is not None
+
+    def prompts(self, sample_id: str) -> list[str]:
+        """Prompts of a sample, one per image: that of the whole, or those of equal views.
+
+        Raises:
+            InputError: they are missing or unreadable, or belong to views that look elsewhere.
+        """
+        found = self._prompts(sample_id)
+        if found is None:
+            raise InputError(
+                f"{self.prompt_path(sample_id)}: found a prompt for each of "
+                f"{self.source.num_views} views; expected one line, the prompt of the whole "
+                "panorama."
+            )
+        return found
+
+    def _prompts(self, sample_id: str) -> list[str] | None:
+        own = self.source.prompts(sample_id)
+        if self.directions_of(sample_id) == tuple((yaw, 0.0) for yaw in self.source.yaw_deg):
+            return own
+        return own[:1] * self.count(sample_id) if len(set(own)) == 1 else None
+
+
+@dataclass(frozen=True)
+class WholeFolder(DerivedFolder):
+    """Panoramas as they are, one image per sample."""
+
+    def directions_of(self, sample_id: str) -> None:
+        """All round."""
+
+    def count(self, sample_id: str) -> int:
+        """One."""
+        return 1
+
+    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
+        """Read the panorama of a sample: uint8 RGB [1, H, 2 H, 3]."""
+        panorama = read_rgb(self.source.files[sample_id])[None]
+        return panorama if which is None else panorama[list(which)]
+
+    def arrangement(self) -> dict[str, Any]:
+        """Size of the panoramas."""
+        return {"of": "panoramas", "panorama_size": list(self.source.panorama_size)}
+
+
+@dataclass(frozen=True)
+class CropFolder(DerivedFolder):
+    """Square perspective crops of panoramas.
+
+    Attributes:
+        directions: where the crops of each sample look.
+        fov_deg: their field of view.
+    """
+
+    directions: Directions
+    fov_deg: float
+
+    def directions_of(self, sample_id: str) -> tuple[Direction, ...]:
+        """Where each crop of a sample looks."""
+        return self.directions(sample_id)
+
+    def count(self, sample_id: str) -> int:
+        """Crops of a sample."""
+        return len(self.directions(sample_id))
+
+    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
+        """Cut the crops of a sample, or some of them: uint8 RGB [V, size, size, 3]."""
+        looks = self.directions(sample_id)
+        chosen = looks if which is None else [looks[view] for view in which]
+        rotations = [rotation(*direction) for direction in chosen]
+        panorama = read_rgb(self.source.files[sample_id])
+        return cut(panorama, self.fov_deg, rotations, self.height, self.width)
+
+    def view_digests(self, sample_id: str) -> list[str]:
+        """Hash the panorama of a sample with the camera of each crop (64 hex digits each)."""
+        panorama = file_sha256(self.source.files[sample_id])
+        cameras = [(self.fov_deg, *look, self.height) for look in self.directions(sample_id)]
+        return [hashlib.sha256(f"{panorama} crop {c}".encode()).hexdigest() for c in cameras]
+
+    def arrangement(self) -> dict[str, Any]:
+        """Directions, field of view and size of the crops, and of what they are cut from."""
+        return {
+            "of": "crops",
+            "directions": self.directions.__name__,
+            "fov_deg": self.fov_deg,
+            "size": self.height,
+            "cut_from": list(self.source.panorama_size),
+        }
+
+
+@dataclass(frozen=True)
+class ResizedFolder(SampleFolder):
+    """Views that a method made one by one in the directions of crops, at their size.
+
+    Attributes:
+        source: the views as they are.
+    """
+
+    source: PanoramaFolder
+
+    def count(self, sample_id: str) -> int:
+        """Views of a sample."""
+        return self.source.num_views
+
+    def judged(self, sample_id: str) -> list[int]:
+        """All but those given."""
+        return self.source.judged(sample_id)
+
+    def arrangement(self) -> dict[str, Any]:
+        """Cameras of the views, and the size that they had."""
+        return {**self.source.arrangement(), "resized_from": [self.source.width] * 2}
+
+    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
+        """Read views and shrink them, each pixel the mean of its area: uint8 RGB [V, H, W, 3]."""
+        views = resize_views(self.source.views(sample_id, which), self.height, self.width)
+        return (255 * views).round().astype(np.uint8)
+
+    def view_digests(self, sample_id: str) -> list[str]:
+        """Hash what each view is read from with its size (64 hex digits each)."""
+        names = [f"{digest} at {self.height}" for digest in self.source.view_digests(sample_id)]
+        return [hashlib.sha256(name.encode()).hexdigest() for name in names]
+
+
+def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | None:
+    """Views that look as level crops would and are no smaller, at the size of these."""
+    size, fov_deg = spec["size"], spec.get("fov_deg", 90.0)
+    if not isinstance(folder, PanoramaFolder) or size == "half" or folder.height < size:
+        return None
+    looks = tuple((yaw, 0.0) for yaw in folder.yaw_deg)
+    alike = folder.fov_deg == fov_deg and folder.height == folder.width
+    if not alike or any(DIRECTIONS[spec["directions"]](i) != looks for i in folder.sample_ids):
+        return None
+    values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
+    return ResizedFolder(**values | {"height": size, "width": size, "source": folder})
+
+
+def crop(
+    folder: EquirectangularFolder, directions: Directions, fov_deg: float, size: int
+) -> CropFolder:
+    """See panoramas as square perspective crops.
+
+    Args:
+        folder: the panoramas.
+        directions: where the crops of a sample look, as `level_8`.
+        fov_deg: field of view, between 0 and 180.
+        size: height and width of a crop in pixels.
+
+    Raises:
+        ValueError: an impossible field of view or size.
+    """
+    if not 0 < fov_deg < 180 or size < 1:
+        raise ValueError(f"Expected `fov_deg` in (0, 180) and `size` > 0, got {fov_deg}, {size}.")
+    return CropFolder(**_common(folder, size, size), directions=directions, fov_deg=float(fov_deg))
+
+
+def panoramas(folder: EquirectangularFolder) -> WholeFolder:
+    """See every panorama as the one image of its sample."""
+    width, height = folder.panorama_size
+    return WholeFolder(**_common(folder, height, width))
+
+
+def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder | None:
+    """Derive what a protocol looks at.
+
+    Args:
+        folder: samples of any layout.
+        spec: `{"of": "views"}`, the folder itself; `{"of": "panoramas"}`, each whole panorama; or
+            `{"of": "crops", "directions": …, "fov_deg": …, "size": …}`, crops of them, with a name
+            out of `DIRECTIONS`, degrees (default 90), and pixels or "half" the panorama's height.
+
+    Returns:
+        The images as samples; None if whole panoramas are wanted and the folder holds none. Views
+        that look as the crops would, and are no smaller, are resized to them instead.
+
+    Raises:
+        ValueError: no such thing to look at.
+    """
+    kind, given = spec.get("of"), set(spec) - {"of"}
+    needed, known = {"directions", "size"}, {"directions", "size", "fov_deg"}
+    if kind not in ("views", "panoramas", "crops"):
+        raise ValueError(f"images: unknown `of` {kind!r}; expected views, panoramas or crops.")
+    if (kind == "crops" and not needed <= given <= known) or (kind != "crops" and given):
+        raise ValueError(f"images: of {kind} with the keys {sorted(given)}; {_expected(kind)}.")
+    if kind == "crops":
+        _check_crops(spec)
+    if kind == "views":
+        return folder
+    if not isinstance(folder, EquirectangularFolder):
+        return _resized(folder, spec) if kind == "crops" else None
+    if kind == "panoramas":
+        return panoramas(folder)
+    size = max(1, folder.panorama_size[1] // 2) if spec["size"] == "half" else spec["size"]
+    return crop(folder, DIRECTIONS[spec["directions"]], spec.get("fov_deg", 90.0), size)
+
+
+def _expected(kind: str) -> str:
+    return "expected directions, size and perhaps fov_deg" if kind == "crops" else "expected none"
+
+
+def _check_crops(spec: Mapping[str, Any]) -> None:
+    name, size, fov_deg = spec["directions"], spec["size"], spec.get("fov_deg", 90.0)
+    if not isinstance(name, str) or name not in DIRECTIONS:
+        raise ValueError(f"images: unknown directions {name!r}; known: {', '.join(DIRECTIONS)}.")
+    if size != "half" and (type(size) is not int or size < 1):
+        raise ValueError(f"images: size is {size!r}; expected pixels, or half.")
+    if type(fov_deg) not in (int, float) or not 0 < fov_deg < 180 or not math.isfinite(fov_deg):
+        raise ValueError(f"images: fov_deg is {fov_deg!r}; expected degrees between 0 and 180.")
+
+
+def _common(folder: EquirectangularFolder, height: int, width: int) -> dict[str, Any]:
+    values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
+    return values | {"height": height, "width": width, "source": folder}

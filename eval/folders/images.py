@@ -1,0 +1,134 @@
+"""Pictures and depth maps: reading them, with one clear error for a bad file, and inlining them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mvdiffusion.records import InputError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises over a bad file: it is no picture, it ends early, it unpacks to too much."""
+
+DEPTH_MODES = ("I;16", "I;16B", "I")
+MILLIMETERS = 1000.0
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read a picture as uint8 RGB [H, W, 3].
+
+    Raises:
+        InputError: not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Read a depth map in meters [H, W], float64; 0 where there is none.
+
+    Raises:
+        InputError: not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image).astype(np.float64) / MILLIMETERS
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable depth map ({error}); write it again.") from None
+
+
+def check_view(path: Path, height: int, width: int) -> None:
+    """Check presence, size and mode of a view by its header.
+
+    Raises:
+        InputError: the file is missing or unreadable, has another size, or is not RGB.
+    """
+    mode = _check_size(path, height, width)
+    if mode == "RGB" and _is_16_bit(path):
+        mode = "RGB;16"
+    if mode != "RGB":
+        raise InputError(f"{path}: is a '{mode}' image; expected RGB; convert it to 8-bit RGB.")
+
+
+def check_depth(path: Path, height: int, width: int) -> None:
+    """Check presence, size and mode of a depth map by its header.
+
+    Raises:
+        InputError: the file is missing or unreadable, has another size, or is not 16-bit.
+    """
+    mode = _check_size(path, height, width)
+    if mode not in DEPTH_MODES:
+        raise InputError(
+            f"{path}: is a '{mode}' image; expected 16-bit gray, depth in millimeters, 0 for none."
+        )
+
+
+def image_header(path: Path) -> tuple[tuple[int, int], str]:
+    """Read the size (width, height) and mode of an image.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size, image.mode
+    except FileNotFoundError:
+        found = "is a link to nothing" if path.is_symlink() else "no such view"
+        raise InputError(f"{path}: {found}; expected every view of every sample.") from None
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
+
+
+def image_format(path: Path) -> str:
+    """Name the format of an image file by its content, as `PNG`; its name may say otherwise."""
+    with Image.open(path) as image:
+        return str(image.format)
+
+
+def _is_16_bit(path: Path) -> bool:
+    """Whether a PNG holds 16 bits per channel, which Pillow would cut to 8 without a word."""
+    with open(path, "rb") as file:
+        start = file.read(25)
+    return start.startswith(b"\x89PNG") and start[24] == 16
+
+
+def _check_size(path: Path, height: int, width: int) -> str:
+    size, mode = image_header(path)
+    if size != (width, height):
+        raise InputError(
+            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height} as the others are."
+        )
+    return mode
+
+
+def data_uri(path: Path) -> str:
+    """Encode an image file for inlining in a page."""
+    kind = {".png": "png", ".jpg": "jpeg", ".svg": "svg+xml"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def jpeg_uri(image: Image.Image, quality: int = 88) -> str:
+    """Encode a picture as a small JPEG for inlining in a page."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def resize_views(views: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring uint8 views [V, H, W, 3] to a size, as float32 in [0, 1].
+
+    Bilinear when enlarging, area-averaging when shrinking, untouched at equal size.
+    """
+    images = views.astype(np.float32) / 255
+    if images.shape[1:3] == (height, width):
+        return images
+    filter_ = cv2.INTER_LINEAR if height > images.shape[1] else cv2.INTER_AREA
+    return np.stack([cv2.resize(image, (width, height), interpolation=filter_) for image in images])

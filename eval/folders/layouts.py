@@ -1,0 +1,180 @@
+"""Sample folders without a manifest: whose layout is it, and what does it leave unsaid?
+
+| layout | sample | files |
+|---|---|---|
+| plain views | `<id>/` | `0.png` …; with `cameras.json` and `depth/0.png` …, sequences |
+| the released MVDiffusion, panoramas | `<scene>_<id>/` | `0.png` …, real `0_natural.png` … |
+| the same, depth | `<scene>_<frame>/` | `<frame>_pred.png`, real `<frame>_gt.png`, and cameras: \
+`<frame>_depth.png`, `<frame>_poses.txt`, `K.txt` |
+| PanFusion | `<scene>_<id>/` | `pano.png` or `pano.jpg` |
+| equirectangular images | `<id>.png`, `.jpg`, `.jpeg` or `.webp` | prompts in `<id>.txt` |
+
+In all but the last, prompts are in `prompt.txt` beside the views; depth of the released code has
+none. What the released code writes holds the generated and the real pictures: the same folder is
+opened twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdiffusion.records import InputError
+
+from .equirectangular import EquirectangularFolder
+from .images import image_header
+from .samples import PanoramaFolder, SampleFolder, SequenceFolder, numbered_files
+from .trajectories import read_text_trajectory, read_trajectory
+
+PANORAMA_NAMES = ("pano.png", "pano.jpg")
+PANORAMA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+EXPECTED = (
+    "expected <sample>/0.png …, <sample>/<frame>_pred.png …, <sample>/pano.png, or "
+    "equirectangular images"
+)
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What a folder without a manifest does not say.
+
+    Attributes:
+        fov_deg: horizontal field of view of every view.
+        yaw_deg: direction of each view; None for even spacing.
+        view_size: height and width of views that are cut out of panoramas, in pixels.
+        real: open the real pictures of a folder that holds them beside the generated ones.
+    """
+
+    fov_deg: float = 90.0
+    yaw_deg: tuple[float, ...] | None = None
+    view_size: int = 512
+    real: bool = False
+
+
+def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleFolder:
+    """Open a folder whose layout its first sample tells; its files are not yet checked.
+
+    Raises:
+        InputError: no layout that is known.
+    """
+    if not found:
+        return _equirectangular(root, _loose_panoramas(root), assumed)
+    first = root / found[0]
+    if (first / "cameras.json").is_file():
+        return _sequences(root, found)
+    if numbered_files(first, "{frame}_pred.png"):
+        return _released_sequences(root, found, assumed)
+    if not numbered_files(first, "{view}.png"):
+        return _equirectangular(root, _panoramas_in(root, found), assumed)
+    is_released = bool(numbered_files(first, "{view}_natural.png"))
+    return _panoramas(root, found, assumed, is_released and assumed.real)
+
+
+def _panoramas(
+    root: Path, found: Sequence[str], assumed: Assumptions, real: bool
+) -> PanoramaFolder:
+    name = "{view}_natural.png" if real else "{view}.png"
+    count = max(numbered_files(root / found[0], name)) + 1
+    yaw_deg = assumed.yaw_deg or even_yaws(count)
+    folder = PanoramaFolder(
+        *_common(root, "panorama", found, name.format(view=0), real),
+        assumed.fov_deg,
+        yaw_deg,
+        view_name=name,
+    )
+    if assumed.yaw_deg is None:
+        check_numbers(folder)
+    return folder
+
+
+def _common(
+    root: Path, task: str, found: Sequence[str], first_view: str, real: bool = False
+) -> tuple[Path, str, str, tuple[str, ...], int, int, None]:
+    width, height = image_header(root / found[0] / first_view)[0]
+    method = "real" if real else root.name or root.resolve().name
+    return root, task, method, tuple(found), height, width, None
+
+
+def even_yaws(count: int) -> tuple[float, ...]:
+    """Spread views evenly about the vertical, the first one ahead, in degrees."""
+    return tuple(360.0 / count * view for view in range(count))
+
+
+def check_numbers(folder: SampleFolder) -> None:
+    """Refuse views that nothing announced: more than the manifest, or the first sample, has.
+
+    Raises:
+        InputError: a sample has views beyond the last.
+    """
+    for sample_id in folder.sample_ids:
+        count = folder.count(sample_id)
+        extra = [n for n in numbered_files(folder.root / sample_id, folder.view_name) if n >= count]
+        if extra:
+            raise InputError(
+                f"{folder.root / sample_id / folder.view_name.format(view=extra[0])}: is one view "
+                f"more than the {count} of the other samples or of the manifest; all samples must "
+                "have the same views."
+            )
+
+
+def _sequences(root: Path, found: Sequence[str]) -> SequenceFolder:
+    cameras = {name: read_trajectory(root / name / "cameras.json") for name in found}
+    return SequenceFolder(*_common(root, "depth", found, "0.png"), cameras)
+
+
+def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) -> SequenceFolder:
+    cameras = {}
+    for name in found:
+        frames = numbered_files(root / name, "{frame}_pred.png")
+        if not frames:
+            raise InputError(f"{root / name}: holds no views; expected <frame>_pred.png …")
+        cameras[name] = read_text_trajectory(root / name, frames)
+    view_name = "{frame}_gt.png" if assumed.real else "{frame}_pred.png"
+    first = view_name.format(frame=cameras[found[0]].frames[0])
+    common = _common(root, "depth", found, first, assumed.real)
+    return SequenceFolder(*common, cameras, "{frame}_depth.png", view_name=view_name)
+
+
+def _panoramas_in(root: Path, found: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+    """The panorama and the prompts of each sample directory."""
+    pairs = {}
+    for name in found:
+        files = [root / name / file for file in PANORAMA_NAMES]
+        there = [file for file in files if file.exists() or file.is_symlink()]
+        if len(there) != 1:
+            found_here = "holds no views" if not there else "holds two panoramas"
+            raise InputError(f"{root / name}: {found_here}; {EXPECTED}.")
+        pairs[name] = there[0], root / name / "prompt.txt"
+    return pairs
+
+
+def _loose_panoramas(root: Path) -> dict[str, tuple[Path, Path]]:
+    """The panoramas that lie in a folder itself, and the prompts beside them."""
+    pairs: dict[str, tuple[Path, Path]] = {}
+    for path in sorted(root.iterdir()):
+        if path.suffix.lower() not in PANORAMA_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in pairs:
+            raise InputError(
+                f"{path}: another image has the name '{path.stem}'; each sample needs its own."
+            )
+        pairs[path.stem] = path, path.with_suffix(".txt")
+    if not pairs:
+        raise InputError(f"{root}: holds no sample directories and no images; {EXPECTED}.")
+    return pairs
+
+
+def _equirectangular(
+    root: Path, pairs: dict[str, tuple[Path, Path]], assumed: Assumptions
+) -> EquirectangularFolder:
+    ids, size = tuple(sorted(pairs)), assumed.view_size
+    files = {name: pairs[name][0] for name in ids}
+    return EquirectangularFolder(
+        *(root, "panorama", (root.name or root.resolve().name), ids, size, size, None),
+        assumed.fov_deg,
+        assumed.yaw_deg or even_yaws(8),
+        files=files,
+        prompt_files={name: pairs[name][1] for name in ids},
+        panorama_size=image_header(files[ids[0]])[0],
+    )

@@ -1,0 +1,94 @@
+"""Methods: their printed names, places in tables and colors, and the layouts of other packages'.
+
+Whoever scores a folder needs none of this: a method without an entry comes last, under its own
+name. Other packages add theirs (see `plugins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mvdiffusion.records import InputError
+
+from ..plugins import load_plugins
+from .samples import SampleFolder
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as it is shown, and how its folders are opened.
+
+    Attributes:
+        name: as manifests and score files have it; without a manifest, the folder's name.
+        title: printed name.
+        color: of its lines and dots, `#rrggbb`.
+        is_control: whether it exists only as a control: it may cover fewer samples and stays out
+            of main tables.
+        opens: opens a folder without a manifest in a layout of its own, None if it is not one.
+    """
+
+    name: str
+    title: str
+    color: str | None = None
+    is_control: bool = False
+    opens: Callable[[Path], SampleFolder | None] | None = None
+
+
+OWN = (
+    Method("real", "Real views", "#4d4d4d"),
+    Method("codec", "Real views through the codec", "#9a9a9a"),
+    Method("mvdiffusion", "MVDiffusion", "#0b6e99"),
+    Method("autoregressive", "Autoregressive inpainting", "#d1702a"),
+    Method("independent", "Independent views", "#8a5fb0"),
+    Method("wrong_correspondence", "CAA, wrong correspondences", "#b0413e", is_control=True),
+)
+"""In the order in which tables show them."""
+
+
+@cache
+def methods() -> Mapping[str, Method]:
+    """Know every method that has an entry, by name and in order.
+
+    Raises:
+        InputError: a plug-in is none, or takes a name that is taken.
+    """
+    found = {method.name: method for method in OWN}
+    for name, method in load_plugins("methods").items():
+        if not isinstance(method, Method):
+            raise InputError(
+                f"plug-in '{name}': expected an mvdiffusion_eval.folders.methods.Method, got "
+                f"{type(method).__name__}."
+            )
+        if method.name in found:
+            raise InputError(f"plug-in '{name}': the method '{method.name}' is known already.")
+        found[method.name] = method
+    return found
+
+
+def rank(method: str) -> int:
+    """Place of a method in tables and figures; those without a place come last."""
+    return (*methods(), method).index(method)
+
+
+def display_name(method: str) -> str:
+    """Printed name of a method."""
+    return methods()[method].title if method in methods() else method
+
+
+def color(method: str) -> str | None:
+    """Color of a method's lines; None for the next free one."""
+    return methods()[method].color if method in methods() else None
+
+
+def is_control(method: str) -> bool:
+    """Whether a method exists only as a control."""
+    return method in methods() and methods()[method].is_control
+
+
+def open_as_method(root: Path) -> SampleFolder | None:
+    """Open a folder whose layout a method of another package knows, if one does."""
+    opened = (method.opens(root) for method in methods().values() if method.opens)
+    return next((folder for folder in opened if folder is not None), None)

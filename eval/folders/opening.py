@@ -1,0 +1,94 @@
+"""Opening sample folders: layout, manifest, and one clear error for whatever does not fit.
+
+Every task: `<root>/<sample id>/<view>.png` (RGB, views numbered from 0),
+`<root>/<sample id>/prompt.txt` (one line per view) and `<root>/manifest.json`. Depth samples also
+have `cameras.json` and `depth/<view>.png` (16-bit, millimeters, 0 for none), and as many views as
+they like. Without a manifest the folder's name is the method, and `layouts` says which folders
+are known beside these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvdiffusion.records import InputError
+
+from .layouts import Assumptions, check_numbers, recognize
+from .manifests import read_manifest
+from .methods import open_as_method
+from .samples import PanoramaFolder, SampleFolder, SequenceFolder
+from .trajectories import read_trajectory
+
+
+def open_folder(
+    root: str | Path,
+    *,
+    fov_deg: float = 90.0,
+    yaw_deg: Sequence[float] | None = None,
+    view_size: int = 512,
+    real: bool = False,
+) -> SampleFolder:
+    """Open a sample folder and check every file's presence and size before any work is done.
+
+    Args:
+        root: the folder; its manifest, if any, decides everything else.
+        fov_deg: horizontal field of view, used without a manifest.
+        yaw_deg: direction of each view, used without a manifest; default evenly spaced.
+        view_size: height and width in pixels of the views cut out of equirectangular images.
+        real: of a folder that the authors' released code wrote, open the real pictures instead
+            of the generated ones.
+
+    Raises:
+        InputError: a view is missing, has another size or is not RGB, a camera is impossible,
+            or the manifest disagrees.
+    """
+    root = Path(root)
+    if not 0 < fov_deg < 180 or not all(math.isfinite(yaw) for yaw in yaw_deg or ()):
+        raise InputError(
+            f"--fov-deg, --yaw: {fov_deg} and {yaw_deg}; expected degrees, the field of view "
+            "between 0 and 180."
+        )
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected <sample id>/<view>.png inside it.")
+    try:
+        found = _sample_directories(root)
+        if (root / "manifest.json").is_file():
+            folder = _from_manifest(root, found)
+        else:
+            yaws = tuple(yaw_deg) if yaw_deg else None
+            assumed = Assumptions(fov_deg, yaws, view_size, real)
+            folder = open_as_method(root) or recognize(root, found, assumed)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or root}: could not be read ({error.strerror}); fix its permissions."
+        ) from None
+    folder.check()
+    return folder
+
+
+def _sample_directories(root: Path) -> list[str]:
+    found = []
+    for path in sorted(root.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"{path}: is a link to nothing or to itself; fix or delete it.")
+        if path.is_dir():
+            found.append(path.name)
+    return found
+
+
+def _from_manifest(root: Path, found: Sequence[str]) -> SampleFolder:
+    manifest = read_manifest(root / "manifest.json", found)
+    ids, task = tuple(sorted(manifest["samples"])), manifest["task"]
+    size, stamp = (manifest["height"], manifest["width"]), manifest.get("settings_sha256")
+    common = (root, task, manifest["method"], ids, *size, stamp)
+    if task == "depth":
+        cameras = {name: read_trajectory(root / name / "cameras.json") for name in ids}
+        return SequenceFolder(*common, cameras)
+    given = tuple(manifest.get("given_views", ()))
+    folder = PanoramaFolder(*common, manifest["fov_deg"], tuple(manifest["yaw_deg"]), given)
+    check_numbers(folder)
+    return folder

@@ -1,0 +1,64 @@
+"""Kernel distance (Bińkowski et al., 2018; "KID" on Inception's features).
+
+The unbiased squared MMD with the kernel (x·y / D + 1)³, averaged over random subsets that are drawn
+as torch-fidelity draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kernel_sums import Grouped, KernelSums, counts, sums_by_group
+
+
+def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
+    """Kernel matrix [N, M] of features [N, D] and [M, D]."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def kernel_distance(preds: Tensor, target: Tensor) -> float:
+    """Unbiased squared MMD of features [N, D] and [M, D]; it may be below zero.
+
+    >>> x = torch.tensor([[1.0], [2.0]])
+    >>> kernel_distance(x, x)  # 27 within, a mean of 8, 27, 27 and 125 across
+    -39.5
+    """
+    ours, theirs = ((x, torch.zeros(len(x), dtype=torch.long)) for x in (preds, target))
+    return polynomial_sums(ours, theirs, 1).mmd2(torch.tensor([0]), unbiased=True)
+
+
+def polynomial_sums(preds: Grouped, target: Grouped, num_groups: int) -> KernelSums:
+    """Sums of the kernel by group of the images."""
+    (x, x_groups), (y, y_groups) = ((each[0].double(), each[1]) for each in (preds, target))
+    within_x, within_y, cross = (polynomial_kernel(*pair) for pair in ((x, x), (y, y), (x, y)))
+    nothing = torch.zeros(num_groups, dtype=torch.float64)
+    return KernelSums(
+        sums_by_group(within_x, x_groups, x_groups, num_groups),
+        sums_by_group(within_y, y_groups, y_groups, num_groups),
+        sums_by_group(cross, x_groups, y_groups, num_groups),
+        nothing.index_add(0, x_groups, within_x.diagonal()),
+        nothing.index_add(0, y_groups, within_y.diagonal()),
+        counts(x_groups, num_groups),
+        counts(y_groups, num_groups),
+    )
+
+
+def draw_subsets(
+    num_preds: int, num_target: int, size: int, num_subsets: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of the images of each subset; where a subset is all there is, it is drawn once.
+
+    Args:
+        size: images per subset and side; fewer where there are fewer.
+    """
+    size = min(size, num_preds, num_target)
+    random = np.random.RandomState(seed)
+    for _ in range(1 if size == num_preds == num_target else num_subsets):
+        yield (
+            random.choice(num_preds, size, replace=False),
+            random.choice(num_target, size, replace=False),
+        )

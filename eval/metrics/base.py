@@ -1,0 +1,288 @@
+"""What metrics are given and what they give back. Which metric is run on what, protocols say.
+
+A metric is a function from `Inputs` and a `Step` of a protocol to an `Outcome`, registered under
+its name by `register`, or by a package of somebody else's (see `plugins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ..extractors.base import Extractor, FeatureExtractor, SimilarityExtractor
+from ..extractors.store import FeatureStore
+from ..folders.samples import SampleFolder
+from ..statistics import mean_and_se, ratio_of_means
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How to score. What is None is as the protocols say; another value is marked in their names.
+
+    Attributes:
+        protocols: names of the protocols to run; empty for all whose needs are met.
+        extractors: pretrained extractors by name, beside the evaluators given as folders.
+        consistency_resolution: height in pixels at which neighboring views of a panorama are
+            compared.
+        max_depth_difference: meters by which depths of one point may differ between two frames
+            before it counts as hidden in one of them.
+        lpips: network of the perceptual distance between views (alex, vgg or squeeze); none if
+            empty.
+        inception_splits: splits of the Inception score.
+        jackknife_groups: groups of the jackknife behind the standard errors of FID and IS.
+        seed: of the Inception score's shuffle and of KID's subsets.
+    """
+
+    protocols: tuple = ()
+    extractors: tuple = ()
+    consistency_resolution: int | None = None
+    max_depth_difference: float | None = None
+    lpips: str = ""
+    inception_splits: int | None = None
+    jackknife_groups: int = 32
+    seed: int = 0
+
+    def options_for(self, task: str) -> dict[str, Any]:
+        """What takes the place of steps' options, by option."""
+        given: dict[str, Any] = {"network": self.lpips or None, "splits": self.inception_splits}
+        if task == "depth":
+            given["max_depth_difference"] = self.max_depth_difference
+        else:
+            given["resolution"] = self.consistency_resolution
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A metric in a protocol.
+
+    Attributes:
+        key: name of its measurement; where there are several, they begin with it.
+        metric: name of the metric.
+        protocol, version: what it is a step of.
+        images: what is looked at; see `crops.select_images`.
+        extractors: names of the pretrained extractors that the protocol is defined with.
+        stand_in: kind of evaluator that may take their place, for numbers of its own.
+        options: of the metric.
+        changed: marks of the options that settings have changed.
+    """
+
+    key: str
+    metric: str
+    protocol: str
+    version: int
+    images: Mapping[str, Any]
+    extractors: tuple[str, ...] = ()
+    stand_in: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    changed: str = ""
+
+    def protocol_with(self, extractor: Extractor | None = None, at: str = "") -> str:
+        """Name the protocol, marked where it is not as published: numbers then stand apart."""
+        name = extractor.identity.name if extractor else None
+        stands_in = f"@{name}" if name and name not in self.extractors else ""
+        return f"{self.protocol}{self.changed}{at}{stands_in}"
+
+    def key_of(self, extractor: Extractor, number: int, key: str = "") -> str:
+        """Name a measurement; only those of further extractors are told apart."""
+        key = key or self.key
+        return key if number == 0 else f"{key}_{extractor.identity.name}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with what it takes to read it.
+
+    Attributes:
+        values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
+            the order of the samples; differences between methods are taken pairwise from them.
+    """
+
+    value: float
+    se: float | None
+    unit: str
+    higher_is_better: bool | None
+    protocol: str
+    version: int
+    extractor: str | None = None
+    values: tuple[float, ...] | None = None
+    values_per: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes:
+        measurements: by name.
+        pairs: breakdown by pair of views.
+        steps: curves against the steps from view 0; see `accumulation`.
+    """
+
+    measurements: dict[str, Measurement]
+    pairs: tuple[dict[str, Any], ...] = ()
+    steps: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a metric may look at.
+
+    Attributes:
+        generated: the samples to score.
+        reference: the same samples' real views.
+        extractors: those that serve the metric.
+        settings: how to score.
+        codec: the real views through the autoencoder that the methods use.
+        store: where their features are kept.
+    """
+
+    generated: SampleFolder
+    reference: SampleFolder | None
+    extractors: tuple[Extractor, ...]
+    settings: ScoreSettings
+    codec: SampleFolder | None = None
+    store: FeatureStore = field(default_factory=FeatureStore)
+
+    @property
+    def feature_extractors(self) -> list[FeatureExtractor]:
+        """Extractors that serve FID, KID and Inception score."""
+        return [e for e in self.extractors if isinstance(e, FeatureExtractor)]
+
+    @property
+    def similarity_extractors(self) -> list[SimilarityExtractor]:
+        """Extractors that serve CLIP score and CMMD."""
+        return [e for e in self.extractors if isinstance(e, SimilarityExtractor)]
+
+    @cached_property
+    def has_other_reference(self) -> bool:
+        """Whether there are real views to compare with, other than the scored images themselves."""
+        if self.reference is None:
+            return False
+        return self.generated.images_sha256() != self.reference.images_sha256()
+
+    @property
+    def real(self) -> SampleFolder:
+        """The real views, for metrics that are only run with them."""
+        assert self.reference is not None
+        return self.reference
+
+    def next_sample(self, sample_id: str) -> str:
+        """Another sample, for controls: the next one, the first after the last."""
+        ids = self.generated.sample_ids
+        return ids[(ids.index(sample_id) + 1) % len(ids)]
+
+    def far_sample(self, sample_id: str) -> str:
+        """Another sample, half of them on: neighboring sequences may be of the same scene."""
+        ids = self.generated.sample_ids
+        return ids[(ids.index(sample_id) + max(1, len(ids) // 2)) % len(ids)]
+
+    def samples(self, what: str) -> Iterator[str]:
+        """Go through the sample ids with a progress bar."""
+        ids = self.generated.sample_ids
+        return iter(tqdm(ids, desc=f"{self.generated.method}: {what}", unit="sample", disable=None))
+
+
+LEAST_SAMPLES = 4
+"""So that two samples are left when a jackknife of two groups takes half of them away."""
+
+
+def needs_samples(inputs: Inputs) -> str:
+    """Say what is missing for Fréchet distances of one image per sample to have errors."""
+    enough = len(inputs.generated.sample_ids) >= LEAST_SAMPLES
+    return "" if enough else f"at least {LEAST_SAMPLES} samples"
+
+
+def _nothing_missing(inputs: Inputs) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Code that measures.
+
+    Attributes:
+        run: measures; `inputs` holds the images that the step names and the extractors that
+            serve it.
+        options: names of the options that a step must give.
+        uses: what it needs an extractor for: "classes" (logits), "features" or "similarity".
+        compares: whether it needs real views, and their features.
+        missing: says what else an input lacks, or nothing.
+    """
+
+    name: str
+    run: Callable[[Inputs, Step], Outcome]
+    options: tuple[str, ...] = ()
+    uses: Literal["", "classes", "features", "similarity"] = ""
+    compares: bool = False
+    missing: Callable[[Inputs], str] = _nothing_missing
+
+    def takes(self, extractor: Extractor) -> bool:
+        """Whether an extractor is of the kind that it uses."""
+        if isinstance(extractor, SimilarityExtractor):
+            return self.uses == "similarity"
+        return self.uses == "features" or (self.uses == "classes" and extractor.has_classes)
+
+    def lacks(self, inputs: Inputs) -> str:
+        """Say what an input lacks beside an extractor, or nothing."""
+        if self.compares and not inputs.has_other_reference:
+            return "real views (--reference)"
+        return self.missing(inputs)
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register(metric: Metric) -> None:
+    """Make a metric known under its name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if metric.name in METRICS:
+        raise ValueError(f"Expected a new metric name, got '{metric.name}' twice.")
+    METRICS[metric.name] = metric
+
+
+def per_sample(
+    values: np.ndarray,
+    unit: str,
+    better: bool | None,
+    step: Step,
+    at: str = "",
+    by: Extractor | None = None,
+) -> Measurement:
+    """Make a measurement of one value per sample [S].
+
+    Args:
+        better: whether higher is better; None if neither is.
+        at: what else was changed in the protocol, to be added to its name.
+        by: the extractor.
+    """
+    value, se = mean_and_se(values)
+    return Measurement(
+        value, se, unit, better, step.protocol_with(by, at), step.version,
+        str(by.identity) if by else None, tuple(values.tolist()), "sample",
+    )  # fmt: skip
+
+
+def ratio_to_real(
+    values: np.ndarray, real: np.ndarray, better: bool | None, step: Step, at: str = ""
+) -> Measurement:
+    """Make a measurement of the quotient of two means over the same samples [S]."""
+    ratio, se = ratio_of_means(values, real)
+    return Measurement(ratio, se, "of real", better, step.protocol_with(at=at), step.version)
+
+
+def pair_rows(names: Sequence[str], psnr: Sequence[np.ndarray]) -> tuple[dict[str, Any], ...]:
+    """Break a consistency down by pair of views: mean over samples, without missing values."""
+    rows = []
+    for name, values in zip(names, psnr, strict=True):
+        value, se = mean_and_se(values[np.isfinite(values)])
+        rows.append({"pair": name, "psnr_db": value, "se": se})
+    return tuple(rows)

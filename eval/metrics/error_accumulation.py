@@ -1,0 +1,155 @@
+"""Error accumulation: consistency and image quality of a view against its steps from view 0.
+
+A method that goes round view by view hands its errors on; one that makes all views at once has no
+first and no last view. View n is n steps from view 0, pair n is views n and n + 1. The last pair
+closes the loop: it is shown, and stays out of the slopes. The rise of the Fréchet distance is its
+slope as a share of its mean over the steps, so that it does not depend on the extractor's scale;
+every step has the same number of images, hence nearly the same bias.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..extractors.base import FeatureExtractor
+from ..extractors.store import FeatureSet
+from ..functional.gradient_energy import gradient_energy
+from ..statistics import jackknife, mean_and_se, slope
+from .base import (
+    Inputs,
+    Measurement,
+    Metric,
+    Outcome,
+    Step,
+    needs_samples,
+    per_sample,
+    register,
+)
+from .panorama_consistency import as_panoramas, needs_a_ring, neighbor_psnr
+from .quality import clip_scores, frechet_statistic, sides_of
+
+Rows = tuple[dict[str, Any], ...]
+
+
+def _run_psnr(inputs: Inputs, step: Step) -> Outcome:
+    folder = as_panoramas(inputs.generated)
+    psnr = neighbor_psnr(inputs, folder, step.options["resolution"])  # [S, pairs]
+    found = per_sample(slope(psnr[:, :-1]), "dB per step", True, step)
+    return Outcome({step.key: found}, steps=_rows(inputs, "psnr_db", psnr, closing=True))
+
+
+def _run_energy(inputs: Inputs, step: Step) -> Outcome:
+    folder = inputs.generated
+    energy = np.array(
+        [
+            [gradient_energy(view) for view in folder.views(i).astype(np.float32) / 255]
+            for i in inputs.samples("gradient energy by step")
+        ]
+    )  # [S, V]
+    found = per_sample(slope(energy), "per step", None, step)
+    return Outcome({step.key: found}, steps=_rows(inputs, "gradient_energy", energy))
+
+
+def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
+    found: dict[str, Measurement] = {}
+    rows: list[dict[str, Any]] = []
+    for number, extractor in enumerate(inputs.similarity_extractors):
+        scores = clip_scores(inputs, extractor).numpy()
+        values = scores.reshape(len(inputs.generated.sample_ids), -1)  # [S, V]
+        slopes = per_sample(slope(values), "per step", True, step, by=extractor)
+        found[step.key_of(extractor, number)] = slopes
+        rows += _rows(inputs, step.key_of(extractor, number, "clip_score"), values)
+    return Outcome(found, steps=tuple(rows))
+
+
+def _run_fid(inputs: Inputs, step: Step) -> Outcome:
+    found: dict[str, Measurement] = {}
+    rows: list[dict[str, Any]] = []
+    for number, extractor in enumerate(inputs.feature_extractors):
+        values, errors, rise = _distances(inputs, extractor, step)
+        found[step.key_of(extractor, number)] = rise
+        rows += _labeled(inputs, step.key_of(extractor, number, "fid"), values, errors)
+    return Outcome(found, steps=tuple(rows))
+
+
+def _distances(
+    inputs: Inputs, extractor: FeatureExtractor, step: Step
+) -> tuple[list[float], list[float | None], Measurement]:
+    """Fréchet distance of each step's views from the real views of the same direction."""
+    sides = sides_of(inputs, extractor)
+    count, num_views = len(inputs.real.sample_ids), as_panoramas(inputs.real).num_views
+    of_step = [
+        frechet_statistic(*(_step(features, view, num_views) for features in sides))
+        for view in range(num_views)
+    ]
+
+    def distances(kept: np.ndarray) -> np.ndarray:
+        each = np.array([distance(kept) for distance in of_step])
+        return np.append(each, _relative_slope(each))
+
+    whole, pseudo = jackknife(distances, count, inputs.settings.jackknife_groups)
+    errors = [mean_and_se(column)[1] for column in pseudo.T]
+    rise = Measurement(
+        float(whole[-1]), errors[-1], "of the mean per step", False,
+        step.protocol_with(extractor), step.version, str(extractor.identity),
+        tuple(pseudo[:, -1].tolist()), "group",
+    )  # fmt: skip
+    return whole[:-1].tolist(), errors[:-1], rise
+
+
+def _step(features: FeatureSet, step: int, num_views: int) -> FeatureSet:
+    """Features of one view of every sample."""
+    keys = features.keys[step::num_views]
+    return dataclasses.replace(features, keys=keys, sample_of=np.arange(len(keys)))
+
+
+def _relative_slope(values: np.ndarray) -> float:
+    """Slope of values [steps] as a share of their mean; 0 if all are 0."""
+    mean = float(values.mean())
+    return float(slope(values[None])[0] / mean) if mean > 0 else 0.0
+
+
+def _rows(inputs: Inputs, metric: str, values: np.ndarray, closing: bool = False) -> Rows:
+    """Mean over samples of values [S, steps]; with `closing`, the last step closes the loop."""
+    each = [mean_and_se(column) for column in values.T]
+    means, errors = [mean for mean, _ in each], [error for _, error in each]
+    return _labeled(inputs, metric, means, errors, closing)
+
+
+def _labeled(
+    inputs: Inputs,
+    metric: str,
+    means: Sequence[float],
+    errors: Sequence[float | None],
+    closing: bool = False,
+) -> Rows:
+    yaw = as_panoramas(inputs.generated).yaw_deg
+    return tuple(
+        {
+            "metric": metric,
+            "step": step,
+            "angle_deg": (yaw[step] - yaw[0]) % 360,
+            "value": mean,
+            "se": error,
+            "closes_the_loop": closing and step == len(means) - 1,
+        }
+        for step, (mean, error) in enumerate(zip(means, errors, strict=True))
+    )
+
+
+def _missing(inputs: Inputs) -> str:
+    if missing := needs_a_ring(inputs):
+        return missing
+    if as_panoramas(inputs.generated).given_views:
+        return "views none of which was given"
+    return needs_samples(inputs)
+
+
+register(Metric("per_step_psnr", _run_psnr, ("resolution",), missing=_missing))
+register(Metric("per_step_gradient_energy", _run_energy, missing=_missing))
+register(Metric("per_step_clip_score", _run_clip_score, uses="similarity", missing=_missing))
+register(Metric("per_step_fid", _run_fid, uses="classes", compares=True, missing=_missing))

@@ -1,0 +1,42 @@
+"""Outpainting: is the given view kept? Its pairs with generated views are `panorama`'s to measure.
+
+The given view passes through the autoencoder like any other, so it cannot come out better than
+the real view does through the codec; `given_view_kept` leaves that loss out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..folders.samples import SampleFolder
+from ..functional.psnr import image_psnr
+from .base import Inputs, Metric, Outcome, Step, per_sample, register
+from .panorama_consistency import as_panoramas
+
+
+def _run_given_view(inputs: Inputs, step: Step) -> Outcome:
+    return Outcome({step.key: per_sample(_given_psnr(inputs, inputs.real), "dB", True, step)})
+
+
+def _run_kept(inputs: Inputs, step: Step) -> Outcome:
+    assert inputs.codec is not None
+    return Outcome({step.key: per_sample(_given_psnr(inputs, inputs.codec), "dB", True, step)})
+
+
+def _given_psnr(inputs: Inputs, target: SampleFolder) -> np.ndarray:
+    """PSNR [S] of the given views against another folder's, pooled over them."""
+    folder = as_panoramas(inputs.generated)
+
+    def given(source: SampleFolder, sample_id: str) -> np.ndarray:
+        return source.views(sample_id, folder.given_views) / 255
+
+    ids = inputs.samples(f"given view against {target.method}")
+    return np.array([image_psnr(given(folder, i), given(target, i)) for i in ids])
+
+
+def _needs_codec(inputs: Inputs) -> str:
+    return "" if inputs.codec else "real views through the codec (--codec)"
+
+
+register(Metric("given_view_psnr", _run_given_view, compares=True))
+register(Metric("given_view_kept", _run_kept, missing=_needs_codec))

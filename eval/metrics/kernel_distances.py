@@ -1,0 +1,81 @@
+"""KID and CMMD: distances between sets of images that do not depend on their number as FID does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from ..extractors.store import FeatureSet
+from ..functional.cmmd import SCALE, gaussian_sums
+from ..functional.kernel_sums import Grouped
+from ..functional.kid import draw_subsets, polynomial_sums
+from .base import Inputs, Metric, Outcome, Step, register
+from .quality import groups_of_samples, per_group, sides_of
+
+Statistic = Callable[[np.ndarray], float]
+
+
+def _run_kid(inputs: Inputs, step: Step) -> Outcome:
+    found = {}
+    for number, extractor in enumerate(inputs.extractors):
+        distance = _kernel_distance(inputs, step, *sides_of(inputs, extractor))
+        key = step.key_of(extractor, number)
+        found[key] = per_group(inputs, distance, False, step, extractor)
+    return Outcome(found)
+
+
+def _kernel_distance(
+    inputs: Inputs, step: Step, preds: FeatureSet, target: FeatureSet
+) -> Statistic:
+    """KID of the samples kept, on the same subsets without those left out."""
+    group_of = groups_of_samples(inputs)
+    size, subsets = step.options["subset_size"], step.options["subsets"]
+    drawn = draw_subsets(len(preds), len(target), size, subsets, inputs.settings.seed)
+    count = int(group_of.max()) + 1
+
+    def grouped(side: FeatureSet, images: np.ndarray) -> Grouped:
+        return side.rows(images), torch.from_numpy(group_of[side.sample_of[images]])
+
+    sums = [
+        polynomial_sums(grouped(preds, ours), grouped(target, theirs), count)
+        for ours, theirs in drawn
+    ]
+
+    def distance(kept: np.ndarray) -> float:
+        groups = torch.from_numpy(np.unique(group_of[kept]))
+        return float(np.mean([each.mmd2(groups, unbiased=True) for each in sums]))
+
+    return distance
+
+
+def _run_cmmd(inputs: Inputs, step: Step) -> Outcome:
+    found = {}
+    for number, extractor in enumerate(inputs.extractors):
+        discrepancy = _cmmd(inputs, *sides_of(inputs, extractor))
+        key = step.key_of(extractor, number)
+        found[key] = per_group(inputs, discrepancy, False, step, extractor)
+    return Outcome(found)
+
+
+def _cmmd(inputs: Inputs, preds: FeatureSet, target: FeatureSet) -> Statistic:
+    group_of = groups_of_samples(inputs)
+
+    def blocks(side: FeatureSet) -> Iterator[Grouped]:
+        for images in side.block_images():
+            yield side.rows(images), torch.from_numpy(group_of[side.sample_of[images]])
+
+    count = int(group_of.max()) + 1
+    sums = gaussian_sums(lambda: blocks(preds), lambda: blocks(target), count)
+
+    def discrepancy(kept: np.ndarray) -> float:
+        groups = torch.from_numpy(np.unique(group_of[kept]))
+        return SCALE * sums.mmd2(groups, unbiased=False)
+
+    return discrepancy
+
+
+KID_OPTIONS = ("subsets", "subset_size")
+register(Metric("kid", _run_kid, KID_OPTIONS, uses="features", compares=True))
+register(Metric("cmmd", _run_cmmd, uses="similarity", compares=True))

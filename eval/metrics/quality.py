@@ -1,0 +1,133 @@
+"""Image quality (paper, section 5.1): FID, Inception score and CLIP score of what was generated.
+
+The same computation for every task; which views are judged is the folder's to say: all views of a
+panorama, those not given of an outpainted one, the key frames of a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..extractors.base import Extractor, SimilarityExtractor
+from ..extractors.store import FeatureSet
+from ..functional.clip_score import clip_score
+from ..functional.fid import Moments, frechet_distance_of
+from ..functional.inception_score import SplitSums, assign_splits
+from ..statistics import jackknife, mean_and_se
+from .base import Inputs, Measurement, Metric, Outcome, Step, per_sample, register
+
+FEW_IMAGES = 4096
+"""Up to here, and up to twice as many images as features, the moments of what a jackknife keeps
+are gathered anew, which is exact for singular covariances too. Beyond, groups are taken off the
+whole."""
+
+
+def _run_fid(inputs: Inputs, step: Step) -> Outcome:
+    found = {}
+    for number, extractor in enumerate(inputs.extractors):
+        distance = frechet_statistic(*sides_of(inputs, extractor))
+        key = step.key_of(extractor, number)
+        found[key] = per_group(inputs, distance, False, step, extractor)
+    return Outcome(found)
+
+
+def _run_inception_score(inputs: Inputs, step: Step) -> Outcome:
+    found = {}
+    for number, extractor in enumerate(inputs.extractors):
+        preds = inputs.store.features(inputs.generated, extractor)
+        score = _inception_score(inputs, preds, step.options["splits"])
+        key = step.key_of(extractor, number)
+        found[key] = per_group(inputs, score, True, step, extractor)
+    return Outcome(found)
+
+
+def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
+    found = {}
+    for number, extractor in enumerate(inputs.similarity_extractors):
+        counts = [len(inputs.generated.judged(i)) for i in inputs.generated.sample_ids]
+        scores = clip_scores(inputs, extractor).split(counts)
+        means = np.array([own.mean().item() for own in scores])
+        key = step.key_of(extractor, number)
+        found[key] = per_sample(means, "0-100", True, step, by=extractor)
+    return Outcome(found)
+
+
+def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:
+    """CLIP score [N] of every judged view with its own prompt, in the order of the samples."""
+    folder, prompts = inputs.generated, []
+    for sample_id in folder.sample_ids:
+        own = folder.prompts(sample_id)
+        prompts += [own[view] for view in folder.judged(sample_id)]
+    images = inputs.store.features(folder, extractor)
+    texts = inputs.store.texts(extractor, prompts)
+    pairs = zip(images.blocks(), texts.blocks(), strict=True)
+    return torch.cat([clip_score(image, text) for image, text in pairs])
+
+
+def sides_of(inputs: Inputs, extractor: Extractor) -> tuple[FeatureSet, FeatureSet]:
+    """Features of generated and of real images."""
+    store = inputs.store
+    return store.features(inputs.generated, extractor), store.features(inputs.real, extractor)
+
+
+def _inception_score(
+    inputs: Inputs, preds: FeatureSet, splits: int
+) -> Callable[[np.ndarray], float]:
+    split_of = assign_splits(len(preds), splits, inputs.settings.seed)
+    sample_groups = groups_of_samples(inputs)
+    sums = SplitSums(int(sample_groups.max()) + 1, splits)
+    for images in preds.block_images():
+        groups = torch.from_numpy(sample_groups[preds.sample_of[images]])
+        sums.add(preds.rows(images, "logits"), groups, split_of[images])
+    return lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))
+
+
+def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Callable[[np.ndarray], float]:
+    """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them."""
+    sides = [(features, Moments.of(features.blocks())) for features in (preds, target)]
+    return lambda kept: frechet_distance_of(*(_moments(*side, kept) for side in sides))
+
+
+def _moments(features: FeatureSet, whole: Moments, kept: np.ndarray) -> Moments:
+    left_out = np.setdiff1d(features.sample_of, kept)
+    if not len(left_out):
+        return whole
+    if whole.count <= max(FEW_IMAGES, 2 * len(whole.mean)):
+        return Moments.of(features.blocks(kept))
+    return whole.without(Moments.of(features.blocks(left_out)))
+
+
+def groups_of_samples(inputs: Inputs) -> np.ndarray:
+    """Group of the jackknife that each sample is in [S]."""
+    count = len(inputs.generated.sample_ids)
+    return np.arange(count) % min(inputs.settings.jackknife_groups, count)
+
+
+def per_group(
+    inputs: Inputs,
+    statistic: Callable[[np.ndarray], float],
+    better: bool,
+    step: Step,
+    extractor: Extractor,
+) -> Measurement:
+    """Make a measurement of a statistic of all samples, with its jackknife standard error."""
+    count = len(inputs.generated.sample_ids)
+    value, pseudo_values = jackknife(statistic, count, inputs.settings.jackknife_groups)
+    return Measurement(
+        value, mean_and_se(pseudo_values)[1], "", better, step.protocol_with(extractor),
+        step.version, str(extractor.identity), tuple(pseudo_values.tolist()), "group",
+    )  # fmt: skip
+
+
+def _needs_prompts(inputs: Inputs) -> str:
+    """Where some samples have prompts, those that are missing are an error."""
+    folder = inputs.generated
+    return "" if any(map(folder.has_prompts, folder.sample_ids)) else "prompts of these images"
+
+
+register(Metric("fid", _run_fid, uses="features", compares=True))
+register(Metric("inception_score", _run_inception_score, ("splits",), uses="classes"))
+register(Metric("clip_score", _run_clip_score, uses="similarity", missing=_needs_prompts))

@@ -1,0 +1,113 @@
+"""Seams of whole panoramas: equirectangular images, or views stitched to one.
+
+Of views, only the rows that they see all round are looked at; the protocol's name then says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from mvdiffusion.geometry.cameras import intrinsics, rotation
+from mvdiffusion.geometry.equirectangular import views_to_equirectangular
+from mvdiffusion.records import InputError
+
+from ..folders.equirectangular import EquirectangularFolder
+from ..folders.images import read_rgb
+from ..folders.samples import PanoramaFolder
+from ..functional.discontinuity import discontinuity_score
+from ..functional.seam import edge_step, worst_step
+from .base import Inputs, Metric, Outcome, Step, per_sample, register
+from .panorama_consistency import as_panoramas
+
+METRICS: dict[str, Callable[[np.ndarray], float]] = {
+    "discontinuity_score": discontinuity_score,
+    "edge_step": edge_step,
+    "worst_step": worst_step,
+}
+STITCHED = "panorama.png"
+"""Written by our generators beside the views, and by whoever stitches differently."""
+
+
+def _run(inputs: Inputs, step: Step) -> Outcome:
+    folder = as_panoramas(inputs.generated)
+    at = "" if isinstance(folder, EquirectangularFolder) else "@band"
+    read, rows = panorama_reader(folder), []
+    for sample_id in inputs.samples("seams of panoramas"):
+        panorama = read(sample_id)
+        rows.append([metric(panorama) for metric in METRICS.values()])
+    values = np.array(rows).T
+    found = zip(METRICS, values, strict=True)
+    return Outcome({name: per_sample(each, "", False, step, at) for name, each in found})
+
+
+def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:
+    """How to get the panorama [H, W, 3] in [0, 1] of a sample, RGB.
+
+    Equirectangular images are taken as they are. For views it is `panorama.png`, if every sample
+    has one, else the views are blended as the generators do; rows not seen all round are cut off.
+    """
+    if isinstance(folder, EquirectangularFolder):
+        return lambda sample_id: read_rgb(folder.files[sample_id]) / 255
+    if all((folder.root / i / STITCHED).exists() for i in folder.sample_ids):
+        return lambda sample_id: _read_stitched(folder, sample_id)
+    return lambda sample_id: _band(folder, stitch(folder, sample_id))
+
+
+def _read_stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
+    path = folder.root / sample_id / STITCHED
+    panorama = read_rgb(path)
+    height, width = panorama.shape[:2]
+    if width != 2 * height:
+        raise InputError(
+            f"{path}: is {width}×{height} pixels; expected the whole sphere, twice as wide as "
+            "high; write it so, or delete it and the views are stitched."
+        )
+    return _band(folder, panorama / 255)
+
+
+def stitch(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
+    """Blend the views of a sample to a panorama [H, 2 H, 3] in [0, 1] of their resolution."""
+    views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2) / 255
+    K = intrinsics(folder.fov_deg, folder.height, folder.width)
+    height = round(math.pi * float(K[0, 0]))
+    R = torch.stack([rotation(yaw) for yaw in folder.yaw_deg])
+    every_K = K[None].expand(len(R), -1, -1)
+    panorama, _ = views_to_equirectangular(views, every_K, R, height, 2 * height)
+    return panorama.clamp(0, 1).permute(1, 2, 0).double().numpy()
+
+
+def _band(folder: PanoramaFolder, panorama: np.ndarray) -> np.ndarray:
+    """Rows of a panorama that the views see all round."""
+    height = len(panorama)
+    latitude = np.abs(0.5 - (np.arange(height) + 0.5) / height) * 180
+    return panorama[latitude < seen_latitude(folder) - 180 / height]  # a pixel less: interpolated
+
+
+def seen_latitude(folder: PanoramaFolder) -> float:
+    """Degrees above and below the horizon up to which level views see all round; 0 if they do not.
+
+    >>> from pathlib import Path
+    >>> yaws = tuple(45.0 * view for view in range(8))
+    >>> eight = PanoramaFolder(Path(), "panorama", "", (), 512, 512, None, 90.0, yaws)
+    >>> round(seen_latitude(eight), 1)
+    42.7
+    """
+    yaw = np.sort(np.mod(folder.yaw_deg, 360))
+    between = np.radians(np.diff(yaw, append=yaw[0] + 360).max() / 2)
+    if between >= math.radians(folder.fov_deg / 2):
+        return 0.0
+    focal = float(intrinsics(folder.fov_deg, folder.height, folder.width)[0, 0])
+    return math.degrees(math.atan(folder.height / 2 / focal * math.cos(between)))
+
+
+def _missing(inputs: Inputs) -> str:
+    folder = as_panoramas(inputs.generated)
+    whole = isinstance(folder, EquirectangularFolder) or seen_latitude(folder) > 0
+    return "" if whole else "views that see all round, or equirectangular panoramas"
+
+
+register(Metric("seams", _run, missing=_missing))

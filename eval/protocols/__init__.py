@@ -1,0 +1,1 @@
+"""Named, versioned protocols: which metrics run on which images."""

@@ -1,0 +1,48 @@
+"""The protocols there are: for which tasks, what they need, what they measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
+from ..folders.trajectories import Trajectory
+from ..metrics.base import Inputs, ScoreSettings
+from .plan import Protocol, protocols, run_of
+
+
+def protocol_rows() -> list[dict[str, Any]]:
+    """List every protocol: name, version, tasks, needs beside views, extractors, measures, source.
+
+    Raises:
+        InputError: a plug-in is wrong.
+    """
+    return [
+        {
+            "name": protocol.name,
+            "version": protocol.version,
+            "tasks": list(protocol.tasks),
+            "needs": " or ".join(dict.fromkeys(_needs(protocol, t) for t in protocol.tasks)),
+            "extractors": protocol.extractors,
+            "measures": protocol.description,
+            "source": protocol.source,
+        }
+        for _, protocol in sorted(protocols().items())
+    ]
+
+
+def _needs(protocol: Protocol, task: str) -> str:
+    """Ask the protocol what its metrics lack when all they get is one view; each thing once."""
+    lacking = run_of(protocol, Inputs(_one_view(task), None, (), ScoreSettings())).lacking
+    each = (need for needs in lacking.values() for need in needs.split(" and "))
+    return "; ".join(dict.fromkeys(each)) or "nothing more"
+
+
+def _one_view(task: str) -> SampleFolder:
+    common = (Path(), task, "", ("",), 1, 1, None)
+    if task == "depth":
+        camera = Trajectory((0,), (0,), np.eye(3)[None], np.eye(4)[None])
+        return SequenceFolder(*common, {"": camera})
+    return PanoramaFolder(*common, 90.0, (0.0,))

@@ -1,0 +1,211 @@
+"""Which protocols, and which of their steps, can run on an input; and running them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mvdiffusion.records import InputError
+
+from ..extractors.base import Extractor
+from ..extractors.pretrained import STANDARD_EXTRACTORS
+from ..extractors.store import FeatureStore
+from ..folders.crops import select_images
+from ..folders.samples import SampleFolder
+from ..metrics.base import Inputs, Metric, Outcome, Step
+from ..settings import suggest
+from .protocol import Protocol, metrics, protocols
+
+AN_EXTRACTOR = "an extractor (--evaluators, 'extractors')"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A protocol with the steps that an input allows, and what the others lack.
+
+    Attributes:
+        wanted: names of the pretrained extractors that would allow further steps.
+    """
+
+    protocol: Protocol
+    steps: tuple[tuple[Step, Inputs], ...]
+    lacking: Mapping[str, str]
+    wanted: tuple[str, ...]
+
+    def measure(self) -> Outcome:
+        """Run the steps.
+
+        Raises:
+            InputError: two of them measure something of one name.
+        """
+        outcomes = [metrics()[step.metric].run(inputs, step) for step, inputs in self.steps]
+        return merge(outcomes)
+
+
+def merge(outcomes: Sequence[Outcome]) -> Outcome:
+    """Put outcomes together.
+
+    Raises:
+        InputError: two of them hold a measurement of one name.
+    """
+    measurements: dict[str, Any] = {}
+    for outcome in outcomes:
+        if double := sorted(measurements.keys() & outcome.measurements.keys()):
+            names = {outcome.measurements[double[0]].protocol, measurements[double[0]].protocol}
+            raise InputError(
+                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; name the "
+                "metrics of a protocol so that no other has them, or run one of them (--protocol)."
+            )
+        measurements |= outcome.measurements
+    return Outcome(
+        measurements,
+        tuple(row for outcome in outcomes for row in outcome.pairs),
+        tuple(row for outcome in outcomes for row in outcome.steps),
+    )
+
+
+def plan(inputs: Inputs) -> list[Run]:
+    """Pick the task's protocols that the settings name, or all whose needs the input meets.
+
+    One list of names may serve several tasks: protocols of other tasks are passed over. Of a
+    protocol, the steps whose needs are met are run.
+
+    Raises:
+        InputError: an unknown name, none of the task's protocols, or one of which nothing can run.
+    """
+    names, task = inputs.settings.protocols, inputs.generated.task
+    runs = _runs(inputs)
+    for run in runs:
+        if names and not run.steps:
+            raise InputError(f"protocol '{run.protocol.name}' needs {_needs(run)}.")
+    possible = [run for run in runs if run.steps]
+    if not possible and not names:
+        lacks = "; ".join(f"'{run.protocol.name}' needs {_needs(run)}" for run in runs)
+        raise InputError(f"{inputs.generated.root}: no protocol can run on it: {lacks}.")
+    if not possible:
+        raise InputError(
+            f"protocols: none of {list(names)} is for the task '{task}'; "
+            f"known for it: {', '.join(p.name for p in _of_task(task))}."
+        )
+    return possible
+
+
+def wanted_extractors(inputs: Inputs) -> list[str]:
+    """Name the pretrained extractors that the protocols named are defined with and can use.
+
+    Raises:
+        InputError: an unknown protocol.
+    """
+    runs = _runs(inputs) if inputs.settings.protocols else []
+    return list(dict.fromkeys(name for run in runs for name in run.wanted))
+
+
+def _runs(inputs: Inputs) -> list[Run]:
+    """All of the task's protocols that the settings name, or all."""
+    names = inputs.settings.protocols
+    for name in names:
+        if name not in protocols():
+            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
+    known, views = _of_task(inputs.generated.task), _Views(inputs)
+    return [_run(p, views) for p in known if p.name in names or not names]
+
+
+def _of_task(task: str) -> list[Protocol]:
+    return [protocol for protocol in protocols().values() if task in protocol.tasks]
+
+
+def run_of(protocol: Protocol, inputs: Inputs) -> Run:
+    """Find out which steps of one protocol an input allows."""
+    return _run(protocol, _Views(inputs))
+
+
+def _needs(run: Run) -> str:
+    return "; ".join(dict.fromkeys(run.lacking.values()))
+
+
+class _Views:
+    """One input, seen as the steps of protocols want it: each kind of images is made once."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self._seen: dict[str, Inputs | None] = {}
+
+    def of(self, spec: Mapping[str, Any]) -> Inputs | None:
+        """The input with images of a kind; None if it has none."""
+        key = json.dumps(spec, sort_keys=True)
+        if key not in self._seen:
+            generated, real = self.inputs.generated, self.inputs.reference
+            chosen, reference = select_images(generated, spec), real and select_images(real, spec)
+            self._seen[key] = None
+            if chosen is not None:
+                changed = dataclasses.replace(self.inputs, generated=chosen, reference=reference)
+                self._seen[key] = changed
+        return self._seen[key]
+
+
+def _run(protocol: Protocol, views: _Views) -> Run:
+    steps: list[tuple[Step, Inputs]] = []
+    lacking: dict[str, str] = {}
+    wanted: list[str] = []
+    for step in protocol.steps:
+        step = _with_settings(step, views.inputs)
+        seen = views.of(step.images)
+        if seen is None:
+            lacking[step.key] = "whole equirectangular panoramas"
+            continue
+        metric = metrics()[step.metric]
+        serving = tuple(e for e in seen.extractors if _serves(e, step, metric))
+        extractor = AN_EXTRACTOR if metric.uses and not serving else ""
+        missing = metric.lacks(seen)  # asked of what steps share: comparing folders takes time
+        if extractor and not missing:
+            wanted += step.extractors
+        if extractor or missing:
+            lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
+        else:
+            steps.append((step, dataclasses.replace(seen, extractors=serving)))
+    return Run(protocol, tuple(steps), lacking, tuple(dict.fromkeys(wanted)))
+
+
+def _with_settings(step: Step, inputs: Inputs) -> Step:
+    """Let settings take the place of options; a changed one is marked in the protocol's name.
+
+    An empty option is one for settings to fill: that is no change.
+    """
+    given = inputs.settings.options_for(inputs.generated.task)
+    new = {k: v for k, v in given.items() if k in step.options and v != step.options[k]}
+    marks = [
+        f"@{value}" if option == "resolution" else f"@{option}={value}"
+        for option, value in new.items()
+        if step.options[option] != ""
+    ]
+    return dataclasses.replace(step, options={**step.options, **new}, changed="".join(marks))
+
+
+def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
+    """Pretrained extractors serve the steps that name them, evaluators those they stand in for."""
+    name, kind = extractor.identity.name, extractor.description.get("kind")
+    named = name in step.extractors
+    if not named and (name in STANDARD_EXTRACTORS or kind != step.stand_in):
+        return False
+    return metric.takes(extractor)
+
+
+def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
+    """Run the extractors over all images that the steps look at, each image decoded once.
+
+    Real images go through those extractors alone whose features are compared.
+    """
+    folders: dict[int, SampleFolder] = {}
+    wanted: dict[int, dict[int, Extractor]] = defaultdict(dict)
+    for step, inputs in (pair for run in runs for pair in run.steps):
+        compares = metrics()[step.metric].compares
+        for folder in (inputs.generated, inputs.real) if compares else (inputs.generated,):
+            folders[id(folder)] = folder
+            wanted[id(folder)] |= {id(extractor): extractor for extractor in inputs.extractors}
+    for key, extractors in wanted.items():
+        if extractors:
+            store.add(folders[key], list(extractors.values()))

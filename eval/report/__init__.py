@@ -1,0 +1,1 @@
+"""Figures, contact sheets, viewers and the results page."""

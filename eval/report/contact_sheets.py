@@ -1,0 +1,144 @@
+"""Contact sheets: the same few samples by every method, under one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from mvdiffusion.records import InputError
+
+from ..folders.methods import display_name
+from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
+
+T = TypeVar("T")
+METHODS_SHOWN = ("real", "independent", "autoregressive", "mvdiffusion")
+WIDTH, MARGIN, TITLE, ROW_GAP = 11.6, 0.14, 0.34, 0.04
+"""Width in inches, share of it for labels, inches for each sample's prompt and between rows."""
+KEY_FRAMES_SHOWN, BETWEEN_SHOWN = 6, 3
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is shown of a sample: a title, and labeled strips of pictures [h, w, 3]."""
+
+    title: str
+    rows: list[tuple[str, np.ndarray]]
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        shape = self.rows[0][1].shape
+        row = WIDTH * (1 - MARGIN) * shape[0] / shape[1]
+        return len(self.rows) * (row + ROW_GAP) + TITLE
+
+
+def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: Path) -> None:
+    """Draw a few samples: one row per method, the views of a sample next to one another.
+
+    Raises:
+        InputError: the folders have no sample in common.
+    """
+    methods = [method for method in METHODS_SHOWN if method in folders] or list(folders)
+    common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
+    if not common:
+        raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")
+    shown = {method: folders[method] for method in methods}
+    blocks = [_block(shown, sample_id) for sample_id in spread(sorted(common), num_samples)]
+    heights = [block.height for block in blocks]
+    figure = Figure(figsize=(WIDTH, sum(heights)))
+    parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, block in zip(parts, blocks, strict=True):
+        _draw(part, block)
+    note = _note(folders[methods[0]])
+    figure.text(MARGIN, 1.0, note, va="bottom", fontsize=8, color="#666666")
+    figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
+
+
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """Pick evenly spaced samples or frames, so that nobody can pick the prettiest."""
+    positions = np.linspace(0, len(things) - 1, min(count, len(things))).round().astype(int)
+    return [things[position] for position in positions]
+
+
+def colored_depth(depth: np.ndarray) -> np.ndarray:
+    """Paint depth [V, H, W] as uint8 RGB [V, H, W, 3]: near is bright, nothing is white."""
+    known = depth > 0
+    far = depth[known].max() if known.any() else 1.0
+    colors = matplotlib.colormaps["viridis_r"](depth / far)[..., :3]
+    return np.where(known[..., None], 255 * colors, 255).round().astype(np.uint8)
+
+
+def _note(folder: SampleFolder) -> str:
+    if not isinstance(folder, PanoramaFolder):
+        return "left: consecutive key frames; right: the first two with the frames between them"
+    yaws = ", ".join(f"{yaw:g}°" for yaw in folder.yaw_deg)
+    given = "".join(f"; view {view} is given" for view in folder.given_views)
+    return f"views at {yaws}; each shows {folder.fov_deg:g}°, so neighbors overlap{given}"
+
+
+def _block(folders: Mapping[str, SampleFolder], sample_id: str) -> _Block:
+    first = next(iter(folders.values()))
+    title = f"{sample_id} · view 0: {_prompt(first, sample_id)}"
+    if isinstance(first, SequenceFolder):
+        keys, interval = _chosen_frames(first, sample_id)
+        depth = colored_depth(first.depth(sample_id))
+        rows = [("Depth", _strips(depth, keys, interval))]
+        rows += [
+            (_label(method), _strips(folder.views(sample_id), keys, interval))
+            for method, folder in folders.items()
+        ]
+        return _Block(title, rows)
+    return _Block(title, [(_label(m), strip(f.views(sample_id))) for m, f in folders.items()])
+
+
+def _chosen_frames(folder: SequenceFolder, sample_id: str) -> tuple[list[int], list[int]]:
+    """Positions of the first key frames, and of the first two with a few frames between them."""
+    keys = list(folder.trajectories[sample_id].key_frames)
+    if len(keys) < 2:
+        return keys, []
+    between = spread(range(keys[0] + 1, keys[1]), BETWEEN_SHOWN)
+    return keys[:KEY_FRAMES_SHOWN], [keys[0], *between, keys[1]]
+
+
+def _strips(views: np.ndarray, keys: Sequence[int], interval: Sequence[int]) -> np.ndarray:
+    if not interval:
+        return strip(views[list(keys)])
+    gap = np.full((views.shape[1], views.shape[2] // 3, 3), 255, np.uint8)
+    return np.concatenate([strip(views[list(keys)]), gap, strip(views[list(interval)])], axis=1)
+
+
+def strip(views: np.ndarray) -> np.ndarray:
+    """Put views [V, H, W, 3] side by side with a thin white gap."""
+    gap = np.full((views.shape[1], max(1, views.shape[2] // 32), 3), 255, np.uint8)
+    parts = [part for view in views for part in (view, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _prompt(folder: SampleFolder, sample_id: str) -> str:
+    try:
+        text = folder.prompts(sample_id)[0]
+    except InputError:
+        return "no prompt"
+    return text if len(text) <= 130 else text[:129] + "…"
+
+
+def _label(method: str) -> str:
+    return display_name(method).replace(" ", "\n", 1)
+
+
+def _draw(part: Any, block: _Block) -> None:
+    axes = part.subplots(len(block.rows), 1, squeeze=False)[:, 0]
+    part.subplots_adjust(left=MARGIN, right=1, top=1 - TITLE / block.height, bottom=0, hspace=0.03)
+    axes[0].set_title(block.title, fontsize=8, loc="left", pad=3)
+    for axis, (label, pictures) in zip(axes, block.rows, strict=True):
+        axis.imshow(pictures, interpolation="lanczos")
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.grid(False)

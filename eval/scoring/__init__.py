@@ -1,0 +1,1 @@
+"""Scoring one folder, reading score files, and sanity checks."""

@@ -1,0 +1,319 @@
+"""Traps of evaluation: what makes numbers look better or worse than they are, told as warnings.
+
+Nothing here changes a number. Each function looks for one trap and says what it found in one
+sentence, or nothing. Pixels are looked at in a few samples, spread over the folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..folders.images import image_format, resize_views
+from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
+from ..functional.cross_view_psnr import (
+    Overlap,
+    cross_view_psnr,
+    neighbor_overlaps,
+    warp,
+)
+from ..functional.depth_psnr import Camera, depth_psnr, sample_shared, shared_pixels
+from ..metrics.base import Inputs
+
+EXAMINED = 8
+"""Samples whose pixels are looked at."""
+
+COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
+"""Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
+were copied. Of views cut out of one panorama, however smooth, far fewer are; neither noise nor
+PSNR, which grows with smoothness, tells the two apart so well."""
+
+FLAT = 1.0
+"""Standard deviation in gray levels below which a view agrees with anything."""
+
+ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
+"""Another order is the right one if it agrees so much better, and well in itself."""
+
+ORDER_HEIGHT = 64
+"""Height in pixels at which orders are compared: alignment shows at any."""
+
+MAX_DEPTH_DIFFERENCE = 0.5
+"""Meters; as in the paper."""
+
+BLOCKING = 0.05
+"""Excess of the steps across borders of 8×8 blocks, as JPEG and codecs of such patches leave."""
+
+
+def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
+    """Look for every trap.
+
+    Args:
+        inputs: what was scored; its reference holds the samples generated and no others.
+        reference: the reference as it was given.
+
+    Returns:
+        One sentence per suspicion.
+    """
+    found = [look(inputs) for look in LOOKS]
+    return [sentence for sentence in (*found, fewer_samples(inputs, reference)) if sentence]
+
+
+def fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
+    """FID is biased by the number of images: fewer samples than the reference has."""
+    count = len(inputs.generated.sample_ids)
+    if reference is None or len(reference.sample_ids) == count:
+        return ""
+    return (
+        f"{count} samples were scored, of {len(reference.sample_ids)} in {reference.root}: FID "
+        "depends on the number of images; compare it only with methods scored on as many."
+    )
+
+
+def real_as_generated(inputs: Inputs) -> str:
+    """Images of the reference that were handed in as generated."""
+    folder, real = inputs.generated, inputs.reference
+    if real is None or _same_files(folder, real):
+        return ""  # real views scored on purpose, as the ceiling
+    known = {digest for i in real.sample_ids for digest in real.view_digests(i)}
+    judged = [
+        digest
+        for i in folder.sample_ids
+        for digest in np.array(folder.view_digests(i))[folder.judged(i)]
+    ]
+    copies = sum(digest in known for digest in judged)
+    if not copies:
+        return ""
+    return (
+        f"{copies} of {len(judged)} images in {folder.root} are images of the reference "
+        f"{real.root}, byte for byte: real images were scored as generated."
+    )
+
+
+def _same_files(one: SampleFolder, other: SampleFolder) -> bool:
+    first = one.sample_ids[0]
+    ours, theirs = ([path.resolve() for path in f.view_paths(first)] for f in (one, other))
+    return ours == theirs
+
+
+def swapped_channels(inputs: Inputs) -> str:
+    """Red and blue exchanged on one side: the color casts would agree if swapped back."""
+    folder, real = inputs.generated, inputs.reference
+    if real is None or not inputs.has_other_reference:
+        return ""
+    ours, theirs = _casts(inputs, folder), _casts(inputs, real)
+    as_it_is, swapped = np.abs(ours - theirs), np.abs(-ours - theirs)
+    gain = as_it_is - swapped
+    error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else np.inf
+    if swapped.mean() >= 0.5 * as_it_is.mean() or gain.mean() < 3 * error:
+        return ""
+    return (
+        f"red and blue seem to be swapped in {folder.root} or in the reference {real.root}: "
+        f"red minus blue is {ours.mean():+.1f} gray levels in the one and {theirs.mean():+.1f} in "
+        "the other, and the views agree better with red for blue; write RGB on both sides."
+    )
+
+
+def _casts(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
+    """Mean of red minus blue of each judged view, in gray levels."""
+    views = [folder.views(i, inputs.generated.judged(i)) for i in _examined(folder)]
+    means = np.concatenate([v.mean((1, 2)) for v in views])
+    return means[:, 0] - means[:, 2]
+
+
+def copied_pixels(inputs: Inputs) -> str:
+    """Overlaps whose pixels are those of the neighbor, warped and pasted."""
+    folder = inputs.generated
+    shares = np.concatenate([_copied_shares(folder, i) for i in _examined(folder)])
+    copies = int((shares >= COPIED_SHARE).sum())
+    if not copies:
+        return ""
+    return (
+        f"{copies} of {len(shares)} overlaps looked at in {folder.root} hold their neighbor's "
+        "pixels, warped: pixels were copied from view to view, and consistency measures the copy."
+    )
+
+
+def _copied_shares(folder: SampleFolder, sample_id: str) -> np.ndarray:
+    """Share of each overlap that may be a copy, in the likelier direction; no flat views."""
+    views = folder.views(sample_id)
+    flat = views.std((1, 2, 3)) < FLAT
+    differences = _sequence_differences if isinstance(folder, SequenceFolder) else _ring_differences
+    shares = [
+        max((np.abs(d) <= HALF_A_LEVEL).mean() if d.size else 0.0 for d in both)
+        for (i, j), both in differences(folder, sample_id, views)
+        if not (flat[i] or flat[j])
+    ]
+    return np.array(shares)
+
+
+Differences = Iterator[tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]]]
+"""Pairs of views, with what differs in gray levels if either is warped into the other."""
+
+
+def _ring_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
+    images = views.astype(np.float32)
+    there = _ring(folder, folder.height, folder.width)
+    back = _ring(folder, folder.height, folder.width, backwards=True)
+    for overlap, turned in zip(there, back, strict=True):
+        both = [(images[o.query] - warp(images[o.target], o))[o.mask] for o in (overlap, turned)]
+        yield (overlap.query, overlap.target), (both[0], both[1])
+
+
+def _sequence_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
+    assert isinstance(folder, SequenceFolder)
+    frames = _frames(folder, sample_id)
+    for i, j in folder.trajectories[sample_id].key_pairs:
+        both = []
+        for query, target in ((i, j), (j, i)):
+            shared = shared_pixels(frames[query], frames[target], MAX_DEPTH_DIFFERENCE)
+            sampled = sample_shared(views[target].astype(np.float64), shared)
+            both.append(views[query][shared.mask] - sampled)
+        yield (i, j), (both[0], both[1])
+
+
+def _ring(folder: SampleFolder, height: int, width: int, backwards: bool = False) -> list[Overlap]:
+    """Neighbors of a ring of views, or each pair the other way round; none if there is no ring."""
+    if not isinstance(folder, PanoramaFolder) or folder.num_views < 3:
+        return []
+    try:
+        if not backwards:
+            return neighbor_overlaps(folder.fov_deg, folder.yaw_deg, height, width)
+        turned = neighbor_overlaps(folder.fov_deg, folder.yaw_deg[::-1], height, width)
+    except ValueError:
+        return []
+    last = folder.num_views - 1
+    renamed = [dataclasses.replace(o, query=last - o.query, target=last - o.target) for o in turned]
+    return sorted(renamed, key=lambda o: o.target)
+
+
+def _frames(folder: SequenceFolder, sample_id: str) -> list[Camera]:
+    cameras = folder.trajectories[sample_id]
+    each = zip(folder.depth(sample_id), cameras.K, cameras.pose, strict=True)
+    return [Camera(*camera) for camera in each]
+
+
+def wrong_order(inputs: Inputs) -> str:
+    """Views that agree far better in another order than the one their numbers say."""
+    folder = inputs.generated
+    order = (
+        _better_order_of_frames(folder)
+        if isinstance(folder, SequenceFolder)
+        else _better_order_of_views(folder)
+    )
+    if not order:
+        return ""
+    return (
+        f"the views of {folder.root} agree far better in the order {order} than in the order "
+        "of their numbers: are they numbered as the cameras turn, to the right?"
+    )
+
+
+def _better_order_of_views(folder: SampleFolder) -> str:
+    """Each view's best right-hand neighbor, where the cameras are evenly spaced."""
+    overlaps = _ring(folder, ORDER_HEIGHT, round(ORDER_HEIGHT * folder.width / folder.height))
+    if not isinstance(folder, PanoramaFolder) or not overlaps or not _is_even(folder.yaw_deg):
+        return ""
+    count = folder.num_views
+    psnr = np.full((count, count), -1e3)  # [view, its right-hand neighbor]
+    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
+    every = [dataclasses.replace(overlaps[0], query=i, target=j) for i, j in pairs]
+    views = [resize_views(folder.views(i), *overlaps[0].mask.shape) for i in _examined(folder)]
+    found = np.mean([cross_view_psnr(images, every) for images in views], 0)
+    psnr[tuple(np.transpose(pairs))] = found
+    view, follower = linear_sum_assignment(-psnr)
+    best, given = psnr[view, follower].mean(), psnr[view, (view + 1) % count].mean()
+    if best < max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB):
+        return ""
+    order = [0]
+    while (following := int(follower[order[-1]])) not in order:
+        order.append(following)
+    return ", ".join(map(str, order))
+
+
+def _is_even(yaw_deg: Sequence[float]) -> bool:
+    steps = np.diff([*yaw_deg, yaw_deg[0]]) % 360
+    return bool(np.allclose(steps, steps[0]))
+
+
+def _better_order_of_frames(folder: SequenceFolder) -> str:
+    """Cameras are as they are; their images may run the other way."""
+    psnr = []  # of the images as they are, and last to first
+    for sample_id in _examined(folder):
+        frames, views = _frames(folder, sample_id), folder.views(sample_id) / 255
+        for i, j in folder.trajectories[sample_id].key_pairs:
+            shared = shared_pixels(frames[i], frames[j], MAX_DEPTH_DIFFERENCE)
+            if shared.mask.any():
+                orders = (views, views[::-1])
+                psnr.append([depth_psnr(images[i], images[j], shared) for images in orders])
+    if not psnr:
+        return ""
+    given, turned = np.mean(psnr, 0)
+    return "last to first" if turned >= max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB) else ""
+
+
+def one_sided_jpeg(inputs: Inputs) -> str:
+    """JPEG's losses on one side only, which FID sees."""
+    folder, real = inputs.generated, inputs.reference
+    if real is None or not inputs.has_other_reference:
+        return ""
+    lossy = [f for f in (folder, real) if _is_jpeg(f)]
+    if len(lossy) != 1:
+        return ""
+    return (
+        f"the images of {lossy[0].root} went through JPEG, or a codec of 8-pixel patches, those of "
+        f"{(real if lossy[0] is folder else folder).root} did not: FID sees the difference; if it "
+        "was JPEG, store both sides without loss."
+    )
+
+
+def _is_jpeg(folder: SampleFolder) -> bool:
+    examined = _examined(folder)
+    if any(image_format(path) == "JPEG" for i in examined for path in folder.view_paths(i)):
+        return True
+    views = [folder.views(i) for i in examined]
+    return all(_has_blocks([v.swapaxes(1, axis) for v in views]) for axis in (1, 2))
+
+
+def _has_blocks(views: Sequence[np.ndarray]) -> bool:
+    """Whether rows jump at every eighth line more than elsewhere."""
+    each = [np.abs(np.diff(v.astype(np.float32), axis=1)).mean((0, 2, 3)) for v in views]
+    steps = np.mean(each, 0)
+    if len(steps) < 8 * 8 - 1:
+        return False  # too few blocks to tell them from the picture
+    by_phase = np.array([steps[phase::8].mean() for phase in range(8)])
+    usual = np.median(by_phase[:7])
+    excess, spread = by_phase[7] - usual, by_phase[:7].max() - usual
+    return bool(usual > 0 and excess > max(BLOCKING * usual, 2.5 * spread))
+
+
+def other_prompts(inputs: Inputs) -> str:
+    """Prompts that differ from the reference's for the same sample."""
+    folder, real = inputs.generated, inputs.reference
+    if real is None:
+        return ""
+    both = [i for i in folder.sample_ids if folder.has_prompts(i) and real.has_prompts(i)]
+    differ = [i for i in both if folder.prompts(i) != real.prompts(i)]
+    if not differ:
+        return ""
+    return (
+        f"the prompts of {len(differ)} of {len(both)} samples in {folder.root} (first: "
+        f"{differ[0]}) differ from those in {real.root}: CLIP scores are of other prompts."
+    )
+
+
+def _examined(folder: SampleFolder) -> list[str]:
+    ids = folder.sample_ids
+    return [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, EXAMINED).round().astype(int))]
+
+
+LOOKS: tuple[Callable[[Inputs], str], ...] = (
+    real_as_generated,
+    swapped_channels,
+    one_sided_jpeg,
+    copied_pixels,
+    wrong_order,
+    other_prompts,
+)

@@ -1,0 +1,188 @@
+"""One folder in, one score file out: every number with what made it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mvdiffusion.records import InputError, provenance
+
+from ..extractors.base import Extractor, load_evaluator
+from ..extractors.pretrained import load_standard
+from ..extractors.store import FeatureStore
+from ..folders.samples import SampleFolder, SequenceFolder
+from ..metrics.base import Inputs, Measurement, ScoreSettings
+from ..protocols.plan import Run, collect_features, merge, plan, wanted_extractors
+from .sanity_checks import warnings_of
+
+
+def score_folder(
+    generated: SampleFolder,
+    reference: SampleFolder | None,
+    evaluators: Sequence[str | Path],
+    settings: ScoreSettings,
+    codec: SampleFolder | None = None,
+    cache: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a folder with every protocol that the settings ask for.
+
+    Args:
+        generated: the samples to score.
+        reference: the real views of the same samples, and perhaps of more.
+        evaluators: folders of evaluators made by `evaluator`.
+        settings: what to run, and how.
+        codec: the real views through the methods' autoencoder; only outpainting asks for them.
+        cache: folder that keeps features for later runs; None: they are computed for this one.
+
+    Returns:
+        The content of a score file.
+
+    Raises:
+        InputError: the folders do not fit together, or a protocol's needs are not met.
+    """
+    whole_reference = reference
+    reference = matching_reference(generated, reference) if reference else None
+    if codec is not None and generated.task != "outpaint":
+        raise InputError(f"--codec: only outpainting is compared with it, not '{generated.task}'.")
+    codec = matching_reference(generated, codec) if codec else None
+    inputs = Inputs(generated, reference, (), settings, codec, FeatureStore(cache))
+    inputs = dataclasses.replace(inputs, extractors=_extractors(evaluators, inputs))
+    runs = plan(inputs)
+    collect_features(runs, inputs.store)
+    found = merge([run.measure() for run in runs])
+    return {
+        "format": 1,
+        "task": generated.task,
+        "method": generated.method,
+        "settings_sha256": generated.settings_sha256,
+        "images": describe_images(generated),
+        "reference": describe_images(reference) if reference else None,
+        "codec": describe_images(codec) if codec else None,
+        "protocols": {run.protocol.name: _described(run) for run in runs},
+        "extractors": {str(e.identity): e.description for e in inputs.extractors},
+        "metrics": _numbers(found.measurements),
+        "pairs": list(found.pairs),
+        "steps": list(found.steps),
+        "warnings": [*warnings_of(inputs, whole_reference), *_remarks(runs, inputs)],
+        "settings": dataclasses.asdict(settings),
+        "provenance": provenance(),
+    }
+
+
+def _extractors(evaluators: Sequence[str | Path], inputs: Inputs) -> tuple[Extractor, ...]:
+    """Load what is named; if nothing is, those that the protocols named are defined with."""
+    loaded: list[Extractor] = [load_evaluator(folder) for folder in evaluators]
+    names = list(inputs.settings.extractors)
+    if not names and not loaded:
+        names = wanted_extractors(inputs)
+    return (*loaded, *map(load_standard, names))
+
+
+def _described(run: Run) -> dict[str, Any]:
+    """What a protocol is, and how each of its metrics was taken."""
+    protocol = run.protocol
+    metrics = {
+        step.key: {
+            "metric": step.metric,
+            "images": dict(step.images),
+            "size": [inputs.generated.width, inputs.generated.height],
+            **step.options,
+        }
+        for step, inputs in run.steps
+    }
+    about = {"version": protocol.version, "is": protocol.description, "source": protocol.source}
+    return {**about, "metrics": metrics}
+
+
+def _remarks(runs: Sequence[Run], inputs: Inputs) -> list[str]:
+    """What was asked for and not measured, and counts that published numbers do not have."""
+    said = []
+    judged = sum(len(inputs.generated.judged(i)) for i in inputs.generated.sample_ids)
+    for run in runs:
+        name, count = run.protocol.name, run.protocol.count
+        if name in inputs.settings.protocols:
+            said += [
+                f"{name}: '{k}' needs {what}; not measured." for k, what in run.lacking.items()
+            ]
+        pretrained = any(
+            e.identity.name in step.extractors for step, seen in run.steps for e in seen.extractors
+        )
+        if count and pretrained and judged != count:
+            said.append(
+                f"{name}: its published numbers are of {count} images, these of {judged}; FID "
+                "depends on the number: compare it with methods scored on as many."
+            )
+    return said
+
+
+def matching_reference(generated: SampleFolder, reference: SampleFolder) -> SampleFolder:
+    """Restrict real views to the samples generated.
+
+    Raises:
+        InputError: another camera arrangement or size, or samples without real views.
+    """
+    if isinstance(generated, SequenceFolder) != isinstance(reference, SequenceFolder):
+        raise InputError(
+            f"{generated.root}: its task is {generated.task}, that of the reference "
+            f"{reference.root} is {reference.task}; both must be of the same task."
+        )
+    for key in ("height", "width", "fov_deg", "yaw_deg"):
+        _check_alike(generated, reference, key)
+    unknown = sorted(set(generated.sample_ids) - set(reference.sample_ids))
+    if unknown:
+        raise InputError(
+            f"{generated.root}: samples {unknown[:3]} ({len(unknown)} in all) are not in the "
+            f"reference {reference.root}; real views of the same samples are needed."
+        )
+    reference = dataclasses.replace(reference, sample_ids=generated.sample_ids)
+    if isinstance(generated, SequenceFolder) and isinstance(reference, SequenceFolder):
+        _check_geometry(generated, reference)
+    return reference
+
+
+def _check_alike(generated: SampleFolder, reference: SampleFolder, key: str) -> None:
+    ours, theirs = getattr(generated, key, None), getattr(reference, key, None)
+    if ours != theirs:
+        raise InputError(
+            f"{generated.root}: {key} is {ours}, but the reference {reference.root} has "
+            f"{theirs}; both must be the same views at the same size."
+        )
+
+
+def _check_geometry(generated: SequenceFolder, reference: SequenceFolder) -> None:
+    for sample_id in generated.sample_ids:
+        one = [dataclasses.replace(f, sample_ids=(sample_id,)) for f in (generated, reference)]
+        if one[0].geometry_sha256() != one[1].geometry_sha256():
+            raise InputError(
+                f"{generated.root / sample_id}: frames, cameras or depth differ from those in the "
+                f"reference {reference.root}; both must be the same frames."
+            )
+
+
+def describe_images(folder: SampleFolder) -> dict[str, Any]:
+    """Say which images were scored: hash, counts and cameras."""
+    ids = folder.sample_ids
+    return {
+        "method": folder.method,
+        "sha256": folder.images_sha256(),
+        "samples": list(ids),
+        "num_samples": len(ids),
+        "num_images": sum(folder.count(sample_id) for sample_id in ids),
+        "num_judged": sum(len(folder.judged(sample_id)) for sample_id in ids),
+        "height": folder.height,
+        "width": folder.width,
+        **folder.arrangement(),
+    }
+
+
+def _numbers(measurements: Mapping[str, Measurement]) -> dict[str, dict[str, Any]]:
+    for name, measurement in measurements.items():
+        if not math.isfinite(measurement.value):
+            raise InputError(
+                f"{name} came out as {measurement.value}; are there enough samples, and are "
+                "the images not all alike?"
+            )
+    return {name: dataclasses.asdict(found) for name, found in measurements.items()}

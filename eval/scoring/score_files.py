@@ -1,0 +1,284 @@
+"""Score files side by side: reading them, refusing what must not stand in one table, pairing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdiffusion.records import InputError, read_json
+
+from ..folders.methods import is_control, rank
+from ..folders.samples import TASKS
+from ..statistics import mean_and_se, ratio_of_means
+
+CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
+SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
+"""What the images of a table's methods must share; controls may cover fewer samples."""
+
+RULER_SETTINGS = ("jackknife_groups", "seed")
+"""Settings that decide numbers and must be those of all; names of protocols tell the others."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method's score file."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def task(self) -> str:
+        """The task of the method."""
+        return self.content["task"]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.content["method"]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the method is only a control."""
+        return is_control(self.method)
+
+    @property
+    def samples(self) -> list[str]:
+        """Ids of the samples scored."""
+        return self.content["images"]["samples"]
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Measurements by name."""
+        return self.content["metrics"]
+
+    def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
+        """The values behind a metric, for these samples (or per jackknife group of all).
+
+        Raises:
+            KeyError: the metric was not measured, or is not stored by sample.
+        """
+        measurement = self.metrics[metric]
+        if measurement["values"] is None:
+            raise KeyError(metric)
+        values = np.array(measurement["values"])
+        if measurement["values_per"] == "sample":
+            position = {sample: i for i, sample in enumerate(self.samples)}
+            return values[[position[sample] for sample in samples]]
+        if list(samples) != self.samples:
+            raise KeyError(metric)
+        return values
+
+
+TaskScores = dict[str, dict[str, Score]]
+"""Scores by task, then by method."""
+
+
+def read_scores(
+    paths: Sequence[str | Path], settings_sha256: Mapping[str, str] | None = None
+) -> TaskScores:
+    """Read score files and refuse those that do not belong together.
+
+    Args:
+        paths: score files, one per task and method.
+        settings_sha256: hash that every file of a task must carry; tasks without one, and None:
+            the files of a task need only agree.
+
+    Returns:
+        Scores by task, in the order of `TASKS`, then by method, in the order of `methods`.
+
+    Raises:
+        InputError: stale settings, other samples, another protocol or another extractor.
+    """
+    scores = [read_score(path) for path in paths]
+    by_task = {task: [score for score in scores if score.task == task] for task in TASKS}
+    expected = settings_sha256 or {}
+    if unused := [task for task in expected if not by_task.get(task)]:
+        raise InputError(f"--settings-sha256: there are no scores of the task '{unused[0]}'.")
+    return {
+        task: _comparable(found, expected.get(task)) for task, found in by_task.items() if found
+    }
+
+
+def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[str, Score]:
+    """Scores of one task by method, in order, once it is clear that they belong together."""
+    _check_settings(scores, settings_sha256)
+    check_comparable(scores)
+    ranked = sorted(scores, key=lambda score: (rank(score.method), score.method))
+    return {score.method: score for score in ranked}
+
+
+def check_comparable(scores: Sequence[Score]) -> None:
+    """Refuse scores of one task that do not belong in one table, however their images were made.
+
+    Raises:
+        InputError: two of one method, other samples or real views, another protocol or extractor.
+    """
+    _check_methods(scores)
+    first = next((score for score in scores if not score.is_control), scores[0])
+    for score in scores:
+        _check_images(score, first)
+        _check_reference(score, first)
+        _check_ruler_settings(score, first)
+        for metric in sorted(score.metrics.keys() & first.metrics.keys()):
+            _check_same_ruler(score, first, metric)
+
+
+def read_score(path: str | Path) -> Score:
+    """Read one score file.
+
+    Raises:
+        InputError: it is missing, or is none.
+    """
+    score = Score(Path(path), read_json(path))
+    _check_complete(score)
+    return score
+
+
+def _check_complete(score: Score) -> None:
+    if not isinstance(score.content, Mapping):
+        raise InputError(f"{score.path}: not a score file (no mapping); make it with `score`.")
+    needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
+    missing = [key for key in needed if key not in score.content]
+    if missing:
+        raise InputError(f"{score.path}: not a score file (no {missing}); make it with `score`.")
+    if score.task not in TASKS:
+        raise InputError(f"{score.path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
+
+
+def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
+    expected = expected or scores[0].content["settings_sha256"]
+    for score in scores:
+        found = score.content["settings_sha256"]
+        if found != expected:
+            raise InputError(
+                f"{score.path}: scored images made with settings {str(found)[:12]}…, expected "
+                f"{str(expected)[:12]}…; they are stale: generate and score '{score.method}' again."
+            )
+
+
+def _check_methods(scores: Sequence[Score]) -> None:
+    seen: dict[str, Path] = {}
+    for score in scores:
+        if score.method in seen:
+            raise InputError(
+                f"{score.path}: scores '{score.method}', as {seen[score.method]} does; "
+                "give one score file per task and method."
+            )
+        seen[score.method] = score.path
+
+
+def _check_images(score: Score, first: Score) -> None:
+    ours, theirs = score.content["images"], first.content["images"]
+    for key in CONTROL_KEYS if score.is_control else (*CONTROL_KEYS, *SAMPLE_KEYS):
+        if ours.get(key) != theirs.get(key):
+            raise InputError(
+                f"{score.path}: {key} is {_short(ours.get(key))}, but {_short(theirs.get(key))} "
+                f"in {first.path}; score the same samples for every method of a table."
+            )
+    if score.is_control and not set(score.samples) <= set(first.samples):
+        raise InputError(f"{score.path}: has samples that {first.path} lacks; score the same ones.")
+
+
+def _check_reference(score: Score, first: Score) -> None:
+    ours, theirs = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
+    if not score.is_control and ours and theirs and ours != theirs:
+        raise InputError(
+            f"{score.path}: compared with other real views (sha256 {ours[:12]}…) than {first.path} "
+            f"({theirs[:12]}…); give both the same --reference."
+        )
+
+
+def _check_ruler_settings(score: Score, first: Score) -> None:
+    ours, theirs = (s.content.get("settings", {}) for s in (score, first))
+    for key in RULER_SETTINGS:
+        if ours.get(key) != theirs.get(key):
+            raise InputError(
+                f"{score.path}: scored with {key} {ours.get(key)}, but {theirs.get(key)} in "
+                f"{first.path}; score both again with the same settings."
+            )
+
+
+def _check_same_ruler(score: Score, first: Score, metric: str) -> None:
+    for key in ("protocol", "version", "extractor"):
+        ours, theirs = score.metrics[metric][key], first.metrics[metric][key]
+        if ours != theirs:
+            raise InputError(
+                f"{score.path}: {metric} has {key} {ours}, but {theirs} in {first.path}; numbers "
+                "of different protocols or extractors never share a table: score both again alike."
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Values of one metric by two methods, on the same samples [N] or jackknife groups [G].
+
+    Attributes:
+        difference: of the two metrics; where values are per sample, the mean of their differences.
+        differences: first minus second, one by one.
+        values_per: what they are one by one: "sample" or "group".
+    """
+
+    difference: float
+    differences: np.ndarray
+    values_per: str
+
+    @property
+    def se(self) -> float | None:
+        """Standard error of the difference."""
+        return mean_and_se(self.differences)[1]
+
+
+def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
+    """Pair a metric of two methods over the samples both have.
+
+    Raises:
+        KeyError: the metric is not measured for both, or cannot be paired.
+    """
+    common = common_samples([first, second])
+    ours, theirs = first.values(metric, common), second.values(metric, common)
+    values_per = first.metrics[metric]["values_per"]
+    if ours.shape != theirs.shape or values_per != second.metrics[metric]["values_per"]:
+        raise KeyError(metric)
+    difference = float((ours - theirs).mean())
+    if values_per == "group":
+        # Pseudo-values carry the error; the difference itself is that of the two statistics.
+        difference = first.metrics[metric]["value"] - second.metrics[metric]["value"]
+    return Pairs(difference, ours - theirs, values_per)
+
+
+def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
+    """Mean of `first - second` over the samples both have, with its standard error.
+
+    Raises:
+        KeyError: the metric is not measured for both, or cannot be paired.
+    """
+    pairs = pairs_of(first, second, metric)
+    return pairs.difference, pairs.se
+
+
+def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
+    """Ratio of the means of a metric over the samples both have, with its standard error."""
+    common = common_samples([first, second])
+    return ratio_of_means(first.values(metric, common), second.values(metric, common))
+
+
+def common_samples(scores: Sequence[Score]) -> list[str]:
+    """Samples that all of the scores have, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    common = set.intersection(*(set(score.samples) for score in scores))
+    if not common:
+        raise InputError(f"{scores[0].path} and {scores[-1].path} have no sample in common.")
+    return sorted(common)

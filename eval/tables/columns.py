@@ -1,0 +1,124 @@
+"""Which measurements stand in which table, under which heading."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+QUALITY = {
+    "fid": "FID ↓",
+    "inception_score": "Inception score ↑",
+    "clip_score": "CLIP score (0-100) ↑",
+}
+DISTANCES = {
+    "kid": "KID ↓",
+    "cmmd": "CMMD ↓",
+    "fd_dinov2": "FD-DINOv2 ↓",
+    "clip_fid": "CLIP-FID ↓",
+    "clean_fid": "FID, clean-fid's resize ↓",
+    "clean_kid": "KID, clean-fid's resize ↓",
+    "faed": "FAED ↓",
+    "panorama_fid": "FID, whole panoramas ↓",
+    "panorama_inception_score": "Inception score, whole panoramas ↑",
+    "panorama_clip_score": "CLIP score, whole panoramas (0-100) ↑",
+    "panfusion_8_fid": "FID, PanFusion's 8 views ↓",
+    "panfusion_8_inception_score": "Inception score, PanFusion's 8 views ↑",
+    "panfusion_20_fid": "FID, PanFusion's 20 views ↓",
+    "panfusion_20_inception_score": "Inception score, PanFusion's 20 views ↑",
+}
+"""Image quality otherwise measured than in the paper."""
+OMNIFID = {
+    "omnifid": "OmniFID ↓",
+    "omnifid_per_face": "OmniFID, face by face ↓",
+}
+BY_EXTRACTOR = {**QUALITY, **DISTANCES, **OMNIFID}
+"""Measured with every extractor given; the further ones' numbers carry their names."""
+RING = {
+    "cross_view_psnr": "all pairs (dB) ↑",
+    "cross_view_psnr_non_closing": "non-closing pairs (dB) ↑",
+    "cross_view_psnr_closing": "closing pair (dB) ↑",
+    "cross_view_psnr_worst": "worst pair of each sample (dB) ↑",
+    "cross_view_psnr_ratio": "all pairs / real ↑",
+}
+STRUCTURE = {
+    "cross_view_ssim": "SSIM ↑",
+    "cross_view_lpips": "LPIPS ↓",
+}
+STEPS = {
+    "per_step_psnr": "PSNR per step from view 0 (dB) ↑",
+    "per_step_fid": "FID per step, of its mean ↓",
+}
+SEAMS = {
+    "discontinuity_score": "discontinuity score ↓",
+    "edge_step": "step at the edges ↓",
+    "worst_step": "worst column's step ↓",
+}
+"""Of one panorama, beside what neighboring views share."""
+MAIN = {
+    "panorama": {
+        **QUALITY,
+        **OMNIFID,
+        "cross_view_psnr": "cross-view PSNR (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+    },
+    "outpaint": {
+        **QUALITY,
+        "cross_view_psnr": "cross-view PSNR (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+        "given_view_kept": "given view kept (dB) ↑",
+    },
+    "depth": {
+        **QUALITY,
+        "cross_view_psnr": "consecutive key frames (dB) ↑",
+        "cross_view_psnr_ratio": "ratio to real ↑",
+    },
+}
+CONSISTENCY = {
+    "panorama": {**RING, **STRUCTURE, **STEPS, **SEAMS},
+    "outpaint": {
+        **{metric: title for metric, title in RING.items() if metric != "cross_view_psnr_ratio"},
+        "given_pairs_psnr": "pairs of the given view (dB) ↑",
+        "given_view_psnr": "given view against real (dB) ↑",
+        **STRUCTURE,
+        **SEAMS,
+    },
+    "depth": {
+        "cross_view_psnr": "key frames (dB) ↑",
+        "cross_view_psnr_worst": "worst pair (dB) ↑",
+        "cross_view_psnr_ratio": "key frames / real ↑",
+        "consecutive_psnr": "all frames (dB) ↑",
+        "between_to_key_psnr": "in-between with key frames (dB) ↑",
+        "between_to_worse_key_psnr": "with the worse one (dB) ↑",
+        "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
+        **STRUCTURE,
+    },
+}
+CONTROLS = {
+    "cross_view_psnr": "cross-view PSNR (dB) ↑",
+    "other_scene_psnr": "PSNR against another scene (dB)",
+    "gradient_energy": "gradient energy (1e-3)",
+}
+SCALE = {"gradient_energy": 1e3}
+
+
+def measured_columns(columns: Mapping[str, str], measured: Collection[str]) -> dict[str, str]:
+    """Pick the columns that were measured, each followed by those of further extractors.
+
+    >>> measured_columns({"fid": "FID ↓", "kid": "KID ↓"}, ["fid", "fid_vgg", "clip_fid"])
+    {'fid': 'FID ↓', 'fid_vgg': 'FID ↓, vgg'}
+    """
+    chosen = {}
+    for known, title in columns.items():
+        if known in measured:
+            chosen[known] = title
+        for metric in sorted(measured):
+            if _further_of(metric) == known:
+                chosen[metric] = f"{title}, {metric.removeprefix(f'{known}_')}"
+    return chosen
+
+
+def _further_of(metric: str) -> str | None:
+    """The metric whose name, with a further extractor's behind it, this is; none for others."""
+    if metric in BY_EXTRACTOR:
+        return None
+    parts = [known for known in BY_EXTRACTOR if metric.startswith(f"{known}_")]
+    return max(parts, key=len, default=None)

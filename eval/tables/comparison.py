@@ -1,0 +1,244 @@
+"""The two tables of a comparison: every metric by method, and differences from a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..folders.methods import display_name
+from ..folders.samples import TASKS
+from ..intervals import (
+    CONFIDENCE,
+    FEW_SAMPLES,
+    RESAMPLES,
+    SIGNIFICANCE,
+    Interval,
+    Test,
+    holm,
+    interval_by_t,
+    interval_of_mean,
+    sign_flip_test,
+    t_test,
+)
+from ..scoring.score_files import Pairs, Score, pairs_of
+from .columns import CONSISTENCY, MAIN
+from .formatting import count_samples, decimals, fid_notes, number
+from .table import Table
+
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+JACKKNIFE = "jackknife, Student's t"
+MOST_DIGITS = 7
+LINEARIZED = "linearization, Student's t"
+PERCENT = f"{100 * CONFIDENCE:.0f} %"
+
+
+def interval_of(score: Score, metric: str) -> Interval | None:
+    """Interval of one measurement, over samples; None if a single sample or nothing is behind it.
+
+    By bootstrap where there is a value per sample; of the whole set's metrics by their jackknife;
+    of quotients, which keep no values, by their standard error.
+
+    Raises:
+        KeyError: the metric was not measured.
+    """
+    measured = score.metrics[metric]
+    values = measured["values"]
+    if values is None:
+        return interval_by_t(measured["value"], measured["se"], len(score.samples), LINEARIZED)
+    if measured["values_per"] == "group":
+        return interval_by_t(measured["value"], measured["se"], len(values), JACKKNIFE)
+    return interval_of_mean(score.values(metric, score.samples))
+
+
+def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Table:
+    """A line per metric, a column per method; numbers of two protocols never share a line."""
+    metrics = measured_metrics(scores)
+    rows = [
+        _row(score, metric) for metric in metrics for score in scores if metric in score.metrics
+    ]
+    lines = []
+    for metric in metrics:
+        own = {row["method"]: row for row in rows if row["metric"] == metric}
+        digits = decimals([row["se"] for row in own.values()], MOST_DIGITS)
+        any_row = next(iter(own.values()))
+        cells = [_with_interval(own.get(score.method), "value", digits) for score in scores]
+        lines.append([_title(any_row), any_row["unit"], *cells])
+    columns = ["metric", "unit", *(display_name(score.method) for score in scores)]
+    about = _about(scores)
+    return Table(
+        "comparison",
+        f"{about}: every metric with its {PERCENT} confidence interval",
+        pd.DataFrame(rows),
+        pd.DataFrame(lines, columns=columns),
+        (*notes, *_how_notes(scores), *_protocol_notes(rows), *_fid(scores, metrics)),
+    )
+
+
+def measured_metrics(scores: Sequence[Score]) -> list[str]:
+    """Metrics that any method has, those of the task's other tables first."""
+    found = sorted({metric for score in scores for metric in score.metrics})
+    task = scores[0].task
+    known = [metric for metric in {**MAIN[task], **CONSISTENCY[task]} if metric in found]
+    return [*known, *(metric for metric in found if metric not in known)]
+
+
+def _row(score: Score, metric: str) -> dict[str, Any]:
+    measured, images = score.metrics[metric], score.content["images"]
+    return {
+        "metric": metric,
+        "method": score.method,
+        "value": measured["value"],
+        "se": measured["se"],
+        **_bounds(interval_of(score, metric)),
+        **{key: measured[key] for key in ("unit", "higher_is_better", "protocol", "version")},
+        "extractor": measured["extractor"],
+        "num_samples": images["num_samples"],
+        "num_images": images["num_images"],
+    }
+
+
+def _bounds(interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {"low": None, "high": None, "interval": None}
+    return {"low": interval.low, "high": interval.high, "interval": interval.method}
+
+
+def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[str] = ()) -> Table:
+    """Differences from the baseline on the same samples: interval, p-value, Holm's, and verdict."""
+    others = [score for score in scores if score.method != baseline.method]
+    metrics = measured_metrics(scores)
+    rows = [row for metric in metrics for row in _differences(metric, others, baseline)]
+    paired = {row["metric"] for row in rows}
+    alone = [metric for metric in metrics if metric not in paired]
+    left_out = (f"Not paired, for want of values by sample: {', '.join(alone)}.",) if alone else ()
+    columns = ["metric", "method", "difference", "p", "p (Holm)", "verdict"]
+    return Table(
+        "differences",
+        f"{_about(scores)}: paired differences, method − {display_name(baseline.method)}, with "
+        f"{PERCENT} confidence intervals",
+        pd.DataFrame(rows, columns=None if rows else columns),
+        pd.DataFrame([_line(row) for row in rows], columns=columns),
+        (
+            *notes,
+            *_test_notes(len(baseline.samples), len(others)),
+            *left_out,
+            *_few(scores),
+            *_fid(scores, metrics),
+        ),
+    )
+
+
+def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[dict[str, Any]]:
+    rows = []
+    for score in others:
+        try:
+            pairs = pairs_of(score, baseline, metric)
+        except KeyError:
+            continue  # not measured for both, or nothing to pair
+        measured, (interval, test) = score.metrics[metric], _judge(pairs)
+        rows.append(
+            {
+                "metric": metric,
+                "method": score.method,
+                "baseline": baseline.method,
+                "difference": pairs.difference,
+                "se": pairs.se,
+                **_bounds(interval),
+                "p_value": test.p_value if test else None,
+                "p_holm": None,
+                "test": test.method if test else None,
+                "num_pairs": len(pairs.differences),
+                "pairs_of": pairs.values_per,
+                **{key: measured[key] for key in ("unit", "higher_is_better", "protocol")},
+            }
+        )
+    tested = [row for row in rows if row["p_value"] is not None]
+    for row, adjusted in zip(tested, holm([r["p_value"] for r in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return [{**row, "verdict": _verdict(row)} for row in rows]
+
+
+def _judge(pairs: Pairs) -> tuple[Interval | None, Test | None]:
+    if pairs.values_per == "sample":
+        return interval_of_mean(pairs.differences), sign_flip_test(pairs.differences)
+    by_t = (pairs.difference, pairs.se, len(pairs.differences))
+    return interval_by_t(*by_t, JACKKNIFE), t_test(*by_t)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if row["p_holm"] is None or row["p_holm"] >= SIGNIFICANCE:
+        return "undecided"
+    if row["higher_is_better"] is None:
+        return "higher" if row["difference"] > 0 else "lower"
+    return "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    cell = _with_interval(row, "difference", decimals([row["se"]], MOST_DIGITS))
+    p_values = [number(row[key], None, 4) for key in ("p_value", "p_holm")]
+    return [_title(row), display_name(row["method"]), cell, *p_values, row["verdict"]]
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return row["metric"] + ARROWS[row["higher_is_better"]]
+
+
+def _with_interval(row: Mapping[str, Any] | None, key: str, digits: int) -> str:
+    if row is None:
+        return "–"
+    if row["low"] is None:
+        return number(row[key], None, digits)
+    return f"{row[key]:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+
+
+def _about(scores: Sequence[Score]) -> str:
+    images = scores[0].content["images"]
+    return f"{TASKS[scores[0].task]}; {count_samples(images, images['num_samples'])}"
+
+
+def _how_notes(scores: Sequence[Score]) -> tuple[str, ...]:
+    return (
+        f"Intervals are between samples, never between views: by bootstrap (BCa, {RESAMPLES} "
+        "resamples) of values per sample, by the jackknife's standard error and Student's t of "
+        "metrics of the whole set, by their standard error and Student's t of quotients.",
+        *_few(scores),
+    )
+
+
+def _few(scores: Sequence[Score]) -> tuple[str, ...]:
+    count = len(scores[0].samples)
+    if count >= FEW_SAMPLES:
+        return ()
+    return (f"Bootstrap intervals of {count} samples are somewhat too narrow.",)
+
+
+def _test_notes(num_samples: int, num_compared: int) -> tuple[str, ...]:
+    least = num_compared * 2.0 ** (1 - num_samples)  # two of all patterns of signs, and Holm's
+    cannot = (
+        f"{num_samples} samples cannot show a difference by sign flips between {num_compared} "
+        f"methods and the baseline: p (Holm) is at least {min(least, 1.0):g}.",
+    )
+    return (
+        "p: if there were no difference, how often one as large would be seen; by sign flips of "
+        "the differences per sample, of metrics of the whole set by Student's t of the jackknife.",
+        "p (Holm): corrected, metric by metric, for the number of methods compared with the "
+        f"baseline; a verdict is given where it is below {SIGNIFICANCE}. Metrics are not "
+        "corrected for being many.",
+        *(cannot if least >= SIGNIFICANCE else ()),
+    )
+
+
+def _protocol_notes(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    made: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        by = f", extractor {row['extractor']}" if row["extractor"] else ""
+        metrics = made.setdefault((f"{row['protocol']} v{row['version']}", by), [])
+        if row["metric"] not in metrics:
+            metrics.append(row["metric"])
+    return tuple(f"Protocol {name}{by}: {', '.join(of)}." for (name, by), of in made.items())
+
+
+def _fid(scores: Sequence[Score], metrics: Sequence[str]) -> tuple[str, ...]:
+    return fid_notes(metrics, scores[0].content["images"]["num_judged"])

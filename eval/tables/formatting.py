@@ -1,0 +1,72 @@
+"""What tables print: numbers with their errors, counts, and what made a column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ..scoring.score_files import Score
+
+FEW_FOR_FID = 10_000
+"""Below this many images a note says that FID is biased. Heusel et al., who introduced it, ask for
+10,000: with fewer it comes out too large by about a constant over N. (Below 2,049, the covariance
+of Inception's 2,048 features is singular besides.)"""
+
+
+def decimals(errors: Sequence[float | None], most: int = 4) -> int:
+    """Digits worth printing: two of the middle standard error, at least 2 and at most `most`."""
+    known = sorted(error for error in errors if error)
+    if not known:
+        return 2
+    return min(most, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
+
+
+def number(value: float | None, se: float | None = None, digits: int = 2) -> str:
+    """Print a number and its standard error; a dash for none."""
+    if value is None:
+        return "–"
+    error = "" if se is None else f" ± {se:.{digits}f}"
+    return f"{value:.{digits}f}{error}"
+
+
+def count_samples(images: Mapping[str, Any], num_samples: int) -> str:
+    """Say on how many samples, of how many views of which size, a table stands."""
+    size = f"{images['width']}×{images['height']} px"
+    if "num_views" in images:
+        return f"N = {num_samples} samples of {images['num_views']} views, {size}"
+    key_frames, between = images["num_key_frames"], images["num_between"]
+    if num_samples == images["num_samples"]:
+        frames = f" with {key_frames} key frames and {between} frames in between"
+    else:
+        frames = ""
+    return f"N = {num_samples} sequences{frames}, {size}"
+
+
+def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[str, ...]:
+    """Name protocol and extractor of every column, and warn of a small N."""
+    notes = []
+    for metric, title in columns.items():
+        measured = next((s.metrics[metric] for s in scores if metric in s.metrics), None)
+        if measured is not None:
+            by = f", extractor {measured['extractor']}" if measured["extractor"] else ""
+            notes.append(f"{title}: protocol {measured['protocol']} v{measured['version']}{by}.")
+    return (*notes, *fid_notes(columns, scores[0].content["images"]["num_judged"]))
+
+
+def fid_notes(metrics: Collection[str], num_images: int) -> tuple[str, ...]:
+    """Warn of the bias of Fréchet distances if there are any, of fewer than `FEW_FOR_FID` images.
+
+    >>> fid_notes(["clip_score"], 12)
+    ()
+    """
+    if num_images >= FEW_FOR_FID or not any(map(_is_frechet_distance, metrics)):
+        return ()
+    return (
+        f"FID on {num_images} images is biased upwards (asked for: {FEW_FOR_FID}); it ranks "
+        "methods of one table and must not be compared with FID on another number of images.",
+    )
+
+
+def _is_frechet_distance(metric: str) -> bool:
+    return "fid" in metric or "faed" in metric or metric.startswith("fd_")

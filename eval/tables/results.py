@@ -1,0 +1,205 @@
+"""Tables and `metrics.json` out of score files; equal scores give equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..claims.claims import Claim, claim_numbers, part_numbers
+from ..folders.methods import display_name
+from ..folders.samples import TASKS
+from ..scoring.score_files import Score, common_samples
+from ..statistics import mean_and_se, ratio_of_means
+from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
+from .formatting import column_notes, count_samples, decimals, number
+from .published_tables import beside_published, published_table
+from .table import Table
+
+
+def make_tables(
+    scores: Mapping[str, Mapping[str, Score]],
+    claims: Sequence[Claim],
+    remarks: Sequence[str],
+) -> list[Table]:
+    """Make five tables per task, then those of the claims and of published numbers.
+
+    Args:
+        scores: comparable scores by task and method, from `scores.read_scores`.
+        claims: their verdicts, from `claims.decide`.
+        remarks: sentences to print under the claims, from `observations.observations`.
+    """
+    tables = [table for task in scores for table in _task_tables(task, scores[task])]
+    return [*tables, _claim_table(claims, remarks), published_table()]
+
+
+def main_table(task: str, scores: Sequence[Score]) -> Table:
+    """Make the main table of a task: image quality and consistency, a line per method."""
+    what = "key frames" if task == "depth" else "views"
+    caption = f"{TASKS[task]}: image quality and consistency of {what}"
+    return _metric_table(f"{task}_main", caption, MAIN[task], scores)
+
+
+def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
+    compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
+    pairs = f"{TASKS[task]}: consistency in detail"
+    others = f"{TASKS[task]}: image quality by other measures"
+    main = main_table(task, compared)
+    return [
+        main,
+        _metric_table(f"{task}_distances", others, DISTANCES, compared),
+        _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
+        _control_table(task, list(scores.values())),
+        beside_published(task, main),
+    ]
+
+
+def _metric_table(
+    name: str, caption: str, columns: Mapping[str, str], scores: Sequence[Score]
+) -> Table:
+    """Table of the columns that were measured for any method, and of further extractors'."""
+    measured = {metric for score in scores for metric in score.metrics}
+    shown = measured_columns(columns, measured)
+    rows = [_row(score, shown) for score in scores]
+    counts = count_samples(scores[0].content["images"], len(scores[0].samples))
+    about = f"{caption}; {counts}; ± standard error between samples"
+    return _table(name, about, rows, shown, column_notes(shown, scores))
+
+
+def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
+    images = score.content["images"]
+    row: dict[str, Any] = {"method": score.method}
+    for metric in columns:
+        measurement = score.metrics.get(metric, {})
+        row[metric], row[f"{metric}_se"] = measurement.get("value"), measurement.get("se")
+    row["num_samples"], row["num_images"] = images["num_samples"], images["num_images"]
+    used = [score.metrics[metric] for metric in columns if metric in score.metrics]
+    row["protocols"] = _join(f"{m['protocol']} v{m['version']}" for m in used)
+    row["extractors"] = _join(m["extractor"] for m in used if m["extractor"])
+    return row
+
+
+def _control_table(task: str, scores: Sequence[Score]) -> Table:
+    """All methods on the samples that all of them have: controls may cover fewer."""
+    samples = common_samples(scores)
+    rows = [_control_row(score, samples) for score in scores]
+    columns = dict(CONTROLS)
+    if "codec" in {score.method for score in scores}:
+        _add_energy_ratio(rows, scores, samples)
+        columns["gradient_energy_to_codec"] = "gradient energy / codec"
+    counts = count_samples(scores[0].content["images"], len(samples))
+    caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
+    return _table(f"{task}_controls", caption, rows, columns, column_notes(CONTROLS, scores))
+
+
+def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"method": score.method}
+    for metric in CONTROLS:
+        value, se = None, None
+        if metric in score.metrics:
+            value, se = mean_and_se(score.values(metric, samples))
+        row[metric], row[f"{metric}_se"] = value, se
+    row["num_samples"] = len(samples)
+    used = [score.metrics[metric] for metric in CONTROLS if metric in score.metrics]
+    row["protocols"] = _join(f"{m['protocol']} v{m['version']}" for m in used)
+    return row
+
+
+def _add_energy_ratio(
+    rows: Sequence[dict[str, Any]], scores: Sequence[Score], samples: Sequence[str]
+) -> None:
+    codec = next(score for score in scores if score.method == "codec")
+    ceiling = codec.values("gradient_energy", samples)
+    for row, score in zip(rows, scores, strict=True):
+        ratio, se = ratio_of_means(score.values("gradient_energy", samples), ceiling)
+        row["gradient_energy_to_codec"], row["gradient_energy_to_codec_se"] = ratio, se
+
+
+def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
+    rows: list[dict[str, Any]] = [
+        {
+            "claim": claim.number,
+            "title": claim.title,
+            "claim_verdict": claim.verdict,
+            "part": part.text,
+            **part_numbers(part),
+            "unit": part.unit,
+            "verdict": part.verdict,
+        }
+        for claim in claims
+        for part in claim.parts
+    ]
+    digits = [decimals([row["value_se"]]) for row in rows]
+    bounds = [
+        [number(row[f"value_{end}"], None, n) for end in ("low", "high")]
+        for row, n in zip(rows, digits, strict=True)
+    ]
+    shown = pd.DataFrame(
+        {
+            "claim": [f"{row['claim']}. {row['title']}" for row in rows],
+            "measured": [row["part"] for row in rows],
+            "value": [
+                number(row["value"], row["value_se"], n)
+                for row, n in zip(rows, digits, strict=True)
+            ],
+            "95 % interval": ["–" if "–" in pair else " to ".join(pair) for pair in bounds],
+            "effect size": [number(row["effect_size"]) for row in rows],
+            "at least": [
+                number(row["at_least"], None, n) for row, n in zip(rows, digits, strict=True)
+            ],
+            "unit": [row["unit"] for row in rows],
+            "verdict": [row["verdict"] for row in rows],
+        }
+    )
+    caption = "Claims about the method, decided from paired differences ± standard error"
+    note = (
+        "Holds: two standard errors above the bound; does not hold: two below; else undecided. "
+        "Intervals are Student's. Effect size: mean of the paired differences over their standard "
+        "deviation between samples; a level, or a statistic of the whole set, has none."
+    )
+    return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
+
+
+def _table(
+    name: str,
+    caption: str,
+    rows: Sequence[dict[str, Any]],
+    columns: Mapping[str, str],
+    notes: tuple[str, ...],
+) -> Table:
+    shown = pd.DataFrame({"method": [display_name(row["method"]) for row in rows]})
+    for metric, title in columns.items():
+        scale = SCALE.get(metric, 1.0)
+        pairs = [(_scaled(row, metric, scale), _scaled(row, f"{metric}_se", scale)) for row in rows]
+        digits = decimals([se for _, se in pairs])
+        shown[title] = [number(value, se, digits) for value, se in pairs]
+    return Table(name, caption, pd.DataFrame(list(rows)), shown, notes)
+
+
+def _scaled(row: Mapping[str, Any], key: str, scale: float) -> float | None:
+    return None if row.get(key) is None else row[key] * scale
+
+
+def _join(names: Any) -> str:
+    return "; ".join(sorted(set(names)))
+
+
+def metrics_of(
+    scores: Mapping[str, Mapping[str, Score]], claims: Sequence[Claim]
+) -> dict[str, Any]:
+    """Nest every number as `{task: {method: {metric: value}}}`, verdicts under `claims`."""
+    nested: dict[str, Any] = {
+        task: {method: _numbers(score) for method, score in methods.items()}
+        for task, methods in scores.items()
+    }
+    nested["claims"] = {f"claim_{claim.number}": claim.verdict for claim in claims}
+    nested["claim_parts"] = claim_numbers(claims)
+    return nested
+
+
+def _numbers(score: Score) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"num_samples": score.content["images"]["num_samples"]}
+    for metric, measurement in score.metrics.items():
+        numbers[metric], numbers[f"{metric}_se"] = measurement["value"], measurement["se"]
+    return numbers

@@ -1,0 +1,1 @@
+"""Released checkpoints and pretrained base models, brought into pipeline folders."""

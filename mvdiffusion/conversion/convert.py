@@ -1,0 +1,125 @@
+"""The authors' checkpoints → pipeline folders in the format of diffusers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from mvdiffusion.conversion.pickle_reader import read_state_dict
+from mvdiffusion.conversion.weights import TASKS, ReleasedWeights, load_weights, sort_weights
+from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
+from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
+from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
+
+PIPELINES = {
+    "panorama": MVDiffusionPanoramaPipeline,
+    "outpaint": MVDiffusionOutpaintPipeline,
+    "depth": MVDiffusionDepthPipeline,
+}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def convert_checkpoint(
+    checkpoint: Path, base: str, output: Path, task: str = "auto", dtype: str = "float32"
+) -> dict[str, Any]:
+    """Import a released checkpoint as a folder for `from_pretrained`.
+
+    Args:
+        checkpoint: pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt or depth_single_view.ckpt. Only
+            tensors are taken from it; nothing in it is run.
+        base: folder or hub id of the Stable Diffusion model that it was trained from (2-base,
+            2-inpainting, 2-depth): configuration, tokenizer and scheduler come from there, and the
+            weights of VAE and text encoder where the checkpoint has none.
+        output: the folder to write. depth_single_view.ckpt becomes a Stable Diffusion folder with
+            a 5-channel UNet, the others become folders of the task's multi-view pipeline.
+        task: one of `TASKS`; "auto" tells it from the tensors.
+        dtype: "float32", "float16" or "bfloat16", whatever the checkpoint has.
+
+    Returns:
+        The report that is written beside the model as conversion.json.
+
+    Raises:
+        InputError: a broken checkpoint or one of another kind, missing weights, a base that cannot
+            be read or does not fit.
+    """
+    if dtype not in DTYPES or task not in ("auto", *TASKS):
+        known = ", ".join(["auto", *TASKS, *DTYPES])
+        raise InputError(f"--task {task} --dtype {dtype}: expected some of {known}.")
+    try:
+        weights = sort_weights(read_state_dict(checkpoint))
+        if task not in ("auto", found := weights.task):
+            raise InputError(f"--task {task}: its tensors say {found}.")
+        pipeline = _assemble(weights, base)
+    except InputError as error:
+        raise InputError(f"{checkpoint}: {str(error).removeprefix(f'{checkpoint}: ')}") from None
+    report = {
+        "format": 1,
+        "task": found,
+        "checkpoint": {"name": checkpoint.name, "sha256": sha256_file(checkpoint)},
+        "base": base,
+        "dtype": dtype,
+        "weights": {part: len(getattr(weights, part)) for part in ("unet", "vae", "text_encoder")},
+        "ignored": weights.ignored,
+        "unknown": weights.unknown,
+    }
+    if weights.unknown:
+        print(f"{checkpoint}: not used, unknown: {', '.join(weights.unknown)}", file=sys.stderr)
+    with atomic_output(output) as folder:
+        pipeline.to(DTYPES[dtype]).save_pretrained(folder)
+        write_json(folder / "conversion.json", report)
+    return report
+
+
+def _assemble(weights: ReleasedWeights, base: str) -> Any:
+    """Build the task's pipeline; names that its modules lack join the unknown ones."""
+    parts: dict[str, Any] = {
+        "vae": _from_base(AutoencoderKL.from_pretrained, base, "vae"),
+        "text_encoder": _from_base(CLIPTextModel.from_pretrained, base, "text_encoder"),
+        "tokenizer": _from_base(CLIPTokenizer.from_pretrained, base, "tokenizer"),
+        "scheduler": _from_base(DDIMScheduler.from_pretrained, base, "scheduler"),
+    }
+    for name, own in (("vae", weights.vae), ("text_encoder", weights.text_encoder)):
+        if own:
+            extra = load_weights(parts[name].float(), own, f"the {name}")
+            weights.unknown += [f"{name}.{key}" for key in extra]
+    unet = _build_unet(weights, base)
+    if weights.task == "single_view_depth":
+        none = dict.fromkeys(("safety_checker", "feature_extractor"))
+        return StableDiffusionPipeline(**parts, **none, unet=unet, requires_safety_checker=False)
+    return PIPELINES[weights.task](**parts, unet=unet)
+
+
+def _build_unet(weights: ReleasedWeights, base: str) -> Any:
+    config = dict(_from_base(UNet2DConditionModel.load_config, base, "unet"))
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    config["in_channels"] = weights.in_channels
+    own = weights.unet
+    with torch.device("meta"):
+        if weights.task == "single_view_depth":
+            unet: Any = UNet2DConditionModel.from_config(config)
+            own = {key.removeprefix("unet."): value for key, value in own.items()}
+        else:
+            kind = "depth" if weights.task == "depth" else "panorama"
+            unet = MultiViewUNet(config, "released", kind)
+    extra = load_weights(unet, own, "the UNet")
+    weights.unknown += [f"mv_base_model: {key}" for key in extra]
+    return unet.eval()
+
+
+def _from_base(load: Callable[..., Any], base: str, part: str) -> Any:
+    try:
+        return load(base, subfolder=part)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--base {base}: its {part} could not be read ({reason}); expected a folder or hub id "
+            "in the format of Stable Diffusion 2."
+        ) from None

@@ -1,0 +1,1 @@
+"""Generating a split or a single request, and the files that come out."""

@@ -1,0 +1,343 @@
+"""Run a method of a task over a split: seeds, batches, files, restart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mvdiffusion.generation.export import SampleFolder
+from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.methods.autoregressive import generate_autoregressive
+from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline, MVDiffusionDepthPipeline
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse
+
+GIVEN_VIEWS = (0,)  # of outpainting, as in the paper
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Numbers of a sampling run (paper: DDIM, 50 steps, guidance 9, negative prompt "").
+
+    Attributes:
+        seed: base of the per-sample seeds.
+        num_samples: how many samples of the split, from its start; None means all.
+        num_inference_steps: denoising steps.
+        guidance_scale: classifier-free guidance.
+        negative_prompt: text of the unconditional branch.
+        scheduler: name of any diffusers scheduler class; its numbers come from the model.
+        batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
+        dtype: of the UNet; all else is float32.
+        device: where to run; "auto" takes a GPU if there is one.
+    """
+
+    seed: int = 0
+    num_samples: int | None = None
+    num_inference_steps: int = 50
+    guidance_scale: float = 9.0
+    negative_prompt: str = ""
+    scheduler: str = "DDIMScheduler"
+    batch_size: int = 1
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1 and a scheduler that diffusers does not have."""
+        for name in ("num_samples", "num_inference_steps", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"setting 'generation.{name}' is {value}; expected 1 or more.")
+        if not hasattr(diffusers, self.scheduler):
+            raise InputError(
+                f"setting 'generation.scheduler' is {self.scheduler!r}, which diffusers does not "
+                "have; expected a scheduler class such as 'DDIMScheduler'."
+            )
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> GenerationSettings:
+        """Check the keys and values and build.
+
+        Raises:
+            InputError: naming the key.
+        """
+        return parse(cls, settings, where="generation")
+
+    def torch_device(self) -> torch.device:
+        """Resolve "auto"."""
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(automatic if self.device == "auto" else self.device)
+
+    def sampler(self) -> dict[str, Any]:
+        """What every pipeline is called with."""
+        return {
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "negative_prompt": self.negative_prompt,
+            "output_type": "pt",
+        }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method gets to make the views of some samples of one shape.
+
+    Attributes:
+        pipeline: the model.
+        samples: of the task's dataset.
+        noise: initial noise [B, V, C, h, w].
+        settings: numbers of the sampling.
+        dataset: field of view or number of views at once.
+    """
+
+    pipeline: Any
+    samples: Sequence[Any]
+    noise: Tensor
+    settings: GenerationSettings
+    dataset: Any
+
+    @property
+    def prompts(self) -> list[list[str]]:
+        """Per-view prompts [B][V]."""
+        return [list(sample.prompts) for sample in self.samples]
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Height and width of the views in pixels."""
+        height, width = self.samples[0].views.shape[-2:]
+        return {"height": height, "width": width}
+
+    def stack(self, name: str) -> Tensor:
+        """Stack one of the samples' tensors."""
+        return torch.stack([getattr(sample, name) for sample in self.samples])
+
+
+Method = Callable[[Batch], Tensor]  # returns views [B, V, 3, H, W] in 0 … 1
+
+
+def _panorama(batch: Batch, **options: Any) -> Tensor:
+    return batch.pipeline(
+        batch.prompts,
+        latents=batch.noise,
+        fov_deg=batch.dataset.fov_deg,
+        **batch.size,
+        **batch.settings.sampler(),
+        **options,
+    ).images
+
+
+def _outpaint(batch: Batch, **options: Any) -> Tensor:
+    given = batch.stack("views")[:, list(GIVEN_VIEWS)]
+    return _panorama(batch, image=given, given_views=GIVEN_VIEWS, **options)
+
+
+def _depth(batch: Batch, **options: Any) -> Tensor:
+    cameras = {name: batch.stack(name) for name in ("depth", "pose", "K")}
+    return batch.pipeline(
+        batch.prompts,
+        num_views=batch.dataset.num_views,
+        latents=batch.noise,
+        **{**cameras, **batch.settings.sampler(), **options},
+    ).images
+
+
+def _key_frames(batch: Batch) -> list[int]:
+    return batch.samples[0].is_key.nonzero().flatten().tolist()
+
+
+def panorama_mvdiffusion(batch: Batch) -> Tensor:
+    """All views at once with correspondence-aware attention (the paper's method)."""
+    return _panorama(batch)
+
+
+def panorama_independent(batch: Batch) -> Tensor:
+    """Every view by itself: the paper's "SD (Perspective)"."""
+    return _panorama(batch, correspondence_attention=False)
+
+
+def panorama_wrong_correspondence(batch: Batch) -> Tensor:
+    """Control: the cameras turn to the left while the prompts go to the right.
+
+    Every view still attends to its two neighbors, at places where they do not correspond.
+    """
+    views, fov_deg = batch.noise.shape[1], batch.dataset.fov_deg
+    K, R = panorama_cameras(num_views=views, fov_deg=fov_deg, **batch.size)
+    return _panorama(batch, K=K, R=R.mT.contiguous())  # the inverse turns: yaw → −yaw
+
+
+def panorama_autoregressive(batch: Batch) -> Tensor:
+    """View after view by warping and inpainting (the paper's "Inpainting")."""
+    settings = batch.settings
+    return generate_autoregressive(
+        batch.pipeline,
+        batch.prompts,
+        batch.noise,
+        settings.num_inference_steps,
+        settings.guidance_scale,
+        settings.negative_prompt,
+        batch.dataset.fov_deg,
+    )
+
+
+def outpaint_mvdiffusion(batch: Batch) -> Tensor:
+    """The views beside a given one, all at once with correspondence-aware attention."""
+    return _outpaint(batch)
+
+
+def outpaint_independent(batch: Batch) -> Tensor:
+    """Every view by itself; the given one is returned, and no other view knows of it."""
+    return _outpaint(batch, correspondence_attention=False)
+
+
+def depth_mvdiffusion(batch: Batch) -> Tensor:
+    """Key frames together, then the frames between each two of them (paper, section 4.2)."""
+    return _depth(batch, key_frames=_key_frames(batch))
+
+
+def depth_independent(batch: Batch) -> Tensor:
+    """Every frame by itself, from its text and depth."""
+    return _depth(batch, correspondence_attention=False)
+
+
+def depth_wrong_correspondence(batch: Batch) -> Tensor:
+    """Control: the camera turns and moves to the left where it turned and moved to the right."""
+    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+    pose = mirror @ batch.stack("pose").float() @ mirror
+    return _depth(batch, key_frames=_key_frames(batch), pose=pose)
+
+
+@torch.no_grad()
+def codec(batch: Batch) -> Tensor:
+    """Ceiling: the real views, through the VAE and back."""
+    return batch.pipeline.decode_latents(batch.pipeline.encode_views(batch.stack("views")))
+
+
+METHODS: dict[str, dict[str, Method]] = {
+    "panorama": {
+        "mvdiffusion": panorama_mvdiffusion,
+        "independent": panorama_independent,
+        "autoregressive": panorama_autoregressive,
+        "wrong_correspondence": panorama_wrong_correspondence,
+        "codec": codec,
+    },
+    "outpaint": {
+        "mvdiffusion": outpaint_mvdiffusion,
+        "independent": outpaint_independent,
+        "codec": codec,
+    },
+    "depth": {
+        "mvdiffusion": depth_mvdiffusion,
+        "independent": depth_independent,
+        "wrong_correspondence": depth_wrong_correspondence,
+        "codec": codec,
+    },
+}
+
+
+def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
+    """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
+
+    Raises:
+        InputError: no model there, or one of another task.
+    """
+    if not (model / "model_index.json").is_file():
+        raise InputError(f"{model}: no model_index.json; expected a diffusers pipeline folder.")
+    stage2 = "MultiViewUNet" in (model / "unet" / "config.json").read_text()
+    kind = PIPELINES[task]
+    try:
+        pipeline = kind.from_pretrained(model) if stage2 else kind.from_single_view(model)
+    except ValueError as error:
+        raise InputError(f"{model}: no model of the task {task}: {error}") from None
+    scheduler = getattr(diffusers, settings.scheduler)
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    if settings.dtype != "float32":
+        pipeline.unet.to(getattr(torch, settings.dtype))
+    return pipeline.to(settings.torch_device())
+
+
+def sample_seed(seed: int, sample_id: str) -> int:
+    """Seed of one sample: depends on nothing but the run's seed and the sample's name."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
+
+
+def draw_noise(pipeline: MultiViewPipeline, samples: Sequence[Any], seed: int) -> Tensor:
+    """Draw initial noise [B, V, C, h, w] on the CPU, so that every device starts alike."""
+    noises = []
+    for sample in samples:
+        views, _, height, width = sample.views.shape
+        generator = torch.Generator().manual_seed(sample_seed(seed, sample.sample_id))
+        shape = (views, *pipeline.latent_shape(height, width))
+        noises.append(randn_tensor(shape, generator))
+    return torch.stack(noises).to(pipeline.unet.device)
+
+
+def generate_split(
+    task: str,
+    method: str,
+    model: Path,
+    dataset: Any,
+    settings: GenerationSettings,
+    folder: SampleFolder,
+) -> None:
+    """Generate a split's samples with one method; finished samples are kept.
+
+    Args:
+        task: a key of `METHODS`.
+        method: a key of `METHODS[task]`.
+        model: folder of the model.
+        dataset: `Matterport3DPanoramas`, or for the task "depth" `ScanNetScenes`; gives prompts
+            and, as the task or method needs them, views, depth and cameras.
+        settings: numbers of the sampling.
+        folder: where samples and, last, the manifest are written.
+
+    Raises:
+        InputError: unknown task or method, no model, not enough samples in the split.
+    """
+    if task not in METHODS:
+        raise InputError(f"--task {task}: expected one of {', '.join(METHODS)}.")
+    if method not in METHODS[task]:
+        raise InputError(f"--method {method}: expected one of {', '.join(METHODS[task])}.")
+    count = len(dataset) if settings.num_samples is None else settings.num_samples
+    if count > len(dataset):
+        raise InputError(
+            f"generation.num_samples: {count} asked for, the split has {len(dataset)}."
+        )
+    pipeline = load_pipeline(task, model, settings)
+    starts = range(0, count, settings.batch_size)
+    for start in tqdm(starts, desc=f"{task} {method}", unit="batch", mininterval=2):
+        batch = range(start, min(start + settings.batch_size, count))
+        if not all(folder.has_sample(dataset.sample_id(index)) for index in batch):
+            # The whole batch again: results must not depend on what was finished before.
+            for samples in _by_shape([dataset.load(index) for index in batch]):
+                noise = draw_noise(pipeline, samples, settings.seed)
+                made = Batch(pipeline, samples, noise, settings, dataset)
+                _write(made, METHODS[task][method](made), folder)
+    folder.write_manifest([dataset.sample_id(i) for i in range(count)], asdict(settings))
+
+
+def _by_shape(samples: Sequence[Any]) -> list[list[Any]]:
+    """Part samples into those that can run together: sequences with the same key frames."""
+    parts: dict[Any, list[Any]] = {}
+    for sample in samples:
+        layout = sample.is_key.tolist() if hasattr(sample, "is_key") else []
+        parts.setdefault(tuple(layout), []).append(sample)
+    return list(parts.values())
+
+
+def _write(batch: Batch, views: Tensor, folder: SampleFolder) -> None:
+    for sample, images in zip(batch.samples, 2 * views - 1, strict=True):
+        if folder.has_sample(sample.sample_id):
+            continue
+        record = {"seed": sample_seed(batch.settings.seed, sample.sample_id)}
+        if isinstance(batch.pipeline, MVDiffusionDepthPipeline):
+            folder.write_sequence(sample, images, record)
+        else:
+            folder.write_sample(sample.sample_id, images, sample.prompts, record)

@@ -1,0 +1,252 @@
+"""Cameras of RGB-D recordings from nerfstudio's transforms.json and from COLMAP models.
+
+transforms.json: docs.nerf.studio, "Data conventions". Poses are camera-to-world with x right, y up,
+z backwards; pixel centers lie at half integers; depth steps are 0.001 of the poses' unit.
+COLMAP: colmap.github.io, "Output format". Poses are world-to-camera with x right, y down,
+z forwards; the center of the upper left pixel is (0.5, 0.5).
+Which way the world's axes point is of no meaning here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES, identifier
+from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+from mvdiffusion.preparation.custom.recordings import (
+    MILLIMETER,
+    Frame,
+    Recording,
+    frame_numbers,
+    pose_problems,
+)
+from mvdiffusion.records import InputError
+
+TRANSFORMS = "transforms.json"
+_INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
+_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_PINHOLE = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "perspective")  # nerfstudio's names
+_MODEL_PLACES = ("sparse/0", "sparse", ".")
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # y up, z back -> y down, z forwards
+
+
+def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[Problem]]:
+    """Read the frames that a `transforms.json` lists.
+
+    Args:
+        folder: that holds it.
+        scale: meters per unit of the poses.
+    """
+    empty = Recording(_name(folder), folder, ())
+    meta, problems = _read_object(folder / TRANSFORMS)
+    entries = meta.get("frames")
+    if problems:
+        return empty, problems
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        fix = "List the frames under 'frames', one mapping each."
+        return empty, [Problem(TRANSFORMS, "no list of frames under the key 'frames'", fix)]
+    unit = meta.get("depth_unit_scale_factor", MILLIMETER)
+    if not _is_number(unit) or unit <= 0:
+        problem = f"depth_unit_scale_factor is {unit!r}"
+        problems.append(Problem(TRANSFORMS, problem, "State meters per step, such as 0.001."))
+        unit = MILLIMETER
+    read = [
+        frame
+        for place, entry in enumerate(entries)
+        if (frame := _frame(folder, {**meta, **entry}, place, scale, problems))
+    ]
+    if not entries:
+        problems.append(Problem(TRANSFORMS, "lists no frames", "List at least two."))
+    return Recording(_name(folder), folder, _renumbered(read), float(unit)), problems
+
+
+def _read_object(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    fix = "Export it again, or fix it where the message points to."
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, [Problem(path.name, f"not valid JSON ({error})", fix)]
+    if not isinstance(meta, dict):
+        return {}, [Problem(path.name, "not a mapping of keys to values", fix)]
+    return meta, []
+
+
+def _frame(
+    folder: Path, entry: Mapping[str, Any], place: int, scale: float, problems: list[Problem]
+) -> Frame | None:
+    """Read one entry of 'frames', which the global keys complete."""
+    where = f"{TRANSFORMS}: frames[{place}]"
+    wrong = list(_wrong_keys(entry, where))
+    problems += wrong
+    if any(problem.stops for problem in wrong):
+        return None
+    pose = np.asarray(entry["transform_matrix"], np.float64) @ _FLIP
+    problems += pose_problems(pose, where)
+    pose[:3, 3] *= scale
+    fx, fy, cx, cy = (float(entry[key]) for key in _INTRINSICS)
+    K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
+    size = (int(entry["h"]), int(entry["w"]))
+    color = _with_suffix(folder / entry["file_path"])
+    return Frame(place, color, folder / entry["depth_file_path"], pose, K, size)
+
+
+def _wrong_keys(entry: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    for key in ("file_path", "depth_file_path"):
+        if not isinstance(entry.get(key), str):
+            problem = f"{key} is {entry[key]!r}" if key in entry else f"{key} is missing"
+            yield Problem(where, problem, f"Name the file, relative to {TRANSFORMS}.")
+    for key in (*_INTRINSICS, "w", "h"):
+        if not _is_number(entry.get(key)) or entry[key] <= 0:
+            problem = f"{key} is {entry[key]!r}" if key in entry else f"{key} is missing"
+            yield Problem(where, problem, "Give fl_x, fl_y, cx, cy, w, h in pixels.")
+    yield from _wrong_matrix(entry.get("transform_matrix"), where)
+    model = entry.get("camera_model", "PINHOLE")
+    bent = [key for key in _DISTORTION if entry.get(key)]
+    if bent or model not in _PINHOLE:
+        problem = f"a distorted camera ({', '.join(bent) or model})"
+        yield Problem(where, problem, "Undistort the images first; depth, too.")
+
+
+def _wrong_matrix(matrix: Any, where: str) -> Iterator[Problem]:
+    rows = matrix if isinstance(matrix, list) else []
+    rows = [row for row in rows if isinstance(row, list) and len(row) == 4]
+    if len(rows) != 4 or not all(_is_number(value, finite=False) for row in rows for value in row):
+        fix = "Give the camera-to-world matrix as four rows of four numbers."
+        yield Problem(where, "transform_matrix is not 4 x 4 numbers", fix)
+
+
+def _is_number(value: Any, finite: bool = True) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) < 1e12 if finite or isinstance(value, int) else True
+
+
+def _with_suffix(path: Path) -> Path:
+    """Complete a file name without suffix, as some exporters write it."""
+    if path.suffix or path.exists():
+        return path
+    found = (path.with_suffix(suffix) for suffix in sorted(IMAGE_SUFFIXES))
+    return next((candidate for candidate in found if candidate.exists()), path)
+
+
+def find_model(folder: Path) -> Path | None:
+    """Find a COLMAP model: the folder of `cameras.bin` or `cameras.txt`."""
+    for place in _MODEL_PLACES:
+        if any((folder / place / f"cameras.{kind}").is_file() for kind in ("bin", "txt")):
+            return folder / place
+    return None
+
+
+def find_colmap(folder: Path, scale: float = 1.0) -> tuple[Recording, list[Problem]]:
+    """Read a COLMAP model, with images/ and depth/ beside it.
+
+    Args:
+        folder: that holds the model (there, in sparse/0 or in sparse), images/ and depth/.
+        scale: meters per unit of the model.
+
+    Raises:
+        InputError: the library pycolmap is not installed.
+    """
+    empty = Recording(_name(folder), folder, ())
+    where = find_model(folder)
+    if where is None:
+        fix = "Put cameras, images and points3D (.bin or .txt) into sparse/0."
+        return empty, [Problem("sparse/0", "no COLMAP model", fix)]
+    try:
+        images = _read_model(where)
+    except Exception as error:  # of COLMAP's own reader, which has no error class of its own
+        if isinstance(error, InputError):
+            raise
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        fix = "Export the model again, whole."
+        return empty, [Problem(name_in(where, folder), f"not a whole model ({first})", fix)]
+    problems: list[Problem] = []
+    frames = [_colmap_frame(folder, image, place, scale) for place, image in enumerate(images)]
+    problems += _unsupported(images, name_in(where, folder))
+    problems += _unregistered(folder, frames)
+    return Recording(_name(folder), folder, _renumbered(frames)), problems
+
+
+def _read_model(folder: Path) -> list[Any]:
+    """Images of a model that have a pose, by name."""
+    try:
+        import pycolmap
+    except ImportError:
+        raise InputError(
+            f"{folder}: a COLMAP model, but the package pycolmap is missing; install it with "
+            "`pip install -c constraints.txt -e '.[colmap]'`."
+        ) from None
+    images = [image for image in pycolmap.Reconstruction(folder).images.values() if image.has_pose]
+    # Plain values, as the images die with the model.
+    return sorted((_plain(image) for image in images), key=lambda image: image["name"])
+
+
+def _plain(image: Any) -> dict[str, Any]:
+    camera = image.camera
+    return {
+        "name": image.name,
+        "world_to_camera": np.array(image.cam_from_world().matrix(), np.float64),
+        "model": str(camera.model_name),
+        "params": [float(value) for value in camera.params],
+        "size": (int(camera.height), int(camera.width)),
+    }
+
+
+def _colmap_frame(folder: Path, image: Mapping[str, Any], place: int, scale: float) -> Frame:
+    R, t = image["world_to_camera"][:, :3], image["world_to_camera"][:, 3]
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = R.T, -R.T @ t * scale
+    depth = folder / "depth" / Path(image["name"]).with_suffix(".png")
+    color = folder / "images" / image["name"]
+    return Frame(place, color, depth, pose, _colmap_matrix(image), image["size"])
+
+
+def _colmap_matrix(image: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    if image["model"] == "SIMPLE_PINHOLE":
+        fx, cx, cy = image["params"]
+        fy = fx
+    elif image["model"] == "PINHOLE":
+        fx, fy, cx, cy = image["params"]
+    else:
+        return None
+    return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
+
+
+def _unsupported(images: list[dict[str, Any]], where: str) -> Iterator[Problem]:
+    for model in sorted({image["model"] for image in images}):
+        if model not in ("SIMPLE_PINHOLE", "PINHOLE"):
+            fix = "Undistort with `colmap image_undistorter`; depth, too."
+            yield Problem(where, f"a camera with distortion ({model})", fix)
+    if not images:
+        yield Problem(where, "no image of the model has a pose", "Reconstruct the scene again.")
+
+
+def _unregistered(folder: Path, frames: list[Frame]) -> Iterator[Problem]:
+    """Note images that the model does not place."""
+    placed = {frame.color for frame in frames}
+    for path in sorted((folder / "images").rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path not in placed:
+            fix = "Nothing: it is left out."
+            yield note(name_in(path, folder), "the model holds no pose of this image", fix)
+
+
+def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:
+    """Number frames by their files' names, or by their order if that does not tell them apart."""
+    numbers = frame_numbers([frame.color.stem for frame in frames])
+    if numbers is None:
+        return tuple(frames)
+    renumbered = [
+        Frame(number, frame.color, frame.depth, frame.pose, frame.K, frame.size)
+        for number, frame in zip(numbers, frames, strict=True)
+    ]
+    return tuple(sorted(renumbered, key=lambda frame: frame.number))
+
+
+def _name(folder: Path) -> str:
+    return identifier(folder.name) or "scene"

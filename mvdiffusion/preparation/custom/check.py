@@ -1,0 +1,309 @@
+"""The dry check of a user's folder: what it is, and every problem in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvdiffusion.preparation.custom.camera_files import (
+    TRANSFORMS,
+    find_colmap,
+    find_model,
+    find_transforms,
+)
+from mvdiffusion.preparation.custom.captions import Captions, read_captions
+from mvdiffusion.preparation.custom.image_checks import identifier, list_images, repeated
+from mvdiffusion.preparation.custom.layout_checks import (
+    CAPTIONS_FIX,
+    changed_files,
+    check_lists,
+    check_panoramas,
+    scene_folders,
+    split_files,
+)
+from mvdiffusion.preparation.custom.panorama_files import (
+    Panorama,
+    find_equirectangular,
+    find_faces,
+    looks_like_faces,
+)
+from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+from mvdiffusion.preparation.custom.recordings import (
+    Frame,
+    FrameLook,
+    Recording,
+    check_frames,
+    find_recording,
+    is_usable,
+)
+from mvdiffusion.records import InputError
+
+KINDS = {
+    "panoramas": "equirectangular images",
+    "faces": "cube faces",
+    "rgbd": "RGB-D recordings as ScanNet's exporter writes them",
+    "transforms": "an RGB-D recording with nerfstudio's transforms.json",
+    "colmap": "an RGB-D recording with a COLMAP model",
+    "matterport3d": "panoramas in Matterport3D's layout, ready for use",
+}
+_PARTS = ("color", "depth", "pose", "intrinsic")
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What a check may be told.
+
+    Attributes:
+        kind: one of `KINDS`; None to recognize it.
+        caption: for all images.
+        captions: file or folder of captions.
+        overlap: share of pixels that consecutive key frames are to share, 0 … 1.
+        scale: meters per unit of the poses of transforms.json or a COLMAP model.
+    """
+
+    kind: str | None = None
+    caption: str | None = None
+    captions: Path | None = None
+    overlap: float = 0.65
+    scale: float = 1.0
+
+
+@dataclass
+class Survey:
+    """What a folder holds.
+
+    Attributes:
+        folder: the folder, absolute.
+        settings: of the check.
+        kind: one of `KINDS`; None if it could not be recognized.
+        problems: everything that was found.
+        panoramas: of kinds with panoramas.
+        recordings: of kinds with recordings: each with what its frames hold, and how many of them
+            become key frames.
+        captions: that were given or lie beside the images.
+    """
+
+    folder: Path
+    settings: CheckSettings
+    kind: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    panoramas: list[Panorama] = field(default_factory=list)
+    recordings: list[tuple[Recording, list[FrameLook], int]] = field(default_factory=list)
+    captions: Captions = field(default_factory=Captions)
+
+    @property
+    def stopping(self) -> list[Problem]:
+        """The problems that an import waits for."""
+        return [problem for problem in self.problems if problem.stops]
+
+
+def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
+    """Check a folder of images, a recording, or data in the project's layouts.
+
+    Args:
+        folder: of the user's; nothing in it is changed.
+        settings: of the check.
+
+    Raises:
+        InputError: it is not a folder that can be read, or a setting is wrong.
+    """
+    settings = settings or CheckSettings()
+    _check_settings(settings)
+    found = Survey(_open(folder), settings)
+    kinds = [settings.kind] if settings.kind else recognize(found.folder)
+    if len(kinds) != 1:
+        found.problems += list_images(found.folder)[1]
+        found.problems.append(_unclear(found.folder, kinds))
+        return found
+    found.kind = kinds[0]
+    if settings.scale != 1 and found.kind not in ("transforms", "colmap"):
+        raise InputError(f"--scale: {folder} holds {KINDS[found.kind]}; leave the option out.")
+    _SURVEYS[found.kind](found)
+    if found.kind != "matterport3d":
+        _survey_captions(found)
+    return found
+
+
+def _check_settings(settings: CheckSettings) -> None:
+    if settings.kind is not None and settings.kind not in KINDS:
+        raise InputError(f"--kind {settings.kind}: expected one of {', '.join(KINDS)}.")
+    if not 0 < settings.overlap < 1:
+        raise InputError(f"--overlap {settings.overlap}: expected a share between 0 and 1.")
+    if not 0 < settings.scale < 1e6:
+        raise InputError(f"--scale {settings.scale}: expected meters per unit, above 0.")
+
+
+def _open(folder: Path) -> Path:
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: not a folder that can be read ({error.strerror}); name the folder of your "
+            "images or recording."
+        ) from None
+    return folder.resolve()
+
+
+def recognize(folder: Path) -> list[str]:
+    """Name all kinds that a folder could be of; none if it is of no kind."""
+    kinds = []
+    if sum((folder / part).is_dir() for part in _PARTS) >= 2 or scene_folders(folder):
+        kinds.append("rgbd")
+    if (folder / TRANSFORMS).exists():
+        kinds.append("transforms")
+    if find_model(folder):
+        kinds.append("colmap")
+    if split_files(folder):
+        kinds.append("matterport3d")
+    return kinds or _kinds_of_images(folder)
+
+
+def _kinds_of_images(folder: Path) -> list[str]:
+    images, _ = list_images(folder)
+    faces = set(looks_like_faces(images, folder))
+    kinds = ["faces"] if faces else []
+    return [*kinds, "panoramas"] if len(faces) < len(images) else kinds
+
+
+def _unclear(folder: Path, kinds: list[str]) -> Problem:
+    if kinds:
+        words = " or ".join(f"{kind} ({KINDS[kind]})" for kind in kinds)
+        fix = "Say which with --kind, or separate them into folders."
+        return Problem(".", f"could be {words}", fix)
+    fix = (
+        "Give a folder of panoramas or cube faces, of color/, depth/, pose/, intrinsic/, or with "
+        "transforms.json or a COLMAP model."
+    )
+    if not any(folder.iterdir()):
+        return Problem(".", "an empty folder", fix)
+    return Problem(".", "no images, recording or model found", fix)
+
+
+def _survey_equirectangular(found: Survey) -> None:
+    found.panoramas, problems = find_equirectangular(found.folder)
+    found.problems += [*problems, *_none(found.panoramas)]
+
+
+def _survey_faces(found: Survey) -> None:
+    found.panoramas, problems = find_faces(found.folder)
+    found.problems += [*problems, *([] if problems else _none(found.panoramas))]
+
+
+def _none(panoramas: list[Panorama]) -> list[Problem]:
+    return [] if panoramas else [Problem(".", "no images of this kind", "Say another --kind.")]
+
+
+def _survey_prepared(found: Survey) -> None:
+    found.panoramas, problems = check_panoramas(found.folder)
+    found.problems += problems
+
+
+def _survey_rgbd(found: Survey) -> None:
+    scenes = scene_folders(found.folder) or [found.folder]
+    found.problems += repeated(
+        (identifier(path.name), name_in(path, found.folder)) for path in scenes
+    )
+    for scene in scenes:
+        _survey_recording(found, *find_recording(scene, found.folder))
+        found.problems += check_lists(scene, found.folder)
+    found.problems += changed_files(found.folder)
+
+
+def _survey_transforms(found: Survey) -> None:
+    _survey_recording(found, *find_transforms(found.folder, found.settings.scale))
+
+
+def _survey_colmap(found: Survey) -> None:
+    _survey_recording(found, *find_colmap(found.folder, found.settings.scale))
+
+
+def _survey_recording(found: Survey, recording: Recording, problems: list[Problem]) -> None:
+    found.problems += problems
+    if recording.frames or not any(problem.stops for problem in problems):
+        looks, keys, more = check_frames(recording, found.folder, found.settings.overlap)
+        found.recordings.append((recording, looks, keys))
+        found.problems += more
+
+
+_SURVEYS: dict[str, Callable[[Survey], None]] = {
+    "panoramas": _survey_equirectangular,
+    "faces": _survey_faces,
+    "rgbd": _survey_rgbd,
+    "transforms": _survey_transforms,
+    "colmap": _survey_colmap,
+    "matterport3d": _survey_prepared,
+}
+
+
+def _survey_captions(found: Survey) -> None:
+    """Read the captions, and report images that have none."""
+    settings = found.settings
+    present = _caption_folders(found)
+    found.captions, problems = read_captions(
+        settings.caption, settings.captions, present, found.folder
+    )
+    found.problems += problems
+    lacking = [name_in(path, found.folder) for path, names in _captioned(found) if not names]
+    if lacking and found.captions:
+        fix = "Add its caption, or give --caption TEXT for all."
+        found.problems += [Problem(name, "no caption for this image", fix) for name in lacking]
+    elif lacking and not any(problem.fix == CAPTIONS_FIX for problem in found.problems):
+        found.problems.append(note(".", "no captions", f"After the import: {CAPTIONS_FIX}"))
+
+
+def _caption_folders(found: Survey) -> list[tuple[str, Path]]:
+    """Folders of captions beside the images, each with the start of the names in it."""
+    if found.kind == "faces":
+        return [("", path) for path in sorted(found.folder.rglob("blip3"))]
+    recordings = [recording for recording, *_ in found.recordings]
+    return [(f"{recording.name}/", recording.folder / "prompt") for recording in recordings]
+
+
+def _captioned(found: Survey) -> Iterable[tuple[Path, str | None]]:
+    """Each image with its caption."""
+    for panorama in found.panoramas:
+        path = panorama.images[0].path
+        yield path, found.captions.of(*panorama_names(panorama, 0))
+    for recording, *_ in found.recordings:
+        for frame in recording.frames:
+            yield frame.color, found.captions.of(*frame_names(recording, frame))
+
+
+def panorama_names(panorama: Panorama, degrees: int) -> tuple[str, ...]:
+    """Names under which the caption of a direction may be given, the closest first."""
+    return f"{panorama.id}_{degrees}", panorama.id, panorama.images[0].path.stem
+
+
+def frame_names(recording: Recording, frame: Frame) -> tuple[str, ...]:
+    """Names under which the caption of a frame may be given, the closest first."""
+    names = (frame.color.stem, str(frame.number))
+    return (*(f"{recording.name}/{name}" for name in names), *names)
+
+
+def summary(found: Survey) -> list[str]:
+    """Say in lines what was found, and what an import makes of it."""
+    count = len(found.stopping)
+    lines = [f"{found.folder}: {KINDS[found.kind] if found.kind else 'of no kind that is known'}"]
+    if found.panoramas:
+        pixels = sorted({panorama.face_size for panorama in found.panoramas})
+        scenes = len({panorama.scene for panorama in found.panoramas})
+        faces = ", ".join(map(str, pixels[:5]))
+        cut = "" if found.kind == "matterport3d" else "; an import makes six faces of each"
+        size = f"{faces} pixels{cut}"
+        lines.append(f"{len(found.panoramas)} panoramas in {scenes} scene(s), faces of {size}")
+    for recording, looks, keys in found.recordings:
+        usable = sum(is_usable(look) for look in looks)
+        sizes = " and ".join(_sizes(looks))
+        lines.append(
+            f"{recording.name}: {len(looks)} frames, {usable} usable, {keys} key frames; {sizes}"
+        )
+    notes = len(found.problems) - count
+    lines.append(f"{count} problems to fix, {notes} notes" if count else f"ready; {notes} notes")
+    return lines
+
+
+def _sizes(looks: list[FrameLook]) -> list[str]:
+    colors = sorted({look.color.size for look in looks})
+    depths = sorted({f"{look.depth_size[1]} x {look.depth_size[0]}" for look in looks})
+    return [f"color {', '.join(colors[:3])}", f"depth {', '.join(depths[:3])}"]

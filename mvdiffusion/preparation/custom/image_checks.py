@@ -1,0 +1,210 @@
+"""Looking at a user's image files: every reason why one cannot be used as it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+from tqdm import tqdm
+
+from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+_OTHER_PICTURES = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".exr",
+    ".hdr",
+    ".gif",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".raw",
+}
+_ORIENTATION = 0x0112  # EXIF
+_MANY = 200  # images from which on a progress bar is shown
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an image file holds.
+
+    Attributes:
+        path: the file.
+        width: in pixels; 0 if it cannot be decoded.
+        height: in pixels; 0 if it cannot be decoded.
+        plain_jpeg: it is an RGB JPEG, whose bytes can be taken over.
+        problems: what is wrong with it.
+    """
+
+    path: Path
+    width: int
+    height: int
+    plain_jpeg: bool
+    problems: tuple[Problem, ...]
+
+    @property
+    def size(self) -> str:
+        """Width and height in words."""
+        return f"{self.width} x {self.height}"
+
+
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], title: str
+) -> Iterator[Result]:
+    """Apply a function to all items in threads (decoding lets others run), in order."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(function, items)
+        yield from tqdm(results, desc=title, total=len(items), disable=len(items) < _MANY)
+
+
+def look_at(path: Path, folder: Path) -> Look:
+    """Decode an image and report all that is wrong with it as a color image.
+
+    Args:
+        path: the file.
+        folder: that file names are reported relative to.
+    """
+    name = name_in(path, folder)
+    if reason := unreadable(path, name):
+        return Look(path, 0, 0, False, (reason,))
+    try:
+        with Image.open(path) as image:
+            image.load()
+            problems = (*_color(image, name), *_marks(image, name))
+            plain = image.format in ("JPEG", "MPO") and image.mode == "RGB"
+            return Look(path, *image.size, plain, problems)
+    except Exception as error:  # broken bytes make decoders raise almost anything
+        return Look(path, 0, 0, False, (undecodable(path, name, error),))
+
+
+def unreadable(path: Path, name: str) -> Problem | None:
+    """Say why a file's bytes cannot be had, if so."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return Problem(name, "not a regular file", "Put an image file there.")
+        if status.st_size == 0:
+            return Problem(name, "zero bytes", "Copy or export the file again.")
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        return _refused(path, name, error)
+    return None
+
+
+def _refused(path: Path, name: str, error: OSError) -> Problem:
+    if error.errno == errno.ELOOP:
+        return Problem(name, "a link that leads back to itself", "Replace it by the file meant.")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return Problem(name, "a link to a file that is not there", "Replace it by the file meant.")
+    if error.errno == errno.ENOENT:
+        return Problem(name, "no such file", "Add it.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Problem(name, "may not be read", "Allow reading it: chmod u+r.")
+    return Problem(name, f"cannot be read ({error.strerror})", "Copy the file again.")
+
+
+def undecodable(path: Path, name: str, error: Exception) -> Problem:
+    """Say why a file's bytes are no image."""
+    if isinstance(error, Image.DecompressionBombError):
+        limit = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
+        return Problem(name, limit, "Make the image smaller.")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return Problem(name, "not an image", "Export it as PNG or JPEG, or take it away.")
+    return Problem(name, "a truncated or broken image", "Copy or export it again.")
+
+
+def _color(image: Image.Image, name: str) -> Iterator[Problem]:
+    mode = image.mode
+    if mode in ("L", "1", "LA"):
+        yield note(name, "grayscale", "Nothing: it is converted to RGB.")
+    if mode == "CMYK":
+        yield Problem(name, "CMYK (print) colors", "Convert it to sRGB and save it again.")
+    if mode == "F" or mode.startswith("I"):
+        yield Problem(name, f"not 8 bits per channel (mode {mode})", "Save it as 8-bit RGB.")
+    if mode.endswith("A") or "transparency" in image.info:
+        if image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+            yield Problem(name, "transparent places", "Fill them and save it as RGB.")
+        else:
+            yield note(name, "an alpha channel", "Nothing: it is opaque and is dropped.")
+
+
+def _marks(image: Image.Image, name: str) -> Iterator[Problem]:
+    turned = image.getexif().get(_ORIENTATION, 1)
+    if turned not in (0, 1):
+        fix = "Turn the pixels upright and drop the mark, as `mogrify -auto-orient` does."
+        yield Problem(name, f"marked as turned (EXIF orientation {turned})", fix)
+    if (count := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+        yield note(name, f"holds {count} pictures", "Nothing: the first is used.")
+
+
+def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """List the image files below a folder, sorted; hidden ones and linked folders are left out.
+
+    Returns:
+        The files (dangling links among them) and what was met besides.
+    """
+    images, problems = [], []
+
+    def refuse(error: OSError) -> None:
+        path = Path(error.filename)
+        problems.append(_refused(path, name_in(path, folder), error))
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in folders):
+            if path.is_symlink():
+                fix = "Nothing, or replace the link by the folder."
+                problems.append(note(name_in(path, folder), "a linked folder, not entered", fix))
+        for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images.append(path)
+            elif path.suffix.lower() in _OTHER_PICTURES:
+                problem = f"a picture format that is not read ({path.suffix})"
+                fix = "Convert it to PNG or JPEG, or take it away."
+                problems.append(Problem(name_in(path, folder), problem, fix))
+    return images, problems
+
+
+def images_in(folder: Path) -> list[Path]:
+    """List the image files directly inside a folder, if there is one."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def identifier(text: str) -> str:
+    """Make a file name's stem an id: letters, digits, '.', '_' and '-', without '_skybox'."""
+    plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text)).strip("-.")
+    return plain.replace("_skybox", "-skybox")
+
+
+def repeated(named: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+    """Report ids that several files have.
+
+    Args:
+        named: pairs of (id, file).
+    """
+    first: dict[str, str] = {}
+    for name, file in named:
+        if not name:
+            yield Problem(file, "no letter or digit in its name", "Rename it.")
+        elif name in first:
+            yield Problem(file, f"has the same id '{name}' as {first[name]}", "Rename one of them.")
+        else:
+            first[name] = file

@@ -1,0 +1,258 @@
+"""A user's own data → the project's layouts.
+
+<root>/<scene>/matterport_skybox_images/…, <root>/<scene>/blip3/…, <root>/<split>.npy   panoramas
+<root>/<split>/<scene>/{color,depth,pose,intrinsic,prompt}/…, key frames                recordings
+<root>/import_<split>.json              what was imported with which settings
+<root>/import_<split>_provenance.json   by what, from where
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mvdiffusion.data.scannet import KEY_FRAMES
+from mvdiffusion.preparation.custom.check import Survey, frame_names, panorama_names
+from mvdiffusion.preparation.custom.image_checks import identifier, in_parallel
+from mvdiffusion.preparation.custom.panorama_files import Panorama
+from mvdiffusion.preparation.custom.problems import name_in
+from mvdiffusion.preparation.custom.recordings import FrameLook, Recording
+from mvdiffusion.preparation.custom.write_frames import write_frame, write_intrinsics
+from mvdiffusion.preparation.custom.write_panoramas import write_panorama
+from mvdiffusion.preparation.key_frames import write_key_frames
+from mvdiffusion.records import (
+    InputError,
+    atomic_output,
+    provenance,
+    read_json,
+    remove,
+    settings_sha256,
+    sha256_file,
+    write_json,
+)
+
+FORMAT = 1
+_FACES, _CAPTIONS, _DEGREES = "matterport_skybox_images", "blip3", range(0, 360, 45)
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What decides the bytes of an import, besides the source and the settings of its check.
+
+    Attributes:
+        face_size: pixels of a face cut out of an equirectangular image; None means a quarter of
+            the image's width, rounded to even.
+        quality: of JPEGs that are encoded anew, 90 … 100; colors are never thinned out.
+    """
+
+    face_size: int | None = None
+    quality: int = 97
+
+    def __post_init__(self) -> None:
+        if not 90 <= self.quality <= 100:
+            raise InputError(f"--quality {self.quality}: expected 90 … 100.")
+        size = self.face_size
+        if size is not None and (size % 2 or not 8 <= size <= 8192):
+            raise InputError(f"--face-size {size}: expected an even number of pixels, 8 … 8192.")
+
+
+def import_folder(
+    found: Survey, root: Path, split: str, settings: ImportSettings | None = None
+) -> dict[str, int]:
+    """Bring a checked folder into the project's layout; the source is only read.
+
+    Killed, the same call goes on: finished panoramas and scenes are kept.
+
+    Args:
+        found: the check of the folder.
+        root: of the layout.
+        split: name of the split.
+        settings: of the import.
+
+    Returns:
+        Per panorama 6 (its faces), per scene its number of key frames, by name.
+
+    Raises:
+        InputError: the check found problems, the root holds something else, or the disk refuses.
+    """
+    settings = settings or ImportSettings()
+    _check_source(found, settings)
+    _check_target(found, root, split)
+    record = _record(found, split, settings)
+    _begin(found, root, split, record)
+    write = _import_panoramas if found.panoramas else _import_recordings
+    result = write(found, root, split, settings)
+    by = {**provenance(), "source": str(found.folder)}
+    write_json(root / f"import_{split}_provenance.json", by)
+    return result
+
+
+def _check_source(found: Survey, settings: ImportSettings) -> None:
+    if stopping := found.stopping:
+        first = stopping[0]
+        raise InputError(
+            f"{found.folder / first.file}: {first.problem}, and {len(stopping) - 1} more problems; "
+            f"list them with `mvdiffusion data check {found.folder}`."
+        )
+    if settings.face_size is not None and found.kind != "panoramas":
+        raise InputError(f"--face-size: {found.folder} holds no equirectangular images; leave it.")
+    if found.kind == "matterport3d":
+        raise InputError(f"{found.folder}: already in the project's layout; use it as it is.")
+
+
+def _check_target(found: Survey, root: Path, split: str) -> None:
+    if not split or identifier(split) != split:
+        raise InputError(f"--split {split!r}: expected a name of letters, digits, '_' and '-'.")
+    if root.resolve().is_relative_to(found.folder):
+        raise InputError(
+            f"--output {root}: lies inside {found.folder}, which is only read; choose a folder "
+            "outside."
+        )
+
+
+def _record(found: Survey, split: str, settings: ImportSettings) -> dict[str, Any]:
+    check = {key: getattr(found.settings, key) for key in ("overlap", "scale")}
+    captions = {"texts": dict(found.captions.texts), "everywhere": found.captions.everywhere}
+    return {
+        "format": FORMAT,
+        "split": split,
+        "kind": found.kind,
+        "settings": {**asdict(settings), **check},
+        "captions_sha256": settings_sha256(captions),
+        "source_sha256": _source_sha256(found),
+        "units": _units(found),
+    }
+
+
+def _units(found: Survey) -> dict[str, list[str]]:
+    """Scenes, with the ids of their panoramas or nothing."""
+    units: dict[str, list[str]] = {recording.name: [] for recording, *_ in found.recordings}
+    for panorama in found.panoramas:
+        units.setdefault(panorama.scene, []).append(panorama.id)
+    return units
+
+
+def _source_sha256(found: Survey) -> str:
+    """Hash names and bytes of the images, and the cameras."""
+    images = [look.path for panorama in found.panoramas for look in panorama.images]
+    digest = hashlib.sha256()
+    for recording, *_ in found.recordings:
+        for frame in recording.frames:
+            images += [frame.color, frame.depth]
+            for matrix in (frame.pose, frame.K):
+                digest.update(np.asarray(matrix, np.float64).tobytes())
+        digest.update(repr(recording.depth_unit).encode())
+    for path, sha256 in zip(images, in_parallel(sha256_file, images, "hashing"), strict=True):
+        digest.update(name_in(path, found.folder).encode() + b"\0")
+        digest.update(bytes.fromhex(sha256))
+    return digest.hexdigest()
+
+
+def _begin(found: Survey, root: Path, split: str, record: dict[str, Any]) -> None:
+    """Write the record, or find the very same: then the import goes on."""
+    path = root / f"import_{split}.json"
+    if path.exists():
+        if (earlier := read_json(path)) != record:
+            keys = [key for key in record if earlier.get(key) != record[key]]
+            raise InputError(
+                f"{path}: another import of the split '{split}' (other {', '.join(keys)}); choose "
+                "another --output or --split, or delete the earlier import."
+            )
+        return
+    scenes = list(_units(found)) if found.panoramas else []
+    taken = [root / f"{split}.npy", root / split, *(root / scene for scene in scenes)]
+    for there in taken:
+        if there.exists():
+            raise InputError(
+                f"{there}: already there and not of this import; choose another --output or "
+                "--split, or rename the source's folder."
+            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--output {root}: could not be created ({error.strerror}); choose a folder that you "
+            "may write to."
+        ) from None
+    remove(root / f".import_{split}.partial")
+    write_json(path, record)
+
+
+def _import_panoramas(
+    found: Survey, root: Path, split: str, settings: ImportSettings
+) -> dict[str, int]:
+    partial_root = root / f".import_{split}.partial"
+    todo = [panorama for panorama in found.panoramas if not (root / panorama.scene).is_dir()]
+    for panorama in tqdm(todo, desc="cutting faces"):
+        scene = partial_root / panorama.scene
+        write_panorama(panorama, scene / _FACES, settings.face_size, settings.quality)
+        _write_captions(found, panorama, scene / _CAPTIONS)
+    for scene in dict.fromkeys(panorama.scene for panorama in todo):
+        (partial_root / scene).rename(root / scene)
+    remove(partial_root)
+    entries = [_entry(panorama) for panorama in found.panoramas]
+    with atomic_output(root / f"{split}.npy") as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(sorted(entries)))
+    return {panorama.id: 6 for panorama in found.panoramas}
+
+
+def _entry(panorama: Panorama) -> list[str]:
+    folder = f"{panorama.scene}/{_FACES}"
+    return [f"{folder}/{panorama.id}_skybox{face}_sami.jpg" for face in range(6)]
+
+
+def _write_captions(found: Survey, panorama: Panorama, folder: Path) -> None:
+    for degrees in _DEGREES:
+        caption = found.captions.of(*panorama_names(panorama, degrees))
+        if caption is not None:
+            with atomic_output(folder / f"{panorama.id}_{degrees}.txt") as temporary:
+                temporary.write_text(f"{caption}\n", encoding="utf-8")
+
+
+def _import_recordings(
+    found: Survey, root: Path, split: str, settings: ImportSettings
+) -> dict[str, int]:
+    counts = {}
+    for recording, looks, _ in found.recordings:
+        scene = root / split / recording.name
+        if not scene.is_dir():
+            with atomic_output(scene) as folder:
+                _write_scene(found, recording, looks, folder, settings)
+                write_key_frames(folder, found.settings.overlap)
+        counts[recording.name] = len((scene / KEY_FRAMES).read_text().splitlines())
+    return counts
+
+
+def _write_scene(
+    found: Survey,
+    recording: Recording,
+    looks: list[FrameLook],
+    folder: Path,
+    settings: ImportSettings,
+) -> None:
+    for part in ("color", "depth", "pose", "intrinsic"):
+        (folder / part).mkdir(parents=True)
+    K = next(look.K for look in looks if look.K is not None)
+    write_intrinsics(K, folder)
+    write = partial(
+        write_frame, folder=folder, K=K, unit=recording.depth_unit, quality=settings.quality
+    )
+    for _ in in_parallel(write, looks, f"writing {recording.name}"):
+        pass
+    for number, caption in _captions(found, recording):
+        (folder / "prompt").mkdir(exist_ok=True)
+        (folder / "prompt" / f"{number}.txt").write_text(f"{caption}\n", encoding="utf-8")
+
+
+def _captions(found: Survey, recording: Recording) -> Iterator[tuple[int, str]]:
+    for frame in recording.frames:
+        caption = found.captions.of(*frame_names(recording, frame))
+        if caption is not None:
+            yield frame.number, caption

@@ -1,0 +1,122 @@
+"""Checking data that already have the project's layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_caption, read_split
+from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
+from mvdiffusion.preparation.custom.image_checks import in_parallel, look_at
+from mvdiffusion.preparation.custom.panorama_files import Panorama, cube_problems
+from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
+from mvdiffusion.preparation.units import RECORD
+from mvdiffusion.records import InputError, sha256_file
+
+CAPTIONS_FIX = "Write them with `mvdiffusion data caption`; training and generation need them."
+_DEGREES = range(0, 360, 45)
+
+
+def split_files(folder: Path) -> list[Path]:
+    """List the files of splits in Matterport3D's layout: <split>.npy."""
+    return sorted(path for path in folder.glob("*.npy") if path.name != VALID_FRAMES)
+
+
+def check_panoramas(root: Path) -> tuple[list[Panorama], list[Problem]]:
+    """Check every split of a root in Matterport3D's layout: lists, faces, captions, hashes."""
+    panoramas: list[Panorama] = []
+    problems: list[Problem] = []
+    for path in split_files(root):
+        entries = _entries(root, path, problems)
+        faces = [root / name for entry in entries for name in entry]
+        looks = list(in_parallel(partial(look_at, folder=root), faces, f"looking at {path.stem}"))
+        problems += [problem for look in looks for problem in look.problems]
+        for start in range(0, len(looks), 6):
+            cube = tuple(looks[start : start + 6])
+            problems += cube_problems(cube, root)
+            name = cube[0].path.name.split("_skybox")[0]
+            panoramas.append(Panorama(cube[0].path.parent.parent.name, name, cube))
+        if entries and all(face.is_file() for face in faces):
+            problems += _panorama_captions(root, path.stem)
+    return panoramas, [*problems, *changed_files(root)]
+
+
+def _entries(root: Path, path: Path, problems: list[Problem]) -> list[list[str]]:
+    """Names of faces [N][6]; of a list with a wrong entry, those that can be looked at."""
+    try:
+        return read_split(root, path.stem)
+    except InputError as error:
+        found = from_error(error, root)
+    try:
+        entries = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        entries = np.empty(0)
+    if entries.dtype.kind != "U" or entries.ndim != 2 or entries.shape[1] != 6:
+        problems.append(found)
+        return []
+    if found.file == path.name:  # a missing face is found again when all are looked at
+        problems.append(found)
+    outside = [entry for entry in entries.tolist() if any(".." in Path(n).parts for n in entry)]
+    return [entry for entry in entries.tolist() if entry not in outside]
+
+
+def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
+    try:
+        panoramas = Matterport3DPanoramas(root, split, image_size=8)
+    except InputError:  # reported with the list
+        return
+    files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in _DEGREES]
+    yield from caption_problems(files, root)
+
+
+def caption_problems(files: Iterable[Path], root: Path) -> Iterator[Problem]:
+    """Report captions that are missing (a note), no text, or empty."""
+    for path in files:
+        if not path.exists():
+            yield note(name_in(path, root), "no caption", CAPTIONS_FIX)
+            continue
+        try:
+            read_caption(path)
+        except (InputError, OSError) as error:
+            wrong = error if isinstance(error, InputError) else InputError(f"{path}: {error}; fix")
+            yield from_error(wrong, root)
+
+
+def scene_folders(folder: Path) -> list[Path]:
+    """List the scenes in ScanNet's layout: <scene>/color, or <split>/<scene>/color."""
+    found = [*folder.glob("*/color"), *folder.glob("*/*/color")]
+    scenes = sorted(path.parent for path in found if path.is_dir())
+    return [scene for scene in scenes if "/." not in f"/{scene.relative_to(folder)}"]
+
+
+def check_lists(scene: Path, root: Path) -> Iterator[Problem]:
+    """Check a scene's key frames, valid frames and the captions of the former."""
+    if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():
+        return
+    try:
+        opened = ScanNetScene(scene, 8, 8)
+    except InputError as error:
+        yield from_error(error, root)
+        return
+    files = [scene / "prompt" / f"{frame}.txt" for frame in opened.key_frames]
+    yield from caption_problems(files, root)
+
+
+def changed_files(root: Path) -> Iterator[Problem]:
+    """Report files that are not those that a preparation recorded (`prepared.json`)."""
+    for record in sorted(root.rglob(RECORD)):
+        try:
+            files = json.loads(record.read_text())["files"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            fix = "Prepare it again."
+            yield Problem(name_in(record, root), "not a record of prepared files", fix)
+            continue
+        for name, expected in files:
+            path = record.parent / name
+            if path.is_file() and sha256_file(path) != expected:
+                fix = "Prepare it again, or take what was edited for data of your own."
+                yield Problem(name_in(path, root), "not the file that was prepared", fix)

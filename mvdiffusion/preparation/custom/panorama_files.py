@@ -1,0 +1,191 @@
+"""A user's panoramas: equirectangular images, or six cube faces each.
+
+Cube faces are named in one of these ways:
+
+<id>_skybox{0..5}_sami.jpg                      as Matterport3D has them: its order and orientation
+<id>_{up,left,front,right,back,down}.<suffix>   also <id>_{U,L,F,R,B,D}.<suffix>
+<id>/{up,left,front,right,back,down}.<suffix>
+
+In the last two, up and down are as seen when one looks at the front face and tilts the head: the
+lower edge of up and the upper edge of down touch the front face.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mvdiffusion.preparation.custom.image_checks import (
+    Look,
+    identifier,
+    in_parallel,
+    list_images,
+    look_at,
+    repeated,
+)
+from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+
+FACES = ("up", "left", "front", "right", "back", "down")
+_SKYBOX = re.compile(r"(?P<id>.+)_skybox(?P<face>[0-5])_sami\.jpg")
+_WORD = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>up|left|front|right|back|down)", re.IGNORECASE)
+_LETTER = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>[ULFRBD])")
+_SKYBOX_FOLDER = "matterport_skybox_images"
+_SMALLEST = 64  # pixels, height of a panorama
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """One panorama of the user's.
+
+    Attributes:
+        scene: folder it belongs to in the layout.
+        id: its name there.
+        images: one equirectangular image, or six faces in Matterport3D's order.
+        tilted: up and down are as seen when tilting the head, not as Matterport3D turns them.
+    """
+
+    scene: str
+    id: str
+    images: tuple[Look, ...]
+    tilted: bool = False
+
+    @property
+    def face_size(self) -> int:
+        """Pixels of a face: as given, or a quarter of the panorama's width, rounded to even."""
+        width = self.images[0].width
+        return width if len(self.images) == 6 else max(2, 2 * round(width / 8))
+
+
+@dataclass(frozen=True)
+class _Face:
+    scene: str
+    id: str
+    face: int
+    tilted: bool
+    path: Path
+
+
+def find_equirectangular(folder: Path) -> tuple[list[Panorama], list[Problem]]:
+    """Find equirectangular images below a folder; a panorama's scene is the folder it lies in."""
+    paths, problems = list_images(folder)
+    looks = list(in_parallel(partial(look_at, folder=folder), paths, "looking at panoramas"))
+    for look in looks:
+        problems += [*look.problems, *_proportions(look, folder)]
+    problems += repeated((identifier(p.stem), name_in(p, folder)) for p in paths)
+    problems += _mixed([look for look in looks if look.width], folder)
+    return [
+        Panorama(_scene(look.path.parent, folder), identifier(look.path.stem), (look,))
+        for look in looks
+    ], problems
+
+
+def _proportions(look: Look, folder: Path) -> Iterator[Problem]:
+    name, problem = name_in(look.path, folder), f"{look.size} pixels"
+    if not look.width:
+        return
+    if look.width != 2 * look.height:
+        fix = "Give the full sphere, 360° x 180°, twice as wide as high (crop or resize)."
+        yield Problem(name, f"{problem}, not twice as wide as high", fix)
+    elif look.height < _SMALLEST:
+        yield Problem(name, f"{problem}: too small", f"Give at least {_SMALLEST} pixels of height.")
+    elif look.width % 8:
+        fix = "Nothing, or resize it to a multiple of 8."
+        yield note(name, f"{problem}: a quarter of the width is not even, so rounded", fix)
+
+
+def _mixed(looks: list[Look], folder: Path) -> Iterator[Problem]:
+    sizes = sorted({(look.width, look.height) for look in looks})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width} x {height}" for width, height in sizes[:5])
+        fix = "Nothing: each keeps faces of a quarter of its width."
+        yield note(".", f"panoramas of {len(sizes)} sizes: {listed}", fix)
+
+
+def looks_like_faces(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Return those image files that belong to a cube: at least two faces of one id are there."""
+    cubes = _cubes(paths, folder)
+    return [face.path for cube in cubes.values() if len(cube) > 1 for face in cube]
+
+
+def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
+    """Find cube faces below a folder."""
+    paths, problems = list_images(folder)
+    found = _cubes(paths, folder)
+    named = {face.path for cube in found.values() for face in cube}
+    for path in (path for path in paths if path not in named):
+        fix = "Nothing, or name it <id>_front.png etc. if it is one."
+        problems.append(note(name_in(path, folder), "not named as a cube face; left out", fix))
+    faces = [face for cube in found.values() for face in cube]
+    paths = [face.path for face in faces]
+    looks = in_parallel(partial(look_at, folder=folder), paths, "looking at faces")
+    seen = {look.path: look for look in looks}
+    problems += [problem for look in seen.values() for problem in look.problems]
+    problems += repeated((cube[0].id, name_in(cube[0].path, folder)) for cube in found.values())
+    panoramas = []
+    for cube in found.values():
+        problems += (wrong := list(_incomplete(cube, folder)))
+        if not wrong:
+            images = tuple(seen[face.path] for face in sorted(cube, key=lambda face: face.face))
+            problems += cube_problems(images, folder)
+            panoramas.append(Panorama(cube[0].scene, cube[0].id, images, cube[0].tilted))
+    return panoramas, problems
+
+
+def cube_problems(faces: Sequence[Look], folder: Path) -> Iterator[Problem]:
+    """Report faces that are not square, or not of one size."""
+    decoded = [face for face in faces if face.width]
+    for face in decoded:
+        name = name_in(face.path, folder)
+        if face.width != face.height:
+            yield Problem(name, f"{face.size} pixels: not square", "Export square faces of 90°.")
+        elif face.width != decoded[0].width:
+            problem = f"{face.size} pixels, but {decoded[0].path.name} has {decoded[0].size}"
+            yield Problem(name, problem, "Export the six faces at one size.")
+
+
+def _incomplete(cube: list[_Face], folder: Path) -> Iterator[Problem]:
+    missing = [FACES[face] for face in range(6) if face not in {found.face for found in cube}]
+    name = name_in(cube[0].path, folder)
+    if missing:
+        problem = f"'{cube[0].id}' lacks {', '.join(missing)}"
+        yield Problem(name, problem, "Add the missing faces, or take the others away.")
+    first: dict[int, _Face] = {}
+    for found in cube:
+        other = first.setdefault(found.face, found)
+        if other is not found:
+            problem = f"the same face of '{found.id}' as {name_in(other.path, folder)}"
+            yield Problem(name_in(found.path, folder), problem, "Take one of them away.")
+
+
+def _cubes(paths: Sequence[Path], folder: Path) -> dict[tuple[Path, str, bool], list[_Face]]:
+    """Faces by folder, id and naming."""
+    cubes: dict[tuple[Path, str, bool], list[_Face]] = defaultdict(list)
+    for path in paths:
+        if face := _face(path, folder):
+            cubes[path.parent, face.id, face.tilted].append(face)
+    return dict(cubes)
+
+
+def _face(path: Path, folder: Path) -> _Face | None:
+    inside = path.parent
+    if match := _SKYBOX.fullmatch(path.name):
+        house = inside.parent if inside.name == _SKYBOX_FOLDER and inside != folder else inside
+        name = identifier(match["id"])
+        return _Face(_scene(house, folder), name, int(match["face"]), False, path)
+    match = _WORD.fullmatch(path.stem) or _LETTER.fullmatch(path.stem)
+    if not match:
+        return None
+    face = "ULFRBD".index(match["face"][0].upper())
+    if match["id"]:
+        return _Face(_scene(inside, folder), identifier(match["id"]), face, True, path)
+    outside = inside.parent if inside != folder else inside
+    return _Face(_scene(outside, folder), identifier(inside.name), face, True, path)
+
+
+def _scene(place: Path, folder: Path) -> str:
+    inside = place if place.is_relative_to(folder) else folder
+    return identifier(inside.name) or "scene"

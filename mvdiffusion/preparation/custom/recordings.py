@@ -1,0 +1,371 @@
+"""A user's RGB-D recordings: frames with color, depth, pose and intrinsics, and all their checks.
+
+A folder as ScanNet's exporter writes it is read here; `camera_files` reads transforms.json and
+COLMAP models into the same form.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mvdiffusion.data.scannet import is_rigid, read_intrinsics, read_matrix
+from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.preparation.custom.image_checks import (
+    Look,
+    identifier,
+    images_in,
+    in_parallel,
+    look_at,
+    repeated,
+    undecodable,
+    unreadable,
+)
+from mvdiffusion.preparation.custom.motion_checks import motion_problems
+from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
+from mvdiffusion.preparation.key_frames import choose_key_frames, small_depth
+from mvdiffusion.records import InputError
+
+MILLIMETER = 0.001
+_NUMBER = re.compile(r"(\d+)\D*$")
+_NEAR, _FAR = 0.1, 20.0  # meters, of a plausible frame's median depth
+_FEWEST = 2  # frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a recording.
+
+    Attributes:
+        number: its number in the layout.
+        color: image file.
+        depth: 16-bit image file.
+        pose: camera-to-world [4, 4] in meters; None if there is none that can be read.
+        K: intrinsics [3, 3] in pixels (pixel centers at integers); None if unknown.
+        size: (height, width) that K is for; None means the depth image's.
+    """
+
+    number: int
+    color: Path
+    depth: Path
+    pose: NDArray[np.float64] | None
+    K: NDArray[np.float64] | None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sequence of frames that becomes one scene.
+
+    Attributes:
+        name: of the scene.
+        folder: where it lies.
+        frames: in order of their numbers.
+        depth_unit: meters per step of the depth images' values.
+    """
+
+    name: str
+    folder: Path
+    frames: tuple[Frame, ...]
+    depth_unit: float = MILLIMETER
+
+
+@dataclass(frozen=True)
+class FrameLook:
+    """What a frame's files hold: sizes, intrinsics of the depth's size, and a small depth image."""
+
+    frame: Frame
+    color: Look
+    depth_size: tuple[int, int]  # (height, width); zeros if it cannot be decoded
+    depth_median: float  # meters; 0 if there is no depth
+    small_depth: Tensor | None  # meters [h, w]
+    problems: tuple[Problem, ...]
+
+    @property
+    def K(self) -> Tensor | None:
+        """Intrinsics [3, 3] in pixels of the depth image (float64)."""
+        if self.frame.K is None or not self.depth_size[0]:
+            return None
+        K = torch.from_numpy(self.frame.K)
+        size = self.frame.size
+        return K if size is None else scale_intrinsics(K, size, self.depth_size)
+
+
+def frame_numbers(stems: Sequence[str]) -> list[int] | None:
+    """Number of each name: its last group of digits; None if one has none, or two the same."""
+    found = [_NUMBER.search(stem) for stem in stems]
+    numbers = [int(match[1]) for match in found if match]
+    return numbers if len(set(numbers)) == len(stems) else None
+
+
+def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]:
+    """Read a scene as ScanNet's exporter writes it: color/, depth/, pose/, intrinsic/.
+
+    Frames go together by the number at the end of their files' names.
+
+    Args:
+        scene: the scene's folder.
+        folder: that file names are reported relative to.
+    """
+    problems: list[Problem] = []
+    colors, depths = (
+        _numbered(images_in(scene / part), folder, problems) for part in ("color", "depth")
+    )
+    files = sorted((scene / "pose").glob("*.txt")) if (scene / "pose").is_dir() else []
+    poses = _numbered(files, folder, problems)
+    K = _intrinsics(scene, folder, colors, depths, problems)
+    problems += _unpaired(colors, depths, poses, folder)
+    frames = []
+    for number in sorted(colors.keys() & depths.keys() & poses.keys()):
+        pose = _pose(poses[number], folder, problems)
+        frames.append(Frame(number, colors[number], depths[number], pose, K))
+    return Recording(identifier(scene.name) or "scene", scene, tuple(frames)), problems
+
+
+def _numbered(paths: list[Path], folder: Path, problems: list[Problem]) -> dict[int, Path]:
+    matches = {path: _NUMBER.search(path.stem) for path in paths}
+    for path, match in matches.items():
+        if not match:
+            fix = "Name frames by number: 0.jpg, 0.png, 0.txt …"
+            problems.append(Problem(name_in(path, folder), "no frame number in its name", fix))
+    numbered = {path: int(match[1]) for path, match in matches.items() if match}
+    problems += repeated((str(number), name_in(path, folder)) for path, number in numbered.items())
+    return {number: path for path, number in reversed(numbered.items())}
+
+
+def _unpaired(
+    colors: dict[int, Path], depths: dict[int, Path], poses: dict[int, Path], folder: Path
+) -> Iterator[Problem]:
+    parts = {"color image": colors, "depth image": depths, "pose": poses}
+    for number in sorted(set().union(*parts.values())):
+        here = next(part[number] for part in parts.values() if number in part)
+        missing = [word for word, part in parts.items() if number not in part]
+        if missing:
+            problem = f"this frame has no {' and no '.join(missing)}"
+            fix = "Add it, or take the frame's other files away."
+            yield Problem(name_in(here, folder), problem, fix)
+
+
+def _intrinsics(
+    scene: Path,
+    folder: Path,
+    colors: dict[int, Path],
+    depths: dict[int, Path],
+    problems: list[Problem],
+) -> NDArray[np.float64] | None:
+    """Intrinsics of the depth's size; those of the color stand in where the sizes are equal."""
+    name, other = "intrinsic_depth.txt", "intrinsic_color.txt"
+    here = [word for word in (name, other) if (scene / "intrinsic" / word).exists()]
+    if here == [other] and _same_size(colors, depths):
+        name = other
+    try:
+        K = read_intrinsics(scene, name)
+    except InputError as error:
+        problems.append(from_error(error, folder))
+        return None
+    if abs(float(K[0, 1])) > 1e-6:
+        problem = f"skewed pixels (K[0][1] = {float(K[0, 1]):g}), so not a pinhole camera"
+        file = name_in(scene / "intrinsic" / name, folder)
+        problems.append(Problem(file, problem, "Undistort the images; give fx, fy, cx, cy."))
+    return K.numpy()
+
+
+def _same_size(colors: dict[int, Path], depths: dict[int, Path]) -> bool:
+    try:
+        sizes = [Image.open(next(iter(part.values()))).size for part in (colors, depths)]
+    except (StopIteration, OSError, SyntaxError):
+        return False
+    return sizes[0] == sizes[1]
+
+
+def _pose(path: Path, folder: Path, problems: list[Problem]) -> NDArray[np.float64] | None:
+    try:
+        pose = read_matrix(path, (4,))
+    except (InputError, OSError) as error:
+        wrong = error if isinstance(error, InputError) else InputError(f"{path}: {error}; copy it.")
+        problems.append(from_error(wrong, folder))
+        return None
+    problems += pose_problems(pose, name_in(path, folder))
+    return pose
+
+
+def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
+    """Say why a pose [4, 4] is no rigid motion."""
+    if is_rigid(torch.from_numpy(pose)):
+        return
+    fix = "Export camera-to-world poses: rotation and translation in meters, last row 0 0 0 1."
+    if not np.isfinite(pose).all():
+        fix = "Nothing: it stays out of the valid frames."
+        yield note(name, "a pose with NaN or infinity (tracking lost)", fix)
+    elif pose[3].tolist() != [0, 0, 0, 1]:
+        yield Problem(name, "a pose whose last row is not 0 0 0 1", fix)
+    elif (determinant := float(np.linalg.det(pose[:3, :3]))) < 0:
+        yield Problem(name, "a mirrored pose (left-handed axes)", fix)
+    else:
+        scale = math.copysign(abs(determinant) ** (1 / 3), determinant)
+        problem = f"a pose scaled by {scale:.2f}" if abs(scale - 1) > 0.005 else "a sheared pose"
+        yield Problem(name, problem, fix)
+
+
+def check_frames(
+    recording: Recording, folder: Path, overlap: float
+) -> tuple[list[FrameLook], int, list[Problem]]:
+    """Decode every frame of a recording and report what is wrong with them.
+
+    Args:
+        recording: the frames.
+        folder: that file names are reported relative to.
+        overlap: share of pixels that consecutive key frames are to share.
+
+    Returns:
+        What the frames hold, how many become key frames (0 if they cannot be used), problems.
+    """
+    look = partial(_look_at_frame, unit=recording.depth_unit, folder=folder)
+    looks = list(in_parallel(look, recording.frames, f"looking at {recording.name}"))
+    problems = [problem for found in looks for problem in found.problems]
+    where = name_in(recording.folder, folder)
+    problems += _one_size(looks, folder)
+    problems += _units(looks, recording.depth_unit, where)
+    problems += _cameras(looks, folder)
+    keys, usable = 0, [found for found in looks if is_usable(found)]
+    if len(usable) < _FEWEST:
+        problem = f"{len(usable)} of {len(looks)} frames have color, depth, K and a rigid pose"
+        problems.append(Problem(where, problem, "Record at least two; a sequence needs 8 or 12."))
+    elif not any(problem.stops for problem in problems):
+        depth, K, pose = _stacked(usable)
+        keys = len(choose_key_frames(depth, K, pose, overlap))
+        problems += motion_problems(depth, K, pose, keys, where)
+    return looks, keys, problems
+
+
+def is_usable(found: FrameLook) -> bool:
+    """Tell whether a frame has color, depth, intrinsics and a rigid pose."""
+    pose = found.frame.pose
+    rigid = pose is not None and is_rigid(torch.from_numpy(pose))
+    return rigid and found.K is not None and found.small_depth is not None and found.color.width > 0
+
+
+def _stacked(looks: list[FrameLook]) -> tuple[Tensor, Tensor, Tensor]:
+    """Small depth [F, h, w], its intrinsics [F, 3, 3] and poses [F, 4, 4]."""
+    depth = torch.stack([found.small_depth for found in looks if found.small_depth is not None])
+    size = (depth.shape[1], depth.shape[2])
+    cameras = [(found.K, found.depth_size) for found in looks]
+    K = torch.stack([scale_intrinsics(K, old, size) for K, old in cameras if K is not None])
+    poses = [found.frame.pose for found in looks]
+    return (
+        depth,
+        K,
+        torch.from_numpy(np.stack([pose for pose in poses if pose is not None])),
+    )
+
+
+def _look_at_frame(frame: Frame, unit: float, folder: Path) -> FrameLook:
+    color = look_at(frame.color, folder)
+    name = name_in(frame.depth, folder)
+    problems = list(color.problems)
+    depth = _read_depth(frame.depth, name, unit, problems)
+    if depth is None:
+        return FrameLook(frame, color, (0, 0), 0.0, None, tuple(problems))
+    height, width = depth.shape
+    problems += _shapes(color, width, height, name)
+    if not depth.any():
+        fix = "Nothing: it stays out of the valid frames."
+        problems.append(note(name, "no depth at all (all zero)", fix))
+        return FrameLook(frame, color, (height, width), 0.0, None, tuple(problems))
+    small, _ = small_depth(torch.from_numpy(depth), torch.eye(3))
+    median = float(np.median(depth[depth > 0]))
+    return FrameLook(frame, color, (height, width), median, small, tuple(problems))
+
+
+def _read_depth(
+    path: Path, name: str, unit: float, problems: list[Problem]
+) -> NDArray[np.float32] | None:
+    """Depth [H, W] in meters."""
+    if reason := unreadable(path, name):
+        problems.append(reason)
+        return None
+    try:
+        with Image.open(path) as image:
+            mode, values = image.mode, np.array(image)
+    except Exception as error:  # broken bytes make decoders raise almost anything
+        problems.append(undecodable(path, name, error))
+        return None
+    if not mode.startswith("I"):
+        kind = "floating point" if mode == "F" else f"8 bits, mode {mode}"
+        fix = "Write millimeters as a 16-bit PNG of one channel, without converting it."
+        problems.append(Problem(name, f"depth is not of 16 bits ({kind})", fix))
+        return None
+    return values.astype(np.float32) * np.float32(unit)
+
+
+def _shapes(color: Look, width: int, height: int, name: str) -> Iterator[Problem]:
+    if color.width and abs(color.width * height / (color.height * width) - 1) > 0.03:
+        problem = f"{width} x {height} pixels, but the color image has {color.size}"
+        fix = "Export color and depth of the same field of view, in equal proportions."
+        yield Problem(name, problem, fix)
+
+
+def _one_size(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
+    sizes = [found.depth_size for found in looks if found.depth_size[0]]
+    usual = max(sizes, key=sizes.count, default=(0, 0))
+    for found in looks:
+        if found.depth_size[0] and found.depth_size != usual:
+            (height, width), (high, wide) = found.depth_size, usual
+            problem = f"depth of {width} x {height} pixels; other frames have {wide} x {high}"
+            fix = "Export all frames at one size, or import them as two recordings."
+            yield Problem(name_in(found.frame.depth, folder), problem, fix)
+
+
+def _units(looks: list[FrameLook], unit: float, where: str) -> Iterator[Problem]:
+    medians = [found.depth_median for found in looks if found.depth_median]
+    if not medians:
+        return
+    median = float(np.median(medians))
+    if not _NEAR <= median <= _FAR:
+        problem = f"depth has a median of {median:.4g} m, if a step is {unit:g} m: the wrong unit?"
+        yield Problem(where, problem, "Write depth in millimeters, or state its true unit.")
+
+
+def _cameras(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
+    """Report intrinsics that do not fit the image, or differ much between frames."""
+    seen: set[str] = set()
+    first = next((found.K for found in looks if found.K is not None), None)
+    for found in looks:
+        if (K := found.K) is None or first is None:
+            continue
+        name = name_in(found.frame.color, folder)
+        for problem in _misfit(K, found.depth_size):
+            if problem not in seen:
+                seen.add(problem)
+                yield Problem(name, problem, "Give fx, fy, cx, cy for this size of image.")
+        if camera_shift(K, first, found.depth_size) > 0.1 * found.depth_size[1]:
+            problem = "a camera unlike that of the first frame (zoom, or another lens)"
+            yield Problem(name, problem, "Import each camera's frames as a recording of its own.")
+
+
+def _misfit(K: Tensor, size: tuple[int, int]) -> Iterator[str]:
+    height, width = size
+    (fx, fy), (cx, cy) = K.diagonal()[:2].tolist(), K[:2, 2].tolist()
+    words = f"intrinsics fx {fx:.0f}, fy {fy:.0f}, cx {cx:.0f}, cy {cy:.0f}"
+    if not (0.7 < (2 * cx + 1) / width < 1.4 and 0.7 < (2 * cy + 1) / height < 1.4):
+        yield f"{words} are not for {width} x {height} pixels"
+    elif not (0.2 < fx / width < 5 and 0.7 < fx / fy < 1.4):
+        yield f"{words} are no camera of {width} x {height} pixels"
+
+
+def camera_shift(K: Tensor, other: Tensor, size: tuple[int, int]) -> float:
+    """Pixels by which a corner of the image moves from one camera [3, 3] to another."""
+    height, width = size
+    corners = torch.tensor([[0, 0, 1], [width - 1, height - 1, 1]], dtype=K.dtype).T
+    moved = other @ torch.linalg.inv(K) @ corners
+    return float((moved - corners)[:2].abs().max())

@@ -1,0 +1,86 @@
+"""One frame of a user's recording → ScanNet's layout."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mvdiffusion.data.images import save_depth
+from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.preparation.custom.recordings import MILLIMETER, FrameLook, camera_shift
+from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
+
+_SAME_CAMERA = 0.5  # pixels in the corners
+
+
+def write_intrinsics(K: Tensor, folder: Path) -> None:
+    """Write a scene's intrinsics [3, 3] in pixels of the depth images."""
+    lines = (" ".join(f"{value:.9g}" for value in row) for row in K.tolist())
+    (folder / "intrinsic" / "intrinsic_depth.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: int) -> None:
+    """Write color, depth and pose of a frame.
+
+    A scene has one camera: frames of a slightly different one are resampled to it. Files that need
+    no change keep their bytes.
+
+    Args:
+        look: the frame.
+        folder: of the scene.
+        K: the scene's intrinsics [3, 3] in pixels of the depth images.
+        unit: meters per step of the depth image's values.
+        quality: of JPEGs that are encoded anew.
+    """
+    frame, size = look.frame, look.depth_size
+    assert look.K is not None  # the check saw to it
+    assert frame.pose is not None
+    number, moved = frame.number, camera_shift(look.K, K, size) > _SAME_CAMERA
+    color, depth = folder / "color" / f"{number}.jpg", folder / "depth" / f"{number}.png"
+    if look.color.plain_jpeg and not moved:
+        shutil.copyfile(frame.color, color)
+    else:
+        color.write_bytes(jpeg_bytes(_color(look, K if moved else None), quality))
+    if unit == MILLIMETER and frame.depth.suffix.lower() == ".png" and not moved:
+        shutil.copyfile(frame.depth, depth)
+    else:
+        save_depth(_depth(look, K if moved else None, unit), depth)
+    lines = (" ".join(f"{value:.9g}" for value in row) for row in frame.pose.tolist())
+    (folder / "pose" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+
+
+def _color(look: FrameLook, K: Tensor | None) -> NDArray[np.uint8]:
+    with Image.open(look.frame.color) as image:
+        pixels = np.array(image.convert("RGB"))
+    if K is None:
+        return pixels
+    size = (look.color.height, look.color.width)
+    move = _between(look, K, size)
+    moved = cv2.warpAffine(
+        pixels, move, size[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.uint8)
+
+
+def _depth(look: FrameLook, K: Tensor | None, unit: float) -> NDArray[np.float64]:
+    """Depth [H, W] in meters."""
+    with Image.open(look.frame.depth) as image:
+        values = np.array(image).astype(np.float32)
+    if K is not None:
+        # Not a mean: between two surfaces there is none.
+        move = _between(look, K, look.depth_size)
+        values = cv2.warpAffine(values, move, look.depth_size[::-1], flags=cv2.INTER_NEAREST)
+    return np.asarray(values, np.float64) * unit
+
+
+def _between(look: FrameLook, K: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine map [2, 3] from the frame's pixels to those of camera K, for images of a size."""
+    assert look.K is not None
+    ours, theirs = (scale_intrinsics(camera, look.depth_size, size) for camera in (K, look.K))
+    return (ours @ theirs.inverse())[:2].numpy()

@@ -1,0 +1,188 @@
+"""Key frames of a scene: consecutive ones overlap by about 65 % (paper, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mvdiffusion.data.images import read_depth
+from mvdiffusion.data.scannet import (
+    KEY_FRAMES,
+    VALID_FRAMES,
+    read_intrinsics,
+    read_pose,
+    resize_depth,
+)
+from mvdiffusion.geometry.depth import depth_correspondences, scale_intrinsics
+from mvdiffusion.geometry.depth import overlap as overlap_of_all
+from mvdiffusion.geometry.homography import inside
+from mvdiffusion.records import InputError, atomic_output
+
+_WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
+
+Counted = Literal["known", "all"]
+"""Of which pixels overlap is the share: those with depth, or all. With "all", holes of the sensor
+count as lost overlap, so that key frames lie closer together than they need to."""
+
+
+def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
+    """Write a scene's `valid_frames.npy` and `key_frame_0.6.txt`.
+
+    Args:
+        scene: an exported scene's folder.
+        overlap: of consecutive key frames, 0 … 1.
+        counted: the pixels that count.
+
+    Returns:
+        The numbers of the key frames.
+
+    Raises:
+        InputError: a file is missing or broken, no frame is usable, or the disk refuses.
+    """
+    valid, keys = _choose(scene, overlap, counted)
+    write_lists(scene, valid, keys)
+    return keys
+
+
+def select_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
+    """Choose key frames: each is the last one before the overlap with the one before it falls.
+
+    Args:
+        scene: an exported scene's folder.
+        overlap: the share of pixels that consecutive key frames see of each other, 0 … 1.
+        counted: the pixels that count.
+
+    Returns:
+        The numbers of the key frames, from the first usable frame on.
+
+    Raises:
+        InputError: a file is missing or broken, or no frame is usable.
+    """
+    return _choose(scene, overlap, counted)[1]
+
+
+def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "known") -> list[float]:
+    """Measure the overlap of each of a scene's frames with the one before it.
+
+    Args:
+        scene: an exported scene's folder.
+        keys: numbers of frames, in order.
+        counted: the pixels that count.
+
+    Returns:
+        One share less than frames.
+
+    Raises:
+        InputError: a file is missing or broken, or a frame is not usable.
+    """
+    camera = read_intrinsics(scene)
+    frames = [_read(scene, key, camera) for key in keys]
+    if None in frames:
+        raise InputError(
+            f"{scene}: frame {keys[frames.index(None)]} has no rigid pose or no depth."
+        )
+    shares = []
+    for pair in pairwise(frame for frame in frames if frame is not None):
+        depth, K, pose = (torch.stack(part)[None] for part in zip(*pair, strict=True))
+        shares.append(float(_overlap(depth.double(), K, pose, counted)[0, 0, 1]))
+    return shares
+
+
+def write_lists(scene: Path, valid: Sequence[int], keys: Sequence[int]) -> None:
+    """Write the numbers of a scene's valid frames and key frames, each file whole."""
+    with atomic_output(scene / VALID_FRAMES) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(valid))
+    with atomic_output(scene / KEY_FRAMES) as temporary:
+        temporary.write_text("".join(f"{frame}\n" for frame in keys))
+
+
+def small_depth(depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Shrink depth [H, W] and its intrinsics [3, 3] to the size that frames are compared at."""
+    height, width = depth.shape
+    across = min(width, _WIDTH)
+    size = (max(1, round(height * across / width)), across)
+    return resize_depth(depth, *size), scale_intrinsics(K, (height, width), size)
+
+
+def choose_key_frames(
+    depth: Tensor, K: Tensor, pose: Tensor, overlap: float, counted: Counted = "known"
+) -> list[int]:
+    """Choose key frames: each is the last one before the overlap with the one before it falls.
+
+    Args:
+        depth: small (see `small_depth`) [F, H, W] in meters, 0 where there is none.
+        K: its intrinsics [F, 3, 3] (float64).
+        pose: camera-to-world transforms [F, 4, 4] (float64).
+        overlap: of consecutive key frames, 0 … 1.
+        counted: the pixels that count.
+
+    Returns:
+        Their indices among the F frames, from 0 on.
+    """
+    keys, frame = [0], 1
+    while frame < len(depth):
+        ahead = torch.arange(frame, min(frame + _AHEAD, len(depth)))
+        pairs = torch.stack([torch.full_like(ahead, keys[-1]), ahead], 1)  # [A, 2]
+        # In float64: rounding must not decide.
+        shares = _overlap(depth[pairs].double(), K[pairs], pose[pairs], counted)[:, 0, 1]
+        below = shares < overlap
+        if below.any():
+            keys.append(max(frame + int(below.int().argmax()) - 1, keys[-1] + 1))
+            frame = keys[-1] + 1
+        else:
+            frame += len(ahead)
+    return keys
+
+
+def check_overlap(overlap: float) -> None:
+    """Check the overlap asked for.
+
+    Raises:
+        InputError: it is no share.
+    """
+    if not 0 < overlap < 1:
+        raise InputError(f"overlap: found {overlap}; expected a share between 0 and 1.")
+
+
+def _choose(scene: Path, overlap: float, counted: Counted) -> tuple[list[int], list[int]]:
+    """Numbers of the valid frames and of the key frames among them."""
+    check_overlap(overlap)
+    numbers = sorted(int(path.stem) for path in (scene / "color").glob("*.jpg"))
+    camera = read_intrinsics(scene)
+    frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
+        if (frame := _read(scene, number, camera)) is not None:
+            frames[number] = frame
+    if not frames:
+        raise InputError(
+            f"{scene}: none of {len(numbers)} frames in color/ has a rigid pose and depth; export "
+            "the scene again."
+        )
+    depth, K, pose = (torch.stack(part) for part in zip(*frames.values(), strict=True))
+    valid = list(frames)
+    return valid, [valid[i] for i in choose_key_frames(depth, K, pose, overlap, counted)]
+
+
+def _read(scene: Path, number: int, camera: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """A frame's small depth with its intrinsics, and its pose; None if it is not usable."""
+    pose = read_pose(scene / "pose" / f"{number}.txt")
+    depth = read_depth(scene / "depth" / f"{number}.png")
+    return (*small_depth(depth, camera), pose) if pose is not None and depth.any() else None
+
+
+def _overlap(depth: Tensor, K: Tensor, pose: Tensor, counted: Counted) -> Tensor:
+    """Share of pixels [B, V, V] that two views see of each other, the lesser of both ways."""
+    if counted == "all":
+        return overlap_of_all(depth, K, pose)
+    xy, z = depth_correspondences(depth, K, pose)
+    seen = (inside(xy, *depth.shape[-2:]) & (z > 0)).sum(-1)
+    # Shrinking may lose the few pixels of a frame that have depth; then it overlaps with nothing.
+    share = seen / (depth > 0).sum((-1, -2)).clamp(min=1)[:, :, None]
+    return torch.minimum(share, share.transpose(1, 2))

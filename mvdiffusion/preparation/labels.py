@@ -1,0 +1,83 @@
+"""The authors' labels: splits and captions of Matterport3D, key frames and captions of ScanNet.
+
+They come as mp3d_skybox.tar, scannet_train.tar and scannet_test.tar; what folders lead to their
+files is left open. Extracted, they stand as
+
+<labels>/<archive>/train.npy, test.npy        faces of the panoramas of a split
+<labels>/<archive>/<house>/blip3/<id>_<degrees>.txt
+<labels>/<archive>/<scene>/prompt/N.txt, key_frame_0.6.txt, valid_frames.npy
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvdiffusion.preparation.archives import Place, extract
+from mvdiffusion.records import InputError
+
+_LABELS = {
+    "matterport3d": re.compile(
+        r"(?:.*/)?((?:train|test)\.npy|[^/]+/blip3/[^/]+_(?:0|45|90|135|180|225|270|315)\.txt)"
+    ),
+    "scannet": re.compile(
+        r"(?:.*/)?(scene\d{4}_\d\d/(?:prompt/\d+\.txt|key_frame_0\.6\.txt|valid_frames\.npy))"
+    ),
+}
+_DEPTH = 3  # folders that may lead to what a user extracted by hand
+
+
+def extract_labels(dataset: str, archives: Sequence[Path], output: Path) -> int:
+    """Extract the authors' labels, each archive into a folder of its name.
+
+    Args:
+        dataset: "matterport3d" or "scannet".
+        archives: the authors' files.
+        output: the folder of labels.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        InputError: an archive is broken, hostile, holds no labels, or two have one name.
+    """
+    names = [archive.name.split(".")[0] for archive in archives]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"--archive: two are called {min(repeated)!r}; rename one.")
+    place = _placing(_LABELS[dataset])
+    return sum(
+        extract(archive, output / name, place)
+        for archive, name in zip(archives, names, strict=True)
+    )
+
+
+def find_split(labels: Path, split: str) -> Path | None:
+    """Return the authors' list of a split's faces ("train" or "test"), if it is there."""
+    return _find(labels, f"{split}.npy")
+
+
+def find_captions(labels: Path, house: str) -> Path | None:
+    """Return the folder of the authors' captions of a house, if it is there."""
+    return _find(labels, f"{house}/blip3")
+
+
+def find_scene(labels: Path, scene: str) -> Path | None:
+    """Return the folder of the authors' labels of a scene, if it is there."""
+    return _find(labels, scene)
+
+
+def _placing(pattern: re.Pattern[str]) -> Place:
+    def place(name: str) -> str | None:
+        match = pattern.fullmatch(name)
+        return match[1] if match else None
+
+    return place
+
+
+def _find(labels: Path, name: str) -> Path | None:
+    """Return the first that is called so, the least deep one if there are several."""
+    for depth in range(_DEPTH + 1):
+        if found := sorted(labels.glob("*/" * depth + name)):
+            return found[0]
+    return None

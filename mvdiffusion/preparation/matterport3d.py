@@ -1,0 +1,158 @@
+"""A house of Matterport3D out of its owners' archive: skyboxes checked, kept byte for byte.
+
+matterport_skybox_images.zip    …/matterport_skybox_images/<id>_skybox{0..5}_sami.jpg
+<prepared>/<house>/             matterport_skybox_images/<id>_skybox{0..5}_sami.jpg, prepared.json
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from mvdiffusion.data.images import save_png
+from mvdiffusion.data.matterport3d import read_face, read_split
+from mvdiffusion.geometry.cubemap import cube_to_equirectangular
+from mvdiffusion.preparation.archives import extract
+from mvdiffusion.preparation.units import is_prepared, open_unit
+from mvdiffusion.records import InputError, atomic_output
+
+DATASET = "matterport3d"
+FACES = "matterport_skybox_images"
+_MEMBER = re.compile(rf"(?:.*/)?{FACES}/(?P<name>(?P<id>[^/]+)_skybox[0-5]_sami\.jpg)")
+
+
+@dataclass(frozen=True)
+class HousePreparation:
+    """What decides which panoramas of a house are kept.
+
+    Attributes:
+        face_size: edge of a face in pixels that is expected; None takes any, if a panorama's six
+            faces have the same.
+    """
+
+    face_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.face_size is not None and self.face_size < 1:
+            raise InputError(f"face_size: found {self.face_size}; expected pixels, or null.")
+
+
+def prepare_house(
+    archive: Path, output: Path, house: str, settings: HousePreparation, workers: int = 1
+) -> None:
+    """Extract a house and leave out panoramas that can't be used; done already, do nothing.
+
+    Args:
+        archive: the owners' `matterport_skybox_images.zip`.
+        output: the house's folder of prepared data.
+        house: its id.
+        settings: what is expected.
+        workers: threads that decode.
+
+    Raises:
+        InputError: the archive is missing, broken or hostile, or has no whole panorama.
+    """
+    values = asdict(settings)
+    if is_prepared(output, DATASET, house, values, archive):
+        return
+    with open_unit(output, DATASET, house, values, archive) as unit:
+        extract(archive, unit.folder / FACES, _face_name)
+        flaws = _flaws(unit.folder / FACES, settings.face_size, workers)
+        for name, reason in flaws.items():
+            if reason:
+                unit.skipped.append({"panorama": name, "reason": reason})
+                for face in range(6):
+                    _face(unit.folder / FACES, name, face).unlink(missing_ok=True)
+        if all(flaws.values()):
+            name, reason = next(iter(flaws.items()))
+            raise InputError(
+                f"{archive}: none of its {len(flaws)} panoramas can be used ({name}: {reason}); "
+                "fetch it again, or change face_size."
+            )
+
+
+def _face_name(member: str) -> str | None:
+    match = _MEMBER.fullmatch(member)
+    return match["name"] if match else None
+
+
+def _face(folder: Path, panorama: str, face: int) -> Path:
+    return folder / f"{panorama}_skybox{face}_sami.jpg"
+
+
+def _flaws(folder: Path, size: int | None, workers: int) -> Mapping[str, str]:
+    """Say per panorama why it can't be used, if so; decodes every face."""
+    names = sorted({path.name.rsplit("_skybox", 1)[0] for path in folder.iterdir()})
+    with ThreadPoolExecutor(workers) as pool:
+        found = pool.map(lambda name: _flaw(folder, name, size), names)
+        return dict(zip(names, tqdm(found, "checking panoramas", len(names)), strict=True))
+
+
+def _flaw(folder: Path, panorama: str, size: int | None) -> str:
+    # In words of our own, because those of the decoder change with its version.
+    for face in range(6):
+        if not (path := _face(folder, panorama, face)).is_file():
+            return f"face {face} is missing"
+        try:
+            found = len(read_face(path))
+        except InputError:
+            return f"face {face} is not a whole square image"
+        size = size or found
+        if found != size:
+            return f"face {face} has {found} pixels a side, not {size}"
+    return ""
+
+
+def write_equirectangular(
+    root: Path, split: str, output: Path, height: int, workers: int = 1
+) -> int:
+    """Stitch every panorama of a split to `<output>/<id>.png`; finished ones are kept.
+
+    Args:
+        root: data in Matterport3D's layout.
+        split: which split.
+        output: folder of the images.
+        height: of the images in pixels; they are twice as wide.
+        workers: threads.
+
+    Returns:
+        How many panoramas the split has.
+
+    Raises:
+        InputError: the split is missing or wrong, or a face is broken.
+    """
+    if height < 2:
+        raise InputError(f"--height: found {height}; expected 2 pixels or more.")
+    entries = read_split(root, split)
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(lambda faces: _stitch(root, faces, output, height), entries)
+        for _ in tqdm(done, "stitching", len(entries)):
+            pass
+    return len(entries)
+
+
+def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None:
+    path = output / f"{Path(faces[0]).name.rsplit('_skybox', 1)[0]}.png"
+    if _has_size(path, (2 * height, height)):
+        return
+    pixels = [torch.from_numpy(read_face(root / face).copy()) for face in faces]
+    if len({face.shape for face in pixels}) > 1:
+        raise InputError(f"{root / faces[0]}: its six faces have several sizes; export them again.")
+    panorama = cube_to_equirectangular(torch.stack(pixels).permute(0, 3, 1, 2).float(), height)
+    with atomic_output(path) as temporary:
+        save_png(panorama / 127.5 - 1, temporary)
+
+
+def _has_size(path: Path, size: tuple[int, int]) -> bool:
+    if not path.is_file():
+        return False
+    with Image.open(path) as image:
+        return image.size == size

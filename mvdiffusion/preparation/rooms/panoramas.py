@@ -1,0 +1,117 @@
+"""Writing whole splits of rooms in Matterport3D's layout, resumably and reproducibly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdiffusion.preparation.rooms.captions import caption_views
+from mvdiffusion.preparation.rooms.design import design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.render import render_faces
+from mvdiffusion.preparation.rooms.scenes import (
+    check_counts,
+    check_whole,
+    jpeg_bytes,
+    read_settings,
+    render_scenes,
+)
+from mvdiffusion.records import InputError, atomic_output
+
+SPLITS = ("train", "validation", "test", "evaluator")  # the position is part of a room's seed
+
+
+@dataclass(frozen=True)
+class RoomSettings:
+    """What decides the bytes of the rooms.
+
+    Attributes:
+        seed: of the whole collection.
+        num_scenes: rooms by split ("train", "validation", "test", "evaluator").
+        face_size: edge of a cube face in pixels, a multiple of 16.
+        jpeg_quality: 1 … 95.
+    """
+
+    seed: int
+    num_scenes: Mapping[str, int]
+    face_size: int = 128
+    jpeg_quality: int = 92
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_counts(self.num_scenes, SPLITS, "rooms")
+        limits = {"seed": (0, 2**32), "face_size": (16, 4096), "jpeg_quality": (1, 95)}
+        check_whole(self, limits)
+        if self.face_size % 16:
+            raise InputError(f"face_size: found {self.face_size}; expected a multiple of 16.")
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> RoomSettings:
+        """Read settings as they stand in a configuration.
+
+        Raises:
+            InputError: a key is unknown, missing or of the wrong type.
+        """
+        return read_settings(cls, settings, "rooms")
+
+
+def render_splits(
+    output: Path,
+    settings: RoomSettings,
+    splits: Sequence[str] | None = None,
+    workers: int | None = None,
+    expect_sha256: str | None = None,
+) -> str:
+    """Render splits into one folder in Matterport3D's layout; killed, it goes on where it was.
+
+    Args:
+        output: the folder, which appears when all rooms are there.
+        settings: what decides the bytes.
+        splits: some of `settings.num_scenes` (default: all of them).
+        workers: processes (default: one per core); they do not change the bytes.
+        expect_sha256: the hash that the folder must have.
+
+    Returns:
+        The folder's hash (`records.folder_sha256`).
+
+    Raises:
+        InputError: a split is unknown, the hash differs, or the disk refuses.
+    """
+    return render_scenes(
+        output, settings, splits, "rooms", scene_name, _render_scene, _write_list,
+        workers, expect_sha256,
+    )  # fmt: skip
+
+
+def scene_name(split: str, scene: int) -> str:
+    """Name of a room, which is also its panorama's id."""
+    return f"{split}-{scene:05d}"  # no underscore: the released loader splits names there
+
+
+def _write_list(root: Path, split: str, settings: RoomSettings) -> None:
+    """Write <split>.npy: relative paths [N, 6] of the faces."""
+    names = [scene_name(split, scene) for scene in range(settings.num_scenes[split])]
+    paths = [
+        [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
+        for name in names
+    ]
+    with atomic_output(root / f"{split}.npy") as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(paths))
+
+
+def _render_scene(root: Path, split: str, scene: int, settings: RoomSettings) -> None:
+    name = scene_name(split, scene)
+    room = design_room(Dice(settings.seed, SPLITS.index(split), scene))
+    faces, shown = render_faces(room, settings.face_size)
+    with atomic_output(root / name) as folder:
+        (folder / "matterport_skybox_images").mkdir(parents=True)
+        (folder / "blip3").mkdir()
+        for face, image in enumerate(faces):
+            path = folder / "matterport_skybox_images" / f"{name}_skybox{face}_sami.jpg"
+            path.write_bytes(jpeg_bytes(image, settings.jpeg_quality))
+        for degrees, caption in caption_views(room, shown).items():
+            (folder / "blip3" / f"{name}_{degrees}.txt").write_text(caption + "\n")

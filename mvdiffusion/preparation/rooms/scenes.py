@@ -1,0 +1,194 @@
+"""Rendering many scenes into one folder: settings, worker processes, restarts and hashes."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, features
+from tqdm import tqdm
+
+from mvdiffusion.records import InputError, folder_sha256, remove, settings_sha256
+
+S = TypeVar("S")  # a dataclass of settings with `num_scenes`
+_Job = tuple[Callable[[Path, str, int, Any], None], Path, str, int, Any]
+
+
+def read_settings(cls: type[S], settings: Mapping[str, Any], kind: str) -> S:
+    """Read settings as they stand in a configuration.
+
+    Args:
+        cls: the dataclass of the settings.
+        settings: the values.
+        kind: of scenes, for messages.
+
+    Raises:
+        InputError: a key is unknown, missing or of the wrong type.
+    """
+    known = sorted(field.name for field in fields(cls))  # type: ignore[arg-type]
+    for key in settings:
+        if key not in known:
+            raise InputError(
+                f"{key}: unknown setting of {kind}; expected some of {', '.join(known)}."
+            )
+    for key in ("seed", "num_scenes"):
+        if key not in settings:
+            raise InputError(f"{key}: missing from the settings of {kind}; add it.")
+    if not isinstance(settings["num_scenes"], Mapping):
+        raise InputError(f"num_scenes: found {settings['num_scenes']!r}; expected {kind} by split.")
+    return cls(**settings)
+
+
+def check_counts(num_scenes: Mapping[str, int], splits: Sequence[str], kind: str) -> None:
+    """Check the numbers of scenes by split.
+
+    Raises:
+        InputError: a split is unknown or its number is none.
+    """
+    for key, value in num_scenes.items():
+        if key not in splits or not _whole(value, 1, 99999):
+            raise InputError(
+                f"num_scenes.{key}: found {value!r}; expected one of {', '.join(splits)} "
+                f"with 1 … 99999 {kind}."
+            )
+
+
+def check_whole(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
+    """Check that attributes are whole numbers within limits (both included).
+
+    Raises:
+        InputError: one is not.
+    """
+    for key, (low, high) in limits.items():
+        if not _whole(value := getattr(settings, key), low, high):
+            raise InputError(f"{key}: found {value!r}; expected a whole number {low} … {high}.")
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def render_scenes(
+    output: Path,
+    settings: Any,
+    splits: Sequence[str] | None,
+    kind: str,
+    name: Callable[[str, int], str],
+    draw: Callable[[Path, str, int, Any], None],
+    list_split: Callable[[Path, str, Any], None],
+    workers: int | None = None,
+    expect_sha256: str | None = None,
+) -> str:
+    """Render scenes of splits into one folder; killed, it goes on where it was.
+
+    Args:
+        output: the folder, which appears when all scenes are there.
+        settings: a dataclass with `num_scenes` that decides the bytes.
+        splits: some of `settings.num_scenes` (default: all of them).
+        kind: of scenes, for messages.
+        name: from split and index to the scene's path inside the folder.
+        draw: writes a scene's folder atomically; gets the root, split, index and settings.
+        list_split: writes a split's list when its scenes are there; gets root, split, settings.
+        workers: processes (default: one per core); they do not change the bytes.
+        expect_sha256: the hash that the folder must have.
+
+    Returns:
+        The folder's hash (`records.folder_sha256`).
+
+    Raises:
+        InputError: a split is unknown, the hash differs, or the disk refuses.
+    """
+    counts = settings.num_scenes
+    splits = tuple(counts) if splits is None else splits
+    for split in splits:
+        if split not in counts:
+            raise InputError(f"num_scenes.{split}: missing; found {', '.join(counts) or 'none'}.")
+    partial = _open_partial(output, splits, settings)
+    jobs: list[_Job] = [
+        (draw, partial, split, scene, settings)
+        for split in splits
+        for scene in range(counts[split])
+    ]
+    todo = [job for job in jobs if not (partial / name(job[2], job[3])).is_dir()]
+    done = len(jobs) - len(todo)
+    with tqdm(total=len(jobs), initial=done, desc=f"{'+'.join(splits)} {kind}") as progress:
+        for _ in _each_drawn(todo, workers or os.cpu_count() or 1):
+            progress.update()
+    for split in splits:
+        list_split(partial, split, settings)
+    return _finish(partial, output, kind, expect_sha256)
+
+
+def _open_partial(output: Path, splits: Sequence[str], settings: Any) -> Path:
+    """Open the unfinished folder of this very job; those of other settings or code are deleted."""
+    code = folder_sha256(Path(__file__).parent, "*.py")
+    job = {"splits": list(splits), "code": code, **asdict(settings)}
+    identity = settings_sha256(job)[:12]
+    partial = output.parent / f".{output.name}.{identity}.partial"
+    for other in output.parent.glob(f".{output.name}.*.partial"):
+        if other != partial:
+            remove(other)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"could not be created ({error.strerror}); choose an output you may write to"
+        raise InputError(f"{partial}: {reason}.") from error
+    return partial
+
+
+def _each_drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
+    """Draw the scenes, yielding once after each."""
+    if workers == 1 or len(jobs) < 2:
+        yield from map(_draw, jobs)
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        yield from pool.map(_draw, jobs, chunksize=4)
+
+
+def _draw(job: _Job) -> None:
+    job[0](*job[1:])
+
+
+def _end_with_parent() -> None:
+    """Let a worker die when its parent was killed, instead of waiting forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _finish(partial: Path, output: Path, kind: str, expected: str | None) -> str:
+    found = folder_sha256(partial)
+    if expected is not None and found != expected:
+        remove(partial)
+        raise InputError(
+            f"{output}: the rendered {kind} have the hash {found}; expected {expected}. They "
+            f"were rendered with numpy {np.__version__}, Pillow {PIL.__version__} (libjpeg "
+            f"{features.version('jpg')}). Install the versions of constraints.txt, or record the "
+            f"new hash if the {kind} were changed on purpose."
+        )
+    remove(output)
+    partial.rename(output)
+    return found
+
+
+def jpeg_bytes(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode RGB [H, W, 3] without thinning the colors out."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()

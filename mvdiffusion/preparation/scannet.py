@@ -1,0 +1,350 @@
+"""A scene of ScanNet out of its recording, brought into the layout of `mvdiffusion.data.scannet`.
+
+<scene>.sens          color, depth and pose of every frame (`mvdiffusion.preparation.sens`)
+<prepared>/<scene>/   color/, depth/, pose/, intrinsic/, valid_frames.npy, key_frame_0.6.txt,
+                      prompt/ if the authors' labels have it, prepared.json
+
+Color is resized onto the depth's geometry, as both are read with the depth's intrinsics (paper,
+section 5.2, and its code).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from mvdiffusion.data.scannet import (
+    KEY_FRAMES,
+    VALID_FRAMES,
+    is_rigid,
+    read_intrinsics,
+    read_key_frames,
+    read_valid_frames,
+    resize_depth,
+)
+from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.preparation.key_frames import (
+    check_overlap,
+    choose_key_frames,
+    small_depth,
+    write_lists,
+)
+from mvdiffusion.preparation.labels import find_scene
+from mvdiffusion.preparation.rooms.scenes import check_whole
+from mvdiffusion.preparation.sens import FrameError, SensFrame, SensHeader, SensReader
+from mvdiffusion.preparation.units import is_prepared, open_unit
+from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.settings import parse
+
+DATASET = "scannet"
+_PROPORTIONS, _CAMERAS = 0.03, 0.05  # relative differences that still are the same field of view
+_FARTHEST = 65535  # millimeters that a 16-bit image holds
+
+
+@dataclass(frozen=True)
+class ScenePreparation:
+    """What decides the bytes of a prepared scene.
+
+    Attributes:
+        height: of color and depth in pixels, at most the recording's depth.
+        width: of color and depth in pixels, likewise.
+        jpeg_quality: 1 … 95.
+        frame_step: every so many frames are kept.
+        overlap: of consecutive key frames, 0 … 1 (paper: about 0.65).
+    """
+
+    height: int = 480
+    width: int = 640
+    jpeg_quality: int = 95
+    frame_step: int = 1
+    overlap: float = 0.65
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        sizes = {"height": (1, 8192), "width": (1, 8192)}
+        check_whole(self, {**sizes, "jpeg_quality": (1, 95), "frame_step": (1, 1_000_000)})
+        check_overlap(self.overlap)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is kept in memory of a frame when its files are written."""
+
+    number: int
+    flaw: str = ""  # why it is not valid
+    pose: Tensor | None = None  # [4, 4], as it reads back from its file
+    depth: Tensor | None = None  # small, in meters [h, w]
+    K: Tensor | None = None  # of the small depth [3, 3]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the authors' labels hold of a scene; None where they hold nothing."""
+
+    prompts: tuple[Path, ...] = ()
+    keys: list[int] | None = None
+    valid: list[int] | None = None
+
+
+def prepare_scene(
+    source: Path,
+    output: Path,
+    unit: str,
+    settings: Mapping[str, Any],
+    labels: Path | None = None,
+    workers: int = 1,
+) -> None:
+    """Bring a recording into ScanNet's exported layout; done already, do nothing.
+
+    Frames that can't be used stay out of `valid_frames.npy`, and prepared.json lists them. Files of
+    those whose color or depth can't be decoded are not written.
+
+    Args:
+        source: the recording, `<scene>.sens`.
+        output: the scene's folder of prepared data.
+        unit: id of the scene.
+        settings: of `ScenePreparation`.
+        labels: the authors' labels; what they hold of this scene (captions, key frames, valid
+            frames) replaces what would be made here.
+        workers: threads; they do not change the bytes.
+
+    Raises:
+        InputError: a setting is wrong, the recording is missing or broken, color and depth do not
+            show the same field, no frame can be used, or the disk refuses.
+    """
+    wanted = parse(ScenePreparation, settings)
+    if workers < 1:
+        raise InputError(f"workers: found {workers}; expected 1 or more.")
+    given = None if labels is None else find_scene(labels, unit)
+    made = {**asdict(wanted), "labels": None if given is None else folder_sha256(given)}
+    if is_prepared(output, DATASET, unit, made, source):
+        return
+    labeled = _Labels() if given is None else _read_labels(given)
+    with SensReader(source) as reader:
+        K = _depth_camera(reader, wanted)
+        with open_unit(output, DATASET, unit, made, source) as opened:
+            K = _make_folders(opened.folder, K, labeled)
+            numbers = _numbers(reader, wanted, labeled)
+            frames = list(_write_frames(reader, opened.folder, wanted, K, numbers, workers))
+            valid, keys = _choose(frames, wanted.overlap, labeled, source)
+            write_lists(opened.folder, valid, keys)
+            opened.skipped += _skipped(frames, labeled)
+
+
+def _read_labels(given: Path) -> _Labels:
+    keys, valid = given / KEY_FRAMES, given / VALID_FRAMES
+    return _Labels(
+        tuple(sorted((given / "prompt").glob("*.txt"))),
+        read_key_frames(keys) if keys.is_file() else None,
+        read_valid_frames(valid) if valid.is_file() else None,
+    )
+
+
+def _depth_camera(reader: SensReader, wanted: ScenePreparation) -> Tensor:
+    """Intrinsics [3, 3] of the depth at its written size; checks that color shows the same."""
+    header, size = reader.header, (wanted.height, wanted.width)
+    _check_sizes(reader.path, header, size)
+    cameras = {
+        "color": (header.intrinsic_color, header.color_size),
+        "depth": (header.intrinsic_depth, header.depth_size),
+    }
+    color, depth = (
+        scale_intrinsics(_camera(reader.path, what, matrix), old, size)
+        for what, (matrix, old) in cameras.items()
+    )
+    difference = (color - depth).abs() / torch.tensor([[size[1]], [size[0]], [1]])
+    if float(difference.max()) > _CAMERAS:
+        raise InputError(
+            f"{reader.path}: at {size[0]} x {size[1]} pixels, the intrinsics of color are "
+            f"{_rounded(color)} and those of depth {_rounded(depth)}; expected the same field of "
+            "view. Register color to depth when recording."
+        )
+    return depth
+
+
+def _check_sizes(path: Path, header: SensHeader, size: tuple[int, int]) -> None:
+    """Check that color, depth and the size to write have the same proportions."""
+    height, width = header.depth_size
+    if size[0] > height or size[1] > width:
+        raise InputError(
+            f"{path}: depth of {height} x {width} pixels, but height and width ask for "
+            f"{size[0]} x {size[1]}; expected no more than the recording has. Lower them."
+        )
+    for what, (high, wide) in (("color", header.color_size), ("height and width", size)):
+        if abs(wide * height / (high * width) - 1) > _PROPORTIONS:
+            raise InputError(
+                f"{path}: depth of {height} x {width} pixels, but {high} x {wide} for {what}; "
+                "expected equal proportions. Record both for the same field of view, or change "
+                "height and width."
+            )
+
+
+def _camera(path: Path, what: str, matrix: NDArray[np.float32]) -> Tensor:
+    """Intrinsics [3, 3] (float64) of a recording's header."""
+    K = torch.from_numpy(matrix[:3, :3].astype(np.float64))
+    if not K.isfinite().all() or K[0, 0] <= 0 or K[1, 1] <= 0 or K[2].tolist() != [0, 0, 1]:
+        raise InputError(
+            f"{path}: its intrinsics of {what} are {K.tolist()}; expected "
+            "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]. Fetch it again."
+        )
+    return K
+
+
+def _rounded(K: Tensor) -> list[list[float]]:
+    return [[round(value, 1) for value in row] for row in K[:2].tolist()]
+
+
+def _make_folders(folder: Path, K: Tensor, labeled: _Labels) -> Tensor:
+    """Write what is not of single frames; returns the intrinsics as they read back."""
+    for part in ("color", "depth", "pose", "intrinsic"):
+        (folder / part).mkdir()
+    camera = torch.eye(4, dtype=torch.float64)
+    camera[:3, :3] = K
+    (folder / "intrinsic" / "intrinsic_depth.txt").write_text(_matrix_text(camera.tolist()))
+    for path in labeled.prompts:
+        (folder / "prompt").mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / "prompt" / path.name)
+    return read_intrinsics(folder)
+
+
+def _numbers(reader: SensReader, wanted: ScenePreparation, labeled: _Labels) -> list[int]:
+    """Frames to write: every so many, and the key frames of the labels whatever the step."""
+    steps = range(0, len(reader), wanted.frame_step)
+    return sorted({*steps, *(key for key in labeled.keys or [] if key < len(reader))})
+
+
+def _write_frames(
+    reader: SensReader,
+    folder: Path,
+    wanted: ScenePreparation,
+    K: Tensor,
+    numbers: Sequence[int],
+    workers: int,
+) -> Iterator[_Frame]:
+    """Write the files of frames; yields what is kept of them, in order."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        # A thread reads, writes and forgets a frame; only what `_Frame` holds adds up.
+        frames = pool.map(partial(_write_frame, reader, folder, wanted, K), numbers)
+        yield from tqdm(frames, f"{reader.path.stem}: frames", len(numbers))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_frame(
+    reader: SensReader, folder: Path, wanted: ScenePreparation, K: Tensor, number: int
+) -> _Frame:
+    try:
+        frame = reader.read(number)
+    except FrameError as error:
+        # Without what stands in brackets: words of the decoder, which change with its version.
+        return _Frame(number, error.reason.split(" (")[0])
+    size = (wanted.height, wanted.width)
+    depth = _millimeters(frame, reader.header.depth_shift, size)
+    color = _resized(frame.color, size)
+    (folder / "color" / f"{number}.jpg").write_bytes(_jpeg(color, wanted.jpeg_quality))
+    (folder / "depth" / f"{number}.png").write_bytes(_png(depth))
+    text = _matrix_text(frame.pose.tolist())
+    (folder / "pose" / f"{number}.txt").write_text(text)
+    rows = [[float(word) for word in row.split()] for row in text.splitlines()]
+    pose = torch.tensor(rows, dtype=torch.float64)
+    if flaw := _flaw(pose, depth):
+        return _Frame(number, flaw)
+    return _Frame(number, "", pose, *small_depth(torch.from_numpy(depth.astype(np.float32)), K))
+
+
+def _flaw(pose: Tensor, depth: NDArray[np.uint16]) -> str:
+    if not pose.isfinite().all():
+        return "the pose is not finite: tracking was lost"
+    if not is_rigid(pose):
+        return "the pose is no rigid motion"
+    return "" if depth.any() else "no depth"
+
+
+def _millimeters(frame: SensFrame, shift: float, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Depth at its written size; what 16 bits can't hold counts as none."""
+    depth: NDArray = frame.depth
+    if shift != 1000:
+        depth = np.floor(depth * (1000 / shift) + 0.5)
+        depth = np.where(depth > _FARTHEST, 0, depth)
+    if depth.shape != size:
+        depth = resize_depth(torch.from_numpy(depth.astype(np.float32)), *size).numpy()
+    return depth.astype(np.uint16)
+
+
+def _resized(color: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if color.shape[:2] == size:
+        return color
+    how = cv2.INTER_AREA if color.shape[0] > size[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(color, size[::-1], interpolation=how), np.uint8)
+
+
+# OpenCV encodes without Python's lock, which Pillow holds: threads would wait for each other.
+
+
+def _jpeg(color: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode RGB [H, W, 3] without thinning the colors out, of which a recording has enough."""
+    options = [
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ]
+    return cv2.imencode(".jpg", cv2.cvtColor(color, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def _png(depth: NDArray[np.uint16]) -> bytes:
+    options = [
+        # A strategy that leaves no choice to the compressor: equal bytes everywhere.
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_ALL_FILTERS),
+    ]
+    return cv2.imencode(".png", depth, options)[1].tobytes()
+
+
+def _matrix_text(matrix: Sequence[Sequence[float]]) -> str:
+    # Nine digits tell every float32 from its neighbors.
+    return "".join(" ".join(f"{value:.9g}" for value in row) + "\n" for row in matrix)
+
+
+def _choose(
+    frames: Sequence[_Frame], overlap: float, labeled: _Labels, source: Path
+) -> tuple[list[int], list[int]]:
+    """Numbers of the valid frames and of the key frames among them; the labels go first."""
+    usable = {
+        frame.number: (frame.depth, frame.K, frame.pose) for frame in frames if not frame.flaw
+    }
+    if labeled.valid is not None:
+        listed = {*labeled.valid, *(labeled.keys or [])}
+        usable = {number: frame for number, frame in usable.items() if number in listed}
+    valid = list(usable)
+    if labeled.keys is not None:
+        keys = [key for key in labeled.keys if key in usable]
+    elif valid:
+        depth, K, pose = (torch.stack(part) for part in zip(*usable.values(), strict=True))
+        keys = [valid[key] for key in choose_key_frames(depth / 1000, K, pose, overlap)]
+    if not valid or not keys:
+        first = next(
+            (f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw), ""
+        )
+        raise InputError(
+            f"{source}: none of its {len(frames)} frames can be used{first}; fetch it again, and "
+            "if there are labels, see that they are of this scene."
+        )
+    return valid, keys
+
+
+def _skipped(frames: Sequence[_Frame], labeled: _Labels) -> list[dict[str, Any]]:
+    reasons = dict.fromkeys(labeled.keys or [], "a key frame of the labels, not in the recording")
+    reasons |= {frame.number: frame.flaw for frame in frames}
+    return [{"frame": number, "reason": why} for number, why in sorted(reasons.items()) if why]
