@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from conftest import TINY_UNET
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from unet_configs import TINY_UNET
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.depth import overlap

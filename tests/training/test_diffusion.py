@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from tiny_training import settings
 
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
@@ -10,8 +11,6 @@ from mvdiffusion.training.examples import DiffusionExamples, tokenize
 from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
 from mvdiffusion.training.stage1 import view_task
 from mvdiffusion.training.stage2 import panorama_task
-
-from .conftest import settings
 
 
 @pytest.fixture(scope="module")

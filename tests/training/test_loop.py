@@ -143,7 +143,7 @@ def test_processes_share_the_micro_batch():
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
-from training.test_loop import fit, options
+from test_loop import fit, options
 fit(Path(sys.argv[1]), options(gradient_accumulation_steps=2))
 """
 
@@ -152,7 +152,7 @@ fit(Path(sys.argv[1]), options(gradient_accumulation_steps=2))
 def test_two_processes_learn_what_one_learns(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES)
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
         [*launch, str(script), str(tmp_path / "two")],

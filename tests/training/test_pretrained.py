@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import single_view_unet
+from tiny_training import folders, settings, start_afresh
 from tiny_walks import HEIGHT, WIDTH, write_scene
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
@@ -17,8 +18,6 @@ from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import train_stage2
-
-from .conftest import folders, settings, start_afresh
 
 NAMES = {
     "panorama": "StableDiffusionPipeline",

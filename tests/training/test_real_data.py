@@ -11,12 +11,11 @@ import pytest
 from archives_of_rooms import HOUSES, authors_files, write_house, write_script, write_tar
 from PIL import Image
 from sens_files import write_sens
+from tiny_training import settings
 
 from mvdiffusion.cli import main
 from mvdiffusion.preparation.rooms import WalkSettings, render_walks
 from mvdiffusion_eval.cli import main as evaluate
-
-from .conftest import settings
 
 Run = Callable[..., str]
 VIEWS = {"image_size": 16, "num_views": 8, "fov_deg": 90.0}

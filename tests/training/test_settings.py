@@ -1,12 +1,11 @@
 """Wrong settings give one readable error that names the key."""
 
 import pytest
+from tiny_training import VAE_MODEL, settings
 
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.settings import MultiViewSettings, VaeSettings
-
-from .conftest import VAE_MODEL, settings
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from tiny_training import BASE_PARTS, VAE_MODEL, folders, settings
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -24,8 +25,6 @@ from mvdiffusion.training.base import build_tokenizer, train_base
 from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import frozen_sha256, train_stage2
 from mvdiffusion.training.vae import build_vae, gradient_l1, psnr_db, reconstruct, train_vae
-
-from .conftest import BASE_PARTS, VAE_MODEL, folders, settings
 
 CAA = "correspondence_"
 

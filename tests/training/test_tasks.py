@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import VIEW, folders, settings, start_afresh
 from tiny_walks import HEIGHT, WIDTH, write_scene
 
 from mvdiffusion.data.scannet import ScanNetScenes
@@ -18,8 +19,6 @@ from mvdiffusion.training.runs import open_panoramas
 from mvdiffusion.training.settings import MultiFrameSettings, ViewSettings
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 from mvdiffusion.training.stage2 import sequence_task, train_stage2
-
-from .conftest import VIEW, folders, settings, start_afresh
 
 FRAMES = {"height": HEIGHT, "width": WIDTH, "num_views": 3, "num_between": 1}
 KEYS = [0, 4, 6, 7]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Project
+from workflow_project import ROOT, Project
 
 WORKFLOW = ROOT / "workflow"
 

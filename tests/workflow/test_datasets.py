@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Project
+from workflow_project import Project
 
 PAPER = "workflow/config/paper.yaml"
 HOUSES = ["houseA", "houseB"]

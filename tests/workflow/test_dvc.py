@@ -1,6 +1,6 @@
 """DVC starts and records runs; a second one does nothing; a fresh clone needs no preparation."""
 
-from conftest import Project
+from workflow_project import Project
 
 
 def test_repro_on_a_fresh_clone_and_again(made_project: Project, clone: Project) -> None:

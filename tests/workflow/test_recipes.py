@@ -9,7 +9,7 @@ from typing import Any
 import grimp
 import pytest
 import yaml
-from conftest import ROOT
+from workflow_project import ROOT
 
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
 

@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import Project
+from workflow_project import Project
 
 PUBLISH = ("python", "workflow/scripts/publish_reference.py")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Project
+from workflow_project import ROOT, Project
 
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from workflow_project import ROOT
 
 from mvdiffusion import settings
 from mvdiffusion.conversion.base_model import PretrainedSettings

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import METHODS, Project, environment
+from workflow_project import METHODS, Project, environment
 
 
 def seeds(project: Project) -> set[str]:

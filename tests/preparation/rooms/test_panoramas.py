@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.preparation.rooms import RoomSettings, render_splits, split
+from mvdiffusion.preparation.rooms import RoomSettings, panoramas, render_splits
 from mvdiffusion.preparation.rooms.captions import CAPTION_DEGREES, caption_views
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, KINDS, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
@@ -145,7 +145,7 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):
     calls = []
-    whole = split.render_faces
+    whole = panoramas.render_faces
 
     def count(room, size):
         calls.append(room)
@@ -153,7 +153,7 @@ def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return whole(room, size)
 
-    monkeypatch.setattr(split, "render_faces", count)
+    monkeypatch.setattr(panoramas, "render_faces", count)
     with pytest.raises(KeyboardInterrupt):
         render_splits(tmp_path / "data", settings(), workers=1)
     assert render_splits(tmp_path / "data", settings(), workers=1) == rendered[1]
@@ -162,7 +162,7 @@ def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):
 
 def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(split, "_write_list", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(panoramas, "_write_list", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             render_splits(tmp_path / "data", settings(seed=9), workers=1)
     assert render_splits(tmp_path / "data", settings(), workers=1) == rendered[1]

@@ -18,8 +18,8 @@ from PIL import Image
 from mvdiffusion.records import InputError
 from mvdiffusion_eval import plugins
 from mvdiffusion_eval.folders import methods
-from mvdiffusion_eval.protocols import plan as protocols
-from mvdiffusion_eval.protocols.plan import read_protocols
+from mvdiffusion_eval.protocols import protocol as protocols
+from mvdiffusion_eval.protocols.protocol import read_protocols
 
 EXAMPLE = Path(__file__).parent / "example_plugin"
 READ = """

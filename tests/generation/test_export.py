@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdiffusion.data import samples as samples_module
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.generation import sample_folder as samples_module
 from mvdiffusion.generation.export import (
     SampleFolder,
     cut_equirectangular_files,

@@ -18,7 +18,7 @@ from mvdiffusion.data.scannet import ScanNetScenes, read_intrinsics
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.panoramas import cut_views
-from mvdiffusion.preparation.custom import folder_import
+from mvdiffusion.preparation.custom import importing
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
 from mvdiffusion.preparation.custom.importing import ImportSettings, import_folder
 from mvdiffusion.preparation.custom.write_panoramas import cut_face
@@ -273,7 +273,7 @@ def test_the_same_bytes_again_and_the_source_untouched(tmp_path, source):
 
 def test_interrupted_and_started_again(tmp_path, source, monkeypatch):
     bring(source, tmp_path / "whole")
-    real, calls = folder_import.write_panorama, []
+    real, calls = importing.write_panorama, []
 
     def killed(panorama, *arguments):
         if len(calls) == 1:
@@ -281,14 +281,14 @@ def test_interrupted_and_started_again(tmp_path, source, monkeypatch):
         calls.append(panorama.id)
         real(panorama, *arguments)
 
-    monkeypatch.setattr(folder_import, "write_panorama", killed)
+    monkeypatch.setattr(importing, "write_panorama", killed)
     with pytest.raises(KeyboardInterrupt):
         bring(source, tmp_path / "root")
     assert not (tmp_path / "root/test.npy").exists()
     assert not (tmp_path / "root/north").exists()
     first = tmp_path / "root/.import_test.partial/north/matterport_skybox_images"
     before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
-    monkeypatch.setattr(folder_import, "write_panorama", real)
+    monkeypatch.setattr(importing, "write_panorama", real)
     bring(source, tmp_path / "root")
     assert folder_sha256(tmp_path / "root") == folder_sha256(tmp_path / "whole")
     after = tmp_path / "root/north/matterport_skybox_images"
@@ -302,7 +302,7 @@ def test_a_scene_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_import, "write_key_frames", full)
+        patch.setattr(importing, "write_key_frames", full)
         with pytest.raises(InputError, match="nothing was kept"):
             bring(source, tmp_path / "root")
     assert list((tmp_path / "root/test").iterdir()) == []

@@ -1,21 +1,17 @@
 """Panoramas from given views."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
+from golden import load, released_model_weights
 from PIL import Image
 from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import MVDiffusionOutpaintPipeline
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-from golden import load, released_model_weights
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0, "output_type": "pt"}
 

@@ -1,0 +1,146 @@
+"""A small copy of the project whose commands are stand-ins, so that a run takes seconds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = ROOT / "tests/workflow/profile"
+STAND_IN = ROOT / "tests/helpers/stand_in.py"
+LISTS = "mvdiffusion/preparation/lists"
+PROJECT_FILES = (
+    "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", LISTS,
+)  # fmt: skip
+
+MODULES = {
+    "mvdiffusion/__init__.py": "",
+    "eval/__init__.py": "",
+    "mvdiffusion/preparation/captions.py": "",
+    "mvdiffusion/preparation/labels.py": "",
+    "mvdiffusion/preparation/matterport3d.py": "",
+    "mvdiffusion/preparation/scannet.py": "",
+    "mvdiffusion/preparation/splits.py": "",
+    "mvdiffusion/preparation/rooms/__init__.py": "",
+    "mvdiffusion/data/matterport3d.py": "from mvdiffusion.data import rooms\n",
+    "mvdiffusion/preparation/rooms/walks.py": "",
+    "mvdiffusion/data/scannet.py": "",
+    "mvdiffusion/generation/export.py": "",
+    "mvdiffusion/training/loop.py": "",
+    "mvdiffusion/training/vae.py": "from mvdiffusion.training.loop import train\n",
+    "mvdiffusion/training/base.py": "from .loop import train\n",
+    "mvdiffusion/training/stage1.py": "from mvdiffusion.training import loop\n",
+    "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
+    "mvdiffusion/pipelines/panorama.py": "",
+    "mvdiffusion/conversion/base_model.py": "",
+    "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
+    "eval/functional/psnr.py": "",
+    "eval/extractors/train.py": "",
+    "eval/api.py": "from eval import folders, scoring\n",
+    "eval/scoring/score.py": "from mvdiffusion_eval.functional.psnr import psnr\n",
+    "eval/tables/results.py": 'PUBLISHED = "published.yaml"\n',
+    "eval/claims/claims.py": "",
+    "eval/scoring/score_files.py": "",
+    "eval/tables/published.yaml": "{}\n",
+    "eval/report/figures.py": "",
+    "eval/folders/opening.py": "",
+    "eval/claims/remarks.py": "",
+    "eval/report/page.py": "",
+}
+
+METHODS = {
+    "panorama": ["independent", "mvdiffusion"],
+    "outpaint": ["codec"],
+    "depth": ["mvdiffusion"],
+}
+
+
+class Project:
+    """The copy: runs commands in it, edits its configuration, reads its results."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> str:
+        """Run a command with this interpreter's programs; return all that it printed."""
+        done = subprocess.run(
+            command, cwd=self.root, env=environment(**variables), text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout
+        return done.stdout
+
+    def snakemake(self, *targets: str, check: bool = True, **variables: str) -> str:
+        """Run targets, many jobs at once: stand-ins wait for Snakemake more than they compute."""
+        return self.run("snakemake", "--cores", "8", *targets, check=check, **variables)
+
+    def commands(self) -> list[str]:
+        """The project's commands that ran since the last call."""
+        log = self.root / "commands.log"
+        names = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return names
+
+    def set(self, key: str, value: object, config: str = "mini") -> None:
+        """Change one key (dotted) of a configuration."""
+        path = self.root / f"workflow/config/{config}.yaml"
+        values = yaml.safe_load(path.read_text())
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def append(self, path: str, text: str = "# edited\n") -> None:
+        """Edit a file of the project."""
+        with open(self.root / path, "a") as file:
+            file.write(text)
+
+    def results(self, folder: str = "results") -> dict[str, str]:
+        """What a person would look at."""
+        root = self.root / folder
+        files = [root / "metrics.json", *sorted(root.glob("tables/*")), root / "report.html"]
+        return {file.name: file.read_text() for file in files if file.exists()}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Environment of a new terminal: no profile, this interpreter's programs first."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SNAKEMAKE")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
+    git = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_CONFIG_GLOBAL": os.devnull}
+    committer = {"GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+    own = {"PATH": path, "PYTHONPATH": "", "SNAKEMAKE_PROFILE": str(PROFILE)}
+    return inherited | git | committer | own | variables
+
+
+def write_project(root: Path) -> Project:
+    """Copy the workflow, put stand-ins for the commands, embed a data set, commit."""
+    for name in PROJECT_FILES:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    shutil.rmtree(root / "workflow/resources", ignore_errors=True)
+    for name, text in MODULES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name in ("mvdiffusion/cli.py", "eval/__main__.py"):
+        shutil.copy(STAND_IN, root / name)
+    project = Project(root)
+    for task in ("panorama", "outpaint", "depth"):
+        project.set(f"{task}.methods", METHODS[task])
+        project.set(f"{task}.methods", ["mvdiffusion"], config="smoke")
+    (root / "data").mkdir()
+    for split in ("test", "validation"):
+        (root / f"data/{split}.npy").write_text(split)
+    return project
+
+
+def load_json(path: Path) -> dict[str, object]:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
