@@ -1,12 +1,10 @@
 """The benchmark of real data measures what it says it does."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_runs import ROOT, run_benchmark
+from benchmark_runs import ROOT, run_benchmark, take_memory
 from sens_files import decode_sens
 
 
@@ -72,12 +70,7 @@ def test_memory_of_a_process_and_its_children_is_seen() -> None:
 
     from recordings import _memory_until_done
 
-    process = multiprocessing.get_context("spawn").Process(target=_take_memory)
+    process = multiprocessing.get_context("spawn").Process(target=take_memory)
     process.start()
     assert 200 < max(_memory_until_done(process)) / 2**20 < 800
     assert process.exitcode == 0
-
-
-def _take_memory() -> None:
-    take = "import time; taken = bytearray(b'x') * (200 << 20); time.sleep(0.3)"
-    subprocess.run([sys.executable, "-c", take], check=True)

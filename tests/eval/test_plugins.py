@@ -64,7 +64,7 @@ def test_the_example_adds_a_metric_a_protocol_and_a_method(installed: Path, tmp_
     samples = toy.real_samples(2)
     for name, views in samples.items():
         Image.fromarray(np.concatenate(list(views), 1)).save(strips / f"{name}.strip.png")
-    places = [str(installed), str(EXAMPLE), os.getcwd()]
+    places = [str(installed), str(EXAMPLE), *filter(None, sys.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     ran = subprocess.run(
         [sys.executable, "-c", READ, str(strips)],
@@ -109,7 +109,7 @@ def test_a_plug_in_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plug_in_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     entries(monkeypatch, seven=7)
     with pytest.raises(
-        InputError, match=r"'seven': expected an eval\.measurements\.Metric, got int"
+        InputError, match=r"'seven': expected an mvdiffusion_eval\.metrics\.base\.Metric, got int"
     ):
         protocols.metrics.__wrapped__()
     with pytest.raises(InputError, match=r"'seven': expected an eval\.methods\.Method, got int"):

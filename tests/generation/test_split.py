@@ -1,17 +1,27 @@
 """Methods over a split: seeds, restart, baselines."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation.export import SampleFolder, read_views
-from mvdiffusion.generation.split import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.generation.split import (
+    METHODS,
+    GenerationSettings,
+    draw_noise,
+    generate_split,
+    load_pipeline,
+    sample_seed,
+)
 from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.homography import homography
 from mvdiffusion.methods import autoregressive
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
@@ -86,6 +96,74 @@ def test_first_view_of_the_autoregressive_baseline_is_the_independent_one(
     assert np.abs(first - second).max() <= 1
     first, second = (np.asarray(Image.open(f.root / "a" / "1.png"), int) for f in (alone, chained))
     assert np.abs(first - second).max() > 8
+
+
+def test_each_sample_starts_from_its_own_noise(
+    pipeline: MVDiffusionPanoramaPipeline, dataset: Matterport3DPanoramas
+) -> None:
+    assert sample_seed(0, "a") == 59427965909845092
+    noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 0)
+    assert not torch.isclose(noise[0], noise[1]).any(-1).all()
+    assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
+
+
+def test_steps_are_spaced_as_the_model_says(model: Path) -> None:
+    scheduler = load_pipeline("panorama", model, SETTINGS).scheduler
+    scheduler.set_timesteps(5)
+    assert scheduler.timesteps.tolist() == [800, 600, 400, 200, 0]
+
+
+def test_the_control_turns_the_cameras_the_other_way(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, used = MVDiffusionPanoramaPipeline.__call__, []
+
+    def record(self: MVDiffusionPanoramaPipeline, prompts: object, **options: object) -> object:
+        used.append(options.get("R"))
+        return call(self, prompts, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MVDiffusionPanoramaPipeline, "__call__", record)
+    control = generate("wrong_correspondence", model, dataset, tmp_path / "a", num_samples=1)
+    plain = generate("mvdiffusion", model, dataset, tmp_path / "b", num_samples=1)
+    right = panorama_cameras(16, 16)[1]
+    torch.testing.assert_close(used[0], right[[0, 7, 6, 5, 4, 3, 2, 1]])
+    assert not torch.equal(read_views(control.root / "a"), read_views(plain.root / "a"))
+
+
+class RealViews:
+    """A stand-in for the pipeline: "generates" the real views one after the other."""
+
+    vae_scale_factor = 1
+
+    def __init__(self, views: torch.Tensor) -> None:
+        self.views = iter(views)
+
+    def encode_prompt(self, prompts: list[list[str]], _: object) -> torch.Tensor:
+        return torch.zeros(1, len(prompts[0]), 1, 1)
+
+    def denoise(self, start: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return start
+
+    def decode_latents(self, _: torch.Tensor) -> torch.Tensor:
+        return next(self.views)[None, None]
+
+
+def test_the_view_before_is_warped_onto_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real views of one room agree where the baseline says that the next view is known."""
+    K, R = panorama_cameras(64, 64)
+    noise = torch.rand(1, 3, 6, 12, generator=torch.Generator().manual_seed(0))
+    views = equirectangular_to_views(
+        interpolate(noise, (128, 256), mode="bicubic")[0], K, R, 64, 64
+    )
+    warped = []
+    monkeypatch.setattr(autoregressive, "_known_latents", lambda _, *rest: warped.append(rest[:2]))
+    start = torch.zeros(1, 8, 3, 64, 64)
+    pipeline: Any = RealViews(views)
+    autoregressive.generate_autoregressive(pipeline, [["a room"] * 8], start, 1, 1.0, "")
+    assert len(warped) == 7
+    for view, (image, known) in enumerate(warped, 1):
+        assert 0.3 < known.float().mean() < 0.5
+        assert (image[0] - views[view]).abs()[:, known].mean() < 0.01
 
 
 def test_warping_against_opencv() -> None:

@@ -18,3 +18,9 @@ def run_benchmark(script: str, output: Path, *words: object) -> dict[str, Any]:
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return json.loads(output.read_text())
+
+
+def take_memory() -> None:
+    """Have a child take 200 MiB for a moment."""
+    take = "import time; taken = bytearray(b'x') * (200 << 20); time.sleep(0.3)"
+    subprocess.run([sys.executable, "-c", take], check=True)

@@ -46,7 +46,7 @@ def parts() -> dict[str, Any]:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    vae = PatchAutoencoder(block_out_channels=(8, 8), norm_num_groups=2)
+    vae = PatchAutoencoder(block_out_channels=(8, 8), norm_num_groups=2, scaling_factor=0.7)
     smooth = interpolate(torch.rand(64, 3, 4, 4), size=16, mode="bicubic")
     vae.initialize_linear(smooth * 2 - 1)
     return {
