@@ -30,7 +30,7 @@ def read_manifest(path: Path, found: Sequence[str]) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: is a {type(manifest).__name__}; expected a mapping of keys.")
     task = manifest.setdefault("task", "panorama")
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise InputError(f"{path}: unknown task '{task}'{suggest(str(task), TASKS)}")
     keys = COMMON_KEYS + PANORAMA_KEYS * (task != "depth")
     if missing := [key for key in keys if key not in manifest]:

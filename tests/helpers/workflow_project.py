@@ -69,7 +69,7 @@ class Project:
         """Run a command with this interpreter's programs; return all that it printed."""
         done = subprocess.run(
             command, cwd=self.root, env=environment(**variables), text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout
         return done.stdout

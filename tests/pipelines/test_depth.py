@@ -1,10 +1,13 @@
 """Sequences from depth: key frames, then everything between them."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_walks import HEIGHT, WIDTH, walk
 from torch import Tensor
 
@@ -45,6 +48,21 @@ def test_plan(keys: list[int], num_views: int, expected: list[tuple[list[int], b
     made = [frame for group in groups for frame in group.new]
     assert sorted(made) == list(range(keys[-1] + 1))
     assert all(len(group.frames) <= num_views for group in groups)
+
+
+@given(steps=st.lists(st.integers(1, 30), min_size=1, max_size=12), num_views=st.integers(3, 12))
+def test_every_frame_is_made_once_and_after_its_key_frames(
+    steps: list[int], num_views: int
+) -> None:
+    keys = [0, *itertools.accumulate(steps)]
+    made: list[int] = []
+    for group in frame_groups(keys, num_views):
+        assert group.frames == sorted(group.frames)
+        assert len(group.frames) <= num_views
+        if group.given:  # what is known already frames what is new
+            assert {group.frames[0], group.frames[-1]} <= set(made)
+        made += group.new
+    assert sorted(made) == list(range(keys[-1] + 1))
 
 
 def test_the_whole_sequence_is_generated(depth: MVDiffusionDepthPipeline) -> None:

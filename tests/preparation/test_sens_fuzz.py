@@ -14,7 +14,7 @@ from sens_files import decode_sens, sens_bytes
 from mvdiffusion.preparation.sens import SensFrame, SensReader, read_frames
 from mvdiffusion.records import InputError
 
-FAST, LONG = 2_000, 100_000
+FAST, LONG = 400, 100_000
 MEMORY = 1 << 30  # a frame of the largest sizes that a header may claim is below it
 VARIANTS = [(color, depth) for color in ("jpeg", "png", "raw") for depth in ("zlib", "raw")]
 NAME = b"StructureSensor"

@@ -189,7 +189,7 @@ def start_and_wait(project: Project, **variables: str) -> subprocess.Popen:
         ["snakemake", "--cores", "all", "run"], cwd=project.root, start_new_session=True,
         env=environment(**variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not marker.exists():
         assert time.monotonic() < deadline, "the run did not get there"
         assert process.poll() is None, "the run ended early"

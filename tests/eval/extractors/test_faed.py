@@ -253,7 +253,11 @@ def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(
 ) -> None:
     write(tmp_path / "a", range(6)), write(tmp_path / "b", range(6), lambda p: p[::-1])
     result = mvdiffusion_eval.score(
-        tmp_path / "b", tmp_path / "a", evaluators=[trained], view_size=16
+        tmp_path / "b",
+        tmp_path / "a",
+        evaluators=[trained],
+        view_size=16,
+        protocols=["equirect", "paper-consistency-pano"],
     )
     by = [name for name, found in result["metrics"].items() if found["extractor"]]
     assert by == ["faed"]

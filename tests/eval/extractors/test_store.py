@@ -263,7 +263,7 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path, stops: 
     context = multiprocessing.get_context("fork")
     process = context.Process(target=_compute, args=(tmp_path / "cache", folder, stops))
     process.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while not _stopped(tmp_path / "cache", stops) and time.monotonic() < until:
         time.sleep(0.01)
     process.kill()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mvdiffusion.records import InputError
@@ -33,6 +35,36 @@ def test_a_folder_without_manifest_is_evenly_spaced(folder: Path) -> None:
     assert (opened.method, opened.num_views, opened.yaw_deg[1]) == ("mine", 8, 45.0)
     assert opened.settings_sha256 is None
     assert open_folder(folder, yaw_deg=[0, 30, 60]).yaw_deg == (0, 30, 60)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.write_folder(tmp_path_factory.mktemp("fuzzed"), "mine", toy.real_samples(2))
+
+
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_any_manifest_is_read_or_refused_in_a_sentence(fuzzed: Path, data: st.DataObject) -> None:
+    path = fuzzed / "manifest.json"
+    whole = path.read_text()
+    keys = st.sampled_from(["task", "given_views", *json.loads(whole)])
+    changes = data.draw(st.dictionaries(keys, JUNK, max_size=2))
+    path.write_text(json.dumps(json.loads(whole) | changes))
+    said = "manifest.json"
+    try:
+        open_folder(fuzzed)
+    except InputError as error:
+        said = str(error)
+    finally:
+        path.write_text(whole)
+    assert "manifest.json" in said
 
 
 def gray_view(folder: Path) -> None:

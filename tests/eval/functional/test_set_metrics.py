@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
@@ -93,6 +95,25 @@ def test_moments_without_a_part_are_those_of_the_rest() -> None:
     assert rest[0].count == 6200
     expected = frechet_distance(preds[~part], target[~part])
     assert frechet_distance_of(*rest) == pytest.approx(expected, rel=1e-9)
+
+
+@given(
+    counts=st.tuples(st.integers(1, 60), st.integers(40, 200)),
+    size=st.integers(1, 12),
+    seed=st.integers(0, 2**20),
+    shift=st.floats(-3, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_rest_of_any_set_has_its_mean_and_covariance(
+    counts: tuple[int, int], size: int, seed: int, shift: float
+) -> None:
+    part, rest = features(counts[0], size, seed), features(counts[1], size, seed + 1, shift)
+    left = Moments.of([torch.cat([part, rest])]).without(Moments.of([part]))
+    assert left.count == counts[1]
+    np.testing.assert_allclose(left.mean, rest.double().mean(0), atol=1e-9)
+    covariance = (left.root.T @ left.root).numpy() / (left.count - 1)
+    expected = np.cov(rest.double().numpy().T).reshape(size, size)
+    np.testing.assert_allclose(covariance, expected, atol=1e-8)
 
 
 def test_a_single_image_has_no_distance() -> None:

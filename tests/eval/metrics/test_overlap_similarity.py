@@ -182,7 +182,8 @@ def test_without_lpips_nothing_is_loaded_and_a_wrong_name_is_one_error(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not any("lpips" in name for name in score(world / "real", tmp_path / "s.json"))
-    settings = json.dumps({"protocols": ["consistency-images"], "lpips": "alx"})
+    chosen = {"protocols": ["consistency-images"], "lpips": "alx"}
+    settings = json.dumps({**json.loads(toy.SCORE_SETTINGS), **chosen})
     arguments = ["score", "--generated", str(world / "real"), "--output", str(tmp_path / "t.json")]
     with pytest.raises(SystemExit):
         main([*arguments, "--settings", settings])

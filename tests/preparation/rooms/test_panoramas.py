@@ -200,7 +200,7 @@ def _running(pid: str) -> bool:
         return False
 
 
-def _wait(condition, seconds: float = 30) -> None:
+def _wait(condition, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"
