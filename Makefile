@@ -19,7 +19,7 @@ smoke: $(READY)  ## the same steps with a few samples, to see that all parts fit
 	snakemake --cores all --quiet host reason rules -- smoke
 
 test: $(READY)  ## the fast tests (pytest -m slow runs the others)
-	pytest -n auto
+	pytest -n auto --dist worksteal
 
 lint: $(READY)  ## formats, types, import directions, workflow
 	ruff check

@@ -9,10 +9,13 @@ import pytest
 from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted([*(ROOT / "mvdiffusion").rglob("*.py"), *(ROOT / "eval").rglob("*.py")])
+ROOMS = ("mvdiffusion", "eval", "workflow")
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+FOLDERS = sorted({path.parent for path in MODULES})
 # Reads released checkpoints with an unpickler that knows nobody's functions: see its tests.
 PICKLE_READER = "mvdiffusion/conversion/pickle_reader.py"
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TRACKED_BYTES = 450, 60, 1_500_000
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_FOLDER_FILES = 450, 60, 16
+MAX_TRACKED_BYTES = 1_500_000
 
 
 def identity(path: Path) -> str:
@@ -41,6 +44,11 @@ def test_sizes(path: Path) -> None:
             said = node.body[0] if ast.get_docstring(node, clean=False) else None
             lines = length(node) - (length(said) if said else 0)
             assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=identity)
+def test_a_folder_can_be_surveyed(folder: Path) -> None:
+    assert sum(path.is_file() for path in folder.iterdir()) <= MAX_FOLDER_FILES
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identity)
