@@ -40,7 +40,7 @@ MODULES = {
     "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/functional/psnr.py": "",
     "eval/extractors/train.py": "",
-    "eval/api.py": "from eval import folders, scoring\n",
+    "eval/api.py": "from .scoring import score\n",
     "eval/scoring/score.py": "from mvdiffusion_eval.functional.psnr import psnr\n",
     "eval/tables/results.py": 'PUBLISHED = "published.yaml"\n',
     "eval/claims/claims.py": "",

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+from importlib.util import resolve_name
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,14 +146,14 @@ def test_recipes_cover_the_imports_of_their_command(
     real, (file, function) = loaded[name], (COMMANDS | PAPER_COMMANDS)[step]
     tree = ast.parse((ROOT / file).read_text())
     body = next(n for n in ast.walk(tree) if getattr(n, "name", None) == function)
-    imported = [
-        node
-        for node in ast.walk(body)
-        if isinstance(node, ast.ImportFrom) and node.module not in OTHERS.get(step, ())
-    ]
-    # A `from package import name` may name a module or something inside one.
-    modules = {f"{node.module}.{alias.name}" for node in imported for alias in node.names}
-    modules |= {str(node.module) for node in imported}
+    imported = [node for node in ast.walk(body) if isinstance(node, ast.ImportFrom)]
+    package = "mvdiffusion_eval" if file.startswith("eval/") else "mvdiffusion.cli"
+    modules = set()
+    for node in imported:
+        module = resolve_name("." * node.level + (node.module or ""), package)
+        if module not in OTHERS.get(step, ()):
+            # A `from package import name` may name a module or something inside one.
+            modules |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     modules -= {"mvdiffusion.records"}
     files = {real["module_file"](module) for module in modules} - {None}
     assert files, "the command imports nothing; the test looks at the wrong function"
@@ -165,7 +166,7 @@ def test_closures_hold_what_an_import_graph_library_finds(
 ) -> None:
     monkeypatch.chdir(ROOT)
     real = loaded[name]
-    graph = grimp.build_graph("mvdiffusion", "eval", cache_dir=None)
+    graph = grimp.build_graph("mvdiffusion", "mvdiffusion_eval", cache_dir=None)
     for entry in real["RECIPES"][step].code:
         for module in graph.find_upstream_modules(entry) | {entry}:
             assert real["module_file"](module).as_posix() in covered(real, step)
@@ -258,26 +259,26 @@ def test_closure_follows_every_kind_of_import(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     files = {
-        "eval/__init__.py": "from eval import base",
+        "eval/__init__.py": "from mvdiffusion_eval import base",
         "eval/base.py": "",
         "eval/unused.py": "",
         "eval/inner/__init__.py": "from ..parent import thing",
-        "eval/parent.py": "import eval.plain as p",
+        "eval/parent.py": "import mvdiffusion_eval.plain as p",
         "eval/plain.py": "TEMPLATE = 'page.html'",
         "eval/templates/page.html": "",
         "eval/templates/other.html": "",
         "eval/inner/entry.py": "from . import sibling\ndef f():\n    from .late import x\n",
         "eval/inner/sibling.py": "import os, json",
-        "eval/inner/late.py": "from eval.inner import entry",
+        "eval/inner/late.py": "from mvdiffusion_eval.inner import entry",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     names = load(tmp_path, monkeypatch, recipes=False)
-    found = {file.as_posix() for file in names["import_closure"]("eval.inner.entry")}
+    found = {file.as_posix() for file in names["import_closure"]("mvdiffusion_eval.inner.entry")}
     assert found == set(files) - {"eval/unused.py", "eval/templates/other.html"}
-    with pytest.raises(ValueError, match=r"'eval\.missing', which does not exist"):
-        names["import_closure"]("eval.missing")
+    with pytest.raises(ValueError, match=r"'mvdiffusion_eval\.missing', which does not exist"):
+        names["import_closure"]("mvdiffusion_eval.missing")
 
 
 def test_a_recipe_changes_with_each_of_its_parts(
@@ -289,7 +290,7 @@ def test_a_recipe_changes_with_each_of_its_parts(
 
     def path(settings: int = 0, upstream: int = 0) -> str:
         names = load(tmp_path, monkeypatch, recipes=False)
-        names["recipe"]("first", {"x": upstream}, ["eval.a"])
+        names["recipe"]("first", {"x": upstream}, ["mvdiffusion_eval.a"])
         names["recipe"]("second", {"y": settings}, [], reads=["data.dvc"], after=["first"])
         return names["RECIPES"]["second"].path
 
