@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mvdiffusion.records import InputError
+
 from .folders.opening import open_folder
+from .folders.samples import SampleFolder
 from .metrics.base import ScoreSettings
 from .scoring.score import score_folder
 
@@ -16,15 +19,15 @@ def score(
     generated: str | Path,
     reference: str | Path | None = None,
     *,
-    codec: str | Path | None = None,
-    evaluators: Sequence[str | Path] = (),
-    extractors: Sequence[str] = (),
+    vae_reconstruction: str | Path | None = None,
+    extractors: Sequence[str | Path] = (),
     protocols: Sequence[str] = (),
     settings: ScoreSettings | None = None,
     fov_deg: float = 90.0,
     yaw_deg: Sequence[float] | None = None,
     view_size: int = 512,
     cache: str | Path | None = None,
+    samples: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
@@ -32,18 +35,20 @@ def score(
         generated: folder to score, in any layout that `mvdiffusion_eval.folders.layouts` knows.
         reference: real views of the same samples: adds FID and ratios. A folder that the authors'
             released code wrote holds them too: name it twice.
-        codec: real views through the codec (outpainting): is the given view kept?
-        evaluators: folders made by `mvdiffusion-eval evaluator`: adds FID, IS, CLIP score.
-        extractors: pretrained extractors by name, the same; instead of the settings' if any. With
-            neither, protocols that are named load those that they are defined with.
-        protocols: names of the protocols to run, instead of the settings' if any; else all whose
-            needs are met.
+        vae_reconstruction: the real views after VAE reconstruction; outpainting compares the given
+            view with it.
+        extractors: feature extractors: names of pretrained ones, or folders that
+            `mvdiffusion-eval train-extractor` wrote. They add FID, Inception score and CLIP score
+            and replace those of the settings. Without any, the protocols that are named load the
+            ones that they are defined with.
+        protocols: names of the protocols to run, in place of those of the settings; without any,
+            all whose needs are met.
         settings: how to score.
-        fov_deg: horizontal field of view of a folder without manifest.
-        yaw_deg: directions of its views in degrees to the right; default evenly spaced.
-        view_size: height and width in pixels of views cut out of equirectangular images.
-        cache: folder that keeps features between runs: a new method, protocol or extractor then
-            costs only what is new.
+        fov_deg: horizontal field of view in degrees of a folder without manifest.
+        yaw_deg: directions of its views in degrees to the right; by default evenly spaced.
+        view_size: height and width in pixels of views cut from equirectangular images.
+        cache: feature cache: with it, a later run only computes what is new.
+        samples: ids of the samples to score; by default all.
 
     Returns:
         The content of a score file: numbers with what made them, and `warnings`.
@@ -56,15 +61,33 @@ def score(
         `mvdiffusion_eval.score("my_views", "real_views", protocols=["paper-consistency-pano"])`
     """
     settings = settings or ScoreSettings()
-    settings = dataclasses.replace(
-        settings,
-        protocols=tuple(protocols) or settings.protocols,
-        extractors=tuple(extractors) or settings.extractors,
-    )
+    settings = dataclasses.replace(settings, protocols=tuple(protocols) or settings.protocols)
     cameras: dict[str, Any] = {"fov_deg": fov_deg, "yaw_deg": yaw_deg, "view_size": view_size}
     folder = open_folder(generated, **cameras)
+    if samples is not None:
+        folder = restricted(folder, samples)
     real = open_folder(reference, **cameras, real=True) if reference else None
-    decoded = open_folder(codec, **cameras) if codec else None
-    for each in filter(None, (folder, real)):
-        each.check_prompts()
-    return score_folder(folder, real, evaluators, settings, decoded, cache)
+    reconstructed = open_folder(vae_reconstruction, **cameras) if vae_reconstruction else None
+    for checked in filter(None, (folder, real)):
+        checked.check_prompts()
+    named = tuple(extractors) or settings.extractors
+    return score_folder(folder, real, named, settings, reconstructed, cache)
+
+
+def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:
+    """Restrict a folder to some of its samples, in its own order.
+
+    Args:
+        folder: samples of any layout.
+        samples: ids of those to keep.
+
+    Raises:
+        InputError: it does not hold all of them.
+    """
+    if missing := sorted(set(samples) - set(folder.sample_ids)):
+        raise InputError(
+            f"{folder.root}: {len(missing)} of the samples asked for are not in it (first: "
+            f"{missing[0]}); ask for samples that it holds."
+        )
+    kept = tuple(sample_id for sample_id in folder.sample_ids if sample_id in set(samples))
+    return dataclasses.replace(folder, sample_ids=kept)

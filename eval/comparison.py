@@ -12,9 +12,8 @@ from typing import Any
 
 from mvdiffusion.records import InputError, atomic_output, write_json
 
-from .api import score as score_folders
+from .api import score as score_folder
 from .folders.opening import open_folder
-from .folders.samples import SampleFolder
 from .scoring.score_files import Score, check_comparable, read_score
 from .tables.comparison import comparison_table, difference_table
 from .tables.published_tables import beside_published
@@ -31,11 +30,11 @@ OF_SEQUENCES = ("num_key_frames", "num_between", "geometry_sha256")
 """The same, of sequences; they depend on which samples there are."""
 
 CAMERAS = ("fov_deg", "yaw_deg", "view_size")
-"""Options of `eval.score` that opening a folder takes, too."""
+"""Options of `score` that opening a folder takes, too."""
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entry:
     """One method to compare: a folder to be scored, or a score file taken as it is."""
 
     source: Path
@@ -43,7 +42,6 @@ class Contender:
     task: str
     samples: tuple[str, ...]
     images: Mapping[str, Any]
-    folder: SampleFolder | None = None
     score: Score | None = None
 
 
@@ -82,8 +80,8 @@ def compare(
         reference: real views of the same samples.
         baseline: method that the others are compared with; default the first.
         common: restrict every method to the samples that all of them have.
-        cache: folder that keeps features between runs; default one for this run, shared by all.
-        options: further options of `eval.score`, the same for every folder.
+        cache: feature cache; by default one for this run, shared by all methods.
+        options: further options of `mvdiffusion_eval.score`, the same for every folder.
 
     Raises:
         InputError: sources that do not belong together (task, samples, counts, sizes), two of one
@@ -92,20 +90,19 @@ def compare(
     output = Path(output)
     _check_output(output, cache)
     cameras = {key: options[key] for key in CAMERAS if key in options}
-    contenders = [_contender(Path(source), cameras) for source in sources]
-    _check_names(contenders, baseline)
-    shared = _shared_samples(contenders, common)
+    entries = [_entry(Path(source), cameras) for source in sources]
+    _check_names(entries, baseline)
+    shared = _shared_samples(entries, common)
     options["reference"] = reference
     with tempfile.TemporaryDirectory() as temporary:
-        options["cache"] = cache or Path(temporary) / "cache"
-        links = Path(temporary) / "links"
-        scores = [_scored(each, shared, links, options) for each in contenders]
+        options["cache"] = cache or temporary
+        scores = [_scored(entry, shared, options) for entry in entries]
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
-    tables = _tables(scores, first, _restriction(contenders, shared))
+    tables = _tables(scores, first, _restriction(entries, shared))
     with atomic_output(output) as written:
-        for each in scores:
-            write_json(written / "scores" / f"{each.method}.json", each.content)
+        for score in scores:
+            write_json(written / "scores" / f"{score.method}.json", score.content)
         write_tables(tables, written / "tables")
     return Comparison(tuple(scores), tables)
 
@@ -128,66 +125,65 @@ def _check_output(output: Path, cache: str | Path | None) -> None:
     others = sorted({p.name for p in output.iterdir()} - set(PARTS)) if output.is_dir() else []
     if others:
         raise InputError(
-            f"--output: {output} holds {others[:3]}, which no comparison wrote; name a new folder."
+            f"--output: {output} contains files that were not written by `compare` ({others[:3]}); "
+            "name a new folder."
         )
 
 
-def _contender(source: Path, cameras: Mapping[str, Any]) -> Contender:
+def _entry(source: Path, cameras: Mapping[str, Any]) -> Entry:
     if source.suffix == ".json" and not source.is_dir():
         score = read_score(source)
         images = score.content["images"]
-        return Contender(
-            source, score.method, score.task, tuple(score.samples), images, score=score
-        )
+        return Entry(source, score.method, score.task, tuple(score.samples), images, score=score)
     folder = open_folder(source, **cameras)
     images = {"height": folder.height, "width": folder.width, **folder.arrangement()}
-    return Contender(source, folder.method, folder.task, folder.sample_ids, images, folder=folder)
+    return Entry(source, folder.method, folder.task, folder.sample_ids, images)
 
 
-def _check_names(contenders: Sequence[Contender], baseline: str | None) -> None:
-    if len(contenders) < 2:
-        raise InputError(f"compare: got {len(contenders)} folders; expected at least two.")
+def _check_names(entries: Sequence[Entry], baseline: str | None) -> None:
+    if len(entries) < 2:
+        raise InputError(f"compare: got {len(entries)} folders; expected at least two.")
     seen: dict[str, Path] = {}
-    for each in contenders:
-        if not re.fullmatch(r"[^/\\\0]+", each.method) or each.method.startswith("."):
+    for entry in entries:
+        if not re.fullmatch(r"[^/\\\0]+", entry.method) or entry.method.startswith("."):
             raise InputError(
-                f"{each.source}: its method is named '{each.method}'; expected a name that a file "
-                "can have, without / and not beginning with a dot."
+                f"{entry.source}: its method is named '{entry.method}'; expected a name that a "
+                "file can have, without / and not beginning with a dot."
             )
         # Two names that differ in capitals alone would be one file on some disks.
-        if (earlier := seen.get(each.method.casefold())) is not None:
+        if (earlier := seen.get(entry.method.casefold())) is not None:
             raise InputError(
-                f"{each.source}: its method is named '{each.method}', as that of {earlier} is; "
+                f"{entry.source}: its method is named '{entry.method}', as that of {earlier} is; "
                 "rename one folder, or 'method' in its manifest.json."
             )
-        seen[each.method.casefold()] = each.source
-    if baseline is not None and baseline not in [each.method for each in contenders]:
-        names = ", ".join(each.method for each in contenders)
+        seen[entry.method.casefold()] = entry.source
+    if baseline is not None and baseline not in [entry.method for entry in entries]:
+        names = ", ".join(entry.method for entry in entries)
         raise InputError(f"--baseline: '{baseline}' is none of the methods: {names}.")
 
 
-def _shared_samples(contenders: Sequence[Contender], common: bool) -> tuple[str, ...]:
+def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
     """The samples to compare on, once it is clear that the methods belong together."""
-    first = contenders[0]
-    for each in contenders[1:]:
-        if each.task != first.task:
+    first = entries[0]
+    for entry in entries[1:]:
+        if entry.task != first.task:
             raise InputError(
-                f"{each.source}: its task is {each.task}, that of {first.source} is {first.task}; "
-                "compare methods of one task."
+                f"{entry.source}: its task is {entry.task}, that of {first.source} is "
+                f"{first.task}; compare methods of one task."
             )
-        is_same_set = set(each.samples) == set(first.samples)
+        is_same_set = set(entry.samples) == set(first.samples)
         for key in (*SHARED, *(OF_SEQUENCES if is_same_set else ())):
-            ours, theirs = each.images.get(key), first.images.get(key)
+            ours, theirs = entry.images.get(key), first.images.get(key)
             if _plain(ours) != _plain(theirs):
                 raise InputError(
-                    f"{each.source}: {key} is {ours}, but {theirs} in {first.source}; compare the "
+                    f"{entry.source}: {key} is {ours}, but {theirs} in {first.source}; compare the "
                     "same views at the same size."
                 )
         if not common and not is_same_set:
-            raise InputError(_unequal(each, first))
-    shared = set(first.samples).intersection(*(each.samples for each in contenders))
+            raise InputError(_unequal(entry, first))
+    shared = set(first.samples).intersection(*(entry.samples for entry in entries))
     if not shared:
-        raise InputError(f"compare: no sample is in all of the {len(contenders)} folders.")
+        raise InputError(f"compare: no sample is in all of the {len(entries)} folders.")
     return tuple(sorted(shared))
 
 
@@ -196,52 +192,31 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _unequal(each: Contender, first: Contender) -> str:
-    more = sorted(set(each.samples) - set(first.samples))
-    fewer = sorted(set(first.samples) - set(each.samples))
+def _unequal(entry: Entry, first: Entry) -> str:
+    more = sorted(set(entry.samples) - set(first.samples))
+    fewer = sorted(set(first.samples) - set(entry.samples))
     return (
-        f"{each.source}: has {len(each.samples)} samples, {len(more)} of them not in "
+        f"{entry.source}: has {len(entry.samples)} samples, {len(more)} of them not in "
         f"{first.source} {more[:3]}, and lacks {len(fewer)} of its {len(first.samples)} "
         f"{fewer[:3]}; N must be equal: generate the same samples, or add --common."
     )
 
 
-def _scored(
-    each: Contender, shared: Sequence[str], links: Path, options: Mapping[str, Any]
-) -> Score:
-    if each.score is not None:
-        if len(each.samples) != len(shared):
+def _scored(entry: Entry, shared: Sequence[str], options: Mapping[str, Any]) -> Score:
+    if entry.score is not None:
+        if len(entry.samples) != len(shared):
             raise InputError(
-                f"{each.source}: scores {len(each.samples)} samples, of which all methods have "
+                f"{entry.source}: scores {len(entry.samples)} samples, of which all methods have "
                 f"{len(shared)}; a score file cannot be restricted: give its folder."
             )
-        return each.score
-    assert each.folder is not None
-    source = each.source
-    if len(each.samples) != len(shared):
-        source = _linked(each.folder, shared, links / each.method)
+        return entry.score
     # What is written is what is compared: numbers as JSON has them.
-    return Score(each.source, _plain(score_folders(source, **options)))
+    return Score(entry.source, _plain(score_folder(entry.source, samples=shared, **options)))
 
 
-def _linked(folder: SampleFolder, shared: Sequence[str], root: Path) -> Path:
-    """Make a folder that holds some samples of another, as links."""
-    name = folder.root.name or folder.root.resolve().name
-    root = root / name  # without a manifest, the folder's name is the method
-    root.mkdir(parents=True)
-    for path in sorted(folder.root.resolve().iterdir()):
-        if path.name in shared or (path.is_file() and path.stem in shared):
-            (root / path.name).symlink_to(path)
-    manifest = folder.root / "manifest.json"
-    if manifest.is_file():
-        content = json.loads(manifest.read_text())
-        write_json(root / "manifest.json", {**content, "samples": list(shared)})
-    return root
-
-
-def _restriction(contenders: Sequence[Contender], shared: Sequence[str]) -> tuple[str, ...]:
+def _restriction(entries: Sequence[Entry], shared: Sequence[str]) -> tuple[str, ...]:
     """Say which methods have more samples than were compared."""
-    more = [f"{c.method} {len(c.samples)}" for c in contenders if len(c.samples) > len(shared)]
+    more = [f"{c.method} {len(c.samples)}" for c in entries if len(c.samples) > len(shared)]
     if not more:
         return ()
     return (

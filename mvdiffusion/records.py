@@ -43,6 +43,23 @@ class InputError(ValueError):
 
 
 @contextmanager
+def reporting_input_errors(command: str) -> Iterator[None]:
+    """Run a command: an `InputError` ends it with one line on standard error and exit code 2.
+
+    Args:
+        command: its name, with which the line begins.
+
+    Raises:
+        SystemExit: with code 2, in place of an `InputError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        sys.stderr.write(f"{command}: {error}\n")  # in one piece, beside other jobs'
+        raise SystemExit(2) from None
+
+
+@contextmanager
 def atomic_output(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
 

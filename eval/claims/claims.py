@@ -1,12 +1,12 @@
 """The claims about the paper's method that the numbers decide.
 
-Rule, the same for every part of every claim: a quantity x with standard error s must be at least
-its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is *undecided*
-in between or when there are too few samples for a standard error. Quantities are differences or
-ratios of the same samples under two methods, or slopes over the views of the same samples, so what
-samples have in common cancels. A claim holds if all its parts do, and fails if one part does;
-without the methods it compares it is *not run*. Interval and effect size (see `effects`) are told
-with every part and decide nothing.
+Rule, the same for every condition of every claim: a quantity x with standard error s must be at
+least its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is
+*undecided* in between or when there are too few samples for a standard error. Quantities are
+differences or ratios of the same samples under two methods, or slopes over the views of the same
+samples, so what samples have in common cancels. A claim holds if all its conditions do, and fails
+if one does; without the methods it compares it is *not run*. Interval and effect size (see
+`effects`) are reported with every condition and decide nothing.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class ClaimSettings:
         steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step.
         steady_rise: claim 3, what its Fréchet distance may gain with every step, a share likewise.
         gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
-            views through the same codec, either way: blur lowers it, noise raises it.
+            views after VAE reconstruction, either way: blur lowers it, noise raises it.
         other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
         wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
         quality_margin: claim 5, share of the independent views' number that may be lost.
         depth_gain_db: claim 6, MVDiffusion's key frames above independent ones.
         between_margin_db: claim 6, how far in-between frames may agree less with their key frames
             than key frames do with one another.
-        given_view_kept_db: claim 7, PSNR of the given view against itself through the codec.
+        given_view_kept_db: claim 7, PSNR of the given view against itself after VAE reconstruction.
         outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
     """
 
@@ -73,50 +73,74 @@ class ClaimSettings:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One inequality: the value of `measured` must be at least `bound`."""
+class Condition:
+    """One inequality that a claim needs: the value of `effect` must be at least `bound`.
+
+    Attributes:
+        text: what is measured.
+        verdict: whether it holds.
+        effect: what was measured; None if it was not.
+    """
 
     text: str
     verdict: str
-    measured: Effect | None
+    effect: Effect | None
     bound: float
     unit: str = ""
 
     @property
-    def value(self) -> float | None:
-        """What was measured; None if it was not."""
-        return None if self.measured is None else self.measured.value
+    def numbers(self) -> dict[str, float | None]:
+        """Its numbers by name; None for those that it does not have."""
+        names = ("value", "value_se", "value_low", "value_high", "effect_size")
+        measured: tuple[float | None, ...] = (None,) * len(names)
+        if effect := self.effect:
+            measured = (effect.value, effect.se, *(effect.interval or (None, None)), effect.size)
+        return {**dict(zip(names, measured, strict=True)), "at_least": self.bound}
 
     @property
-    def se(self) -> float | None:
-        """Standard error of the value."""
-        return None if self.measured is None else self.measured.se
+    def measured(self) -> str:
+        """The value beside its bound, printed."""
+        if self.effect is None:
+            return "not measured"
+        error = "" if self.effect.se is None else f" ± {self.effect.se:.2g}"
+        value = f"{self.effect.value:.3g}{error} {self.unit}".rstrip()
+        return f"{value}, needs ≥ {self.bound:.3g}"
 
     @property
-    def interval(self) -> tuple[float, float] | tuple[None, None]:
-        """Bounds of the value's 95 % interval."""
-        found = None if self.measured is None else self.measured.interval
-        return (None, None) if found is None else found
+    def certainty(self) -> str:
+        """Interval and effect size, printed; empty if there is neither."""
+        effect, parts = self.effect, []
+        if effect and effect.interval:
+            parts.append("95 % interval {:.3g} to {:.3g}".format(*effect.interval))
+        if effect and effect.size is not None:
+            parts.append(f"effect size {effect.size:.2f}")
+        return ", ".join(parts)
 
-    @property
-    def effect_size(self) -> float | None:
-        """The value's effect size, where it has one."""
-        return None if self.measured is None else self.measured.size
+    def __str__(self) -> str:
+        certainty = f" ({self.certainty})" if self.certainty else ""
+        return f"{self.text}: {self.measured}{certainty}: {self.verdict}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim with the parts that decide it."""
+    """A claim with the conditions that decide it."""
 
     number: int
     title: str
-    parts: tuple[Part, ...]
+    conditions: tuple[Condition, ...]
 
     @property
     def verdict(self) -> str:
-        """The verdict of all parts together."""
-        verdicts = {part.verdict for part in self.parts}
+        """The verdict of all conditions together."""
+        verdicts = {condition.verdict for condition in self.conditions}
         return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
+
+    def printed(self) -> dict[str, Any]:
+        """Its printed form, as JSON has it."""
+        keys = ("text", "verdict", "measured", "certainty")
+        conditions = [{key: getattr(one, key) for key in keys} for one in self.conditions]
+        head = {"number": self.number, "title": self.title, "verdict": self.verdict}
+        return {**head, "conditions": conditions}
 
 
 def judge(value: float, se: float | None, bound: float, num_standard_errors: float) -> str:
@@ -138,7 +162,7 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
     Claims 1 to 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
     """
     panorama, outpaint, depth = (
-        _Court(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")
+        _Context(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")
     )
     return [
         _consistency(panorama),
@@ -152,46 +176,34 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
 
 
 def claim_numbers(claims: Sequence[Claim]) -> dict[str, dict[str, Any]]:
-    """What decided the claims, for `metrics.json`: `{claim_1: {part_1: {value, se, …}}}`.
+    """What decided the claims, for `metrics.json`: `{claim_1: {condition_1: {value, se, …}}}`.
 
-    Numbers that a part does not have are left out.
+    Numbers that a condition does not have are left out.
     """
     return {
         f"claim_{claim.number}": {
-            f"part_{number}": {k: v for k, v in part_numbers(part).items() if v is not None}
-            for number, part in enumerate(claim.parts, 1)
+            f"condition_{number}": {k: v for k, v in one.numbers.items() if v is not None}
+            for number, one in enumerate(claim.conditions, 1)
         }
         for claim in claims
     }
 
 
-def part_numbers(part: Part) -> dict[str, float | None]:
-    """The numbers of a part by name; None where it has none."""
-    low, high = part.interval
-    return {
-        "value": part.value,
-        "value_se": part.se,
-        "value_low": low,
-        "value_high": high,
-        "effect_size": part.effect_size,
-        "at_least": part.bound,
-    }
-
-
 @dataclass(frozen=True)
-class _Court:
+class _Context:
     scores: Mapping[str, Score]
     settings: ClaimSettings
 
-    def part(self, text: str, bound: float, unit: str, measure: Callable[[], Effect]) -> Part:
+    def condition(
+        self, text: str, bound: float, unit: str, measure: Callable[[], Effect]
+    ) -> Condition:
         """Judge one inequality; it is not run if a method or a metric is missing."""
         try:
-            measured = measure()
+            effect = measure()
         except KeyError as error:
-            return Part(f"{text} (no {error.args[0]})", NOT_RUN, None, bound, unit)
-        certainty = self.settings.num_standard_errors
-        verdict = judge(measured.value, measured.se, bound, certainty)
-        return Part(text, verdict, measured, bound, unit)
+            return Condition(f"{text} (no {error.args[0]})", NOT_RUN, None, bound, unit)
+        verdict = judge(effect.value, effect.se, bound, self.settings.num_standard_errors)
+        return Condition(text, verdict, effect, bound, unit)
 
     def difference(self, first: str, second: str, metric: str) -> Effect:
         return difference_between(self.scores[first], self.scores[second], metric)
@@ -217,147 +229,149 @@ class _Court:
         return difference_of(closing - others)
 
 
-def _consistency(court: _Court) -> Claim:
-    part = court.part(
+def _consistency(context: _Context) -> Claim:
+    condition = context.condition(
         "cross-view PSNR of all pairs, MVDiffusion minus independent views",
-        court.settings.consistency_gain_db,
+        context.settings.consistency_gain_db,
         "dB",
-        lambda: court.difference("mvdiffusion", "independent", "cross_view_psnr"),
+        lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
     )
-    return Claim(1, "MVDiffusion's views are more consistent than independent ones", (part,))
+    return Claim(1, "MVDiffusion's views are more consistent than independent ones", (condition,))
 
 
-def _loop_closure(court: _Court) -> Claim:
-    own = court.part(
+def _loop_closure(context: _Context) -> Claim:
+    own = context.condition(
         "MVDiffusion: PSNR of the closing pair minus the other pairs",
-        -court.settings.closing_margin_db,
+        -context.settings.closing_margin_db,
         "dB",
-        lambda: court.closing_minus_others("mvdiffusion"),
+        lambda: context.closing_minus_others("mvdiffusion"),
     )
-    baseline = court.part(
+    baseline = context.condition(
         "autoregressive: PSNR of the other pairs minus the closing pair",
-        court.settings.autoregressive_drop_db,
+        context.settings.autoregressive_drop_db,
         "dB",
-        lambda: -court.closing_minus_others("autoregressive"),
+        lambda: -context.closing_minus_others("autoregressive"),
     )
     return Claim(
         2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
     )
 
 
-def _accumulation(court: _Court) -> Claim:
-    settings = court.settings
-    parts = (
-        court.part(
+def _accumulation(context: _Context) -> Claim:
+    settings = context.settings
+    conditions = (
+        context.condition(
             "autoregressive: loss of cross-view PSNR per step from view 0",
             settings.accumulation_fall_db,
             "dB",
-            lambda: -court.slope("autoregressive", "per_step_psnr"),
+            lambda: -context.slope("autoregressive", "per_step_psnr"),
         ),
-        court.part(
+        context.condition(
             "autoregressive: rise of the Fréchet distance from real views per step",
             settings.accumulation_rise,
             "of its mean",
-            lambda: court.slope("autoregressive", "per_step_fid"),
+            lambda: context.slope("autoregressive", "per_step_fid"),
         ),
-        court.part(
+        context.condition(
             "MVDiffusion: gain of cross-view PSNR per step",
             -settings.steady_fall_db,
             "dB",
-            lambda: court.slope("mvdiffusion", "per_step_psnr"),
+            lambda: context.slope("mvdiffusion", "per_step_psnr"),
         ),
-        court.part(
+        context.condition(
             "MVDiffusion: fall of the Fréchet distance per step",
             -settings.steady_rise,
             "of its mean",
-            lambda: -court.slope("mvdiffusion", "per_step_fid"),
+            lambda: -context.slope("mvdiffusion", "per_step_fid"),
         ),
     )
-    return Claim(3, "The autoregressive baseline accumulates error, MVDiffusion does not", parts)
+    return Claim(
+        3, "The autoregressive baseline accumulates error, MVDiffusion does not", conditions
+    )
 
 
-def _controls(court: _Court) -> Claim:
-    settings = court.settings
-    parts = (
-        _not_blur(court),
-        court.part(
-            "not noise: gradient energy, real views through the codec over MVDiffusion",
+def _controls(context: _Context) -> Claim:
+    settings = context.settings
+    conditions = (
+        _not_blur(context),
+        context.condition(
+            "not noise: gradient energy, VAE reconstruction over MVDiffusion",
             settings.gradient_energy_band,
             "ratio",
-            lambda: court.ratio("codec", "mvdiffusion", "gradient_energy"),
+            lambda: context.ratio("vae_reconstruction", "mvdiffusion", "gradient_energy"),
         ),
-        court.part(
+        context.condition(
             "not a shared palette: other-scene PSNR, independent views minus MVDiffusion",
             -settings.other_scene_margin_db,
             "dB",
-            lambda: court.difference("independent", "mvdiffusion", "other_scene_psnr"),
+            lambda: context.difference("independent", "mvdiffusion", "other_scene_psnr"),
         ),
-        court.part(
+        context.condition(
             "the geometry does it: cross-view PSNR, MVDiffusion minus wrong correspondences",
             settings.wrong_correspondence_drop_db,
             "dB",
-            lambda: court.difference("mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
+            lambda: context.difference("mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
         ),
     )
-    return Claim(4, "The gain is neither blur nor a shared palette", parts)
+    return Claim(4, "The gain is neither blur nor a shared palette", conditions)
 
 
-def _not_blur(court: _Court) -> Part:
-    return court.part(
-        "not blur: gradient energy, MVDiffusion over real views through the codec",
-        court.settings.gradient_energy_band,
+def _not_blur(context: _Context) -> Condition:
+    return context.condition(
+        "not blur: gradient energy, MVDiffusion over VAE reconstruction",
+        context.settings.gradient_energy_band,
         "ratio",
-        lambda: court.ratio("mvdiffusion", "codec", "gradient_energy"),
+        lambda: context.ratio("mvdiffusion", "vae_reconstruction", "gradient_energy"),
     )
 
 
-def _quality(court: _Court) -> Claim:
+def _quality(context: _Context) -> Claim:
     names = {"fid": "FID", "inception_score": "Inception score", "clip_score": "CLIP score"}
-    parts = tuple(_not_worse(court, metric, name) for metric, name in names.items())
+    conditions = tuple(_not_worse(context, metric, name) for metric, name in names.items())
     return Claim(
-        5, "FID, Inception score and CLIP score are not worse than independent views'", parts
+        5, "FID, Inception score and CLIP score are not worse than independent views'", conditions
     )
 
 
-def _not_worse(court: _Court, metric: str, name: str) -> Part:
-    independent = court.scores.get("independent")
+def _not_worse(context: _Context, metric: str, name: str) -> Condition:
+    independent = context.scores.get("independent")
     measured = independent.metrics.get(metric) if independent else None
-    bound = -court.settings.quality_margin * measured["value"] if measured else 0.0
+    bound = -context.settings.quality_margin * measured["value"] if measured else 0.0
     pair, text = ("mvdiffusion", "independent"), f"{name}, MVDiffusion minus independent views"
     if metric == "fid":  # lower is better
         pair, text = pair[::-1], f"{name}, independent views minus MVDiffusion"
-    return court.part(text, bound, "", lambda: court.difference(*pair, metric))
+    return context.condition(text, bound, "", lambda: context.difference(*pair, metric))
 
 
-def _depth(court: _Court) -> Claim:
-    gain = court.part(
+def _depth(context: _Context) -> Claim:
+    gain = context.condition(
         "PSNR of consecutive key frames, MVDiffusion minus independent views",
-        court.settings.depth_gain_db,
+        context.settings.depth_gain_db,
         "dB",
-        lambda: court.difference("mvdiffusion", "independent", "cross_view_psnr"),
+        lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
     )
-    between = court.part(
+    between = context.condition(
         "MVDiffusion: PSNR of in-between frames against both key frames, minus that of key frames "
         "against one another",
-        0.0 - court.settings.between_margin_db,
+        0.0 - context.settings.between_margin_db,
         "dB",
-        lambda: court.between_minus_key("mvdiffusion"),
+        lambda: context.between_minus_key("mvdiffusion"),
     )
     title = "Depth: key frames are consistent, frames in between agree with both key frames"
-    return Claim(6, title, (gain, between, _not_blur(court)))
+    return Claim(6, title, (gain, between, _not_blur(context)))
 
 
-def _outpainting(court: _Court) -> Claim:
-    kept = court.part(
-        "MVDiffusion: PSNR of the given view against itself through the codec",
-        court.settings.given_view_kept_db,
+def _outpainting(context: _Context) -> Claim:
+    kept = context.condition(
+        "MVDiffusion: PSNR of the given view against itself after VAE reconstruction",
+        context.settings.given_view_kept_db,
         "dB",
-        lambda: court.level("mvdiffusion", "given_view_kept"),
+        lambda: context.level("mvdiffusion", "given_view_kept"),
     )
-    gain = court.part(
+    gain = context.condition(
         "PSNR of the given view's pairs with its neighbors, MVDiffusion minus independent views",
-        court.settings.outpaint_gain_db,
+        context.settings.outpaint_gain_db,
         "dB",
-        lambda: court.difference("mvdiffusion", "independent", "given_pairs_psnr"),
+        lambda: context.difference("mvdiffusion", "independent", "given_pairs_psnr"),
     )
     return Claim(7, "Outpainting keeps the given view and continues it", (kept, gain))

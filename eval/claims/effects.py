@@ -1,7 +1,6 @@
 """Measured quantities with standard error, 95 % interval and, where they have one, effect size.
 
-Intervals are Student's: so many standard errors either way as so few samples, or jackknife groups,
-ask for. The effect size is Cohen's d_z, the mean of paired differences (or of slopes, which are
+The effect size is Cohen's d_z, the mean of paired differences (or of slopes, which are
 differences too) over their standard deviation between samples. Statistics of a whole set have
 pseudo-values, whose spread is no spread between samples: they have an interval and no effect size.
 """
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..intervals import interval_by_t
-from ..scoring.score_files import Score, common_samples, paired_difference, paired_ratio
-from ..statistics import mean_and_se
+from ..scoring.score_files import Score, common_samples, paired_ratio, pairs_of
+from ..statistics import mean_and_se, student_interval
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Effect:
     Attributes:
         se: its standard error; None if there are too few samples for one.
         interval: lower and upper bound that hold the true value with probability
-            `intervals.CONFIDENCE`.
+            `statistics.CONFIDENCE`.
         size: its effect size.
     """
 
@@ -39,16 +37,6 @@ class Effect:
         return Effect(-self.value, self.se, interval, None if self.size is None else -self.size)
 
 
-def student_interval(value: float, se: float | None, count: int) -> tuple[float, float] | None:
-    """Bounds of a value whose standard error comes of `count` samples or groups; see `intervals`.
-
-    >>> [round(bound, 3) for bound in student_interval(1.0, 0.5, 3)]
-    [-1.151, 3.151]
-    """
-    found = interval_by_t(value, se, count, "Student's t")
-    return (found.low, found.high) if found else None
-
-
 def effect_size(differences: np.ndarray) -> float | None:
     """Cohen's d_z of paired differences [N]; None for N = 1 or if all agree up to rounding.
 
@@ -59,6 +47,21 @@ def effect_size(differences: np.ndarray) -> float | None:
         return None
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     return mean / spread if spread > 1e-9 * abs(mean) else None
+
+
+def interval_of(score: Score, metric: str) -> tuple[float, float] | None:
+    """Confidence interval of one measurement; None if a single sample is behind it.
+
+    Args:
+        score: a method's scores.
+        metric: name of the measurement. Quotients keep no values, but an error over the samples.
+
+    Raises:
+        KeyError: it was not measured.
+    """
+    measured = score.metrics[metric]
+    count = len(score.samples if measured["values"] is None else measured["values"])
+    return student_interval(measured["value"], measured["se"], count)
 
 
 def difference_of(differences: np.ndarray) -> Effect:
@@ -79,12 +82,10 @@ def difference_between(first: Score, second: Score, metric: str) -> Effect:
     Raises:
         KeyError: the metric is not measured for both, or cannot be paired.
     """
-    value, se = paired_difference(first, second, metric)
-    common = common_samples([first, second])
-    differences = first.values(metric, common) - second.values(metric, common)
-    per_sample = first.metrics[metric]["values_per"] == "sample"
-    size = effect_size(differences) if per_sample else None
-    return Effect(value, se, student_interval(value, se, len(differences)), size)
+    pairs = pairs_of(first, second, metric)
+    size = effect_size(pairs.differences) if pairs.values_per == "sample" else None
+    interval = student_interval(pairs.difference, pairs.se, len(pairs.differences))
+    return Effect(pairs.difference, pairs.se, interval, size)
 
 
 def ratio_between(first: Score, second: Score, metric: str) -> Effect:

@@ -1,4 +1,4 @@
-"""What the claims do not ask, said openly: above all where a baseline is better."""
+"""What the claims do not ask, remarks openly: above all where a baseline is better."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ CERTAIN = 2.0
 """Standard errors that make a difference worth a sentence where it is one of many."""
 
 
-def observations(scores: Mapping[str, Scores]) -> list[str]:
+def remarks_on(scores: Mapping[str, Scores]) -> list[str]:
     """Make the sentences that stand under the claims, task by task."""
     return [
-        sentence
-        for task, say in _SAYERS.items()
+        remark
+        for task, write in _WRITERS.items()
         if task in scores
-        for sentence in say(scores[task])
+        for remark in write(scores[task])
     ]
 
 
 def _of_panoramas(scores: Scores) -> list[str]:
-    said = []
+    remarks = []
     for metric, where in (
         ("cross_view_psnr_non_closing", "on the pairs that do not close the loop"),
         ("cross_view_psnr_closing", "on the closing pair"),
         ("cross_view_psnr", "over all pairs"),
     ):
         if difference := _consistency(scores, "autoregressive", metric):
-            said.append(f"Autoregressive inpainting is {difference} MVDiffusion {where}.")
-    return said + _ceiling(scores, "Real views", "over all pairs")
+            remarks.append(f"Autoregressive inpainting is {difference} MVDiffusion {where}.")
+    return remarks + _ceiling(scores, "Real views", "over all pairs")
 
 
 def _of_outpainting(scores: Scores) -> list[str]:
-    said = []
+    remarks = []
     if difference := _consistency(scores, "independent", "cross_view_psnr"):
-        said.append(f"Outpainting: independent views are {difference} MVDiffusion over all pairs.")
-    said += _ceiling(scores, "Outpainting: real views", "over all pairs")
-    return said + _better_baselines(scores, "Outpainting")
+        remarks.append(
+            f"Outpainting: independent views are {difference} MVDiffusion over all pairs."
+        )
+    remarks += _ceiling(scores, "Outpainting: real views", "over all pairs")
+    return remarks + _better_baselines(scores, "Outpainting")
 
 
 def _of_depth(scores: Scores) -> list[str]:
-    said = []
+    remarks = []
     if difference := _consistency(scores, "independent", "consecutive_psnr"):
-        said.append(
+        remarks.append(
             f"Depth: independent views are {difference} MVDiffusion over all consecutive frames, "
             "in-between ones included."
         )
-    said += _ceiling(scores, "Depth: real views", "over consecutive key frames")
-    return said + _better_baselines(scores, "Depth")
+    remarks += _ceiling(scores, "Depth: real views", "over consecutive key frames")
+    return remarks + _better_baselines(scores, "Depth")
 
 
-_SAYERS: dict[str, Callable[[Scores], list[str]]] = {
+_WRITERS: dict[str, Callable[[Scores], list[str]]] = {
     "panorama": _of_panoramas,
     "outpaint": _of_outpainting,
     "depth": _of_depth,
@@ -60,18 +62,18 @@ _SAYERS: dict[str, Callable[[Scores], list[str]]] = {
 
 
 def _ceiling(scores: Scores, subject: str, where: str) -> list[str]:
-    difference = _consistency(scores, "codec", "cross_view_psnr")
+    difference = _consistency(scores, "vae_reconstruction", "cross_view_psnr")
     if not difference:
         return []
     return [
-        f"{subject} through the codec, the ceiling of any method that uses it, are {difference} "
-        f"MVDiffusion's {where}."
+        f"{subject} after VAE reconstruction, the ceiling of any method that uses the VAE, are "
+        f"{difference} MVDiffusion's {where}."
     ]
 
 
 def _better_baselines(scores: Scores, task: str) -> list[str]:
     """Image quality in which independent views win: claim 5 asks it of panoramas only."""
-    said = []
+    remarks = []
     for metric, name, sign in (
         ("fid", "FID", -1),
         ("inception_score", "Inception score", 1),
@@ -82,10 +84,10 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
         except KeyError:
             continue
         if se is not None and sign * value > CERTAIN * se:
-            said.append(
+            remarks.append(
                 f"{task}: independent views have the better {name}, by {abs(value):.2f} ± {se:.2f}."
             )
-    return said
+    return remarks
 
 
 def _consistency(scores: Scores, rival: str, metric: str) -> str:

@@ -1,8 +1,8 @@
 """Feature extractors. Each has an identity (name and hash of its weights) that every number keeps.
 
 Two kinds: `FeatureExtractor` serves Fréchet distances, KID and the Inception score,
-`SimilarityExtractor` the CLIP score and CMMD. The miniature's own are folders made by `evaluator`;
-the standard pretrained ones go by name, see `pretrained`.
+`SimilarityExtractor` the CLIP score and CMMD. Those trained by
+`mvdiffusion-eval train-extractor` are folders; pretrained ones go by name, see `pretrained`.
 """
 
 from __future__ import annotations
@@ -114,19 +114,23 @@ def _as_batch(views: np.ndarray) -> Tensor:
     return torch.from_numpy(views).permute(0, 3, 1, 2).contiguous().to(best_device())
 
 
-def load_evaluator(folder: str | Path) -> Extractor:
-    """Load an evaluator that `evaluator` trained.
+RECORD = "extractor.json"
+"""What a trained extractor is, beside its weights."""
+
+
+def load_trained(folder: str | Path) -> Extractor:
+    """Load a feature extractor from the folder that `train-extractor` wrote.
 
     Raises:
-        InputError: no evaluator there, or its weights are not those its record names.
+        InputError: there is none, or its weights are not those that its record names.
     """
     folder = Path(folder)
-    record = read_json(folder / "evaluator.json")
+    record = read_json(folder / RECORD)
     weights_path = folder / "weights.safetensors"
     if not weights_path.is_file() or sha256_file(weights_path) != record["weights_sha256"]:
         raise InputError(
-            f"{weights_path}: missing, or not the weights that evaluator.json names; "
-            "train the evaluator again."
+            f"{weights_path}: missing, or not the weights that {RECORD} names; "
+            "train the extractor again."
         )
     loaders: dict[str, Callable[..., Extractor]] = {
         "classifier": _load_classifier,
@@ -134,7 +138,9 @@ def load_evaluator(folder: str | Path) -> Extractor:
         "faed": _load_faed,
     }
     if record["kind"] not in loaders:
-        raise InputError(f"{folder}/evaluator.json: unknown kind '{record['kind']}'.")
+        raise InputError(
+            f"{folder / RECORD}: kind is '{record['kind']}'; expected one of {', '.join(loaders)}."
+        )
     return loaders[record["kind"]](record, load_file(weights_path))
 
 

@@ -1,4 +1,4 @@
-"""The miniature's two evaluators: a small classifier and a small CLIP."""
+"""The miniature's two feature extractors: a small classifier and a small CLIP."""
 
 from __future__ import annotations
 

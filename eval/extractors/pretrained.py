@@ -31,6 +31,7 @@ from .base import (
     FeatureExtractor,
     Identity,
     SimilarityExtractor,
+    load_trained,
     state_sha256,
 )
 from .networks import best_device
@@ -224,7 +225,7 @@ def _pretrained(name: str, make: Callable[[], Any]) -> Any:
         place = f" {known.place}, or" if known else ""
         raise InputError(
             f"extractor '{name}': its pretrained weights could not be loaded ({reason}); they are "
-            f"downloaded on first use: connect once, or{place} score with --evaluators instead."
+            f"downloaded on first use: connect once, or{place} name a trained extractor instead."
         ) from error
 
 
@@ -240,12 +241,16 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
 
 
-def load_standard(name: str) -> Extractor:
-    """Load a pretrained extractor by name.
+def load_extractor(name_or_folder: str | Path) -> Extractor:
+    """Load a feature extractor: a pretrained one by its name, or a trained one from its folder.
 
     Raises:
-        InputError: unknown name, or weights that could not be had.
+        InputError: there is no such name and no such folder, or the weights could not be loaded.
     """
-    if name not in STANDARD_EXTRACTORS:
-        raise InputError(f"extractors: unknown '{name}'{suggest(name, STANDARD_EXTRACTORS)}")
-    return STANDARD_EXTRACTORS[name]()
+    name = str(name_or_folder)
+    if name in STANDARD_EXTRACTORS:
+        return STANDARD_EXTRACTORS[name]()
+    if not Path(name).is_dir():
+        known = suggest(name, STANDARD_EXTRACTORS)
+        raise InputError(f"extractors: '{name}' is no folder, and no name of an extractor{known}")
+    return load_trained(name)

@@ -1,8 +1,8 @@
-"""Training of evaluators on rooms that no method is trained on.
+"""Training of feature extractors on rooms that no method is trained on.
 
 With no pretrained Inception or CLIP at hand, FID, Inception score and CLIP score need extractors
 that know the miniature's world. Their numbers compare methods with one another and nothing else.
-The same holds for FAED at any size, see `faed_training`.
+The same holds for FAED at any size, see `train_faed`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from mvdiffusion.records import InputError, atomic_output, provenance, sha256_file, write_json
 
 from ..folders.samples import SampleFolder
+from .base import RECORD
 from .networks import Classifier, best_device, make_clip, parameter_count, prepare, tokenize
 from .train_faed import FaedSettings, train_autoencoder
 
@@ -70,7 +71,7 @@ SETTINGS: dict[str, type] = {
     "clip": ClipSettings,
     "faed": FaedSettings,
 }
-"""Settings of each kind of evaluator."""
+"""Settings of each kind of extractor."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ class Captioned:
     prompts: list[str]
 
 
-def train_evaluator(folder: SampleFolder, settings: Settings, output: str | Path) -> dict[str, Any]:
-    """Train an evaluator on a sample folder; write `weights.safetensors` and `evaluator.json`.
+def train_extractor(folder: SampleFolder, settings: Settings, output: str | Path) -> dict[str, Any]:
+    """Train an extractor on a sample folder; write `weights.safetensors` and `extractor.json`.
 
     The last `held_out` part of the samples is kept for validation. Equal settings, images and
     thread counts give equal weights. FAED's training, which is long, goes on where it was broken
     off: `<output>.training` holds its state until the end.
 
     Returns:
-        The record written to `evaluator.json`.
+        The record written to `extractor.json`.
 
     Raises:
         InputError: a prompt names no class or several, there are too few samples, or no whole
@@ -353,5 +354,5 @@ def _write(network: nn.Module, record: dict[str, Any], output: Path) -> dict[str
         temporary.mkdir(parents=True)
         save_file(state, temporary / "weights.safetensors")
         record["weights_sha256"] = sha256_file(temporary / "weights.safetensors")
-        write_json(temporary / "evaluator.json", record)
+        write_json(temporary / RECORD, record)
     return record

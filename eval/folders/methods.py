@@ -39,7 +39,7 @@ class Method:
 
 OWN = (
     Method("real", "Real views", "#4d4d4d"),
-    Method("codec", "Real views through the codec", "#9a9a9a"),
+    Method("vae_reconstruction", "VAE reconstruction", "#9a9a9a"),
     Method("mvdiffusion", "MVDiffusion", "#0b6e99"),
     Method("autoregressive", "Autoregressive inpainting", "#d1702a"),
     Method("independent", "Independent views", "#8a5fb0"),

@@ -26,7 +26,7 @@ class ScoreSettings:
 
     Attributes:
         protocols: names of the protocols to run; empty for all whose needs are met.
-        extractors: pretrained extractors by name, beside the evaluators given as folders.
+        extractors: feature extractors: names of pretrained ones, or folders of others.
         consistency_resolution: height in pixels at which neighboring views of a panorama are
             compared.
         max_depth_difference: meters by which depths of one point may differ between two frames
@@ -67,7 +67,8 @@ class Step:
         protocol, version: what it is a step of.
         images: what is looked at; see `crops.select_images`.
         extractors: names of the pretrained extractors that the protocol is defined with.
-        stand_in: kind of evaluator that may take their place, for numbers of its own.
+        stand_in: kind of trained extractor that may take their place, marked in the protocol's
+            name.
         options: of the metric.
         changed: marks of the options that settings have changed.
     """
@@ -138,7 +139,7 @@ class Inputs:
         reference: the same samples' real views.
         extractors: those that serve the metric.
         settings: how to score.
-        codec: the real views through the autoencoder that the methods use.
+        vae_reconstruction: the real views after the VAE that the methods use.
         store: where their features are kept.
     """
 
@@ -146,7 +147,7 @@ class Inputs:
     reference: SampleFolder | None
     extractors: tuple[Extractor, ...]
     settings: ScoreSettings
-    codec: SampleFolder | None = None
+    vae_reconstruction: SampleFolder | None = None
     store: FeatureStore = field(default_factory=FeatureStore)
 
     @property

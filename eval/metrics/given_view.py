@@ -1,7 +1,7 @@
 """Outpainting: is the given view kept? Its pairs with generated views are `panorama`'s to measure.
 
 The given view passes through the autoencoder like any other, so it cannot come out better than
-the real view does through the codec; `given_view_kept` leaves that loss out.
+the real view does in VAE reconstruction; `given_view_kept` leaves that loss out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ def _run_given_view(inputs: Inputs, step: Step) -> Outcome:
 
 
 def _run_kept(inputs: Inputs, step: Step) -> Outcome:
-    assert inputs.codec is not None
-    return Outcome({step.key: per_sample(_given_psnr(inputs, inputs.codec), "dB", True, step)})
+    assert inputs.vae_reconstruction is not None
+    psnr = _given_psnr(inputs, inputs.vae_reconstruction)
+    return Outcome({step.key: per_sample(psnr, "dB", True, step)})
 
 
 def _given_psnr(inputs: Inputs, target: SampleFolder) -> np.ndarray:
@@ -34,9 +35,10 @@ def _given_psnr(inputs: Inputs, target: SampleFolder) -> np.ndarray:
     return np.array([image_psnr(given(folder, i), given(target, i)) for i in ids])
 
 
-def _needs_codec(inputs: Inputs) -> str:
-    return "" if inputs.codec else "real views through the codec (--codec)"
+def _needs_vae_reconstruction(inputs: Inputs) -> str:
+    missing = "real views after VAE reconstruction (--vae-reconstruction)"
+    return "" if inputs.vae_reconstruction else missing
 
 
 register(Metric("given_view_psnr", _run_given_view, compares=True))
-register(Metric("given_view_kept", _run_kept, missing=_needs_codec))
+register(Metric("given_view_kept", _run_kept, missing=_needs_vae_reconstruction))

@@ -12,7 +12,7 @@ from typing import Any
 from mvdiffusion.records import InputError
 
 from ..extractors.base import Extractor
-from ..extractors.pretrained import STANDARD_EXTRACTORS
+from ..extractors.pretrained import STANDARD_EXTRACTORS, load_extractor
 from ..extractors.store import FeatureStore
 from ..folders.crops import select_images
 from ..folders.samples import SampleFolder
@@ -20,21 +20,16 @@ from ..metrics.base import Inputs, Metric, Outcome, Step
 from ..settings import suggest
 from .protocol import Protocol, metrics, protocols
 
-AN_EXTRACTOR = "an extractor (--evaluators, 'extractors')"
+AN_EXTRACTOR = "a feature extractor (--extractor)"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A protocol with the steps that an input allows, and what the others lack.
-
-    Attributes:
-        wanted: names of the pretrained extractors that would allow further steps.
-    """
+    """A protocol with the steps that an input allows, and what the others lack."""
 
     protocol: Protocol
     steps: tuple[tuple[Step, Inputs], ...]
     lacking: Mapping[str, str]
-    wanted: tuple[str, ...]
 
     def measure(self) -> Outcome:
         """Run the steps.
@@ -68,17 +63,29 @@ def merge(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def plan(inputs: Inputs) -> list[Run]:
-    """Pick the task's protocols that the settings name, or all whose needs the input meets.
+def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
+    """Match an input with the task's protocols that the settings name, or with all of them.
 
     One list of names may serve several tasks: protocols of other tasks are passed over. Of a
     protocol, the steps whose needs are met are run.
 
+    Args:
+        inputs: what to score. Without extractors, protocols that are named load those that they
+            are defined with and can use.
+
+    Returns:
+        The protocols that can run, and the input with all extractors that are loaded.
+
     Raises:
-        InputError: an unknown name, none of the task's protocols, or one of which nothing can run.
+        InputError: an unknown name, none of the task's protocols, one of which nothing can run, or
+            an extractor that cannot be loaded.
     """
     names, task = inputs.settings.protocols, inputs.generated.task
-    runs = _runs(inputs)
+    for name in names:
+        if name not in protocols():
+            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
+    views = _Views(inputs, loads_extractors=bool(names) and not inputs.extractors)
+    runs = [_run(p, views) for p in _of_task(task) if p.name in names or not names]
     for run in runs:
         if names and not run.steps:
             raise InputError(f"protocol '{run.protocol.name}' needs {_needs(run)}.")
@@ -91,27 +98,7 @@ def plan(inputs: Inputs) -> list[Run]:
             f"protocols: none of {list(names)} is for the task '{task}'; "
             f"known for it: {', '.join(p.name for p in _of_task(task))}."
         )
-    return possible
-
-
-def wanted_extractors(inputs: Inputs) -> list[str]:
-    """Name the pretrained extractors that the protocols named are defined with and can use.
-
-    Raises:
-        InputError: an unknown protocol.
-    """
-    runs = _runs(inputs) if inputs.settings.protocols else []
-    return list(dict.fromkeys(name for run in runs for name in run.wanted))
-
-
-def _runs(inputs: Inputs) -> list[Run]:
-    """All of the task's protocols that the settings name, or all."""
-    names = inputs.settings.protocols
-    for name in names:
-        if name not in protocols():
-            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
-    known, views = _of_task(inputs.generated.task), _Views(inputs)
-    return [_run(p, views) for p in known if p.name in names or not names]
+    return possible, dataclasses.replace(inputs, extractors=tuple(views.extractors))
 
 
 def _of_task(task: str) -> list[Protocol]:
@@ -130,8 +117,10 @@ def _needs(run: Run) -> str:
 class _Views:
     """One input, seen as the steps of protocols want it: each kind of images is made once."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, loads_extractors: bool = False) -> None:
         self.inputs = inputs
+        self.extractors = list(inputs.extractors)
+        self._loads_extractors = loads_extractors
         self._seen: dict[str, Inputs | None] = {}
 
     def of(self, spec: Mapping[str, Any]) -> Inputs | None:
@@ -146,11 +135,19 @@ class _Views:
                 self._seen[key] = changed
         return self._seen[key]
 
+    def can_load(self, step: Step) -> bool:
+        """Whether a step may have the extractors loaded that it is defined with."""
+        return self._loads_extractors and bool(step.extractors)
+
+    def load(self, step: Step) -> None:
+        """Load the extractors that a step is defined with, unless earlier steps did."""
+        loaded = {extractor.identity.name for extractor in self.extractors}
+        self.extractors += [load_extractor(n) for n in step.extractors if n not in loaded]
+
 
 def _run(protocol: Protocol, views: _Views) -> Run:
     steps: list[tuple[Step, Inputs]] = []
     lacking: dict[str, str] = {}
-    wanted: list[str] = []
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
         seen = views.of(step.images)
@@ -158,16 +155,17 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             lacking[step.key] = "whole equirectangular panoramas"
             continue
         metric = metrics()[step.metric]
-        serving = tuple(e for e in seen.extractors if _serves(e, step, metric))
-        extractor = AN_EXTRACTOR if metric.uses and not serving else ""
         missing = metric.lacks(seen)  # asked of what steps share: comparing folders takes time
-        if extractor and not missing:
-            wanted += step.extractors
+        if views.can_load(step) and not missing:
+            views.load(step)
+        serving = tuple(e for e in views.extractors if _serves(e, step, metric))
+        has_extractor = serving or not metric.uses or views.can_load(step)
+        extractor = "" if has_extractor else AN_EXTRACTOR
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
             steps.append((step, dataclasses.replace(seen, extractors=serving)))
-    return Run(protocol, tuple(steps), lacking, tuple(dict.fromkeys(wanted)))
+    return Run(protocol, tuple(steps), lacking)
 
 
 def _with_settings(step: Step, inputs: Inputs) -> Step:
@@ -186,7 +184,7 @@ def _with_settings(step: Step, inputs: Inputs) -> Step:
 
 
 def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
-    """Pretrained extractors serve the steps that name them, evaluators those they stand in for."""
+    """Pretrained extractors serve steps that name them, trained ones those they stand in for."""
     name, kind = extractor.identity.name, extractor.description.get("kind")
     named = name in step.extractors
     if not named and (name in STANDARD_EXTRACTORS or kind != step.stand_in):

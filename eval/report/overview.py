@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from ..claims.effects import student_interval
+from ..claims.effects import interval_of
 from ..folders.methods import color, display_name, rank
 from ..scoring.score_files import Score
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
-CEILINGS = {"real": "-", "codec": (0, (4, 3))}
+CEILINGS = {"real": "-", "vae_reconstruction": (0, (4, 3))}
 """What others are held against, with the style of its line."""
 COLUMNS = [
     *("metric", "title", "method", "value", "se", "low", "high", "higher_is_better"),
@@ -53,11 +53,9 @@ def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
 
 def _row(metric: str, title: str, score: Score) -> dict[str, Any]:
     measurement = score.metrics[metric]
-    value, se, values = (measurement[key] for key in ("value", "se", "values"))
-    count = len(score.samples) if values is None else len(values)
-    low, high = student_interval(value, se, count) or (None, None)
+    low, high = interval_of(score, metric) or (None, None)
     about = ("higher_is_better", "protocol", "version", "extractor")
-    numbers = {"value": value, "se": se, "low": low, "high": high}
+    numbers = {"value": measurement["value"], "se": measurement["se"], "low": low, "high": high}
     named = {"metric": metric, "title": title, "method": score.method}
     return named | numbers | {key: measurement[key] for key in about}
 

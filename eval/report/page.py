@@ -24,7 +24,8 @@ from mvdiffusion.records import (
 from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
-from .viewers import exhibits
+from ..tables.table import PRINTED
+from .viewers import viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE, STYLE = "report.html.j2", "report.css"
@@ -63,7 +64,7 @@ PAIR_CAPTIONS = {
 }
 OVERVIEW_CAPTION = (
     "Every method by every metric, with 95 % intervals. Gray lines: what real views reach, as they "
-    "are and (dashed) through the codec."
+    "are and (dashed) after VAE reconstruction."
 )
 STEP_CAPTION = (
     "Does error accumulate? Every view against its distance from view 0, where a method that goes "
@@ -95,17 +96,20 @@ def write_report(
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
     """
-    settings, measured = _read_config(config), read_json(metrics)
+    settings, measured, results = _read_config(config), read_json(metrics), _results(tables)
     tasks = [task for task in TASKS if task in measured]
     page = _template().render(
         name=settings.get("name", config.stem),
         style=_inlined(STYLE),
         scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
-        claims=_claims(tables / "claims.csv"),
-        notes=_notes(tables / "claims.md"),
-        tasks=[_task(task, tables, figures, measured, folders.get(task, {})) for task in tasks],
+        claims=results["claims"],
+        notes=results["tables"]["claims"]["notes"],
+        tasks=[
+            _task(task, results["tables"], figures, measured[task], folders.get(task, {}))
+            for task in tasks
+        ],
         curves=_figure(figures / "training_curves.png", CURVES),
-        published=_table(tables / "published.md", "published"),
+        published={"name": "published", **results["tables"]["published"]},
         provenance=_provenance(settings),
         seconds=_seconds(benchmarks),
     )
@@ -115,14 +119,14 @@ def write_report(
 
 def _task(
     task: str,
-    tables: Path,
+    tables: Mapping[str, Mapping[str, Any]],
     figures: Path,
     metrics: Mapping[str, Any],
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
     names = [f"{task}_{name}" for name in ("main", "distances", "consistency", "controls")]
-    shown = [_table(tables / f"{name}.md", name) for name in names]
+    shown = [{"name": name, **tables[name]} for name in names]
     pictures = [
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
         _figure(figures / f"overview_{task}.png", OVERVIEW_CAPTION),
@@ -134,8 +138,8 @@ def _task(
         "title": TASKS[task],
         "lead": LEADS[task],
         "moving": MOVING[task],
-        "headline": _headline(metrics[task]),
-        "exhibits": exhibits(task, folders) if folders else [],
+        "headline": _headline(metrics),
+        "viewers": viewers(task, folders) if folders else [],
         "figures": [picture for picture in pictures if picture],
         # A table may have nothing beside the methods' names: not every run measures distances.
         "tables": [table for table in shown if len(table["header"]) > 1],
@@ -160,44 +164,16 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable configuration ({error}).") from None
 
 
-def _claims(path: Path) -> list[dict[str, Any]]:
-    """Claims with their parts, in order, as the template shows them."""
-    try:
-        rows: list[Any] = pd.read_csv(path, keep_default_na=False).to_dict("records")
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error}); make it with `tables`.") from None
-    claims: dict[int, dict[str, Any]] = {}
-    for row in rows:
-        claim = claims.setdefault(
-            row["claim"],
-            {"number": row["claim"], "title": row["title"], "verdict": row["claim_verdict"]},
-        )
-        parts = claim.setdefault("parts", [])
-        parts.append({"text": row["part"], "verdict": row["verdict"], **_measured(row)})
-    return list(claims.values())
+def _results(folder: Path) -> dict[str, Any]:
+    """Tables and claims in their printed form.
 
-
-def _measured(row: Mapping[str, Any]) -> dict[str, str]:
-    """A part's value with what it needs, and how sure and how large it is."""
-    if row["value"] == "":
-        return {"shown": "not measured", "certainty": ""}
-    error = "" if row["value_se"] == "" else f" ± {float(row['value_se']):.2g}"
-    unit = f" {row['unit']}" if row["unit"] else ""
-    certainty = []
-    if row["value_low"] != "":
-        low, high = float(row["value_low"]), float(row["value_high"])
-        certainty.append(f"95 % interval {low:.3g} to {high:.3g}")
-    if row["effect_size"] != "":
-        certainty.append(f"effect size {float(row['effect_size']):.2f}")
-    return {
-        "shown": f"{float(row['value']):.3g}{error}{unit}, needs ≥ {float(row['at_least']):.3g}",
-        "certainty": ", ".join(certainty),
-    }
-
-
-def _notes(path: Path) -> list[str]:
-    """The notes under the claims: the rule, then the observations."""
-    return [line[2:] for line in _read_text(path).splitlines() if line.startswith("- ")]
+    Raises:
+        InputError: the folder does not hold them.
+    """
+    path = folder / PRINTED
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with `mvdiffusion-eval tables`.")
+    return read_json(path)
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -216,30 +192,6 @@ def _headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             )
     highest = max((entry["raw"] for entry in shown), default=1.0)
     return [{**entry, "share": f"{100 * entry['raw'] / highest:.1f}"} for entry in shown]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error}); make it with `tables`.") from None
-
-
-def _table(path: Path, name: str) -> dict[str, Any]:
-    """Turn one of our own Markdown tables into rows for the page."""
-    lines = _read_text(path).splitlines()
-    rows = [_cells(line) for line in lines if line.startswith("|")]
-    return {
-        "name": name,
-        "caption": lines[0].strip("*"),
-        "header": rows[0],
-        "rows": rows[2:],
-        "notes": [line[2:] for line in lines if line.startswith("- ")],
-    }
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def _figure(path: Path, caption: str) -> dict[str, Any] | None:

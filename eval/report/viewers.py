@@ -25,7 +25,7 @@ FRAME_WIDTH = 160
 """Widest panorama and frame on the page, pixels."""
 
 
-def exhibits(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
+def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     """Pictures of the same few samples of every method, in the order of the methods.
 
     Returns:

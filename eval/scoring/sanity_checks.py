@@ -44,7 +44,7 @@ MAX_DEPTH_DIFFERENCE = 0.5
 """Meters; as in the paper."""
 
 BLOCKING = 0.05
-"""Excess of the steps across borders of 8×8 blocks, as JPEG and codecs of such patches leave."""
+"""Excess of the steps across borders of 8×8 blocks, as JPEG and VAEs of such patches leave."""
 
 
 def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
@@ -263,7 +263,7 @@ def one_sided_jpeg(inputs: Inputs) -> str:
     if len(lossy) != 1:
         return ""
     return (
-        f"the images of {lossy[0].root} went through JPEG, or a codec of 8-pixel patches, those of "
+        f"the images of {lossy[0].root} went through JPEG, or a VAE of 8-pixel patches, those of "
         f"{(real if lossy[0] is folder else folder).root} did not: FID sees the difference; if it "
         "was JPEG, store both sides without loss."
     )

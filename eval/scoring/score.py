@@ -10,21 +10,20 @@ from typing import Any
 
 from mvdiffusion.records import InputError, provenance
 
-from ..extractors.base import Extractor, load_evaluator
-from ..extractors.pretrained import load_standard
+from ..extractors.pretrained import load_extractor
 from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder, SequenceFolder
 from ..metrics.base import Inputs, Measurement, ScoreSettings
-from ..protocols.plan import Run, collect_features, merge, plan, wanted_extractors
+from ..protocols.plan import Run, collect_features, merge, plan
 from .sanity_checks import warnings_of
 
 
 def score_folder(
     generated: SampleFolder,
     reference: SampleFolder | None,
-    evaluators: Sequence[str | Path],
+    extractors: Sequence[str | Path],
     settings: ScoreSettings,
-    codec: SampleFolder | None = None,
+    vae_reconstruction: SampleFolder | None = None,
     cache: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a folder with every protocol that the settings ask for.
@@ -32,9 +31,10 @@ def score_folder(
     Args:
         generated: the samples to score.
         reference: the real views of the same samples, and perhaps of more.
-        evaluators: folders of evaluators made by `evaluator`.
+        extractors: feature extractors, by name or folder; without any, those that the protocols
+            named are defined with.
         settings: what to run, and how.
-        codec: the real views through the methods' autoencoder; only outpainting asks for them.
+        vae_reconstruction: the real views after the methods' VAE; only outpainting uses them.
         cache: folder that keeps features for later runs; None: they are computed for this one.
 
     Returns:
@@ -45,12 +45,11 @@ def score_folder(
     """
     whole_reference = reference
     reference = matching_reference(generated, reference) if reference else None
-    if codec is not None and generated.task != "outpaint":
-        raise InputError(f"--codec: only outpainting is compared with it, not '{generated.task}'.")
-    codec = matching_reference(generated, codec) if codec else None
-    inputs = Inputs(generated, reference, (), settings, codec, FeatureStore(cache))
-    inputs = dataclasses.replace(inputs, extractors=_extractors(evaluators, inputs))
-    runs = plan(inputs)
+    if vae_reconstruction is not None:
+        vae_reconstruction = _matching_reconstruction(generated, vae_reconstruction)
+    loaded = tuple(map(load_extractor, extractors))
+    inputs = Inputs(generated, reference, loaded, settings, vae_reconstruction, FeatureStore(cache))
+    runs, inputs = plan(inputs)
     collect_features(runs, inputs.store)
     found = merge([run.measure() for run in runs])
     return {
@@ -60,7 +59,7 @@ def score_folder(
         "settings_sha256": generated.settings_sha256,
         "images": describe_images(generated),
         "reference": describe_images(reference) if reference else None,
-        "codec": describe_images(codec) if codec else None,
+        "vae_reconstruction": describe_images(vae_reconstruction) if vae_reconstruction else None,
         "protocols": {run.protocol.name: _described(run) for run in runs},
         "extractors": {str(e.identity): e.description for e in inputs.extractors},
         "metrics": _numbers(found.measurements),
@@ -72,13 +71,14 @@ def score_folder(
     }
 
 
-def _extractors(evaluators: Sequence[str | Path], inputs: Inputs) -> tuple[Extractor, ...]:
-    """Load what is named; if nothing is, those that the protocols named are defined with."""
-    loaded: list[Extractor] = [load_evaluator(folder) for folder in evaluators]
-    names = list(inputs.settings.extractors)
-    if not names and not loaded:
-        names = wanted_extractors(inputs)
-    return (*loaded, *map(load_standard, names))
+def _matching_reconstruction(generated: SampleFolder, folder: SampleFolder) -> SampleFolder:
+    """Restrict real views after VAE reconstruction to the samples generated."""
+    if generated.task != "outpaint":
+        raise InputError(
+            f"--vae-reconstruction: only outpainting is compared with it, but the task of "
+            f"{generated.root} is '{generated.task}'; leave the option out."
+        )
+    return matching_reference(generated, folder)
 
 
 def _described(run: Run) -> dict[str, Any]:

@@ -7,49 +7,30 @@ from typing import Any
 
 import pandas as pd
 
+from ..claims.effects import interval_of
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
-from ..intervals import (
+from ..scoring.score_files import Pairs, Score, pairs_of
+from ..statistics import (
     CONFIDENCE,
-    FEW_SAMPLES,
-    RESAMPLES,
     SIGNIFICANCE,
-    Interval,
     Test,
     holm,
-    interval_by_t,
-    interval_of_mean,
     sign_flip_test,
+    student_interval,
     t_test,
 )
-from ..scoring.score_files import Pairs, Score, pairs_of
 from .columns import CONSISTENCY, MAIN
 from .formatting import count_samples, decimals, fid_notes, number
 from .table import Table
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
-JACKKNIFE = "jackknife, Student's t"
 MOST_DIGITS = 7
-LINEARIZED = "linearization, Student's t"
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
-
-
-def interval_of(score: Score, metric: str) -> Interval | None:
-    """Interval of one measurement, over samples; None if a single sample or nothing is behind it.
-
-    By bootstrap where there is a value per sample; of the whole set's metrics by their jackknife;
-    of quotients, which keep no values, by their standard error.
-
-    Raises:
-        KeyError: the metric was not measured.
-    """
-    measured = score.metrics[metric]
-    values = measured["values"]
-    if values is None:
-        return interval_by_t(measured["value"], measured["se"], len(score.samples), LINEARIZED)
-    if measured["values_per"] == "group":
-        return interval_by_t(measured["value"], measured["se"], len(values), JACKKNIFE)
-    return interval_of_mean(score.values(metric, score.samples))
+INTERVALS = (
+    "Intervals are Student's t between samples, never between views: from the values per sample, "
+    "from the jackknife for metrics of the whole set, from the linearization for quotients."
+)
 
 
 def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Table:
@@ -72,7 +53,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         f"{about}: every metric with its {PERCENT} confidence interval",
         pd.DataFrame(rows),
         pd.DataFrame(lines, columns=columns),
-        (*notes, *_how_notes(scores), *_protocol_notes(rows), *_fid(scores, metrics)),
+        (*notes, INTERVALS, *_protocol_notes(rows), *_fid(scores, metrics)),
     )
 
 
@@ -99,10 +80,8 @@ def _row(score: Score, metric: str) -> dict[str, Any]:
     }
 
 
-def _bounds(interval: Interval | None) -> dict[str, Any]:
-    if interval is None:
-        return {"low": None, "high": None, "interval": None}
-    return {"low": interval.low, "high": interval.high, "interval": interval.method}
+def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    return dict(zip(("low", "high"), interval or (None, None), strict=True))
 
 
 def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[str] = ()) -> Table:
@@ -124,7 +103,6 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
             *notes,
             *_test_notes(len(baseline.samples), len(others)),
             *left_out,
-            *_few(scores),
             *_fid(scores, metrics),
         ),
     )
@@ -137,7 +115,7 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
             pairs = pairs_of(score, baseline, metric)
         except KeyError:
             continue  # not measured for both, or nothing to pair
-        measured, (interval, test) = score.metrics[metric], _judge(pairs)
+        measured, test, count = score.metrics[metric], _tested(pairs), len(pairs.differences)
         rows.append(
             {
                 "metric": metric,
@@ -145,11 +123,11 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
                 "baseline": baseline.method,
                 "difference": pairs.difference,
                 "se": pairs.se,
-                **_bounds(interval),
+                **_bounds(student_interval(pairs.difference, pairs.se, count)),
                 "p_value": test.p_value if test else None,
                 "p_holm": None,
                 "test": test.method if test else None,
-                "num_pairs": len(pairs.differences),
+                "num_pairs": count,
                 "pairs_of": pairs.values_per,
                 **{key: measured[key] for key in ("unit", "higher_is_better", "protocol")},
             }
@@ -160,11 +138,10 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
     return [{**row, "verdict": _verdict(row)} for row in rows]
 
 
-def _judge(pairs: Pairs) -> tuple[Interval | None, Test | None]:
+def _tested(pairs: Pairs) -> Test | None:
     if pairs.values_per == "sample":
-        return interval_of_mean(pairs.differences), sign_flip_test(pairs.differences)
-    by_t = (pairs.difference, pairs.se, len(pairs.differences))
-    return interval_by_t(*by_t, JACKKNIFE), t_test(*by_t)
+        return sign_flip_test(pairs.differences)
+    return t_test(pairs.difference, pairs.se, len(pairs.differences))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -196,22 +173,6 @@ def _with_interval(row: Mapping[str, Any] | None, key: str, digits: int) -> str:
 def _about(scores: Sequence[Score]) -> str:
     images = scores[0].content["images"]
     return f"{TASKS[scores[0].task]}; {count_samples(images, images['num_samples'])}"
-
-
-def _how_notes(scores: Sequence[Score]) -> tuple[str, ...]:
-    return (
-        f"Intervals are between samples, never between views: by bootstrap (BCa, {RESAMPLES} "
-        "resamples) of values per sample, by the jackknife's standard error and Student's t of "
-        "metrics of the whole set, by their standard error and Student's t of quotients.",
-        *_few(scores),
-    )
-
-
-def _few(scores: Sequence[Score]) -> tuple[str, ...]:
-    count = len(scores[0].samples)
-    if count >= FEW_SAMPLES:
-        return ()
-    return (f"Bootstrap intervals of {count} samples are somewhat too narrow.",)
 
 
 def _test_notes(num_samples: int, num_compared: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..claims.claims import Claim, claim_numbers, part_numbers
+from ..claims.claims import Claim, claim_numbers
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..scoring.score_files import Score, common_samples
@@ -16,6 +16,8 @@ from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_col
 from .formatting import column_notes, count_samples, decimals, number
 from .published_tables import beside_published, published_table
 from .table import Table
+
+ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
 
 
 def make_tables(
@@ -28,7 +30,7 @@ def make_tables(
     Args:
         scores: comparable scores by task and method, from `scores.read_scores`.
         claims: their verdicts, from `claims.decide`.
-        remarks: sentences to print under the claims, from `observations.observations`.
+        remarks: sentences to print under the claims, from `claims.remarks`.
     """
     tables = [table for task in scores for table in _task_tables(task, scores[task])]
     return [*tables, _claim_table(claims, remarks), published_table()]
@@ -85,9 +87,9 @@ def _control_table(task: str, scores: Sequence[Score]) -> Table:
     samples = common_samples(scores)
     rows = [_control_row(score, samples) for score in scores]
     columns = dict(CONTROLS)
-    if "codec" in {score.method for score in scores}:
+    if "vae_reconstruction" in {score.method for score in scores}:
         _add_energy_ratio(rows, scores, samples)
-        columns["gradient_energy_to_codec"] = "gradient energy / codec"
+        columns[ENERGY_RATIO] = "gradient energy / VAE reconstruction"
     counts = count_samples(scores[0].content["images"], len(samples))
     caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
     return _table(f"{task}_controls", caption, rows, columns, column_notes(CONTROLS, scores))
@@ -109,11 +111,11 @@ def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
 def _add_energy_ratio(
     rows: Sequence[dict[str, Any]], scores: Sequence[Score], samples: Sequence[str]
 ) -> None:
-    codec = next(score for score in scores if score.method == "codec")
-    ceiling = codec.values("gradient_energy", samples)
+    reconstruction = next(score for score in scores if score.method == "vae_reconstruction")
+    ceiling = reconstruction.values("gradient_energy", samples)
     for row, score in zip(rows, scores, strict=True):
         ratio, se = ratio_of_means(score.values("gradient_energy", samples), ceiling)
-        row["gradient_energy_to_codec"], row["gradient_energy_to_codec_se"] = ratio, se
+        row[ENERGY_RATIO], row[f"{ENERGY_RATIO}_se"] = ratio, se
 
 
 def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
@@ -122,13 +124,13 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
             "claim": claim.number,
             "title": claim.title,
             "claim_verdict": claim.verdict,
-            "part": part.text,
-            **part_numbers(part),
-            "unit": part.unit,
-            "verdict": part.verdict,
+            "condition": condition.text,
+            **condition.numbers,
+            "unit": condition.unit,
+            "verdict": condition.verdict,
         }
         for claim in claims
-        for part in claim.parts
+        for condition in claim.conditions
     ]
     digits = [decimals([row["value_se"]]) for row in rows]
     bounds = [
@@ -138,7 +140,7 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
     shown = pd.DataFrame(
         {
             "claim": [f"{row['claim']}. {row['title']}" for row in rows],
-            "measured": [row["part"] for row in rows],
+            "measured": [row["condition"] for row in rows],
             "value": [
                 number(row["value"], row["value_se"], n)
                 for row, n in zip(rows, digits, strict=True)
@@ -194,7 +196,7 @@ def metrics_of(
         for task, methods in scores.items()
     }
     nested["claims"] = {f"claim_{claim.number}": claim.verdict for claim in claims}
-    nested["claim_parts"] = claim_numbers(claims)
+    nested["claim_conditions"] = claim_numbers(claims)
     return nested
 
 

@@ -1,18 +1,24 @@
-"""A table and the files it is written to: CSV, Markdown, LaTeX and HTML."""
+"""A table and the files it is written to: CSV, Markdown, LaTeX, HTML, and JSON for the report."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mvdiffusion.records import atomic_output
+from mvdiffusion.records import atomic_output, write_json
+
+from ..claims.claims import Claim
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "table.html.j2"
+PRINTED = "tables.json"
+"""File of all tables and claims in their printed form: what the report shows."""
 WIDE = 10
 """More columns than that are shrunk to the width of a LaTeX page."""
 
@@ -45,9 +51,26 @@ class Table:
     notes: tuple[str, ...] = ()
     blocks: tuple[tuple[int, str], ...] = ()
 
+    def records(self) -> list[dict[str, Any]]:
+        """Its numbers, a dictionary per row, as JSON has them."""
+        return json.loads(self.data.to_json(orient="records", double_precision=15))
 
-def write_tables(tables: Sequence[Table], directory: str | Path) -> None:
-    """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML; all of them or none."""
+    def printed(self) -> dict[str, Any]:
+        """Its printed form, as JSON has it."""
+        header, rows = list(self.shown.columns), _rows(self)
+        return {"caption": self.caption, "header": header, "rows": rows, "notes": list(self.notes)}
+
+
+def write_tables(
+    tables: Sequence[Table], directory: str | Path, claims: Sequence[Claim] = ()
+) -> None:
+    """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML; all of them or none.
+
+    Args:
+        tables: what to write, each to files of its name; their printed forms also to `PRINTED`.
+        directory: folder to write; one that is there is replaced.
+        claims: claims to keep beside them in `PRINTED`, for the report.
+    """
     with atomic_output(directory) as temporary:
         temporary.mkdir(parents=True)
         for table in tables:
@@ -55,6 +78,10 @@ def write_tables(tables: Sequence[Table], directory: str | Path) -> None:
             (temporary / f"{table.name}.md").write_text(_markdown(table), encoding="utf-8")
             (temporary / f"{table.name}.tex").write_text(_latex(table), encoding="utf-8")
             (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
+        printed = {table.name: table.printed() for table in tables}
+        write_json(
+            temporary / PRINTED, {"tables": printed, "claims": [c.printed() for c in claims]}
+        )
 
 
 def _markdown(table: Table) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 import mvdiffusion.cli.captions  # registers its command
@@ -14,7 +12,7 @@ from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.generate import generate_app
 from mvdiffusion.cli.tools import convert, mesh
 from mvdiffusion.cli.train import train_app
-from mvdiffusion.records import InputError
+from mvdiffusion.records import reporting_input_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
@@ -27,8 +25,5 @@ app.command()(mesh)
 
 def main() -> None:
     """Run the command; bad input ends with its message alone and exit code 2."""
-    try:
+    with reporting_input_errors("mvdiffusion"):
         app()
-    except InputError as error:
-        sys.stderr.write(f"mvdiffusion: {error}\n")  # in one piece, beside other jobs'
-        raise SystemExit(2) from None

@@ -9,11 +9,18 @@ import pytest
 import toy
 import walks
 
-METHODS = ("real", "codec", "mvdiffusion", "autoregressive", "independent", "wrong_correspondence")
+METHODS = (
+    "real",
+    "vae_reconstruction",
+    "mvdiffusion",
+    "autoregressive",
+    "independent",
+    "wrong_correspondence",
+)
 
 
 OTHER_TASKS = ("outpaint", "depth")
-FEWER_METHODS = ("real", "codec", "mvdiffusion", "independent")
+FEWER_METHODS = ("real", "vae_reconstruction", "mvdiffusion", "independent")
 """Methods of the other tasks."""
 
 
@@ -24,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unrelated = toy.noisy(toy.independent_samples(8), 2, 2)
     folders = {
         "real": real,
-        "codec": toy.noisy(real, 2),
+        "vae_reconstruction": toy.noisy(real, 2),
         "mvdiffusion": toy.noisy(real, 3, 1),
         "autoregressive": toy.noisy(toy.autoregressive_samples(8), 2, 3),
         "independent": unrelated,
@@ -45,7 +52,7 @@ def _write_walks(root: Path) -> None:
     real = walks.real_samples(4)
     folders = {
         "real": real,
-        "codec": toy.noisy(real, 2, 5),
+        "vae_reconstruction": toy.noisy(real, 2, 5),
         "mvdiffusion": toy.noisy(real, 3, 6),
         "independent": toy.noisy(walks.independent_samples(4), 2, 7),
     }
@@ -54,9 +61,9 @@ def _write_walks(root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def evaluators(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def extractors(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A classifier and a CLIP, trained for a moment."""
-    root = tmp_path_factory.mktemp("evaluators")
+    root = tmp_path_factory.mktemp("extractors")
     rooms = {f"room{i:03d}": toy.views_of(2000 + i, i % 3) for i in range(12)}
     views = str(toy.write_folder(root / "views", "real", rooms))
     common = {"image_size": toy.SIZE, "epochs": 1, "batch_size": 32, "held_out": 0.25}
@@ -67,20 +74,20 @@ def evaluators(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     }
     for kind, chosen in settings.items():
         arguments = ["--kind", kind, "--views", views, "--output", str(root / kind)]
-        toy.run("evaluator", *arguments, "--settings", json.dumps(chosen))
+        toy.run("train-extractor", *arguments, "--settings", json.dumps(chosen))
     return [root / kind for kind in settings]
 
 
 @pytest.fixture(scope="session")
-def scores(world: Path, evaluators: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scores(world: Path, extractors: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Score files of panoramas by every method, other tasks' in folders beside."""
     root = tmp_path_factory.mktemp("scores")
     for method in METHODS:
-        toy.score(world / method, root / "panorama" / f"{method}.json", world / "real", evaluators)
+        toy.score(world / method, root / "panorama" / f"{method}.json", world / "real", extractors)
     for task in OTHER_TASKS:
         folders = world.parent / task
-        codec = folders / "codec" if task == "outpaint" else None
+        reconstruction = folders / "vae_reconstruction" if task == "outpaint" else None
         for method in FEWER_METHODS:
             output = root / task / f"{method}.json"
-            toy.score(folders / method, output, folders / "real", evaluators, codec)
+            toy.score(folders / method, output, folders / "real", extractors, reconstruction)
     return root / "panorama"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def outpainted_samples(count: int, made: dict[str, np.ndarray]) -> dict[str, np.
 
 
 def noisy(samples: dict[str, np.ndarray], sigma: float, seed: int = 0) -> dict[str, np.ndarray]:
-    """The same samples with a little noise, as a codec would leave."""
+    """The same samples with a little noise, as a VAE would leave."""
     rng = np.random.default_rng(seed)
     return {
         name: np.clip(views + rng.normal(0, sigma, views.shape), 0, 255).astype(np.uint8)
@@ -122,16 +123,22 @@ def score(
     generated: Path,
     output: Path,
     reference: Path | None = None,
-    evaluators: tuple | list = (),
-    codec: Path | None = None,
+    extractors: tuple | list = (),
+    vae_reconstruction: Path | None = None,
 ) -> dict:
     """Score a folder through the command line and read the score file."""
     arguments = ["--generated", str(generated), "--output", str(output)]
     arguments += ["--reference", str(reference)] if reference else []
-    arguments += ["--codec", str(codec)] if codec else []
-    arguments += ["--evaluators", *map(str, evaluators)] if evaluators else []
+    if vae_reconstruction:
+        arguments += ["--vae-reconstruction", str(vae_reconstruction)]
+    arguments += repeated("--extractor", extractors)
     run("score", *arguments, "--settings", SCORE_SETTINGS)
     return json.loads(output.read_text())
+
+
+def repeated(option: str, values: Iterable[object]) -> list[str]:
+    """An option once for each value."""
+    return [word for value in values for word in (option, str(value))]
 
 
 def run(*arguments: str) -> None:

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mvdiffusion_eval.claims.claims import ClaimSettings, Part, claim_numbers, decide
-from mvdiffusion_eval.claims.effects import difference_between, difference_of, level_of, slope_of
-from mvdiffusion_eval.claims.remarks import observations
+from mvdiffusion_eval.claims.claims import ClaimSettings, claim_numbers, decide
+from mvdiffusion_eval.claims.effects import (
+    Effect,
+    difference_between,
+    difference_of,
+    level_of,
+    slope_of,
+)
+from mvdiffusion_eval.claims.remarks import remarks_on
 from mvdiffusion_eval.scoring.score_files import Score, paired_difference
 from mvdiffusion_eval.tables.results import make_tables
 
@@ -63,7 +69,7 @@ def outpainted(**changes: Score) -> dict[str, Score]:
     own = {"given_pairs_psnr": measured(22), "given_view_kept": measured(34)}
     worse = {"given_pairs_psnr": measured(15), "given_view_kept": measured(34)}
     return {
-        "codec": score("codec", 30, 30),
+        "vae_reconstruction": score("vae_reconstruction", 30, 30),
         "mvdiffusion": score("mvdiffusion", 20, 20, **own),
         "independent": score("independent", 14, 14, **worse),
         **changes,
@@ -72,7 +78,7 @@ def outpainted(**changes: Score) -> dict[str, Score]:
 
 def walked(**changes: Score) -> dict[str, Score]:
     return {
-        "codec": score("codec", 30, 30),
+        "vae_reconstruction": score("vae_reconstruction", 30, 30),
         "mvdiffusion": score("mvdiffusion", 20, 20, between_minus_key_psnr=measured(1)),
         "independent": score("independent", 14, 14, between_minus_key_psnr=measured(0)),
         **changes,
@@ -81,7 +87,7 @@ def walked(**changes: Score) -> dict[str, Score]:
 
 def panoramas(**changes: Score) -> dict[str, Score]:
     return {
-        "codec": score("codec", 30, 30),
+        "vae_reconstruction": score("vae_reconstruction", 30, 30),
         "mvdiffusion": score("mvdiffusion", 20, 20),
         "autoregressive": score("autoregressive", 14, 25),
         "independent": score("independent", 14, 14),
@@ -158,7 +164,7 @@ def test_noise_leaves_a_claim_undecided() -> None:
     [
         ("independent", {1, 4, 5}),
         ("autoregressive", {2, 3}),
-        ("codec", {4}),
+        ("vae_reconstruction", {4}),
         ("wrong_correspondence", {4}),
     ],
 )
@@ -227,13 +233,13 @@ def test_without_its_task_a_claim_is_not_run(task: str, claims: set[int]) -> Non
 def test_bounds_move_with_the_settings() -> None:
     settings = ClaimSettings(depth_gain_db=7, outpaint_gain_db=8, between_margin_db=-2)
     found = {claim.number: claim for claim in decide(world(), settings)}
-    assert [part.verdict for part in found[6].parts] == [*["does not hold"] * 2, "holds"]
-    assert [part.verdict for part in found[7].parts] == ["holds", "does not hold"]
+    assert [one.verdict for one in found[6].conditions] == [*["does not hold"] * 2, "holds"]
+    assert [one.verdict for one in found[7].conditions] == ["holds", "does not hold"]
 
 
 def test_a_failing_part_outweighs_a_missing_one() -> None:
     scores = world(wrong_correspondence=score("wrong_correspondence", 20, 20))
-    del scores["panorama"]["codec"]
+    del scores["panorama"]["vae_reconstruction"]
     assert verdicts(scores)[4] == "does not hold"
 
 
@@ -262,78 +268,83 @@ def test_controls_on_fewer_samples_are_paired_by_name() -> None:
     assert paired_difference(full, part, "cross_view_psnr")[0] == pytest.approx(expected)
 
 
-def test_a_better_baseline_is_said_openly() -> None:
-    said = observations(world())
+def test_a_better_baseline_is_remarks_openly() -> None:
+    remarks = remarks_on(world())
     assert any(
         "Autoregressive inpainting is 5.0" in line
         and "more consistent than MVDiffusion on the pairs that do not close the loop" in line
-        for line in said
+        for line in remarks
     )
-    assert any("less consistent than MVDiffusion on the closing pair" in line for line in said)
-    assert observations({}) == []
+    assert any("less consistent than MVDiffusion on the closing pair" in line for line in remarks)
+    assert remarks_on({}) == []
 
 
-def test_a_better_baseline_of_another_task_is_said_openly() -> None:
+def test_a_better_baseline_of_another_task_is_remarks_openly() -> None:
     sharp = score("independent", 14, 14, fid=measured(3, 0.02, "group"))
-    said = observations({"depth": walked(independent=sharp)})
+    remarks = remarks_on({"depth": walked(independent=sharp)})
     assert any(
-        line.startswith("Depth: independent views have the better FID, by 2") for line in said
+        line.startswith("Depth: independent views have the better FID, by 2") for line in remarks
     )
-    assert not any("better Inception score" in line for line in said)
-    said = observations({"outpaint": outpainted(independent=score("independent", 24, 24))})
-    assert any("independent views are 4.0" in line and "more consistent" in line for line in said)
+    assert not any("better Inception score" in line for line in remarks)
+    remarks = remarks_on({"outpaint": outpainted(independent=score("independent", 24, 24))})
+    assert any(
+        "independent views are 4.0" in line and "more consistent" in line for line in remarks
+    )
 
 
-def parts(scores: World) -> dict[tuple[int, int], Part]:
+def effects(scores: World) -> dict[tuple[int, int], Effect | None]:
     return {
-        (claim.number, i): part
+        (claim.number, i): condition.effect
         for claim in decide(scores, ClaimSettings())
-        for i, part in enumerate(claim.parts, 1)
+        for i, condition in enumerate(claim.conditions, 1)
     }
 
 
 def test_intervals_and_effect_sizes_are_those_of_a_paired_t_test() -> None:
     scores = world()
-    found = parts(scores)
+    found = effects(scores)
     ours, theirs = (scores["panorama"][m].metrics for m in ("mvdiffusion", "independent"))
     for key, metric in {(1, 1): "cross_view_psnr", (5, 3): "clip_score"}.items():
         test = stats.ttest_rel(ours[metric]["values"], theirs[metric]["values"])
         bounds = test.confidence_interval(0.95)
         assert found[key].interval == pytest.approx((bounds.low, bounds.high))
-        assert found[key].effect_size == pytest.approx(test.statistic / np.sqrt(len(SAMPLES)))
+        assert found[key].size == pytest.approx(test.statistic / np.sqrt(len(SAMPLES)))
 
 
 def test_both_ends_turn_with_the_sign() -> None:
-    """Part 2 of claim 2 is about minus what is measured."""
+    """Condition 2 of claim 2 is about minus what is measured."""
     made = panoramas()["autoregressive"]
     values = made.metrics
     test = stats.ttest_rel(
         values["cross_view_psnr_non_closing"]["values"], values["cross_view_psnr_closing"]["values"]
     )
-    part = parts(world(autoregressive=made))[2, 2]
+    part = effects(world(autoregressive=made))[2, 2]
     bounds = test.confidence_interval(0.95)
     assert part.interval == pytest.approx((bounds.low, bounds.high))
-    assert part.effect_size == pytest.approx(test.statistic / 4)
-    assert part.effect_size > 0
+    assert part.size == pytest.approx(test.statistic / 4)
+    assert part.size > 0
 
 
 def test_a_statistic_of_the_whole_set_has_an_interval_of_its_groups_and_no_effect_size() -> None:
     scores = world()
-    part = parts(scores)[5, 1]
+    part = effects(scores)[5, 1]
     first, second = (scores["panorama"][m].metrics["fid"] for m in ("independent", "mvdiffusion"))
     differences = np.subtract(first["values"], second["values"])
     bounds = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert part.value == first["value"] - second["value"]
     assert part.interval == pytest.approx(tuple(np.array(bounds) - differences.mean() + part.value))
-    assert part.effect_size is None
+    assert part.size is None
 
 
 def test_a_ratio_has_the_effect_size_of_its_difference() -> None:
     scores = world()
-    part = parts(scores)[4, 1]
-    energies = [scores["panorama"][m].metrics["gradient_energy"] for m in ("mvdiffusion", "codec")]
+    part = effects(scores)[4, 1]
+    energies = [
+        scores["panorama"][m].metrics["gradient_energy"]
+        for m in ("mvdiffusion", "vae_reconstruction")
+    ]
     test = stats.ttest_rel(*(energy["values"] for energy in energies))
-    assert part.effect_size == pytest.approx(test.statistic / 4)
+    assert part.size == pytest.approx(test.statistic / 4)
     low, high = part.interval
     assert low < part.value < high
     assert high - low == pytest.approx(2 * stats.t.isf(0.025, 15) * part.se)
@@ -353,7 +364,7 @@ def test_slopes_of_samples_have_effect_sizes_and_those_of_a_set_have_none() -> N
 
 
 def test_levels_constants_and_single_samples_have_no_effect_size() -> None:
-    assert parts(world())[7, 1].effect_size is None
+    assert effects(world())[7, 1].size is None
     assert level_of(np.array([1.0, 2.0])).interval is not None
     assert difference_of(np.array([0.1 + 0.2, 0.3])).size is None  # alike but for rounding
     single = difference_of(np.array([4.0]))
@@ -377,7 +388,7 @@ def test_tables_and_metrics_show_what_is_there_and_leave_out_what_is_not() -> No
     table = next(table for table in make_tables({}, claims, []) if table.name == "claims")
     gain, fid, missing = (table.data[(table.data["claim"] == claim)].iloc[0] for claim in (1, 5, 6))
     assert gain["value_low"] < gain["value"] < gain["value_high"]
-    assert gain["effect_size"] == parts(scores)[1, 1].effect_size
+    assert gain["effect_size"] == effects(scores)[1, 1].size
     assert fid["value_high"] > fid["value_low"]
     shown = table.shown.set_index(table.data["claim"])
     assert shown.loc[1, "95 % interval"].count(" to ") == 1
@@ -386,6 +397,6 @@ def test_tables_and_metrics_show_what_is_there_and_leave_out_what_is_not() -> No
         assert row.isna().all()
     assert set(shown.loc[6, "95 % interval"]) == set(shown.loc[6, "effect size"]) == {"–"}
     numbers = claim_numbers(claims)
-    assert numbers["claim_6"]["part_1"] == {"at_least": 0.0}
-    assert numbers["claim_1"]["part_1"]["value_low"] == gain["value_low"]
-    assert "effect_size" not in numbers["claim_5"]["part_1"]
+    assert numbers["claim_6"]["condition_1"] == {"at_least": 0.0}
+    assert numbers["claim_1"]["condition_1"]["value_low"] == gain["value_low"]
+    assert "effect_size" not in numbers["claim_5"]["condition_1"]

@@ -20,7 +20,7 @@ import mvdiffusion_eval
 from mvdiffusion.records import InputError, sha256_file
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors import train_faed as faed_training
-from mvdiffusion_eval.extractors.base import FeatureExtractor, load_evaluator
+from mvdiffusion_eval.extractors.base import FeatureExtractor, load_trained
 from mvdiffusion_eval.extractors.faed import (
     PanoramaAutoencoder,
     encode,
@@ -28,7 +28,7 @@ from mvdiffusion_eval.extractors.faed import (
     prepare_panoramas,
 )
 from mvdiffusion_eval.extractors.store import FeatureStore
-from mvdiffusion_eval.extractors.train import train_evaluator
+from mvdiffusion_eval.extractors.train import train_extractor
 from mvdiffusion_eval.extractors.train_faed import FaedSettings
 from mvdiffusion_eval.folders.crops import panoramas
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
@@ -71,13 +71,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "rooms", range(5000, 5032))
     settings = json.dumps({**SMALL, "epochs": 30, "learning_rate": 5e-3})
     given = ["--views", str(root / "rooms"), "--output", str(root / "faed")]
-    toy.run("evaluator", "--kind", "faed", *given, "--settings", settings)
+    toy.run("train-extractor", "--kind", "faed", *given, "--settings", settings)
     return root / "faed"
 
 
 @pytest.fixture(scope="module")
 def extractor(trained: Path) -> FeatureExtractor:
-    found = load_evaluator(trained)
+    found = load_trained(trained)
     assert isinstance(found, FeatureExtractor)
     return found
 
@@ -151,7 +151,7 @@ def test_resized_panoramas_still_close() -> None:
 
 
 def test_training_reconstructs_better_than_the_mean_color(trained: Path) -> None:
-    record = json.loads((trained / "evaluator.json").read_text())
+    record = json.loads((trained / "extractor.json").read_text())
     held_out = record["validation"]
     assert held_out["num_images"] == 8
     plain = np.mean([np.abs(r - r.mean((0, 1))).mean() for r in map(room, range(5024, 5032))])
@@ -171,7 +171,7 @@ def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
     folder = write(tmp_path / "rooms", range(12))
     changes: list[dict[str, Any]] = [{"seed": 0}, {"seed": 0}, {"seed": 1}]
     records = [
-        train_evaluator(folder, FaedSettings(**SMALL, epochs=2, **change), tmp_path / str(number))
+        train_extractor(folder, FaedSettings(**SMALL, epochs=2, **change), tmp_path / str(number))
         for number, change in enumerate(changes)
     ]
     hashes = [record["weights_sha256"] for record in records]
@@ -182,7 +182,7 @@ def test_broken_off_training_goes_on_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, settings = write(tmp_path / "rooms", range(24)), FaedSettings(**SMALL, epochs=4)
-    whole = train_evaluator(folder, settings, tmp_path / "whole")
+    whole = train_extractor(folder, settings, tmp_path / "whole")
     steps: list[int] = []
     step = faed_training._step
 
@@ -194,11 +194,11 @@ def test_broken_off_training_goes_on_to_the_same_weights(
 
     monkeypatch.setattr(faed_training, "_step", counted)
     with pytest.raises(KeyboardInterrupt):
-        train_evaluator(folder, settings, tmp_path / "broken")
+        train_extractor(folder, settings, tmp_path / "broken")
     assert not (tmp_path / "broken").exists()
-    other = train_evaluator(folder, FaedSettings(**SMALL, epochs=1), tmp_path / "other")
+    other = train_extractor(folder, FaedSettings(**SMALL, epochs=1), tmp_path / "other")
     assert other["weights_sha256"] != whole["weights_sha256"]
-    again = train_evaluator(folder, settings, tmp_path / "broken")
+    again = train_extractor(folder, settings, tmp_path / "broken")
     assert len(steps) == 6 + 2 + 4
     assert again["weights_sha256"] == whole["weights_sha256"]
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -208,12 +208,12 @@ def test_broken_off_training_goes_on_to_the_same_weights(
 @pytest.mark.parametrize("content", ["settings", "bytes", "cut"])
 def test_what_another_training_left_is_not_taken_up(tmp_path: Path, content: str) -> None:
     folder, settings = write(tmp_path / "rooms", range(12)), FaedSettings(**SMALL, epochs=1)
-    expected = train_evaluator(folder, settings, tmp_path / "a")["weights_sha256"]
+    expected = train_extractor(folder, settings, tmp_path / "a")["weights_sha256"]
     left = tmp_path / "b.training"
     torch.save({"key": "another", "epochs": 1}, left)
     if content != "settings":
         left.write_bytes(b"no state" if content == "bytes" else left.read_bytes()[:100])
-    assert train_evaluator(folder, settings, tmp_path / "b")["weights_sha256"] == expected
+    assert train_extractor(folder, settings, tmp_path / "b")["weights_sha256"] == expected
     assert not left.exists()
 
 
@@ -255,7 +255,7 @@ def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(
     result = mvdiffusion_eval.score(
         tmp_path / "b",
         tmp_path / "a",
-        evaluators=[trained],
+        extractors=[trained],
         view_size=16,
         protocols=["equirect", "paper-consistency-pano"],
     )
@@ -306,7 +306,7 @@ def test_bad_settings_are_one_sentence_and_no_file(
 ) -> None:
     folder = write(tmp_path / "rooms", range(8))
     with pytest.raises(InputError, match=message):
-        train_evaluator(folder, FaedSettings(**{**SMALL, **changes}), tmp_path / "out")
+        train_extractor(folder, FaedSettings(**{**SMALL, **changes}), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["rooms"]
 
 
@@ -314,7 +314,7 @@ def test_views_are_no_panoramas(tmp_path: Path, capsys: pytest.CaptureFixture[st
     views = toy.write_folder(tmp_path / "views", "x", toy.real_samples(4))
     given = ["--views", str(views), "--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as end:
-        main(["evaluator", "--kind", "faed", *given, "--settings", '{"held_out": 0.25}'])
+        main(["train-extractor", "--kind", "faed", *given, "--settings", '{"held_out": 0.25}'])
     assert end.value.code == 2
     assert "holds views; expected whole equirectangular panoramas" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -21,9 +21,9 @@ from mvdiffusion_eval.extractors.pretrained import (
     clean_resize,
     load_clean_inception,
     load_dinov2,
+    load_extractor,
     load_open_clip,
     load_open_clip_features,
-    load_standard,
 )
 from mvdiffusion_eval.extractors.weights import Weights, checkpoints, weights_of
 
@@ -170,7 +170,7 @@ def test_missing_weights_are_named_with_their_place(
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(InputError, match="no network") as error:
-        load_standard(name)
+        load_extractor(name)
     assert f"extractor '{name}'" in str(error.value)
     assert file in str(error.value)
     assert place in str(error.value)
@@ -252,7 +252,7 @@ def test_changed_weights_of_pytorch_hub_are_refused(
     checkpoints().mkdir(parents=True)
     (checkpoints() / known.file).write_bytes(b"something else")
     with pytest.raises(InputError, match="found 14 bytes with the SHA-256") as error:
-        load_lpips(name.removeprefix("lpips-")) if "lpips" in name else load_standard(name)
+        load_lpips(name.removeprefix("lpips-")) if "lpips" in name else load_extractor(name)
     assert str(checkpoints() / known.file) in str(error.value)
     assert known.sha256 in str(error.value)
     assert "delete it" in str(error.value)
@@ -279,7 +279,7 @@ def test_changed_weights_of_hugging_face_are_refused(
         lambda *a: download(*a, cache_dir=tmp_path, local_files_only=True),
     )
     with pytest.raises(InputError, match="found 14 bytes with the SHA-256") as error:
-        load_standard(name)
+        load_extractor(name)
     assert str(file) in str(error.value)
     assert known.sha256 in str(error.value)
 

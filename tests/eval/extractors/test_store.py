@@ -27,7 +27,7 @@ from mvdiffusion_eval.extractors.base import (
     FeatureExtractor,
     Identity,
     extractor_sha256,
-    load_evaluator,
+    load_trained,
 )
 from mvdiffusion_eval.extractors.shards import Shelf
 from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
@@ -154,11 +154,11 @@ def test_equal_images_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_features_do_not_depend_on_what_else_is_computed(
-    folder: Path, evaluators: list[Path], tmp_path: Path
+    folder: Path, extractors: list[Path], tmp_path: Path
 ) -> None:
     """One sample alone, and as one of five, through real networks."""
     one = toy.write_folder(tmp_path / "one", "x", {"room003": toy.real_samples(4)["room003"]})
-    for extractor in map(load_evaluator, evaluators):
+    for extractor in map(load_trained, extractors):
         alone = FeatureStore().features(open_folder(one), extractor).rows(np.arange(8))
         together = FeatureStore().features(open_folder(folder), extractor).rows(np.arange(24, 32))
         torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-6 * alone.abs().max().item())
@@ -190,33 +190,33 @@ def test_two_processes_fill_one_shelf(tmp_path: Path) -> None:
 
 
 def words_of_score(
-    world: Path, evaluators: list[Path], output: Path, method: str = "codec"
+    world: Path, extractors: list[Path], output: Path, method: str = "vae_reconstruction"
 ) -> list[str]:
     words = ["score", "--generated", world / method, "--reference", world / "real"]
-    words += ["--evaluators", *evaluators, "--settings", toy.SCORE_SETTINGS]
+    words += [*toy.repeated("--extractor", extractors), "--settings", toy.SCORE_SETTINGS]
     return [*map(str, words), "--cache", str(output.parent / "cache"), "--output", str(output)]
 
 
 def test_a_cache_changes_no_number(
-    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+    world: Path, extractors: list[Path], scores: Path, tmp_path: Path
 ) -> None:
-    toy.run(*words_of_score(world, evaluators, tmp_path / "0.json"))
+    toy.run(*words_of_score(world, extractors, tmp_path / "0.json"))
     files = sorted((tmp_path / "cache").rglob("*.*"))
     assert len(files) == 5  # one per extractor and side, and the prompts
-    toy.run(*words_of_score(world, evaluators, tmp_path / "1.json"))
+    toy.run(*words_of_score(world, extractors, tmp_path / "1.json"))
     assert sorted((tmp_path / "cache").rglob("*.*")) == files
-    expected = (scores / "codec.json").read_bytes()
+    expected = (scores / "vae_reconstruction.json").read_bytes()
     assert [(tmp_path / f"{i}.json").read_bytes() for i in range(2)] == [expected] * 2
 
 
 @pytest.mark.slow
 def test_two_methods_at_once_share_a_cache(
-    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+    world: Path, extractors: list[Path], scores: Path, tmp_path: Path
 ) -> None:
     """Two processes that begin with an empty cache; their real views are the same."""
-    methods = ("codec", "independent")
+    methods = ("vae_reconstruction", "independent")
     commands = [
-        words_of_score(world, evaluators, tmp_path / f"{method}.json", method) for method in methods
+        words_of_score(world, extractors, tmp_path / f"{method}.json", method) for method in methods
     ]
     ran = [subprocess.Popen([sys.executable, "-m", "eval", *words]) for words in commands]
     assert [process.wait() for process in ran] == [0, 0]
@@ -296,11 +296,11 @@ def read_all(folder: Path) -> np.ndarray:
 
 
 def test_scores_are_those_of_the_features_by_hand(
-    world: Path, scores: Path, evaluators: list[Path]
+    world: Path, scores: Path, extractors: list[Path]
 ) -> None:
     content = json.loads((scores / "independent.json").read_text())
     found = content["metrics"]
-    classify, compare = map(load_evaluator, evaluators)
+    classify, compare = map(load_trained, extractors)
     ours, real = (read_all(world / name) for name in ("independent", "real"))
     (preds, logits), (target, _) = classify(ours), classify(real)
     groups = torch.arange(8).repeat_interleave(8) % 4

@@ -1,4 +1,4 @@
-"""Training of the miniature's evaluators."""
+"""Training of the miniature's extractors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mvdiffusion_eval.extractors.train import (
     ClassifierSettings,
     contrastive_loss,
     label_of,
-    train_evaluator,
+    train_extractor,
 )
 from mvdiffusion_eval.folders.opening import open_folder
 
@@ -33,20 +33,20 @@ def settings(**changes: object) -> ClassifierSettings:
 def test_equal_seeds_give_equal_weights(rooms: Path, tmp_path: Path) -> None:
     folder = open_folder(rooms)
     records = [
-        train_evaluator(folder, settings(seed=seed), tmp_path / name)
+        train_extractor(folder, settings(seed=seed), tmp_path / name)
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     hashes = [record["weights_sha256"] for record in records]
     assert hashes[0] == hashes[1] != hashes[2]
     assert hashes[0] == sha256_file(tmp_path / "a" / "weights.safetensors")
-    written = json.loads((tmp_path / "a" / "evaluator.json").read_text())
+    written = json.loads((tmp_path / "a" / "extractor.json").read_text())
     assert written == json.loads(json.dumps(records[0]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_the_classifier_learns_what_the_prompts_name(rooms: Path, tmp_path: Path) -> None:
     chosen = settings(epochs=12, channels=(16, 32), learning_rate=5e-3)
-    record = train_evaluator(open_folder(rooms), chosen, tmp_path / "c")
+    record = train_extractor(open_folder(rooms), chosen, tmp_path / "c")
     assert record["validation"]["accuracy"] > 0.6
     assert record["validation"]["accuracy_of_commonest_class"] == pytest.approx(1 / 3)
 
@@ -61,7 +61,7 @@ def test_labels_are_whole_phrases() -> None:
 
 def test_too_few_samples_are_refused(rooms: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give more samples"):
-        train_evaluator(open_folder(rooms), settings(held_out=0.01), tmp_path / "c")
+        train_extractor(open_folder(rooms), settings(held_out=0.01), tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
 

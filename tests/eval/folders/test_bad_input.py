@@ -54,7 +54,7 @@ def refused(
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1, printed.err
     line = printed.err.strip()
-    assert line.startswith("Error: ")
+    assert line.startswith("mvdiffusion-eval: ")
     assert not printed.out
     assert sorted(workplace.rglob("*")) == before
     return line
@@ -318,9 +318,9 @@ def test_outputs_that_cannot_be_written(
         return refused(capsys, workplace, "--output", str(output))
 
     assert "real is a folder; name a file" in message(workplace / "real")
-    assert "manifest.json is no folder" in message(workplace / "real/manifest.json/s.json")
+    assert "manifest.json is not a folder" in message(workplace / "real/manifest.json/s.json")
     (workplace / "loop").symlink_to("loop")
-    assert "loop is no folder" in message(workplace / "loop" / "s.json")
+    assert "loop is not a folder" in message(workplace / "loop" / "s.json")
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
     assert f"{workplace} cannot be written to" in message(workplace / "s.json")
 
@@ -328,12 +328,14 @@ def test_outputs_that_cannot_be_written(
 def test_names_that_nobody_knows(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, workplace, "--protocol", "paper-consistency-panorama")
     assert "did you mean 'paper-consistency-pano'" in line
-    assert "unknown 'inception'" in refused(capsys, workplace, "--extractor", "inception")
+    assert "'inception' is no folder, and no name of an extractor; did you mean" in refused(
+        capsys, workplace, "--extractor", "inception"
+    )
 
 
 def test_cameras_that_cannot_be(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected degrees" in refused(capsys, workplace, "--fov-deg", "180")
-    assert "expected degrees" in refused(capsys, workplace, "--yaw", "0", "nan")
+    assert "expected degrees" in refused(capsys, workplace, "--yaw", "0", "--yaw", "nan")
 
 
 @pytest.mark.parametrize("name", ["room001/4.png", "room001/prompt.txt", "room001", "."])

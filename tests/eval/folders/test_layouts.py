@@ -112,11 +112,11 @@ def test_panoramas_are_scored_as_their_views(layout, tmp_path: Path) -> None:
 
 
 def test_panoramas_feed_the_image_metrics(
-    tmp_path: Path, world: Path, evaluators: list[Path]
+    tmp_path: Path, world: Path, extractors: list[Path]
 ) -> None:
     root = foreign.panfusion(tmp_path / "theirs", 8)
     result = mvdiffusion_eval.score(
-        root, world / "real", evaluators=evaluators, settings=SETTINGS, view_size=32
+        root, world / "real", extractors=extractors, settings=SETTINGS, view_size=32
     )
     assert {"fid", "inception_score", "clip_score"} <= set(result["metrics"])
 
@@ -145,7 +145,7 @@ def test_protocols_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[
     main_ends_well("protocols", "--json")
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(rows) == set(protocols())
-    assert rows["paper-pano"]["needs"].startswith("an extractor")
+    assert rows["paper-pano"]["needs"].startswith("a feature extractor")
     assert rows["paper-pano"]["tasks"] == ["panorama"]
     assert rows["paper-consistency-depth"]["needs"] == "at least two key frames in every sample"
     assert all(row["version"] >= 1 and row["measures"] for row in rows.values())
@@ -172,7 +172,7 @@ def test_the_call_and_the_command_agree(tmp_path: Path) -> None:
     assert json.loads(output.read_text()) == json.loads(json.dumps(result))
     assert list(result["protocols"]) == names[:1]
     main_ends_well(
-        *("score", *arguments, names[1], "--output", str(output)),
+        *("score", *arguments, "--protocol", names[1], "--output", str(output)),
         *("--settings", toy.SCORE_SETTINGS),
     )
     assert set(json.loads(output.read_text())["protocols"]) == set(names)

@@ -14,7 +14,7 @@ import scipy.linalg
 import toy
 from PIL import Image
 
-from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.statistics import jackknife, slope
 
 STEPS = np.arange(8)
@@ -84,10 +84,10 @@ def closed_form(preds: np.ndarray, target: np.ndarray) -> float:
 
 
 def test_the_distance_of_a_step_is_that_of_its_views_alone(
-    world: Path, scores: Path, evaluators: list[Path]
+    world: Path, scores: Path, extractors: list[Path]
 ) -> None:
     content = content_of(scores, "autoregressive")
-    classifier = load_evaluator(evaluators[0])
+    classifier = load_trained(extractors[0])
     sets = []
     for method in ("autoregressive", "real"):
         views = views_of(world, method)
@@ -128,7 +128,7 @@ def drifting(count: int) -> dict[str, np.ndarray]:
 
 
 def test_a_method_that_drifts_shows_it_and_a_steady_one_does_not(
-    evaluators: list[Path], tmp_path: Path
+    extractors: list[Path], tmp_path: Path
 ) -> None:
     real = toy.real_samples(6)
     folders = {"real": real, "steady": toy.noisy(real, 12, 1), "drifting": drifting(6)}
@@ -136,7 +136,7 @@ def test_a_method_that_drifts_shows_it_and_a_steady_one_does_not(
         toy.write_folder(tmp_path / name, name, samples)
     found = {
         name: toy.score(
-            tmp_path / name, tmp_path / f"{name}.json", tmp_path / "real", evaluators[:1]
+            tmp_path / name, tmp_path / f"{name}.json", tmp_path / "real", extractors[:1]
         )["metrics"]
         for name in ("steady", "drifting")
     }
@@ -159,8 +159,8 @@ def test_the_figure_and_its_numbers_are_written(scores: Path, tmp_path: Path) ->
     files = [str(scores / f"{method}.json") for method in ("mvdiffusion", "autoregressive")]
     depth = str(scores.parent / "depth" / "real.json")
     for folder in ("one", "two"):
-        arguments = ("--scores", *files, depth, "--output-dir", str(tmp_path / folder))
-        toy.run("figures", *arguments)
+        arguments = ("--output-dir", str(tmp_path / folder))
+        toy.run("figures", *arguments, *toy.repeated("--scores", [*files, depth]))
     made = sorted((tmp_path / "one").glob("error_accumulation_*"))
     names = [f"error_accumulation_panorama.{ending}" for ending in ("csv", "png", "svg")]
     assert [path.name for path in made] == names  # none for depth

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import correlate
 
 from mvdiffusion_eval.cli import main
-from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.discontinuity import discontinuity_score
 from mvdiffusion_eval.functional.seam import column_steps, edge_step, worst_step
@@ -159,7 +159,14 @@ def test_views_that_leave_gaps_have_no_panorama(
     folder = toy.write_folder(tmp_path / "three", "x", some, manifest=False)
     arguments = ["score", "--generated", str(folder), "--output", str(tmp_path / "x.json")]
     with pytest.raises(SystemExit):
-        main([*arguments, "--yaw", "0", "45", "90", "--settings", '{"protocols": ["equirect"]}'])
+        main(
+            [
+                *arguments,
+                *toy.repeated("--yaw", (0, 45, 90)),
+                "--settings",
+                '{"protocols": ["equirect"]}',
+            ]
+        )
     assert "protocol 'equirect' needs views that see all round" in capsys.readouterr().err
 
 
@@ -185,18 +192,18 @@ def test_faces_look_where_they_should() -> None:
 
 
 def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
-    tmp_path: Path, evaluators: list[Path]
+    tmp_path: Path, extractors: list[Path]
 ) -> None:
     folders = {
         "real": panoramas(tmp_path / "real", count=6),
         "off": panoramas(tmp_path / "off", lambda p: p[::-1] * [0.9, 1, 0.7], count=6),
     }
-    arguments = ("--evaluators", str(evaluators[0]), "--output", str(tmp_path / "s.json"))
+    arguments = ("--extractor", str(extractors[0]), "--output", str(tmp_path / "s.json"))
     given = ("--generated", str(folders["off"]), "--reference", str(folders["real"]))
     arguments += ("--view-size", "32")
     toy.run("score", *given, *arguments, "--settings", json.dumps({"protocols": ["equirect"]}))
     found = json.loads((tmp_path / "s.json").read_text())["metrics"]
-    classifier, sets = load_evaluator(evaluators[0]), {}
+    classifier, sets = load_trained(extractors[0]), {}
     for name, folder in folders.items():
         files = [np.asarray(Image.open(folder / f"room{i}.png")) for i in range(6)]
         sets[name] = np.stack([classifier(cut_faces(file, 64))[0].numpy() for file in files])
@@ -217,10 +224,10 @@ def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
 
 
 def test_omnifid_needs_whole_panoramas(
-    world: Path, evaluators: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, extractors: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--generated", str(world / "codec"), "--reference", str(world / "real")]
-    more = ["--evaluators", str(evaluators[0]), "--output", str(tmp_path / "s.json")]
+    given = ["--generated", str(world / "vae_reconstruction"), "--reference", str(world / "real")]
+    more = ["--extractor", str(extractors[0]), "--output", str(tmp_path / "s.json")]
     toy.run("score", *given, *more, "--settings", '{"protocols": ["equirect"]}')
     assert "equirect: 'omnifid' needs whole equirectangular" in capsys.readouterr().err
     assert "omnifid" not in json.loads((tmp_path / "s.json").read_text())["metrics"]

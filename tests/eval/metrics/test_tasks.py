@@ -81,13 +81,13 @@ def test_depth_scores_say_what_was_compared(scores: Path) -> None:
 
 
 def test_image_quality_of_sequences_looks_at_key_frames_only(
-    world: Path, scores: Path, evaluators: list[Path], tmp_path: Path
+    world: Path, scores: Path, extractors: list[Path], tmp_path: Path
 ) -> None:
     spoiled = _copy(world.parent / "depth" / "mvdiffusion", tmp_path / "spoiled")
     for path in spoiled.glob("walk*/1.png"):  # an in-between frame
         Image.new("RGB", (walks.WIDTH, walks.HEIGHT)).save(path)
     real = world.parent / "depth" / "real"
-    found = toy.score(spoiled, tmp_path / "s.json", real, evaluators)["metrics"]
+    found = toy.score(spoiled, tmp_path / "s.json", real, extractors)["metrics"]
     before = metrics_of(scores, "depth", "mvdiffusion")
     for metric in ("fid", "inception_score", "clip_score", "cross_view_psnr"):
         assert found[metric]["value"] == before[metric]["value"]
@@ -95,14 +95,16 @@ def test_image_quality_of_sequences_looks_at_key_frames_only(
 
 
 def test_given_views_are_kept_out_of_image_quality(
-    world: Path, scores: Path, evaluators: list[Path], tmp_path: Path
+    world: Path, scores: Path, extractors: list[Path], tmp_path: Path
 ) -> None:
     spoiled = _copy(world.parent / "outpaint" / "mvdiffusion", tmp_path / "spoiled")
     for path in spoiled.glob("room*/0.png"):
         Image.new("RGB", (toy.SIZE, toy.SIZE)).save(path)
     folders = world.parent / "outpaint"
     output = tmp_path / "s.json"
-    found = toy.score(spoiled, output, folders / "real", evaluators, folders / "codec")["metrics"]
+    found = toy.score(
+        spoiled, output, folders / "real", extractors, folders / "vae_reconstruction"
+    )["metrics"]
     before = metrics_of(scores, "outpaint", "mvdiffusion")
     for metric in ("fid", "inception_score", "clip_score"):
         assert found[metric]["value"] == before[metric]["value"]
@@ -120,7 +122,7 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def test_the_given_view_is_compared_with_the_real_one_and_with_the_codecs(
+def test_the_given_view_is_compared_with_the_real_one_and_with_its_reconstruction(
     world: Path, scores: Path
 ) -> None:
     folders = world.parent / "outpaint"
@@ -134,12 +136,14 @@ def test_the_given_view_is_compared_with_the_real_one_and_with_the_codecs(
 
     found = metrics_of(scores, "outpaint", "mvdiffusion")
     assert found["given_view_psnr"]["values"][2] == pytest.approx(by_hand("mvdiffusion", "real"))
-    assert found["given_view_kept"]["values"][2] == pytest.approx(by_hand("mvdiffusion", "codec"))
-    assert metrics_of(scores, "outpaint", "codec")["given_view_kept"]["value"] == 100
+    assert found["given_view_kept"]["values"][2] == pytest.approx(
+        by_hand("mvdiffusion", "vae_reconstruction")
+    )
+    assert metrics_of(scores, "outpaint", "vae_reconstruction")["given_view_kept"]["value"] == 100
     real = metrics_of(scores, "outpaint", "real")
     assert "given_view_psnr" not in real  # against itself
     assert real["given_view_kept"]["value"] == pytest.approx(
-        metrics_of(scores, "outpaint", "codec")["given_view_psnr"]["value"]
+        metrics_of(scores, "outpaint", "vae_reconstruction")["given_view_psnr"]["value"]
     )
 
 
@@ -172,14 +176,20 @@ def test_one_list_of_protocols_serves_all_tasks(
     assert "none of ['paper-consistency-pano'] is for the task 'depth'" in error
 
 
-def test_only_outpainting_is_compared_with_the_codec(
+def test_only_outpainting_is_compared_with_a_vae_reconstruction(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, codec = (str(world / name) for name in ("real", "codec"))
+    real, reconstruction = (str(world / name) for name in ("real", "vae_reconstruction"))
     error = score_fails(
-        capsys, "--generated", real, "--codec", codec, "--output", str(tmp_path / "s.json")
+        capsys,
+        "--generated",
+        real,
+        "--vae-reconstruction",
+        reconstruction,
+        "--output",
+        str(tmp_path / "s.json"),
     )
-    assert "--codec: only outpainting" in error
+    assert "--vae-reconstruction: only outpainting" in error
 
 
 def test_sequences_whose_frames_share_nothing_are_refused(

@@ -17,7 +17,7 @@ import mvdiffusion_eval
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError
-from mvdiffusion_eval.extractors.base import Extractor, Identity, load_evaluator
+from mvdiffusion_eval.extractors.base import Extractor, Identity, load_trained
 from mvdiffusion_eval.metrics.base import Measurement, Outcome, ScoreSettings
 from mvdiffusion_eval.protocols.plan import merge, protocols
 
@@ -27,24 +27,29 @@ CLIPS = ("clip-vit-l-14", "clip-vit-b-16", "clip-vit-l-14-336")
 
 @pytest.fixture
 def loaded(
-    monkeypatch: pytest.MonkeyPatch, evaluators: list[Path]
+    monkeypatch: pytest.MonkeyPatch, extractors: list[Path]
 ) -> tuple[list[str], Callable[[str], Extractor]]:
     """Small networks under the names of the pretrained ones, and which of them were loaded."""
     names: list[str] = []
 
-    def load(name: str) -> Extractor:
+    def load(name: str | Path) -> Extractor:
+        if isinstance(name, Path):
+            return load_trained(name)
         names.append(name)
-        small = load_evaluator(evaluators[name in CLIPS])
+        small = load_trained(extractors[name in CLIPS])
         return dataclasses.replace(small, identity=Identity(name, "1" * 64))
 
-    monkeypatch.setattr("mvdiffusion_eval.scoring.score.load_standard", load)
+    for module in ("protocols.plan", "scoring.score"):
+        monkeypatch.setattr(f"mvdiffusion_eval.{module}.load_extractor", load)
     return names, load
 
 
 def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
     world: Path, loaded: tuple[list[str], Any]
 ) -> None:
-    result = mvdiffusion_eval.score(world / "codec", world / "real", protocols=["paper-pano"])
+    result = mvdiffusion_eval.score(
+        world / "vae_reconstruction", world / "real", protocols=["paper-pano"]
+    )
     assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
     metrics = result["metrics"]
     assert set(metrics) == {"fid", "inception_score", "clip_score", "clip_score_clip-vit-b-16"}
@@ -55,21 +60,27 @@ def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
 
 
 def test_only_what_can_be_used_is_loaded(world: Path, loaded: tuple[list[str], Any]) -> None:
-    result = mvdiffusion_eval.score(world / "codec", protocols=["equirect", "paper-pano"])
+    result = mvdiffusion_eval.score(
+        world / "vae_reconstruction", protocols=["equirect", "paper-pano"]
+    )
     assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
     assert "fid" not in result["metrics"]
     assert any("'fid' needs real views" in warning for warning in result["warnings"])
     loaded[0].clear()
-    mvdiffusion_eval.score(world / "codec", protocols=["equirect"])
+    mvdiffusion_eval.score(world / "vae_reconstruction", protocols=["equirect"])
     assert not loaded[0]
 
 
-def test_evaluators_stand_in_only_where_a_protocol_lets_them(
-    world: Path, evaluators: list[Path], loaded: tuple[list[str], Any]
+def test_extractors_stand_in_only_where_a_protocol_lets_them(
+    world: Path, extractors: list[Path], loaded: tuple[list[str], Any]
 ) -> None:
     names = ["paper-pano", "modern"]
     result = mvdiffusion_eval.score(
-        world / "codec", world / "real", evaluators=evaluators, protocols=names, settings=SETTINGS
+        world / "vae_reconstruction",
+        world / "real",
+        extractors=extractors,
+        protocols=names,
+        settings=SETTINGS,
     )
     assert not loaded[0]
     found = {name: m["protocol"] for name, m in result["metrics"].items()}
@@ -80,9 +91,9 @@ def test_evaluators_stand_in_only_where_a_protocol_lets_them(
         "kid": "modern@miniature-classifier",
         "cmmd": "modern@miniature-clip",
     }
-    with pytest.raises(InputError, match="'clean' needs an extractor"):
+    with pytest.raises(InputError, match="'clean' needs a feature extractor"):
         mvdiffusion_eval.score(
-            world / "codec", world / "real", evaluators=evaluators, protocols=["clean"]
+            world / "vae_reconstruction", world / "real", extractors=extractors, protocols=["clean"]
         )
 
 
@@ -91,7 +102,10 @@ def test_the_resize_filter_has_a_protocol_of_its_own(
 ) -> None:
     both = ["inception-v3", "inception-v3-clean"]
     result = mvdiffusion_eval.score(
-        world / "codec", world / "real", protocols=["paper-pano", "clean"], extractors=both
+        world / "vae_reconstruction",
+        world / "real",
+        protocols=["paper-pano", "clean"],
+        extractors=both,
     )
     found = {name: (m["protocol"], m["extractor"][:-11]) for name, m in result["metrics"].items()}
     assert found["fid"] == ("paper-pano", "inception-v3")
@@ -99,7 +113,7 @@ def test_the_resize_filter_has_a_protocol_of_its_own(
 
 
 def test_panfusions_eight_views_are_cut_at_299_pixels(
-    tmp_path: Path, evaluators: list[Path]
+    tmp_path: Path, extractors: list[Path]
 ) -> None:
     """Against crops cut by the geometry, and torch-fidelity's distance of their features."""
     made = foreign.panoramas(tmp_path / "made", 3)
@@ -107,10 +121,10 @@ def test_panfusions_eight_views_are_cut_at_299_pixels(
     for number in range(3):  # the samples of one name are other rooms
         (real / f"room{number:03d}.png").unlink()
         (real / f"room{number + 3:03d}.png").rename(real / f"room{number:03d}.png")
-    result = mvdiffusion_eval.score(made, real, evaluators=evaluators, protocols=["panfusion-8"])
+    result = mvdiffusion_eval.score(made, real, extractors=extractors, protocols=["panfusion-8"])
     found = result["metrics"]["panfusion_8_fid"]
     assert found["protocol"] == "panfusion-8@miniature-classifier"
-    classify: Any = load_evaluator(evaluators[0])
+    classify: Any = load_trained(extractors[0])
     K, R = panorama_cameras(299, 299)
     statistics = []
     for first in (0, 3):

@@ -46,10 +46,8 @@ def draw(world: Path, scores: Path, log: Path, output: Path) -> Path:
     files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
     arguments = [
         "figures",
-        "--generated",
-        *shown_folders(world),
-        "--scores",
-        *files,
+        *toy.repeated("--generated", shown_folders(world)),
+        *toy.repeated("--scores", files),
         "--curves",
         f"vae={log}",
     ]
@@ -97,9 +95,12 @@ def test_the_overview_has_the_numbers_of_the_tables_with_intervals(
     with open(figures / "overview_panorama.csv") as file:
         rows = list(csv.DictReader(file))
     found = {(row["metric"], row["method"]): row for row in rows}
-    assert next(iter(found)) == ("fid", "codec")  # real views have no distance from themselves
+    assert next(iter(found)) == (
+        "fid",
+        "vae_reconstruction",
+    )  # real views have no distance from themselves
     assert {method for _, method in found} == {
-        *("real", "codec", "mvdiffusion", "autoregressive", "independent")
+        *("real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent")
     }, "the control covers fewer samples"
     for metric in ("fid", "cross_view_psnr", "cross_view_psnr_closing", "per_step_psnr"):
         row = found[metric, "mvdiffusion"]
@@ -115,7 +116,7 @@ def test_the_overview_shows_every_method_in_its_place(figures: Path) -> None:
     texts = re.findall(
         r"<text[^>]*>([^<]+)</text>", (figures / "overview_panorama.svg").read_text()
     )
-    names = ["Real views", "Real views through the codec", "MVDiffusion"]
+    names = ["Real views", "VAE reconstruction", "MVDiffusion"]
     first = [text for text in texts if text in names][:3]
     assert first == names
     with open(figures / "overview_panorama.csv") as file:
@@ -206,7 +207,7 @@ def test_a_label_must_name_the_folders_task(
                     *("--output-dir", str(tmp_path / "f")),
                 ]
             )
-        assert f"'{label}' is not TASK/NAME" in capsys.readouterr().err
+        assert f"'{label}' is not TASK/METHOD" in capsys.readouterr().err
 
 
 def test_unreadable_logs_are_refused(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ class Links(HTMLParser):
 def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("page")
     files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--output-dir", str(root / "tables")]
+    arguments = ["tables", *files, "--output-dir", str(root / "tables")]
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
     (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\n")
     (root / "benchmarks").mkdir()
@@ -255,7 +256,7 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     toy.run(
         *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
         *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
-        *("--benchmarks", str(root / "benchmarks"), "--generated", *shown),
+        *("--benchmarks", str(root / "benchmarks"), *toy.repeated("--generated", shown)),
         *("--output", str(root / "report.html")),
     )
     return (root / "report.html").read_text()
@@ -296,7 +297,10 @@ def test_a_missing_table_is_one_error(
                 *("--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "r.html")),
             ]
         )
-    assert "claims.csv: not readable" in capsys.readouterr().err
+    assert (
+        "tables.json: no such file; make it with `mvdiffusion-eval tables`"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "r.html").exists()
 
 

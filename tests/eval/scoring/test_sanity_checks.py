@@ -50,10 +50,10 @@ def the_warning(generated: Path, reference: Path | None = None) -> str:
 
 
 def test_methods_without_a_fault_cause_no_warning(world: Path) -> None:
-    for method in ("real", "codec", "mvdiffusion", "autoregressive", "independent"):
+    for method in ("real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent"):
         assert warnings(world / method, world / "real") == []
     depth = world.parent / "depth"
-    for method in ("real", "codec", "mvdiffusion", "independent"):
+    for method in ("real", "vae_reconstruction", "mvdiffusion", "independent"):
         assert warnings(depth / method, depth / "real") == []
     outpaint = world.parent / "outpaint"
     for method in ("mvdiffusion", "independent"):

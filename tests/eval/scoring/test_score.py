@@ -11,19 +11,19 @@ import torch
 import toy
 
 from mvdiffusion.records import InputError
-from mvdiffusion_eval.cli import expand_lists, main
-from mvdiffusion_eval.extractors.base import load_evaluator
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS, load_inception
 from mvdiffusion_eval.metrics.base import METRICS, register
 
 
-def test_a_score_says_what_made_it(scores: Path, evaluators: list[Path]) -> None:
+def test_a_score_says_what_made_it(scores: Path, extractors: list[Path]) -> None:
     content = json.loads((scores / "mvdiffusion.json").read_text())
     assert content["settings_sha256"] == "a" * 64
     assert (content["images"]["num_samples"], content["images"]["num_views"]) == (8, 8)
     assert len(content["images"]["sha256"]) == 64
     assert content["reference"]["method"] == "real"
-    record = json.loads((evaluators[0] / "evaluator.json").read_text())
+    record = json.loads((extractors[0] / "extractor.json").read_text())
     extractor = f"miniature-classifier ({record['weights_sha256'][:8]})"
     fid = content["metrics"]["fid"]
     assert (fid["extractor"], fid["protocol"]) == (extractor, "paper-pano@miniature-classifier")
@@ -54,7 +54,7 @@ def test_methods_come_out_in_the_order_they_were_made_to(scores: Path) -> None:
     def of(method: str, metric: str) -> float:
         return json.loads((scores / f"{method}.json").read_text())["metrics"][metric]["value"]
 
-    consistency = [of(m, "cross_view_psnr") for m in ("real", "codec", "mvdiffusion")]
+    consistency = [of(m, "cross_view_psnr") for m in ("real", "vae_reconstruction", "mvdiffusion")]
     assert consistency == sorted(consistency, reverse=True)
     assert of("independent", "cross_view_psnr") < of("autoregressive", "cross_view_psnr")
     assert of("independent", "cross_view_psnr_closing") == pytest.approx(
@@ -63,7 +63,7 @@ def test_methods_come_out_in_the_order_they_were_made_to(scores: Path) -> None:
     assert of("mvdiffusion", "other_scene_psnr") == pytest.approx(
         of("real", "other_scene_psnr"), abs=0.5
     )
-    assert of("codec", "fid") < of("independent", "fid")
+    assert of("vae_reconstruction", "fid") < of("independent", "fid")
 
 
 def test_real_views_have_no_fid_against_themselves(scores: Path) -> None:
@@ -73,15 +73,17 @@ def test_real_views_have_no_fid_against_themselves(scores: Path) -> None:
 
 
 def test_scoring_twice_gives_the_same_bytes(
-    world: Path, evaluators: list[Path], scores: Path, tmp_path: Path
+    world: Path, extractors: list[Path], scores: Path, tmp_path: Path
 ) -> None:
-    toy.score(world / "codec", tmp_path / "again.json", world / "real", evaluators)
-    assert (tmp_path / "again.json").read_bytes() == (scores / "codec.json").read_bytes()
+    toy.score(world / "vae_reconstruction", tmp_path / "again.json", world / "real", extractors)
+    assert (tmp_path / "again.json").read_bytes() == (
+        scores / "vae_reconstruction.json"
+    ).read_bytes()
 
 
-def test_features_do_not_depend_on_the_company(evaluators: list[Path]) -> None:
+def test_features_do_not_depend_on_the_company(extractors: list[Path]) -> None:
     views = toy.views_of(7, 1)
-    classify, compare = (load_evaluator(folder) for folder in evaluators)
+    classify, compare = (load_trained(folder) for folder in extractors)
     together, alone = classify(views)[0], torch.cat([classify(view[None])[0] for view in views])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     prompts = [f"A kitchen, side {i}." for i in range(8)]
@@ -122,7 +124,7 @@ def test_input_errors_are_one_message_and_leave_nothing(
     output = tmp_path / "score.json"
     arguments = ["score", "--generated", str(generated), "--output", str(output)]
     message = fails_with(capsys, *arguments, "--reference", str(world / "real"))
-    assert message.startswith("Error: ")
+    assert message.startswith("mvdiffusion-eval: ")
     assert "height is 16" in message
     assert "Traceback" not in message
     assert not output.exists()
@@ -144,14 +146,14 @@ def test_samples_without_real_views_are_refused(
     assert "['elsewhere']" in message
 
 
-def test_changed_weights_are_refused(evaluators: list[Path], tmp_path: Path) -> None:
-    for file in evaluators[0].iterdir():
+def test_changed_weights_are_refused(extractors: list[Path], tmp_path: Path) -> None:
+    for file in extractors[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = bytearray((tmp_path / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "weights.safetensors").write_bytes(weights)
-    with pytest.raises(InputError, match=r"not the weights that evaluator\.json names"):
-        load_evaluator(tmp_path)
+    with pytest.raises(InputError, match=r"not the weights that extractor\.json names"):
+        load_trained(tmp_path)
 
 
 def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
@@ -175,10 +177,3 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
 def test_names_of_metrics_are_taken_once() -> None:
     with pytest.raises(ValueError, match="'seams' twice"):
         register(METRICS["seams"])
-
-
-def test_list_options_take_several_values() -> None:
-    given = ["tables", "--scores", "a", "b", "c", "--metrics", "m"]
-    assert expand_lists(given) == [
-        *("tables", "--scores", "a", "--scores", "b", "--scores", "c", "--metrics", "m")
-    ]

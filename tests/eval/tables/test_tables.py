@@ -28,7 +28,7 @@ SETTINGS = [f"panorama={'a' * 64}", f"outpaint={'b' * 64}", f"depth={'d' * 64}"]
 
 def make(scores: Path, output: Path, *more: str) -> Path:
     files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", *SETTINGS]
+    arguments = ["tables", *files, *toy.repeated("--settings-sha256", SETTINGS)]
     arguments += ["--output-dir", str(output / "tables")]
     toy.run(*arguments, "--metrics", str(output / "metrics.json"), *more)
     return output
@@ -46,7 +46,9 @@ def made(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_table_in_every_form(made: Path) -> None:
     found = sorted(path.name for path in (made / "tables").iterdir())
-    assert found == sorted(f"{name}.{ending}" for name in NAMES for ending in ENDINGS)
+    assert found == sorted(
+        [*(f"{name}.{ending}" for name in NAMES for ending in ENDINGS), "tables.json"]
+    )
 
 
 def test_equal_scores_give_equal_bytes(scores: Path, made: Path, tmp_path: Path) -> None:
@@ -72,10 +74,18 @@ def test_numbers_are_those_of_the_scores(scores: Path, made: Path) -> None:
     assert " ± " in shown
 
 
-def test_every_table_names_its_evaluators(scores: Path, made: Path) -> None:
-    fid = json.loads((scores / "codec.json").read_text())["metrics"]["fid"]["extractor"]
-    clip = json.loads((scores / "codec.json").read_text())["metrics"]["clip_score"]["extractor"]
-    row = next(r for r in rows(made / "tables" / "panorama_main.csv") if r["method"] == "codec")
+def test_every_table_names_its_extractors(scores: Path, made: Path) -> None:
+    fid = json.loads((scores / "vae_reconstruction.json").read_text())["metrics"]["fid"][
+        "extractor"
+    ]
+    clip = json.loads((scores / "vae_reconstruction.json").read_text())["metrics"]["clip_score"][
+        "extractor"
+    ]
+    row = next(
+        r
+        for r in rows(made / "tables" / "panorama_main.csv")
+        if r["method"] == "vae_reconstruction"
+    )
     assert set(row["extractors"].split("; ")) == {fid, clip}
     for ending in ("md", "tex", "html"):
         text = (made / "tables" / f"panorama_main.{ending}").read_text()
@@ -95,7 +105,7 @@ def test_what_is_measured_by_step_is_no_further_extractor(made: Path) -> None:
 
 def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> None:
     methods = [row["method"] for row in rows(made / "tables" / "panorama_main.csv")]
-    assert methods == ["real", "codec", "mvdiffusion", "autoregressive", "independent"]
+    assert methods == ["real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent"]
     controls = rows(made / "tables" / "panorama_controls.csv")
     assert {row["num_samples"] for row in controls} == {"4"}
     assert controls[-1]["method"] == "wrong_correspondence"
@@ -106,7 +116,10 @@ def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:
     verdicts = {f"claim_{row['claim']}": row["claim_verdict"] for row in claims}
     assert json.loads((made / "metrics.json").read_text())["claims"] == verdicts
     assert verdicts["claim_1"] == verdicts["claim_2"] == "holds"
-    assert "Real views through the codec, the ceiling" in (made / "tables/claims.md").read_text()
+    assert (
+        "Real views after VAE reconstruction, the ceiling"
+        in (made / "tables/claims.md").read_text()
+    )
 
 
 def test_bounds_come_from_the_settings(scores: Path, tmp_path: Path) -> None:
@@ -294,7 +307,7 @@ def test_refuses_what_must_not_share_a_table(
     spoil(content)
     path.write_text(json.dumps(content))
     files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", SETTINGS[0]]
+    arguments = ["tables", *files, "--settings-sha256", SETTINGS[0]]
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
     error = capsys.readouterr().err
@@ -310,7 +323,7 @@ def test_scores_of_other_settings_are_refused(
 ) -> None:
     """A changed seed with old scores in place: the old numbers must not pass as new."""
     files = [str(file) for file in sorted(scores.glob("*.json"))]
-    arguments = ["tables", "--scores", *files, "--settings-sha256", f"panorama={'c' * 64}"]
+    arguments = ["tables", *files, "--settings-sha256", f"panorama={'c' * 64}"]
     with pytest.raises(SystemExit):
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
     assert "stale" in capsys.readouterr().err
@@ -323,13 +336,14 @@ def test_each_task_has_settings_of_its_own(
     """Scores of one task that are stale must be refused although the others are fresh."""
     files = [str(file) for file in sorted(scores.parent.rglob("*.json"))]
     output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")]
-    for given, message in {
-        f"depth={'a' * 64}": "depth/codec.json: scored images made with settings dddd",
+    for word, message in {
+        f"depth={'a' * 64}": "depth/independent.json: scored images made with settings dddd",
         f"deep={'d' * 64}": "--settings-sha256: there are no scores of the task 'deep'",
         "d" * 64: "--settings-sha256: expected TASK=HASH",
     }.items():
+        words = toy.repeated("--settings-sha256", [*SETTINGS[:2], word])
         with pytest.raises(SystemExit):
-            main(["tables", "--scores", *files, "--settings-sha256", *SETTINGS[:2], given, *output])
+            main(["tables", *files, *words, *output])
         assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
 
@@ -346,7 +360,7 @@ def test_other_cameras_or_depth_must_not_share_a_table(
     with pytest.raises(SystemExit):
         main(
             [
-                *("tables", "--scores", *files, "--output-dir", str(tmp_path / "t")),
+                *("tables", *files, "--output-dir", str(tmp_path / "t")),
                 *("--metrics", str(tmp_path / "m")),
             ]
         )
@@ -355,7 +369,7 @@ def test_other_cameras_or_depth_must_not_share_a_table(
 
 def test_tasks_have_the_columns_that_were_measured(made: Path) -> None:
     kept = rows(made / "tables" / "outpaint_main.csv")
-    assert {row["method"]: row["given_view_kept"] for row in kept}["codec"] == "100.0"
+    assert {row["method"]: row["given_view_kept"] for row in kept}["vae_reconstruction"] == "100.0"
     assert "given_view_kept" not in rows(made / "tables" / "panorama_main.csv")[0]
     depth = rows(made / "tables" / "depth_consistency.csv")
     assert {"between_to_key_psnr", "consecutive_psnr"} <= depth[0].keys()
@@ -370,9 +384,9 @@ def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
 ) -> None:
     files = [str(file) for file in sorted((scores.parent / "depth").glob("*.json"))]
     output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m.json")]
-    toy.run("tables", "--scores", *files, *output)
+    toy.run("tables", *files, *output)
     assert {path.stem.split("_")[0] for path in (tmp_path / "t").iterdir()} == {
-        *("depth", "claims", "published")
+        *("depth", "claims", "published", "tables")
     }
     claims = json.loads((tmp_path / "m.json").read_text())["claims"]
     assert {claim for claim, verdict in claims.items() if verdict != "not run"} == {"claim_6"}

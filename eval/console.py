@@ -1,0 +1,135 @@
+"""What the command prints: tables, verdicts and warnings, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
+    from .claims.claims import Claim
+    from .comparison import Comparison
+    from .tables.table import Table
+
+VERDICT_COLORS = {"holds": "green", "does not hold": "red"}
+
+
+def print_json(value: Any) -> None:
+    """Print a value as sorted, indented JSON."""
+    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table.
+
+    Args:
+        title: its heading.
+        columns: headings of the columns.
+        rows: the cells of each row, one per column.
+    """
+    table = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(str(column), overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    _console().print(table)
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables in their printed form, without their notes."""
+    for table in tables:
+        print_table(table.caption, list(table.shown.columns), table.shown.itertuples(index=False))
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes as a list."""
+    for note in notes:
+        _console().print(f"• {note}", markup=False, highlight=False)
+
+
+def print_extractor(record: Mapping[str, Any]) -> None:
+    """Print what a newly trained feature extractor reaches on the samples held out."""
+    title = f"{record['name']} ({record['weights_sha256'][:8]})"
+    rows = [(name, f"{value:.4g}") for name, value in record["validation"].items()]
+    print_table(title, ("on held-out samples", ""), rows)
+
+
+def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
+    """Print the list of protocols, see `protocols.listing`."""
+    rows = [
+        (f"{p['name']} v{p['version']}", ", ".join(p["tasks"]), p["needs"], p["measures"])
+        for p in protocols
+    ]
+    print_table("Protocols", ("protocol", "tasks", "needs beside views", "measures"), rows)
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings on standard error, so that standard output holds results alone."""
+    for warning in warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def print_score(score: Mapping[str, Any]) -> None:
+    """Print the measurements of a score file."""
+    images = score["images"]
+    counts = f"{images['num_samples']} samples, {images['num_images']} images"
+    rows = [
+        (
+            name,
+            f"{measured['value']:.4g}" + _plus_minus(measured["se"], ".2g"),
+            measured["unit"],
+            f"{measured['protocol']} v{measured['version']}",
+            measured["extractor"] or "",
+        )
+        for name, measured in score["metrics"].items()
+    ]
+    title = f"{score['task']}, {score['method']}: {counts}"
+    print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
+
+
+def print_comparison(comparison: Comparison, as_json: bool) -> None:
+    """Print the warnings and the tables of a comparison.
+
+    Args:
+        comparison: what `mvdiffusion_eval.compare` returned.
+        as_json: print the tables as JSON: records by name of the table.
+    """
+    print_warnings(comparison.warnings)
+    shown = [table for table in comparison.tables if not table.name.endswith("published")]
+    if as_json:
+        print_json({table.name: table.records() for table in shown})
+        return
+    for table in shown:
+        print_tables([table])
+        print_notes(table.notes)
+
+
+def print_claims(claims: Sequence[Claim], remarks: Sequence[str]) -> None:
+    """Print each claim with its verdict and conditions, then the remarks.
+
+    Args:
+        claims: from `claims.decide`.
+        remarks: from `claims.remarks`.
+    """
+    console = _console()
+    for claim in claims:
+        color = VERDICT_COLORS.get(claim.verdict, "yellow")
+        console.print(f"[bold]{claim.number}. {claim.title}: [{color}]{claim.verdict}[/]")
+        for condition in claim.conditions:
+            console.print(f"   {condition}", markup=False)
+    print_notes(remarks)
+
+
+def _plus_minus(se: float | None, form: str) -> str:
+    return "" if se is None else f" ± {se:{form}}"
+
+
+def _console() -> Console:
+    """A log file is wider than the 80 columns that rich assumes for one."""
+    return Console(width=None if sys.stdout.isatty() else 120)
