@@ -29,7 +29,7 @@ class MethodName(StrEnum):
     INDEPENDENT = "independent"
     AUTOREGRESSIVE = "autoregressive"
     WRONG_CORRESPONDENCE = "wrong_correspondence"
-    CODEC = "codec"
+    VAE_RECONSTRUCTION = "vae_reconstruction"
 
 
 class Device(StrEnum):

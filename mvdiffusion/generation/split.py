@@ -214,8 +214,8 @@ def depth_wrong_correspondence(batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def codec(batch: Batch) -> Tensor:
-    """Ceiling: the real views, through the VAE and back."""
+def vae_reconstruction(batch: Batch) -> Tensor:
+    """Upper bound: the real views after VAE reconstruction."""
     return batch.pipeline.decode_latents(batch.pipeline.encode_views(batch.stack("views")))
 
 
@@ -225,18 +225,18 @@ METHODS: dict[str, dict[str, Method]] = {
         "independent": panorama_independent,
         "autoregressive": panorama_autoregressive,
         "wrong_correspondence": panorama_wrong_correspondence,
-        "codec": codec,
+        "vae_reconstruction": vae_reconstruction,
     },
     "outpaint": {
         "mvdiffusion": outpaint_mvdiffusion,
         "independent": outpaint_independent,
-        "codec": codec,
+        "vae_reconstruction": vae_reconstruction,
     },
     "depth": {
         "mvdiffusion": depth_mvdiffusion,
         "independent": depth_independent,
         "wrong_correspondence": depth_wrong_correspondence,
-        "codec": codec,
+        "vae_reconstruction": vae_reconstruction,
     },
 }
 

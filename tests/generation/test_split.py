@@ -57,7 +57,7 @@ def test_codec_returns_the_real_views(
     model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     """Colors and their range survive: a wrong range or channel order would not."""
-    folder = generate("codec", model, dataset, tmp_path / "out")
+    folder = generate("vae_reconstruction", model, dataset, tmp_path / "out")
     for index, name in enumerate(["a", "b", "c"]):
         error = read_views(folder.root / name) - dataset.load(index).views
         assert error.square().mean() < 0.05
@@ -207,10 +207,12 @@ def test_wrong_settings_are_named(
     with pytest.raises(InputError, match=r"generation\.batch_size"):
         GenerationSettings.from_mapping({"batch_size": 0})
     with pytest.raises(InputError, match="task 3d: expected one of panorama, outpaint, depth"):
-        generate_split("3d", "codec", model, dataset, SETTINGS, SampleFolder(tmp_path, "a", "0"))
+        generate_split(
+            "3d", "vae_reconstruction", model, dataset, SETTINGS, SampleFolder(tmp_path, "a", "0")
+        )
     with pytest.raises(InputError, match="method warp: expected one of mvdiffusion, independent"):
         generate("warp", model, dataset, tmp_path / "c")
     with pytest.raises(InputError, match="num_samples"):
-        generate("codec", model, dataset, tmp_path / "a", num_samples=4)
+        generate("vae_reconstruction", model, dataset, tmp_path / "a", num_samples=4)
     with pytest.raises(InputError, match=r"model_index\.json"):
-        generate("codec", tmp_path, dataset, tmp_path / "b")
+        generate("vae_reconstruction", tmp_path, dataset, tmp_path / "b")

@@ -19,15 +19,18 @@ CODE = {
     "score": ["eval/functional/psnr.py"],
     "tables": ["eval/tables/published.yaml"],
 }
-READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference", "codec",
-        "evaluators", "scores", "tables", "figures", "metrics", "curves")  # fmt: skip
+READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference",
+        "vae-reconstruction", "extractor", "scores", "tables", "figures", "metrics",
+        "curves")  # fmt: skip
 SPLITS = {"root": "test", "data": "train", "validation": "validation"}
 
 
 def main() -> None:
     """Run one command; its name is written to commands.log."""
     words = [word for word in sys.argv[1:3] if not word.startswith("-")]
+    words = words[:1] if words[0] == "tables" else words  # what follows are score files
     options = parse(sys.argv[1 + len(words) :])
+    scores = options.pop("") if words == ["tables"] else []
     chosen = [
         value for key in ("", "unit", "task", "method", "kind") for value in options.get(key, [])
     ]
@@ -39,7 +42,11 @@ def main() -> None:
     if words[-1] in PREPARATION:
         PREPARATION[words[-1]](options)
     else:
-        write(words, options, digest(words[0], options))
+        write(
+            words,
+            options,
+            digest(words[0], options | {"scores": scores or options.get("scores", [])}),
+        )
 
 
 def parse(arguments: list[str]) -> dict[str, list[str]]:
@@ -130,7 +137,7 @@ def file_of(words: list[str], options: dict[str, list[str]]) -> str:
     """Name of the file, inside --output, that tells Snakemake of a command's success."""
     split = options.get("split", [""])[0]
     names = {"rooms": f"{split}.npy", "walks": f"{split}.json", "export": "manifest.json"}
-    return {"evaluator": "evaluator.json"}.get(words[0], names.get(words[-1], ""))
+    return {"train-extractor": "extractor.json"}.get(words[0], names.get(words[-1], ""))
 
 
 def features(options: dict[str, list[str]]) -> list[str]:

@@ -54,7 +54,7 @@ MODULES = {
 
 METHODS = {
     "panorama": ["independent", "mvdiffusion"],
-    "outpaint": ["codec"],
+    "outpaint": ["vae_reconstruction"],
     "depth": ["mvdiffusion"],
 }
 

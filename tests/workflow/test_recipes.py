@@ -37,8 +37,8 @@ COMMANDS = {
     "panorama_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
     "outpaint_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
     "depth_mvdiffusion": ("mvdiffusion/cli/generate.py", "generate_split"),
-    "classifier": ("eval/cli.py", "evaluator"),
-    "clip": ("eval/cli.py", "evaluator"),
+    "classifier": ("eval/cli.py", "train_extractor"),
+    "clip": ("eval/cli.py", "train_extractor"),
     "features": ("eval/cli.py", "score"),
     "score_depth_mvdiffusion": ("eval/cli.py", "score"),
     "tables": ("eval/cli.py", "tables"),
@@ -118,7 +118,7 @@ def covered(names: dict[str, Any], step: str) -> set[str]:
 @pytest.mark.parametrize("name", ["mini", "paper"])
 def test_every_step_has_a_known_command(loaded: dict[str, dict[str, Any]], name: str) -> None:
     found = set(loaded[name]["RECIPES"])
-    methods = {"codec", "independent", "autoregressive", "wrong_correspondence"}
+    methods = {"vae_reconstruction", "independent", "autoregressive", "wrong_correspondence"}
     generated = {step for step in found if step.split("_", 1)[-1] in methods}
     scores = {step for step in found if step.startswith("score_")}
     known = set(COMMANDS) | generated | scores

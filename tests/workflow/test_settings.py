@@ -102,7 +102,9 @@ def test_commands_know_every_key(
     monkeypatch.setattr(Path, "read_text", read_text)
     found = recipes(yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text()))
     data = {"scannet_units", "depth_pretrained"} if name == "paper" else {"walks_test", "vae"}
-    assert data | {"depth_stage2", "outpaint_mvdiffusion", "score_depth_codec"} <= set(found)
+    assert data | {"depth_stage2", "outpaint_mvdiffusion", "score_depth_vae_reconstruction"} <= set(
+        found
+    )
     path = tmp_path / "settings.json"
     for step, text in found.items():
         path.write_text(text)

@@ -82,7 +82,7 @@ def sha256(value):
 def named(names, values):
     """NAME=VALUE arguments; a manifest stands for its folder."""
     folders = [Path(v).parent if Path(v).name == "manifest.json" else v for v in values]
-    return " ".join(f"{name}={value}" for name, value in zip(names, folders))
+    return [f"{name}={value}" for name, value in zip(names, folders)]
 
 
 def cores():

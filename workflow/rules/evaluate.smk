@@ -10,7 +10,7 @@ rule train_evaluator:
         settings=settings_file("{kind}"),
         views="<results>/images/evaluator_rooms/manifest.json",
     output:
-        "<results>/evaluators/{kind}/evaluator.json",
+        "<results>/evaluators/{kind}/extractor.json",
     log:
         "<results>/logs/train_{kind}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule train_evaluator:
         "../envs/mvdiffusion.yaml"
     threads: cores()
     shell:
-        "python -m eval evaluator --kind {wildcards.kind} --settings {input.settings}"
+        "python -m eval train-extractor --kind {wildcards.kind} --settings {input.settings}"
         " --views $(dirname {input.views}) --output $(dirname {output}) 2>&1 | tee {log}"
 
 
@@ -29,8 +29,8 @@ rule score:
         features=settings_file("features"),
         generated="<results>/images/{task}/{name}/manifest.json",
         reference="<results>/images/{task}/real/manifest.json",
-        codec=codec_file,
-        evaluators=expand("<results>/evaluators/{kind}/evaluator.json", kind=EVALUATORS),
+        vae_reconstruction=vae_reconstruction_file,
+        evaluators=expand("<results>/evaluators/{kind}/extractor.json", kind=EVALUATORS),
     output:
         "<results>/scores/{task}/{name}.json",
     log:
@@ -41,12 +41,12 @@ rule score:
         "../envs/mvdiffusion.yaml"
     params:
         cache=f"{config['results_dir']}/features",
-        codec=lambda wildcards, input: f" --codec $(dirname {input.codec})" if input.codec else "",
-        evaluators=lambda wildcards, input: evaluators_option(input.evaluators),
+        bound=lambda wildcards, input: bound_option(input.vae_reconstruction),
+        evaluators=lambda wildcards, input: repeated("--extractor", folders_of(input.evaluators)),
     shell:
-        "python -m eval score --settings {input.settings} --output {output}{params.codec}"
+        "python -m eval score --settings {input.settings} --output {output} {params.bound:q}"
         " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
-        "{params.evaluators} --cache {params.cache} 2>&1 | tee {log}"
+        " {params.evaluators:q} --cache {params.cache} 2>&1 | tee {log}"
 
 
 rule make_tables:
@@ -61,8 +61,8 @@ rule make_tables:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        named(TASKS, map(images_sha256, TASKS)),
+        hashes=repeated("--settings-sha256", named(TASKS, map(images_sha256, TASKS))),
     shell:
-        "python -m eval tables --scores {input.scores} --settings {input.settings}"
-        " --settings-sha256 {params} --output-dir $(dirname {output.tables[0]})"
+        "python -m eval tables {input.scores} --settings {input.settings} {params.hashes:q}"
+        " --output-dir $(dirname {output.tables[0]})"
         " --metrics {output.metrics} 2>&1 | tee {log}"

@@ -19,12 +19,13 @@ rule draw_figures:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        images=lambda wildcards, input: named(SCORED, input.images),
-        curves=lambda wildcards, input: named(STAGES, input.curves),
+        images=lambda wildcards, input: repeated("--generated", named(SCORED, input.images)),
+        scores=lambda wildcards, input: repeated("--scores", input.scores),
+        curves=lambda wildcards, input: repeated("--curves", named(STAGES, input.curves)),
         num_samples=config["evaluation"]["contact_sheet_samples"],
     shell:
-        "python -m eval figures --generated {params.images} --scores {input.scores}"
-        " --curves {params.curves} --num-samples {params.num_samples}"
+        "python -m eval figures {params.images:q} {params.scores:q} {params.curves:q}"
+        " --num-samples {params.num_samples}"
         " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
 
 
@@ -43,8 +44,8 @@ rule write_report:
         "../envs/mvdiffusion.yaml"
     params:
         benchmarks=f"{config['results_dir']}/benchmarks",
-        images=lambda wildcards, input: named(SCORED, input.images),
+        images=lambda wildcards, input: repeated("--generated", named(SCORED, input.images)),
     shell:
         "python -m eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
         " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
-        " --config {input.settings} --generated {params.images} --output {output} 2>&1 | tee {log}"
+        " --config {input.settings} {params.images:q} --output {output} 2>&1 | tee {log}"

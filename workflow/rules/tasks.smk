@@ -116,16 +116,27 @@ def errors_by_step():
 
 
 def compared_with(task):
-    """Folders of a task that all scores need: outpainting is also held against the codec."""
-    return ["real"] + (["codec"] if task == "outpaint" and "codec" in METHODS[task] else [])
+    """Folders of a task that all scores need: outpainting also its VAE reconstructions."""
+    bound = "vae_reconstruction"
+    return ["real"] + ([bound] if task == "outpaint" and bound in METHODS[task] else [])
 
 
-def codec_file(wildcards):
-    """Manifest of the codec's images where scores need them."""
-    manifest = f"<results>/images/{wildcards.task}/codec/manifest.json"
-    return [manifest] if "codec" in compared_with(wildcards.task) else []
+def vae_reconstruction_file(wildcards):
+    """Manifest of the VAE reconstructions where scores need them."""
+    manifest = f"<results>/images/{wildcards.task}/vae_reconstruction/manifest.json"
+    return [manifest] if "vae_reconstruction" in compared_with(wildcards.task) else []
 
 
-def evaluators_option(files):
-    """Folders of the evaluators that score, if any were trained."""
-    return f" --evaluators $(dirname {' '.join(files)})" if files else ""
+def repeated(option, values):
+    """Words of a command line that give an option once for each value."""
+    return [word for value in values for word in (option, value)]
+
+
+def bound_option(files):
+    """Words that name the folder of VAE reconstructions, if there is one."""
+    return repeated("--vae-reconstruction", folders_of(files))
+
+
+def folders_of(files):
+    """Folders that files lie in."""
+    return [str(Path(file).parent) for file in files]
