@@ -36,7 +36,7 @@ from mvdiffusion_eval.extractors.base import (
     state_sha256,
 )
 from mvdiffusion_eval.extractors.networks import Classifier, make_clip, prepare
-from mvdiffusion_eval.extractors.shards import Shelf
+from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BLOCK, FeatureSet, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.kid import draw_subsets, kernel_distance
@@ -214,7 +214,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
 
 def write_features(folder: Path, count: int, size: int, seed: int) -> FeatureSet:
     """Put synthetic features (not negative, like a network's) on disk."""
-    random, shelf = torch.Generator().manual_seed(seed), Shelf(folder)
+    random, shelf = torch.Generator().manual_seed(seed), Shards(folder)
     keys = [hashlib.sha256(f"{seed}/{image}".encode()).hexdigest() for image in range(count)]
     for start in range(0, count, BLOCK):
         own = keys[start : start + BLOCK]

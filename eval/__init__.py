@@ -1,26 +1,62 @@
-"""Scores folders of images against one another; knows nothing about the models that made them.
+"""Evaluates generated multi-view images; knows nothing about the models that made them.
 
-`mvdiffusion_eval.score(generated, reference)` is the one obvious call, `mvdiffusion-eval score` the
-same on the command line; `mvdiffusion_eval.compare([one, other], output)` scores several alike.
+`mvdiffusion_eval.score(generated, reference)` scores one folder, as `mvdiffusion-eval score` does
+on the command line; `mvdiffusion_eval.compare([one, other], output)` scores several with the same
+settings and compares them. What a plug-in is written with (see `plugins`) is exported here, too.
 
-Where things happen: `folders`, `layouts`, `manifests` and `crops` read; `metrics/` measures;
-`quality`, `kernel_distances`, `panorama`, `depth`, `outpaint`, `controls`, `consistency_images`,
-`accumulation`, `equirect` and `omnifid` are the metrics by name, `protocols.yaml` says what each is
-run on, `scoring` runs them; `suspicions` warns of traps, `claims` decides, `comparison`, `tables`,
-`figures`, `report` show; `plugins` finds what other packages add.
+The rooms, each of which imports only from those before it: `functional` computes metrics of arrays;
+`folders` reads what a method wrote; `extractors` turn images into features; `metrics` run on
+folders; `protocols` say which metric is run on what; `scoring` makes and reads score files;
+`claims` decides the paper's claims; `tables` and `report` show them.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LAZY = {"score": ".api", "compare": ".comparison"}
-"""What is loaded when it is asked for: torch takes seconds to import."""
+if TYPE_CHECKING:
+    from mvdiffusion.records import InputError as InputError
+
+    from .api import score as score
+    from .comparison import Comparison as Comparison
+    from .comparison import compare as compare
+    from .folders.images import check_view as check_view
+    from .folders.images import image_header as image_header
+    from .folders.images import read_rgb as read_rgb
+    from .folders.methods import Method as Method
+    from .folders.opening import open_folder as open_folder
+    from .folders.samples import PanoramaFolder as PanoramaFolder
+    from .folders.samples import SampleFolder as SampleFolder
+    from .folders.samples import SequenceFolder as SequenceFolder
+    from .metrics.base import Inputs as Inputs
+    from .metrics.base import Measurement as Measurement
+    from .metrics.base import Metric as Metric
+    from .metrics.base import Outcome as Outcome
+    from .metrics.base import ScoreSettings as ScoreSettings
+    from .metrics.base import Step as Step
+    from .metrics.base import per_sample as per_sample
+
+HOMES = {
+    "mvdiffusion_eval.api": ("score",),
+    "mvdiffusion_eval.comparison": ("compare", "Comparison"),
+    "mvdiffusion_eval.folders.images": ("check_view", "image_header", "read_rgb"),
+    "mvdiffusion_eval.folders.methods": ("Method",),
+    "mvdiffusion_eval.folders.opening": ("open_folder",),
+    "mvdiffusion_eval.folders.samples": ("PanoramaFolder", "SampleFolder", "SequenceFolder"),
+    "mvdiffusion_eval.metrics.base": (
+        *("Inputs", "Measurement", "Metric", "Outcome", "ScoreSettings", "Step", "per_sample"),
+    ),
+    "mvdiffusion.records": ("InputError",),
+}
+"""Where the public names live. They are loaded when they are asked for: torch takes seconds."""
+
+__all__ = sorted(name for names in HOMES.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:
-    """Load `eval.score` and `eval.compare` when they are asked for."""
-    if name in LAZY:
-        return getattr(import_module(LAZY[name], __name__), name)
+    """Load a public name when it is first asked for."""
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'mvdiffusion_eval' has no attribute '{name}'")

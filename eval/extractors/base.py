@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
 
-from ..functional.clip_score import clip_score
 from .faed import PanoramaAutoencoder, encode
 from .networks import Classifier, best_device, make_clip, prepare, tokenize
 
@@ -50,14 +49,8 @@ class FeatureExtractor:
     extract: Callable[[Tensor], tuple[Tensor, Tensor]]
     has_classes: bool = True
 
-    def __call__(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Extract from uint8 views [V, H, W, 3]; results in float64 on the CPU."""
-        with torch.inference_mode():
-            features, logits = self.extract(_as_batch(views))
-        return features.double().cpu(), logits.double().cpu()
-
     def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
-        """What is kept of uint8 views [V, H, W, 3]: "features" and, with classes, "logits"."""
+        """Extract "features" and, with classes, "logits" of views uint8 [V, H, W, 3], on CPU."""
         with torch.inference_mode():
             features, logits = self.extract(_as_batch(views))
         kept = {"features": features, "logits": logits if self.has_classes else None}
@@ -73,14 +66,8 @@ class SimilarityExtractor:
     encode_images: Callable[[Tensor], Tensor]
     encode_texts: Callable[[Sequence[str]], Tensor]
 
-    def __call__(self, views: np.ndarray, prompts: Sequence[str]) -> Tensor:
-        """CLIP scores [V] of uint8 views [V, H, W, 3] with their prompts."""
-        with torch.inference_mode():
-            images, texts = self.encode_images(_as_batch(views)), self.encode_texts(prompts)
-            return clip_score(images.double(), texts.double()).cpu()
-
     def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
-        """What is kept of uint8 views [V, H, W, 3]: their embeddings as "features"."""
+        """Embed uint8 views [V, H, W, 3]: "features" [V, D], on the CPU."""
         with torch.inference_mode():
             return {"features": self.encode_images(_as_batch(views)).cpu().contiguous()}
 

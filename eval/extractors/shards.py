@@ -1,7 +1,7 @@
-"""Rows of numbers kept on disk under the hash of what they were computed from.
+"""The feature cache on disk: rows of numbers under the hash of what they were computed from.
 
-A shelf is a folder of shards, safetensors files named by the hash of their own bytes. Shards are
-written whole and never changed, so that any number of processes may share a shelf; one that is cut
+It is a folder of shards, safetensors files named by the hash of their own bytes. Shards are written
+whole and never changed, so that any number of processes may share a folder; a shard that is cut
 short or altered does not match its name and is passed over.
 """
 
@@ -23,15 +23,15 @@ from torch import Tensor
 from mvdiffusion.records import InputError, atomic_output, sha256_file
 
 
-class Shelf:
+class Shards:
     """One extractor's outputs by key (64 hex digits); memory holds only where each row lies."""
 
     def __init__(self, folder: Path, kept_by: object = None) -> None:
-        """Name the folder; it is read at the first question and made by the first `put`.
+        """Name the folder; it is read when first needed and created by the first `put`.
 
         Args:
-            folder: of the shards.
-            kept_by: what the folder lasts as long as; held for that.
+            folder: folder of the shards.
+            kept_by: object that deletes a temporary folder with itself; held so that it does not.
         """
         self.folder = folder
         self.kept_by = kept_by
@@ -73,7 +73,7 @@ class Shelf:
 
         Raises:
             KeyError: a key is not there.
-            InputError: a shard has gone since the shelf was opened.
+            InputError: a shard was deleted since the folder was first read.
         """
         wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for position, key in enumerate(keys):

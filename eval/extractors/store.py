@@ -27,7 +27,7 @@ from mvdiffusion.records import InputError
 
 from ..folders.samples import SampleFolder
 from .base import Extractor, SimilarityExtractor, extractor_sha256
-from .shards import Shelf
+from .shards import Shards
 
 BATCH = 32
 """Images per pass. The last batch is filled up with repetitions: an image's features are then the
@@ -43,14 +43,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of a folder's judged views by one extractor, in the order of samples and views.
+    """Features of a folder's evaluated views by one extractor, in the order of samples and views.
 
     Attributes:
         keys: of each image.
         sample_of: number of the sample that each image belongs to [N].
     """
 
-    shelf: Shelf
+    shards: Shards
     keys: tuple[str, ...]
     sample_of: np.ndarray
 
@@ -59,7 +59,7 @@ class FeatureSet:
 
     def rows(self, images: np.ndarray, name: str = "features") -> Tensor:
         """Features (or "logits") [len(images), D] of some images by number, float64."""
-        return self.shelf.rows([self.keys[image] for image in images], name).double()
+        return self.shards.rows([self.keys[image] for image in images], name).double()
 
     def blocks(self, samples: np.ndarray | None = None, name: str = "features") -> Iterator[Tensor]:
         """Go through the features of some samples, or of all, at most `BLOCK` images at a time."""
@@ -68,21 +68,22 @@ class FeatureSet:
 
     def block_images(self, samples: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Numbers of the images in each of `blocks`."""
-        chosen = np.arange(len(self))
+        images = np.arange(len(self))
         if samples is not None:
-            chosen = chosen[np.isin(self.sample_of, samples)]
-        for start in range(0, len(chosen), BLOCK):
-            yield chosen[start : start + BLOCK]
+            images = images[np.isin(self.sample_of, samples)]
+        for start in range(0, len(images), BLOCK):
+            yield images[start : start + BLOCK]
 
 
 class FeatureStore:
     """Features by image and extractor.
 
     Args:
-        cache: folder that keeps them for later runs; None: they go when the store does.
+        cache: feature cache, a folder that keeps them for later runs; without one they are deleted
+            with the store.
 
     Raises:
-        InputError: the cache is no folder and cannot be made one.
+        InputError: the cache is not a folder and cannot be made one.
     """
 
     def __init__(self, cache: str | Path | None = None) -> None:
@@ -90,19 +91,19 @@ class FeatureStore:
         self._temporary: tempfile.TemporaryDirectory | None = None
         if self._cache is not None:
             _make_folder(self._cache)
-        self._shelves: dict[str, Shelf] = {}
+        self._shards: dict[str, Shards] = {}
         self._keys: dict[int, tuple[SampleFolder, list[list[str]]]] = {}
 
     @cached_property
     def root(self) -> Path:
-        """Folder of all shelves; without a cache, one that goes when the store does."""
+        """Folder of the feature cache; without one, a temporary one."""
         if self._cache is not None:
             return self._cache
         self._temporary = tempfile.TemporaryDirectory(prefix="mvdiffusion-eval-")
         return Path(self._temporary.name)
 
     def features(self, folder: SampleFolder, extractor: Extractor) -> FeatureSet:
-        """Features of the judged views of every sample; computes those that are not there.
+        """Features of the evaluated views of every sample; computes those that are not there.
 
         Raises:
             InputError: an image cannot be read.
@@ -110,12 +111,14 @@ class FeatureStore:
         self.add(folder, [extractor])
         keys = self._keys_of(folder)
         sample_of = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
-        return FeatureSet(self._shelf(extractor), tuple(k for own in keys for k in own), sample_of)
+        return FeatureSet(
+            self._shards_of(extractor), tuple(k for own in keys for k in own), sample_of
+        )
 
     def add(self, folder: SampleFolder, extractors: Sequence[Extractor]) -> None:
         """Compute what is not there yet for any of the extractors; decodes each image once."""
         keys = self._keys_of(folder)
-        queues = [_Queue(extractor, self._shelf(extractor), keys) for extractor in extractors]
+        queues = [_Queue(extractor, self._shards_of(extractor), keys) for extractor in extractors]
         lacking: set[str] = set().union(*(queue.lacking for queue in queues))
         jobs = list(_jobs(folder, keys, lacking))
         bar = tqdm(total=len(lacking), unit="image", disable=None if lacking else True)
@@ -130,37 +133,37 @@ class FeatureStore:
 
     def texts(self, extractor: SimilarityExtractor, prompts: Sequence[str]) -> FeatureSet:
         """Embeddings of prompts by a CLIP; each different one is encoded once."""
-        shelf = self._shelf(extractor, "texts")
+        shards = self._shards_of(extractor, "texts")
         keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
-        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in shelf}
+        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in shards}
         for start in range(0, len(new), BATCH):
             part = list(new)[start : start + BATCH]
-            found = extractor.outputs_of_texts(_filled([new[key] for key in part]))
-            shelf.put(part, {"features": found[: len(part)]})
-        return FeatureSet(shelf, tuple(keys), np.arange(len(keys)))
+            embeddings = extractor.outputs_of_texts(_filled([new[key] for key in part]))
+            shards.put(part, {"features": embeddings[: len(part)]})
+        return FeatureSet(shards, tuple(keys), np.arange(len(keys)))
 
-    def _shelf(self, extractor: Extractor, kind: str = "images") -> Shelf:
+    def _shards_of(self, extractor: Extractor, of: str = "images") -> Shards:
         name = f"{extractor.identity.name}-{extractor_sha256(extractor)[:32]}"
-        path = self.root / name / kind
-        return self._shelves.setdefault(f"{name}/{kind}", Shelf(path, self._temporary))
+        path = self.root / name / of
+        return self._shards.setdefault(f"{name}/{of}", Shards(path, self._temporary))
 
     def _keys_of(self, folder: SampleFolder) -> list[list[str]]:
-        """Content hashes of the judged views of each sample."""
+        """Content hashes of the evaluated views of each sample."""
         if id(folder) not in self._keys:
-            found = []
+            keys = []
             for sample_id in folder.sample_ids:
                 digests = folder.view_digests(sample_id)
-                found.append([digests[view] for view in folder.judged(sample_id)])
-            self._keys[id(folder)] = folder, found  # the folder too: its id must stay its own
+                keys.append([digests[view] for view in folder.evaluated_views(sample_id)])
+            self._keys[id(folder)] = folder, keys  # the folder too: its id must stay its own
         return self._keys[id(folder)][1]
 
 
 class _Queue:
-    """Images on their way through one extractor to its shelf."""
+    """Images on their way through one extractor to its shards."""
 
-    def __init__(self, extractor: Extractor, shelf: Shelf, keys: list[list[str]]) -> None:
-        self.extractor, self.shelf = extractor, shelf
-        self.lacking = {key for own in keys for key in own if key not in shelf}
+    def __init__(self, extractor: Extractor, shards: Shards, keys: list[list[str]]) -> None:
+        self.extractor, self.shards = extractor, shards
+        self.lacking = {key for own in keys for key in own if key not in shards}
         self._waiting: list[tuple[str, np.ndarray]] = []
         self._done: list[tuple[list[str], dict[str, Tensor]]] = []
 
@@ -191,7 +194,7 @@ class _Queue:
             keys = [key for own, _ in self._done for key in own]
             names = self._done[0][1]
             parts = {name: [outputs[name] for _, outputs in self._done] for name in names}
-            self.shelf.put(keys, {name: torch.cat(part) for name, part in parts.items()})
+            self.shards.put(keys, {name: torch.cat(part) for name, part in parts.items()})
             self._done = []
 
 
@@ -214,7 +217,11 @@ def _jobs(
     """Samples with the views and keys to be decoded; of equal images only the first."""
     left = set(lacking)
     for sample_id, own in zip(folder.sample_ids, keys, strict=True):
-        new = {k: view for k, view in zip(own, folder.judged(sample_id), strict=True) if k in left}
+        new = {
+            k: view
+            for k, view in zip(own, folder.evaluated_views(sample_id), strict=True)
+            if k in left
+        }
         left.difference_update(new)
         if new:
             yield sample_id, list(new.values()), list(new)

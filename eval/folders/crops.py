@@ -1,7 +1,7 @@
 """What to look at in whole panoramas: crops in named sets of directions, or the whole.
 
-`panfusion` protocols judge panoramas by perspective crops, `omnifid` by cube faces, FAED and others
-by the whole image. All are folders of samples again, cut when they are read.
+`panfusion` protocols evaluate panoramas by perspective crops, `omnifid` by cube faces, FAED and
+others by the whole image. All are folders of samples again, cut when they are read.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ DIRECTIONS: dict[str, Directions] = {f.__name__: f for f in (level_8, sphere_20,
 
 @dataclass(frozen=True)
 class DerivedFolder(SampleFolder):
-    """Other images of the panoramas of a folder; all of them are judged.
+    """Other images of the panoramas of a folder; all of them are evaluated.
 
     Attributes:
         source: the panoramas.
@@ -71,7 +71,7 @@ class DerivedFolder(SampleFolder):
     def directions_of(self, sample_id: str) -> tuple[Direction, ...] | None:
         """Where each image of a sample looks; None: all round."""
 
-    def judged(self, sample_id: str) -> list[int]:
+    def evaluated_views(self, sample_id: str) -> list[int]:
         """All of them."""
         return list(range(self.count(sample_id)))
 
@@ -202,9 +202,9 @@ class ResizedFolder(SampleFolder):
         """Views of a sample."""
         return self.source.num_views
 
-    def judged(self, sample_id: str) -> list[int]:
+    def evaluated_views(self, sample_id: str) -> list[int]:
         """All but those given."""
-        return self.source.judged(sample_id)
+        return self.source.evaluated_views(sample_id)
 
     def arrangement(self) -> dict[str, Any]:
         """Cameras of the views, and the size that they had."""

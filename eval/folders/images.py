@@ -104,7 +104,8 @@ def _check_size(path: Path, height: int, width: int) -> str:
     size, mode = image_header(path)
     if size != (width, height):
         raise InputError(
-            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height} as the others are."
+            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height}, as manifest.json "
+            "or, without one, the other images say."
         )
     return mode
 

@@ -59,7 +59,7 @@ def methods() -> Mapping[str, Method]:
     for name, method in load_plugins("methods").items():
         if not isinstance(method, Method):
             raise InputError(
-                f"plug-in '{name}': expected an mvdiffusion_eval.folders.methods.Method, got "
+                f"plug-in '{name}': expected an mvdiffusion_eval.Method, got "
                 f"{type(method).__name__}."
             )
         if method.name in found:

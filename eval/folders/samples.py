@@ -54,7 +54,7 @@ class SampleFolder(ABC):
         """Views of a sample."""
 
     @abstractmethod
-    def judged(self, sample_id: str) -> list[int]:
+    def evaluated_views(self, sample_id: str) -> list[int]:
         """Views of a sample that FID, Inception score and CLIP score look at."""
 
     @abstractmethod
@@ -198,7 +198,7 @@ class PanoramaFolder(SampleFolder):
         """Views of a sample."""
         return self.num_views
 
-    def judged(self, sample_id: str) -> list[int]:
+    def evaluated_views(self, sample_id: str) -> list[int]:
         """All views but those given: these are the same for every method."""
         return [view for view in range(self.num_views) if view not in self.given_views]
 
@@ -229,7 +229,7 @@ class SequenceFolder(SampleFolder):
         """Views of a sample."""
         return len(self.trajectories[sample_id].frames)
 
-    def judged(self, sample_id: str) -> list[int]:
+    def evaluated_views(self, sample_id: str) -> list[int]:
         """The key frames, as in the paper."""
         return list(self.trajectories[sample_id].key_frames)
 

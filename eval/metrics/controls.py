@@ -12,11 +12,11 @@ from .base import Inputs, Metric, Outcome, Step, per_sample, ratio_to_real, regi
 
 def _run_energy(inputs: Inputs, step: Step) -> Outcome:
     energy = _energies(inputs, inputs.generated)
-    found = {step.key: per_sample(energy, "", None, step)}
+    measurements = {step.key: per_sample(energy, "", None, step)}
     if inputs.reference is not None:
         real = _energies(inputs, inputs.reference)
-        found[f"{step.key}_ratio"] = ratio_to_real(energy, real, None, step)
-    return Outcome(found)
+        measurements[f"{step.key}_ratio"] = ratio_to_real(energy, real, None, step)
+    return Outcome(measurements)
 
 
 def _energies(inputs: Inputs, folder: SampleFolder) -> np.ndarray:

@@ -31,7 +31,7 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     at, what = size_note(inputs, step), "consecutive key frames"
     psnr, shares = _psnr_of(inputs, step, inputs.generated, _key_pairs, what)
     means = _means(psnr)
-    found = {
+    measurements = {
         step.key: per_sample(means, "dB", True, step, at),
         f"{step.key}_worst": per_sample(
             np.array([np.nanmin(row) for row in psnr]), "dB", True, step, at
@@ -42,10 +42,10 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
         real = means
         if inputs.has_other_reference:
             real = _means(_psnr_of(inputs, step, inputs.reference, _key_pairs, what)[0])
-        found[f"{step.key}_ratio"] = ratio_to_real(means, real, True, step, at)
+        measurements[f"{step.key}_ratio"] = ratio_to_real(means, real, True, step, at)
     longest = max(len(row) for row in psnr)
     by_pair = [np.array([row[i] for row in psnr if i < len(row)]) for i in range(longest)]
-    return Outcome(found, pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair))
+    return Outcome(measurements, pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair))
 
 
 def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:
@@ -131,16 +131,16 @@ def _psnr_of(
 def cameras_of(folder: SequenceFolder, sample_id: str) -> list[Camera]:
     """Read what a sample's frames need to be compared, in order."""
     trajectory = folder.trajectories[sample_id]
-    each = zip(folder.depth(sample_id), trajectory.K, trajectory.pose, strict=True)
-    return [Camera(*camera) for camera in each]
+    frames = zip(folder.depth(sample_id), trajectory.K, trajectory.pose, strict=True)
+    return [Camera(*frame) for frame in frames]
 
 
 def _key_frames_like(folder: SequenceFolder, source: str, sample_id: str) -> np.ndarray:
     """Key frames of `source` where `sample_id` has its own, going round if there are fewer."""
-    found = folder.views(source, folder.judged(source))
-    keys = folder.judged(sample_id)
-    views = np.zeros((folder.count(sample_id), *found.shape[1:]), np.uint8)
-    views[keys] = found[np.arange(len(keys)) % len(found)]
+    others = folder.views(source, folder.evaluated_views(source))
+    keys = folder.evaluated_views(sample_id)
+    views = np.zeros((folder.count(sample_id), *others.shape[1:]), np.uint8)
+    views[keys] = others[np.arange(len(keys)) % len(others)]
     return views
 
 
@@ -161,13 +161,16 @@ def _pair_psnr(
 
 def needs_pairs(inputs: Inputs) -> str:
     """Say what is missing for key frames to be compared."""
-    each = as_sequences(inputs.generated).trajectories.values()
-    return "" if all(t.key_pairs for t in each) else "at least two key frames in every sample"
+    trajectories = as_sequences(inputs.generated).trajectories.values()
+    return (
+        "" if all(t.key_pairs for t in trajectories) else "at least two key frames in every sample"
+    )
 
 
 def _needs_between(inputs: Inputs) -> str:
-    each = as_sequences(inputs.generated).trajectories.values()
-    return "" if all(t.between_pairs for t in each) else "frames between key frames in every sample"
+    trajectories = as_sequences(inputs.generated).trajectories.values()
+    enough = all(trajectory.between_pairs for trajectory in trajectories)
+    return "" if enough else "frames between key frames in every sample"
 
 
 register(Metric("key_frame_psnr", _run_consistency, OPTIONS, missing=needs_pairs))

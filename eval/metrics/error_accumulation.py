@@ -38,8 +38,8 @@ Rows = tuple[dict[str, Any], ...]
 def _run_psnr(inputs: Inputs, step: Step) -> Outcome:
     folder = as_panoramas(inputs.generated)
     psnr = neighbor_psnr(inputs, folder, step.options["resolution"])  # [S, pairs]
-    found = per_sample(slope(psnr[:, :-1]), "dB per step", True, step)
-    return Outcome({step.key: found}, steps=_rows(inputs, "psnr_db", psnr, closing=True))
+    fall = per_sample(slope(psnr[:, :-1]), "dB per step", True, step)
+    return Outcome({step.key: fall}, steps=_rows(inputs, "psnr_db", psnr, closing=True))
 
 
 def _run_energy(inputs: Inputs, step: Step) -> Outcome:
@@ -50,30 +50,30 @@ def _run_energy(inputs: Inputs, step: Step) -> Outcome:
             for i in inputs.samples("gradient energy by step")
         ]
     )  # [S, V]
-    found = per_sample(slope(energy), "per step", None, step)
-    return Outcome({step.key: found}, steps=_rows(inputs, "gradient_energy", energy))
+    change = per_sample(slope(energy), "per step", None, step)
+    return Outcome({step.key: change}, steps=_rows(inputs, "gradient_energy", energy))
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     rows: list[dict[str, Any]] = []
     for number, extractor in enumerate(inputs.similarity_extractors):
         scores = clip_scores(inputs, extractor).numpy()
         values = scores.reshape(len(inputs.generated.sample_ids), -1)  # [S, V]
         slopes = per_sample(slope(values), "per step", True, step, by=extractor)
-        found[step.key_of(extractor, number)] = slopes
+        measurements[step.key_of(extractor, number)] = slopes
         rows += _rows(inputs, step.key_of(extractor, number, "clip_score"), values)
-    return Outcome(found, steps=tuple(rows))
+    return Outcome(measurements, steps=tuple(rows))
 
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     rows: list[dict[str, Any]] = []
     for number, extractor in enumerate(inputs.feature_extractors):
         values, errors, rise = _distances(inputs, extractor, step)
-        found[step.key_of(extractor, number)] = rise
+        measurements[step.key_of(extractor, number)] = rise
         rows += _labeled(inputs, step.key_of(extractor, number, "fid"), values, errors)
-    return Outcome(found, steps=tuple(rows))
+    return Outcome(measurements, steps=tuple(rows))
 
 
 def _distances(
@@ -88,8 +88,8 @@ def _distances(
     ]
 
     def distances(kept: np.ndarray) -> np.ndarray:
-        each = np.array([distance(kept) for distance in of_step])
-        return np.append(each, _relative_slope(each))
+        by_step = np.array([distance(kept) for distance in of_step])
+        return np.append(by_step, _relative_slope(by_step))
 
     whole, pseudo = jackknife(distances, count, inputs.settings.jackknife_groups)
     errors = [mean_and_se(column)[1] for column in pseudo.T]
@@ -115,8 +115,7 @@ def _relative_slope(values: np.ndarray) -> float:
 
 def _rows(inputs: Inputs, metric: str, values: np.ndarray, closing: bool = False) -> Rows:
     """Mean over samples of values [S, steps]; with `closing`, the last step closes the loop."""
-    each = [mean_and_se(column) for column in values.T]
-    means, errors = [mean for mean, _ in each], [error for _, error in each]
+    means, errors = zip(*(mean_and_se(column) for column in values.T), strict=True)
     return _labeled(inputs, metric, means, errors, closing)
 
 

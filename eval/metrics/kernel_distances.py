@@ -18,12 +18,12 @@ Statistic = Callable[[np.ndarray], float]
 
 
 def _run_kid(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.extractors):
         distance = _kernel_distance(inputs, step, *sides_of(inputs, extractor))
         key = step.key_of(extractor, number)
-        found[key] = per_group(inputs, distance, False, step, extractor)
-    return Outcome(found)
+        measurements[key] = per_group(inputs, distance, False, step, extractor)
+    return Outcome(measurements)
 
 
 def _kernel_distance(
@@ -45,18 +45,18 @@ def _kernel_distance(
 
     def distance(kept: np.ndarray) -> float:
         groups = torch.from_numpy(np.unique(group_of[kept]))
-        return float(np.mean([each.mmd2(groups, unbiased=True) for each in sums]))
+        return float(np.mean([of_subset.mmd2(groups, unbiased=True) for of_subset in sums]))
 
     return distance
 
 
 def _run_cmmd(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.extractors):
         discrepancy = _cmmd(inputs, *sides_of(inputs, extractor))
         key = step.key_of(extractor, number)
-        found[key] = per_group(inputs, discrepancy, False, step, extractor)
-    return Outcome(found)
+        measurements[key] = per_group(inputs, discrepancy, False, step, extractor)
+    return Outcome(measurements)
 
 
 def _cmmd(inputs: Inputs, preds: FeatureSet, target: FeatureSet) -> Statistic:

@@ -52,13 +52,13 @@ def _faces(features: FeatureSet, faces: Sequence[int]) -> FeatureSet:
 
 
 def _run(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.extractors):
         sides = sides_of(inputs, extractor)
         for name, per_face in ((step.key, False), (f"{step.key}_per_face", True)):
             key = step.key_of(extractor, number, name)
-            found[key] = per_group(inputs, omnifid(*sides, per_face), False, step, extractor)
-    return Outcome(found)
+            measurements[key] = per_group(inputs, omnifid(*sides, per_face), False, step, extractor)
+    return Outcome(measurements)
 
 
 register(Metric("omnifid", _run, uses="features", compares=True, missing=needs_samples))

@@ -32,15 +32,15 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     }
     if folder.given_views:
         parts["given_pairs_psnr"] = psnr[:, _pairs_with(folder)].mean(1)
-    found = {name: per_sample(parts[name], "dB", True, step) for name in parts}
+    measurements = {name: per_sample(parts[name], "dB", True, step) for name in parts}
     if inputs.reference is not None:
         real = psnr
         if inputs.has_other_reference:
             real = neighbor_psnr(inputs, inputs.reference, resolution)
-        found[f"{step.key}_ratio"] = ratio_to_real(psnr.mean(1), real.mean(1), True, step)
+        measurements[f"{step.key}_ratio"] = ratio_to_real(psnr.mean(1), real.mean(1), True, step)
     count = folder.num_views
     names = [f"{view}-{(view + 1) % count}" for view in range(count)]
-    return Outcome(found, pair_rows(names, list(psnr.T)))
+    return Outcome(measurements, pair_rows(names, list(psnr.T)))
 
 
 def _pairs_with(folder: PanoramaFolder) -> list[int]:

@@ -1,6 +1,6 @@
 """Image quality (paper, section 5.1): FID, Inception score and CLIP score of what was generated.
 
-The same computation for every task; which views are judged is the folder's to say: all views of a
+The same computation for every task. The folder says which views are evaluated: all views of a
 panorama, those not given of an outpainted one, the key frames of a sequence.
 """
 
@@ -26,41 +26,41 @@ whole."""
 
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.extractors):
         distance = frechet_statistic(*sides_of(inputs, extractor))
         key = step.key_of(extractor, number)
-        found[key] = per_group(inputs, distance, False, step, extractor)
-    return Outcome(found)
+        measurements[key] = per_group(inputs, distance, False, step, extractor)
+    return Outcome(measurements)
 
 
 def _run_inception_score(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.extractors):
         preds = inputs.store.features(inputs.generated, extractor)
         score = _inception_score(inputs, preds, step.options["splits"])
         key = step.key_of(extractor, number)
-        found[key] = per_group(inputs, score, True, step, extractor)
-    return Outcome(found)
+        measurements[key] = per_group(inputs, score, True, step, extractor)
+    return Outcome(measurements)
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
-    found = {}
+    measurements = {}
     for number, extractor in enumerate(inputs.similarity_extractors):
-        counts = [len(inputs.generated.judged(i)) for i in inputs.generated.sample_ids]
+        counts = [len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids]
         scores = clip_scores(inputs, extractor).split(counts)
         means = np.array([own.mean().item() for own in scores])
         key = step.key_of(extractor, number)
-        found[key] = per_sample(means, "0-100", True, step, by=extractor)
-    return Outcome(found)
+        measurements[key] = per_sample(means, "0-100", True, step, by=extractor)
+    return Outcome(measurements)
 
 
 def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:
-    """CLIP score [N] of every judged view with its own prompt, in the order of the samples."""
+    """CLIP score [N] of every evaluated view with its own prompt, in the order of the samples."""
     folder, prompts = inputs.generated, []
     for sample_id in folder.sample_ids:
         own = folder.prompts(sample_id)
-        prompts += [own[view] for view in folder.judged(sample_id)]
+        prompts += [own[view] for view in folder.evaluated_views(sample_id)]
     images = inputs.store.features(folder, extractor)
     texts = inputs.store.texts(extractor, prompts)
     pairs = zip(images.blocks(), texts.blocks(), strict=True)

@@ -39,9 +39,12 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
     for sample_id in inputs.samples("seams of panoramas"):
         panorama = read(sample_id)
         rows.append([metric(panorama) for metric in METRICS.values()])
-    values = np.array(rows).T
-    found = zip(METRICS, values, strict=True)
-    return Outcome({name: per_sample(each, "", False, step, at) for name, each in found})
+    scores = np.array(rows).T  # [metrics, S]
+    measurements = {
+        name: per_sample(of_samples, "", False, step, at)
+        for name, of_samples in zip(METRICS, scores, strict=True)
+    }
+    return Outcome(measurements)
 
 
 def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:

@@ -75,7 +75,7 @@ def metrics() -> Mapping[str, Metric]:
     for name, metric in load_plugins("metrics").items():
         if not isinstance(metric, Metric):
             raise InputError(
-                f"plug-in '{name}': expected an mvdiffusion_eval.metrics.base.Metric, got "
+                f"plug-in '{name}': expected an mvdiffusion_eval.Metric, got "
                 f"{type(metric).__name__}."
             )
         try:

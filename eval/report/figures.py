@@ -6,7 +6,7 @@ Equal inputs, equal bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,9 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
         return
     table = pd.DataFrame(rows, columns=STEP_COLUMNS)
     table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
-    metrics = sorted(table["metric"].unique(), key=_panel)
+    names = {name.rpartition(" (")[0] for s in scores.values() for name in s.content["extractors"]}
+    panels = {metric: _panel(metric, names) for metric in table["metric"].unique()}
+    metrics = sorted(panels, key=lambda metric: panels[metric])
     across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
     down = -(-len(metrics) // across)
     figure = Figure(figsize=(3.9 * across, 3.1 * down), layout="constrained")
@@ -135,19 +137,20 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for method, group in table[table["metric"] == metric].groupby("method", sort=False):
             _draw_steps(axis, str(method), group)
-        axis.set_title(_panel(metric)[1], fontsize=10)
+        axis.set_title(panels[metric][1], fontsize=10)
         axis.set_xlabel("degrees from view 0")
         axis.xaxis.set_major_locator(MultipleLocator(90))
     _legend_beside(axes[0, 0], axes[0, -1])
     _save(figure, stem)
 
 
-def _panel(metric: str) -> tuple[int, str]:
-    """Place and title of a metric's panel."""
-    known = [name for name in STEP_PANELS if metric == name or metric.startswith(f"{name}_")]
-    further = metric.removeprefix(known[0]).removeprefix("_")
-    title = STEP_PANELS[known[0]]
-    return list(STEP_PANELS).index(known[0]), f"{title}, {further}" if further else title
+def _panel(metric: str, extractors: Collection[str]) -> tuple[int, str]:
+    """Place and title of a metric's panel; a further extractor stands behind the metric's name."""
+    if metric in STEP_PANELS:
+        return list(STEP_PANELS).index(metric), STEP_PANELS[metric]
+    further = next(name for name in extractors if metric.endswith(f"_{name}"))
+    place, title = _panel(metric.removesuffix(f"_{further}"), extractors)
+    return place, f"{title}, {further}"
 
 
 def _draw_steps(axis: Any, method: str, rows: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..claims.effects import interval_of
 from ..folders.methods import color, display_name, rank
-from ..scoring.score_files import Score
+from ..scoring.score_files import Score, extractors_of
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
 CEILINGS = {"real": "-", "vae_reconstruction": (0, (4, 3))}
@@ -40,11 +40,10 @@ def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
     """One row per metric and method with its 95 % interval: what the main table and that of
     consistency show, in their order."""
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
-    measured = {metric for score in compared for metric in score.metrics}
     detail = {metric: t for metric, t in CONSISTENCY[task].items() if metric not in MAIN[task]}
     rows = [
         _row(metric, title.rstrip(" ↑↓"), score)
-        for metric, title in measured_columns(MAIN[task] | detail, measured).items()
+        for metric, title in measured_columns(MAIN[task] | detail, extractors_of(compared)).items()
         for score in compared
         if metric in score.metrics
     ]

@@ -71,7 +71,12 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     common = sorted(set.intersection(*(set(folder.sample_ids) for folder in shown.values())))
     first = next(iter(shown.values()))
     return [
-        {"method": name, "sample": sample_id, "keys": first.judged(sample_id), **sprite_of(frames)}
+        {
+            "method": name,
+            "sample": sample_id,
+            "keys": first.evaluated_views(sample_id),
+            **sprite_of(frames),
+        }
         for sample_id in spread(common, SHOWN_SAMPLES["depth"])
         for name, frames in [
             ("Depth, given", colored_depth(first.depth(sample_id))),

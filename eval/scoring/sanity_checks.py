@@ -1,7 +1,7 @@
-"""Traps of evaluation: what makes numbers look better or worse than they are, told as warnings.
+"""Sanity checks: common mistakes that make numbers look better or worse than they are.
 
-Nothing here changes a number. Each function looks for one trap and says what it found in one
-sentence, or nothing. Pixels are looked at in a few samples, spread over the folder.
+Nothing here changes a number. Each check returns a warning of one sentence, or an empty one. Pixels
+are compared in a few samples, spread over the folder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ..functional.cross_view_psnr import (
     neighbor_overlaps,
     warp,
 )
-from ..functional.depth_psnr import Camera, depth_psnr, sample_shared, shared_pixels
+from ..functional.depth_psnr import depth_psnr, sample_shared, shared_pixels
 from ..metrics.base import Inputs
+from ..metrics.depth_consistency import cameras_of
 
 EXAMINED = 8
-"""Samples whose pixels are looked at."""
+"""Samples whose pixels are compared."""
 
 COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
 """Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
@@ -48,17 +49,17 @@ BLOCKING = 0.05
 
 
 def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
-    """Look for every trap.
+    """Run every sanity check.
 
     Args:
         inputs: what was scored; its reference holds the samples generated and no others.
         reference: the reference as it was given.
 
     Returns:
-        One sentence per suspicion.
+        One sentence per check that found something.
     """
-    found = [look(inputs) for look in LOOKS]
-    return [sentence for sentence in (*found, fewer_samples(inputs, reference)) if sentence]
+    warnings = [check(inputs) for check in CHECKS]
+    return [warning for warning in (*warnings, fewer_samples(inputs, reference)) if warning]
 
 
 def fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
@@ -78,16 +79,16 @@ def real_as_generated(inputs: Inputs) -> str:
     if real is None or _same_files(folder, real):
         return ""  # real views scored on purpose, as the ceiling
     known = {digest for i in real.sample_ids for digest in real.view_digests(i)}
-    judged = [
+    evaluated = [
         digest
         for i in folder.sample_ids
-        for digest in np.array(folder.view_digests(i))[folder.judged(i)]
+        for digest in np.array(folder.view_digests(i))[folder.evaluated_views(i)]
     ]
-    copies = sum(digest in known for digest in judged)
+    copies = sum(digest in known for digest in evaluated)
     if not copies:
         return ""
     return (
-        f"{copies} of {len(judged)} images in {folder.root} are images of the reference "
+        f"{copies} of {len(evaluated)} images in {folder.root} are images of the reference "
         f"{real.root}, byte for byte: real images were scored as generated."
     )
 
@@ -117,8 +118,8 @@ def swapped_channels(inputs: Inputs) -> str:
 
 
 def _casts(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
-    """Mean of red minus blue of each judged view, in gray levels."""
-    views = [folder.views(i, inputs.generated.judged(i)) for i in _examined(folder)]
+    """Mean of red minus blue of each evaluated view, in gray levels."""
+    views = [folder.views(i, inputs.generated.evaluated_views(i)) for i in _examined(folder)]
     means = np.concatenate([v.mean((1, 2)) for v in views])
     return means[:, 0] - means[:, 2]
 
@@ -131,7 +132,7 @@ def copied_pixels(inputs: Inputs) -> str:
     if not copies:
         return ""
     return (
-        f"{copies} of {len(shares)} overlaps looked at in {folder.root} hold their neighbor's "
+        f"{copies} of {len(shares)} overlaps compared in {folder.root} hold their neighbor's "
         "pixels, warped: pixels were copied from view to view, and consistency measures the copy."
     )
 
@@ -164,7 +165,7 @@ def _ring_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -
 
 def _sequence_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
     assert isinstance(folder, SequenceFolder)
-    frames = _frames(folder, sample_id)
+    frames = cameras_of(folder, sample_id)
     for i, j in folder.trajectories[sample_id].key_pairs:
         both = []
         for query, target in ((i, j), (j, i)):
@@ -187,12 +188,6 @@ def _ring(folder: SampleFolder, height: int, width: int, backwards: bool = False
     last = folder.num_views - 1
     renamed = [dataclasses.replace(o, query=last - o.query, target=last - o.target) for o in turned]
     return sorted(renamed, key=lambda o: o.target)
-
-
-def _frames(folder: SequenceFolder, sample_id: str) -> list[Camera]:
-    cameras = folder.trajectories[sample_id]
-    each = zip(folder.depth(sample_id), cameras.K, cameras.pose, strict=True)
-    return [Camera(*camera) for camera in each]
 
 
 def wrong_order(inputs: Inputs) -> str:
@@ -221,8 +216,7 @@ def _better_order_of_views(folder: SampleFolder) -> str:
     pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
     every = [dataclasses.replace(overlaps[0], query=i, target=j) for i, j in pairs]
     views = [resize_views(folder.views(i), *overlaps[0].mask.shape) for i in _examined(folder)]
-    found = np.mean([cross_view_psnr(images, every) for images in views], 0)
-    psnr[tuple(np.transpose(pairs))] = found
+    psnr[tuple(np.transpose(pairs))] = np.mean([cross_view_psnr(v, every) for v in views], 0)
     view, follower = linear_sum_assignment(-psnr)
     best, given = psnr[view, follower].mean(), psnr[view, (view + 1) % count].mean()
     if best < max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB):
@@ -242,7 +236,7 @@ def _better_order_of_frames(folder: SequenceFolder) -> str:
     """Cameras are as they are; their images may run the other way."""
     psnr = []  # of the images as they are, and last to first
     for sample_id in _examined(folder):
-        frames, views = _frames(folder, sample_id), folder.views(sample_id) / 255
+        frames, views = cameras_of(folder, sample_id), folder.views(sample_id) / 255
         for i, j in folder.trajectories[sample_id].key_pairs:
             shared = shared_pixels(frames[i], frames[j], MAX_DEPTH_DIFFERENCE)
             if shared.mask.any():
@@ -279,8 +273,10 @@ def _is_jpeg(folder: SampleFolder) -> bool:
 
 def _has_blocks(views: Sequence[np.ndarray]) -> bool:
     """Whether rows jump at every eighth line more than elsewhere."""
-    each = [np.abs(np.diff(v.astype(np.float32), axis=1)).mean((0, 2, 3)) for v in views]
-    steps = np.mean(each, 0)
+    # Mean absolute difference of each line from the next, over views, columns and channels.
+    steps = np.mean(
+        [np.abs(np.diff(v.astype(np.float32), axis=1)).mean((0, 2, 3)) for v in views], 0
+    )
     if len(steps) < 8 * 8 - 1:
         return False  # too few blocks to tell them from the picture
     by_phase = np.array([steps[phase::8].mean() for phase in range(8)])
@@ -309,7 +305,7 @@ def _examined(folder: SampleFolder) -> list[str]:
     return [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, EXAMINED).round().astype(int))]
 
 
-LOOKS: tuple[Callable[[Inputs], str], ...] = (
+CHECKS: tuple[Callable[[Inputs], str], ...] = (
     real_as_generated,
     swapped_channels,
     one_sided_jpeg,

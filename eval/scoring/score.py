@@ -51,9 +51,9 @@ def score_folder(
     inputs = Inputs(generated, reference, loaded, settings, vae_reconstruction, FeatureStore(cache))
     runs, inputs = plan(inputs)
     collect_features(runs, inputs.store)
-    found = merge([run.measure() for run in runs])
+    outcome = merge([run.measure() for run in runs])
     return {
-        "format": 1,
+        "format": 2,
         "task": generated.task,
         "method": generated.method,
         "settings_sha256": generated.settings_sha256,
@@ -62,10 +62,10 @@ def score_folder(
         "vae_reconstruction": describe_images(vae_reconstruction) if vae_reconstruction else None,
         "protocols": {run.protocol.name: _described(run) for run in runs},
         "extractors": {str(e.identity): e.description for e in inputs.extractors},
-        "metrics": _numbers(found.measurements),
-        "pairs": list(found.pairs),
-        "steps": list(found.steps),
-        "warnings": [*warnings_of(inputs, whole_reference), *_remarks(runs, inputs)],
+        "metrics": _numbers(outcome.measurements),
+        "pairs": list(outcome.pairs),
+        "steps": list(outcome.steps),
+        "warnings": [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)],
         "settings": dataclasses.asdict(settings),
         "provenance": provenance(),
     }
@@ -97,25 +97,25 @@ def _described(run: Run) -> dict[str, Any]:
     return {**about, "metrics": metrics}
 
 
-def _remarks(runs: Sequence[Run], inputs: Inputs) -> list[str]:
+def _protocol_warnings(runs: Sequence[Run], inputs: Inputs) -> list[str]:
     """What was asked for and not measured, and counts that published numbers do not have."""
-    said = []
-    judged = sum(len(inputs.generated.judged(i)) for i in inputs.generated.sample_ids)
+    warnings = []
+    evaluated = sum(len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids)
     for run in runs:
         name, count = run.protocol.name, run.protocol.count
         if name in inputs.settings.protocols:
-            said += [
-                f"{name}: '{k}' needs {what}; not measured." for k, what in run.lacking.items()
+            warnings += [
+                f"{name}: '{k}' needs {need}; not measured." for k, need in run.lacking.items()
             ]
         pretrained = any(
             e.identity.name in step.extractors for step, seen in run.steps for e in seen.extractors
         )
-        if count and pretrained and judged != count:
-            said.append(
-                f"{name}: its published numbers are of {count} images, these of {judged}; FID "
+        if count and pretrained and evaluated != count:
+            warnings.append(
+                f"{name}: its published numbers are of {count} images, these of {evaluated}; FID "
                 "depends on the number: compare it with methods scored on as many."
             )
-    return said
+    return warnings
 
 
 def matching_reference(generated: SampleFolder, reference: SampleFolder) -> SampleFolder:
@@ -171,7 +171,7 @@ def describe_images(folder: SampleFolder) -> dict[str, Any]:
         "samples": list(ids),
         "num_samples": len(ids),
         "num_images": sum(folder.count(sample_id) for sample_id in ids),
-        "num_judged": sum(len(folder.judged(sample_id)) for sample_id in ids),
+        "num_evaluated": sum(len(folder.evaluated_views(sample_id)) for sample_id in ids),
         "height": folder.height,
         "width": folder.width,
         **folder.arrangement(),
@@ -185,4 +185,4 @@ def _numbers(measurements: Mapping[str, Measurement]) -> dict[str, dict[str, Any
                 f"{name} came out as {measurement.value}; are there enough samples, and are "
                 "the images not all alike?"
             )
-    return {name: dataclasses.asdict(found) for name, found in measurements.items()}
+    return {name: dataclasses.asdict(measurement) for name, measurement in measurements.items()}

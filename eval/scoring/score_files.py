@@ -20,7 +20,7 @@ CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_vie
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """What the images of a table's methods must share; controls may cover fewer samples."""
 
-RULER_SETTINGS = ("jackknife_groups", "seed")
+NUMERIC_SETTINGS = ("jackknife_groups", "seed")
 """Settings that decide numbers and must be those of all; names of protocols tell the others."""
 
 
@@ -100,7 +100,9 @@ def read_scores(
     if unused := [task for task in expected if not by_task.get(task)]:
         raise InputError(f"--settings-sha256: there are no scores of the task '{unused[0]}'.")
     return {
-        task: _comparable(found, expected.get(task)) for task, found in by_task.items() if found
+        task: _comparable(of_task, expected.get(task))
+        for task, of_task in by_task.items()
+        if of_task
     }
 
 
@@ -123,9 +125,9 @@ def check_comparable(scores: Sequence[Score]) -> None:
     for score in scores:
         _check_images(score, first)
         _check_reference(score, first)
-        _check_ruler_settings(score, first)
+        _check_numeric_settings(score, first)
         for metric in sorted(score.metrics.keys() & first.metrics.keys()):
-            _check_same_ruler(score, first, metric)
+            _check_same_protocol(score, first, metric)
 
 
 def read_score(path: str | Path) -> Score:
@@ -141,11 +143,15 @@ def read_score(path: str | Path) -> Score:
 
 def _check_complete(score: Score) -> None:
     if not isinstance(score.content, Mapping):
-        raise InputError(f"{score.path}: not a score file (no mapping); make it with `score`.")
+        raise InputError(
+            f"{score.path}: not a score file (no mapping); make it with `mvdiffusion-eval score`."
+        )
     needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
     missing = [key for key in needed if key not in score.content]
     if missing:
-        raise InputError(f"{score.path}: not a score file (no {missing}); make it with `score`.")
+        raise InputError(
+            f"{score.path}: not a score file (no {missing}); make it with `mvdiffusion-eval score`."
+        )
     if score.task not in TASKS:
         raise InputError(f"{score.path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
 
@@ -153,10 +159,10 @@ def _check_complete(score: Score) -> None:
 def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
     expected = expected or scores[0].content["settings_sha256"]
     for score in scores:
-        found = score.content["settings_sha256"]
-        if found != expected:
+        actual = score.content["settings_sha256"]
+        if actual != expected:
             raise InputError(
-                f"{score.path}: scored images made with settings {str(found)[:12]}…, expected "
+                f"{score.path}: scored images made with settings {str(actual)[:12]}…, expected "
                 f"{str(expected)[:12]}…; they are stale: generate and score '{score.method}' again."
             )
 
@@ -193,9 +199,9 @@ def _check_reference(score: Score, first: Score) -> None:
         )
 
 
-def _check_ruler_settings(score: Score, first: Score) -> None:
+def _check_numeric_settings(score: Score, first: Score) -> None:
     ours, theirs = (s.content.get("settings", {}) for s in (score, first))
-    for key in RULER_SETTINGS:
+    for key in NUMERIC_SETTINGS:
         if ours.get(key) != theirs.get(key):
             raise InputError(
                 f"{score.path}: scored with {key} {ours.get(key)}, but {theirs.get(key)} in "
@@ -203,7 +209,7 @@ def _check_ruler_settings(score: Score, first: Score) -> None:
             )
 
 
-def _check_same_ruler(score: Score, first: Score, metric: str) -> None:
+def _check_same_protocol(score: Score, first: Score, metric: str) -> None:
     for key in ("protocol", "version", "extractor"):
         ours, theirs = score.metrics[metric][key], first.metrics[metric][key]
         if ours != theirs:
@@ -270,6 +276,11 @@ def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float
     """Ratio of the means of a metric over the samples both have, with its standard error."""
     common = common_samples([first, second])
     return ratio_of_means(first.values(metric, common), second.values(metric, common))
+
+
+def extractors_of(scores: Sequence[Score]) -> dict[str, str | None]:
+    """Every metric that any of the scores has, with the extractor that measured it."""
+    return {m: measured["extractor"] for score in scores for m, measured in score.metrics.items()}
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 QUALITY = {
     "fid": "FID ↓",
@@ -30,8 +30,6 @@ OMNIFID = {
     "omnifid": "OmniFID ↓",
     "omnifid_per_face": "OmniFID, face by face ↓",
 }
-BY_EXTRACTOR = {**QUALITY, **DISTANCES, **OMNIFID}
-"""Measured with every extractor given; the further ones' numbers carry their names."""
 RING = {
     "cross_view_psnr": "all pairs (dB) ↑",
     "cross_view_psnr_non_closing": "non-closing pairs (dB) ↑",
@@ -100,25 +98,24 @@ CONTROLS = {
 SCALE = {"gradient_energy": 1e3}
 
 
-def measured_columns(columns: Mapping[str, str], measured: Collection[str]) -> dict[str, str]:
+def measured_columns(
+    columns: Mapping[str, str], extractors: Mapping[str, str | None]
+) -> dict[str, str]:
     """Pick the columns that were measured, each followed by those of further extractors.
 
-    >>> measured_columns({"fid": "FID ↓", "kid": "KID ↓"}, ["fid", "fid_vgg", "clip_fid"])
+    Args:
+        columns: titles by metric.
+        extractors: what measured each metric, as its measurement says, by the metric's name.
+
+    >>> measured_columns({"fid": "FID ↓", "kid": "KID ↓"}, {"fid": "a (1)", "fid_vgg": "vgg (2)"})
     {'fid': 'FID ↓', 'fid_vgg': 'FID ↓, vgg'}
     """
-    chosen = {}
+    measured = {}
     for known, title in columns.items():
-        if known in measured:
-            chosen[known] = title
-        for metric in sorted(measured):
-            if _further_of(metric) == known:
-                chosen[metric] = f"{title}, {metric.removeprefix(f'{known}_')}"
-    return chosen
-
-
-def _further_of(metric: str) -> str | None:
-    """The metric whose name, with a further extractor's behind it, this is; none for others."""
-    if metric in BY_EXTRACTOR:
-        return None
-    parts = [known for known in BY_EXTRACTOR if metric.startswith(f"{known}_")]
-    return max(parts, key=len, default=None)
+        if known in extractors:
+            measured[known] = title
+        for metric, extractor in sorted(extractors.items()):
+            name = (extractor or "").rpartition(" (")[0]
+            if name and metric == f"{known}_{name}":
+                measured[metric] = f"{title}, {name}"
+    return measured

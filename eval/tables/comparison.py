@@ -202,4 +202,4 @@ def _protocol_notes(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _fid(scores: Sequence[Score], metrics: Sequence[str]) -> tuple[str, ...]:
-    return fid_notes(metrics, scores[0].content["images"]["num_judged"])
+    return fid_notes(metrics, scores[0].content["images"]["num_evaluated"])

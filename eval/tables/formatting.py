@@ -51,7 +51,7 @@ def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[s
         if measured is not None:
             by = f", extractor {measured['extractor']}" if measured["extractor"] else ""
             notes.append(f"{title}: protocol {measured['protocol']} v{measured['version']}{by}.")
-    return (*notes, *fid_notes(columns, scores[0].content["images"]["num_judged"]))
+    return (*notes, *fid_notes(columns, scores[0].content["images"]["num_evaluated"]))
 
 
 def fid_notes(metrics: Collection[str], num_images: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 from ..claims.claims import Claim, claim_numbers
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
-from ..scoring.score_files import Score, common_samples
+from ..scoring.score_files import Score, common_samples, extractors_of
 from ..statistics import mean_and_se, ratio_of_means
 from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
 from .formatting import column_notes, count_samples, decimals, number
@@ -61,8 +61,7 @@ def _metric_table(
     name: str, caption: str, columns: Mapping[str, str], scores: Sequence[Score]
 ) -> Table:
     """Table of the columns that were measured for any method, and of further extractors'."""
-    measured = {metric for score in scores for metric in score.metrics}
-    shown = measured_columns(columns, measured)
+    shown = measured_columns(columns, extractors_of(scores))
     rows = [_row(score, shown) for score in scores]
     counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"

@@ -280,7 +280,9 @@ def test_one_folder_is_no_comparison(
     assert "got 1 folders; expected at least two" in capsys.readouterr().err
 
 
-def invented(method: str, psnr: np.ndarray, fid: float, pseudo: np.ndarray, judged: int) -> Score:
+def invented(
+    method: str, psnr: np.ndarray, fid: float, pseudo: np.ndarray, evaluated: int
+) -> Score:
     """A score of many samples, as if it had been measured."""
     common = {"se": 0.1, "version": 1}
     metrics = {
@@ -296,13 +298,13 @@ def invented(method: str, psnr: np.ndarray, fid: float, pseudo: np.ndarray, judg
         },
     }
     samples = [f"s{i:04d}" for i in range(len(psnr))]
-    images = {"samples": samples, "num_samples": len(psnr), "num_images": judged}
-    images |= {"num_judged": judged, "num_views": 8, "height": 32, "width": 32}
+    images = {"samples": samples, "num_samples": len(psnr), "num_images": evaluated}
+    images |= {"num_evaluated": evaluated, "num_views": 8, "height": 32, "width": 32}
     content = {"task": "panorama", "method": method, "images": images, "metrics": metrics}
     return Score(Path(f"{method}.json"), content)
 
 
-def three_methods(judged: int = 8736) -> list[Score]:
+def three_methods(evaluated: int = 8736) -> list[Score]:
     rng = np.random.default_rng(0)
     base, fid = rng.normal(25, 1, 60), rng.normal(20, 1, 32)
     shifts = {"a": (0.0, 0.0), "b": (0.5, -2.0), "c": (0.02, 0.05)}
@@ -312,7 +314,7 @@ def three_methods(judged: int = 8736) -> list[Score]:
             base + psnr + rng.normal(0, 0.3, 60),
             20 + distance,
             fid + distance + rng.normal(0, 1, 32),
-            judged,
+            evaluated,
         )
         for name, (psnr, distance) in shifts.items()
     ]
@@ -357,8 +359,8 @@ def test_groups_that_differ_cannot_be_paired() -> None:
 
 def test_fid_of_few_images_comes_with_a_warning() -> None:
     """The paper's own 8,736 images are too few for the 10,000 that its authors ask for."""
-    for judged, warned in {8736: True, FEW_FOR_FID - 1: True, FEW_FOR_FID: False}.items():
-        scores = three_methods(judged)
+    for evaluated, warned in {8736: True, FEW_FOR_FID - 1: True, FEW_FOR_FID: False}.items():
+        scores = three_methods(evaluated)
         for table in (comparison_table(scores), difference_table(scores, scores[0])):
-            found = any(f"FID on {judged} images is biased" in note for note in table.notes)
+            found = any(f"FID on {evaluated} images is biased" in note for note in table.notes)
             assert found == warned

@@ -108,14 +108,9 @@ def test_a_plug_in_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plug_in_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     entries(monkeypatch, seven=7)
-    metric, method = r"metrics\.base\.Metric", r"folders\.methods\.Method"
-    with pytest.raises(
-        InputError, match=rf"'seven': expected an mvdiffusion_eval\.{metric}, got int"
-    ):
+    with pytest.raises(InputError, match=r"'seven': expected an mvdiffusion_eval\.Metric, got int"):
         protocols.metrics.__wrapped__()
-    with pytest.raises(
-        InputError, match=rf"'seven': expected an mvdiffusion_eval\.{method}, got int"
-    ):
+    with pytest.raises(InputError, match=r"'seven': expected an mvdiffusion_eval\.Method, got int"):
         methods.methods.__wrapped__()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,11 @@ def score(
     arguments += repeated("--extractor", extractors)
     run("score", *arguments, "--settings", SCORE_SETTINGS)
     return json.loads(output.read_text())
+
+
+def features_of(extractor: Any, views: np.ndarray) -> torch.Tensor:
+    """Features [V, D] of views, float64."""
+    return extractor.outputs(views)["features"].double()
 
 
 def repeated(option: str, values: Iterable[object]) -> list[str]:

@@ -222,14 +222,14 @@ def test_the_extractor_says_what_it_is(extractor: FeatureExtractor) -> None:
     assert extractor.identity.name == "miniature-faed"
     assert extractor.description["kind"] == "faed"
     rooms = np.stack([room(seed) for seed in range(6)])
-    features, logits = extractor(rooms)
+    features = toy.features_of(extractor, rooms)
     assert features.shape == (6, 4 * HEIGHT)
-    assert logits.shape == (6, 0)
     assert set(extractor.outputs(rooms)) == {"features"}
     # one by one, and of panoramas of the size that it was trained on, they are the same
-    torch.testing.assert_close(extractor(rooms[4:5])[0], features[4:5], rtol=1e-4, atol=1e-5)
+    single = toy.features_of(extractor, rooms[4:5])
+    torch.testing.assert_close(single, features[4:5], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="W = 2 H"):
-        extractor(rooms[:, :, :64])
+        extractor.outputs(rooms[:, :, :64])
 
 
 def test_faed_is_the_frechet_distance_of_whole_panoramas(
@@ -240,7 +240,7 @@ def test_faed_is_the_frechet_distance_of_whole_panoramas(
     preds, target = (store.features(panoramas(folder), extractor) for folder in folders)
     found = frechet_statistic(preds, target)(np.arange(150))
     one, two = (
-        extractor(np.stack([room(seed) for seed in seeds]))[0].numpy()
+        toy.features_of(extractor, np.stack([room(seed) for seed in seeds])).numpy()
         for seeds in (range(150), range(150, 300))
     )
     moments = [value for side in (one, two) for value in (side.mean(0), np.cov(side.T))]
@@ -263,17 +263,17 @@ def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(
     assert by == ["faed"]
     assert result["metrics"]["faed"]["protocol"] == "equirect@miniature-faed"
     sides = [np.stack([room(seed)[::way] for seed in range(6)]) for way in (1, -1)]
-    expected = frechet_distance(*(extractor(side)[0] for side in sides))
+    expected = frechet_distance(*(toy.features_of(extractor, side) for side in sides))
     assert result["metrics"]["faed"]["value"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_faed_rises_with_damage(extractor: FeatureExtractor) -> None:
     rng = np.random.default_rng(0)
     rooms = np.stack([room(seed) for seed in range(150)]).astype(float)
-    target = extractor(np.stack([room(seed) for seed in range(150, 300)]))[0]
+    target = toy.features_of(extractor, np.stack([room(seed) for seed in range(150, 300)]))
 
     def faed(changed: np.ndarray) -> float:
-        preds = extractor(changed.round().clip(0, 255).astype(np.uint8))[0]
+        preds = toy.features_of(extractor, changed.round().clip(0, 255).astype(np.uint8))
         return frechet_distance(preds, target)
 
     noise = rng.normal(0, 1, rooms.shape)

@@ -29,7 +29,7 @@ from mvdiffusion_eval.extractors.base import (
     extractor_sha256,
     load_trained,
 )
-from mvdiffusion_eval.extractors.shards import Shelf
+from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.clip_score import clip_score
@@ -166,7 +166,7 @@ def test_features_do_not_depend_on_what_else_is_computed(
 
 def _fill(cache: Path, offset: int, barrier: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
-    shelf = Shelf(cache)
+    shelf = Shards(cache)
     for part in range(20):
         keys = [f"{(offset + 10 * part + i) % 250:064x}" for i in range(10)]
         values = torch.tensor([[float(int(key, 16))] for key in keys])
@@ -183,7 +183,7 @@ def test_two_processes_fill_one_shelf(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     keys = [f"{i:064x}" for i in range(250)]
-    shelf = Shelf(tmp_path)
+    shelf = Shards(tmp_path)
     assert all(key in shelf for key in keys)
     assert shelf.rows(keys, "features")[:, 0].tolist() == list(range(250))
     assert not list(tmp_path.glob(".*"))
@@ -302,7 +302,8 @@ def test_scores_are_those_of_the_features_by_hand(
     found = content["metrics"]
     classify, compare = map(load_trained, extractors)
     ours, real = (read_all(world / name) for name in ("independent", "real"))
-    (preds, logits), (target, _) = classify(ours), classify(real)
+    preds, target = (toy.features_of(classify, views) for views in (ours, real))
+    logits = classify.outputs(ours)["logits"].double()
     groups = torch.arange(8).repeat_interleave(8) % 4
     splits = assign_splits(64, 2, seed=0)
     expected = {

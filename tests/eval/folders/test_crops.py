@@ -120,7 +120,7 @@ def test_digests_tell_panoramas_and_cameras_apart(folder: EquirectangularFolder)
     assert len(digests) == 3 * (8 + 8 + 8 + 20 + 1) == len(set(digests))
     assert kinds[0].view_digests("room000") == crop(folder, level_8, 90, 32).view_digests("room000")
     for kind in kinds:
-        assert kind.judged("room000") == list(range(len(kind.views("room000"))))
+        assert kind.evaluated_views("room000") == list(range(len(kind.views("room000"))))
         assert kind.images_sha256() == folder.images_sha256()
         kind.check()
 

@@ -50,7 +50,7 @@ def test_reads_frames_cameras_and_depth(folder: Path) -> None:
         (5, 3),
         (5, 6),
     ]
-    assert opened.judged("walk000") == [0, 3, 6]
+    assert opened.evaluated_views("walk000") == [0, 3, 6]
     assert opened.prompts("walk000")[6].endswith("frame 70.")
 
 
@@ -168,7 +168,7 @@ def test_outpainting_names_its_given_views(tmp_path: Path) -> None:
     root = toy.write_folder(tmp_path / "x", "x", toy.real_samples(1), given_views=(0, 3))
     opened = open_folder(root)
     assert isinstance(opened, PanoramaFolder)
-    assert opened.judged("room000") == [1, 2, 4, 5, 6, 7]
+    assert opened.evaluated_views("room000") == [1, 2, 4, 5, 6, 7]
     content = json.loads((root / "manifest.json").read_text())
     (root / "manifest.json").write_text(json.dumps({**content, "given_views": []}))
     with pytest.raises(InputError, match="given_views is empty"):

@@ -206,7 +206,9 @@ def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
     classifier, sets = load_trained(extractors[0]), {}
     for name, folder in folders.items():
         files = [np.asarray(Image.open(folder / f"room{i}.png")) for i in range(6)]
-        sets[name] = np.stack([classifier(cut_faces(file, 64))[0].numpy() for file in files])
+        sets[name] = np.stack(
+            [toy.features_of(classifier, cut_faces(file, 64)).numpy() for file in files]
+        )
 
     def distance(faces: list[int]) -> float:
         preds, target = (sets[n][:, faces].reshape(6 * len(faces), -1) for n in ("off", "real"))

@@ -65,7 +65,7 @@ def test_depth_scores_say_what_was_compared(scores: Path) -> None:
     content = content_of(scores, "depth", "mvdiffusion")
     assert content["task"] == "depth"
     images = content["images"]
-    assert (images["num_images"], images["num_judged"], images["num_between"]) == (28, 12, 16)
+    assert (images["num_images"], images["num_evaluated"], images["num_between"]) == (28, 12, 16)
     found = content["metrics"]
     assert found["cross_view_psnr"]["protocol"] == "paper-consistency-depth@24"
     assert found["fid"]["protocol"].startswith("paper-depth@miniature")

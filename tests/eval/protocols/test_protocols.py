@@ -133,7 +133,7 @@ def test_panfusions_eight_views_are_cut_at_299_pixels(
             source = torch.from_numpy(foreign.panorama(number)).permute(2, 0, 1).float()
             cut = equirectangular_to_views(source, K, R, 299, 299)
             views.append(cut.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
-        features = torch.cat([classify(each)[0] for each in views])
+        features = torch.cat([toy.features_of(classify, crops) for crops in views])
         statistics.append(fid_features_to_statistics(features))
     expected = fid_statistics_to_metric(*statistics, verbose=False)
     (theirs,) = expected.values()

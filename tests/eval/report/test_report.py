@@ -24,7 +24,7 @@ from mvdiffusion_eval.report.figures import read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
 from mvdiffusion_eval.report.viewers import sprite_of
 from mvdiffusion_eval.scoring.score_files import Score
-from mvdiffusion_eval.tables.columns import BY_EXTRACTOR, measured_columns
+from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +310,13 @@ def test_columns_of_further_extractors_follow_their_metric() -> None:
         *("omnifid", "omnifid_per_face", "omnifid_vgg", "omnifid_per_face_vgg", "per_step_fid"),
         *("panfusion_8_fid_vgg", "clip_score_vit-b", "panorama_clip_score"),
     ]
-    found = measured_columns(BY_EXTRACTOR, names)
+    further = ("open", "vgg", "vit-b", "clip_fid")
+    extractors = {
+        n: next((f"{e} (1)" for e in further if n.endswith(f"_{e}")), "a (2)") for n in names
+    }
+    found = measured_columns(QUALITY | DISTANCES | OMNIFID, extractors)
     assert set(found) == set(names) - {"per_step_fid"}
     assert list(found)[:3] == ["fid", "fid_vgg", "clip_score_vit-b"]
     assert found["omnifid_per_face_vgg"] == "OmniFID, face by face ↓, vgg"
     assert found["kid_clip_fid"] == "KID ↓, clip_fid"
-    assert list(measured_columns({"kid": "KID ↓"}, names)) == ["kid", "kid_clip_fid"]
+    assert list(measured_columns({"kid": "KID ↓"}, extractors)) == ["kid", "kid_clip_fid"]

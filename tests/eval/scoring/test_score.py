@@ -84,11 +84,15 @@ def test_scoring_twice_gives_the_same_bytes(
 def test_features_do_not_depend_on_the_company(extractors: list[Path]) -> None:
     views = toy.views_of(7, 1)
     classify, compare = (load_trained(folder) for folder in extractors)
-    together, alone = classify(views)[0], torch.cat([classify(view[None])[0] for view in views])
+    together = toy.features_of(classify, views)
+    alone = torch.cat([toy.features_of(classify, view[None]) for view in views])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     prompts = [f"A kitchen, side {i}." for i in range(8)]
-    single = [compare(views[i : i + 1], prompts[i : i + 1]) for i in range(8)]
-    torch.testing.assert_close(compare(views, prompts), torch.cat(single), rtol=1e-3, atol=1e-3)
+    together, texts = toy.features_of(compare, views), compare.outputs_of_texts(prompts)
+    alone = torch.cat([toy.features_of(compare, view[None]) for view in views])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
+    single = torch.cat([compare.outputs_of_texts([prompt]) for prompt in prompts])
+    torch.testing.assert_close(texts, single, rtol=1e-3, atol=1e-3)
 
 
 def test_a_users_folder_needs_neither_manifest_nor_prompts(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mvdiffusion_eval.metrics.base import Inputs, Metric, Outcome, Step, per_sample
+from mvdiffusion_eval import Inputs, Metric, Outcome, Step, per_sample
 
 
 def colorfulness(view: np.ndarray, weight: float) -> float:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvdiffusion_eval.folders.images import check_view, image_header, read_rgb
-from mvdiffusion_eval.folders.methods import Method
-from mvdiffusion_eval.folders.samples import PanoramaFolder
+from mvdiffusion_eval import Method, PanoramaFolder, check_view, image_header, read_rgb
 
 NUM_VIEWS, ENDING = 8, ".strip.png"
 
