@@ -55,8 +55,10 @@ def code_sha256(*modules: str) -> str:
 
 @cache
 def _import_graph() -> grimp.ImportGraph:
-    # About 50 ms, so nothing is kept between processes.
-    return grimp.build_graph(*_package_folders(), cache_dir=None)
+    # About 50 ms, so nothing is kept between processes. Imports for type checkers are never run.
+    return grimp.build_graph(
+        *_package_folders(), exclude_type_checking_imports=True, cache_dir=None
+    )
 
 
 @cache
