@@ -64,7 +64,8 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
 
     The block may create a file or a directory there. An existing `path` is replaced. After any
-    failure nothing remains of the temporary path, and an earlier `path` is untouched.
+    failure nothing remains of the temporary path, and an earlier `path` is untouched; after a
+    power cut, too, `path` is either whole or what it was.
 
     Raises:
         InputError: the operating system refused to write (disk full, no permission).
@@ -76,6 +77,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         yield temporary
+        _sync_tree(temporary)  # the new name must not reach the disk before the bytes
         if path.is_dir() and not path.is_symlink():
             retired = temporary.with_suffix(".old")
             path.rename(retired)
@@ -83,6 +85,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(retired, ignore_errors=True)
         else:
             temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         if error.filename is None or str(temporary) in str(error.filename) or error.errno == 28:
             reason = error.strerror or str(error)
@@ -93,6 +96,22 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         remove(temporary)
+
+
+def _sync_tree(path: Path) -> None:
+    """Have a file, or a directory and all in it, written to the disk."""
+    for inside in path.rglob("*") if path.is_dir() else ():
+        if not inside.is_symlink():
+            _sync(inside)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -13,13 +13,13 @@ from mvdiffusion.cli.options import (
     ForTask,
     Hash,
     Output,
+    Overwrite,
     Settings,
     Splits,
     Task,
     Workers,
 )
 from mvdiffusion.records import InputError
-from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.settings import read_settings
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, cut, export and stitch views.")
@@ -85,6 +85,7 @@ def data_export(
     output: Output,
     settings_sha256: Hash = "",
     task: ForTask = Task.PANORAMA,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a split's real views as a sample folder, to be scored like a method.
 
@@ -96,12 +97,13 @@ def data_export(
 
     values = read_settings(settings)
     views, count = values.get("data", {}), values.get("num_samples")
-    stamp = settings_sha256 or hash_of(values)
     dataset = open_dataset(task, root, split, views)
     if task is Task.DEPTH:
-        export_sequences(dataset, output, stamp, views, count)
+        export_sequences(dataset, output, settings_sha256, views, count, overwrite=overwrite)
     else:
-        export_split(dataset, output, stamp, views, count, task=task.value)
+        export_split(
+            dataset, output, settings_sha256, views, count, task.value, overwrite=overwrite
+        )
 
 
 @data_app.command("views")
@@ -112,11 +114,12 @@ def data_views(
     size: Annotated[int, typer.Option(help="Height and width of a view, pixels.")] = 512,
     fov_deg: Annotated[float, typer.Option(help="Field of view, degrees.")] = 90.0,
     num_views: Annotated[int, typer.Option(help="Evenly spaced views.")] = 8,
+    overwrite: Overwrite = False,
 ) -> None:
     """Cut images into perspective views: --equirect FILE... --output DIR."""
     from mvdiffusion.generation.export import cut_equirectangular_files
 
-    cut_equirectangular_files(files, output, size, fov_deg, num_views)
+    cut_equirectangular_files(files, output, size, fov_deg, num_views, overwrite=overwrite)
 
 
 @data_app.command("stitch")
@@ -124,11 +127,12 @@ def data_stitch(
     views: Annotated[Path, typer.Option(help="A sample folder.")],
     output: Output,
     height: Annotated[int, typer.Option(help="Height of the panorama, pixels.")] = 1024,
+    overwrite: Overwrite = False,
 ) -> None:
     """Blend every sample's views into an equirectangular PNG."""
     from mvdiffusion.generation.export import stitch_folder
 
-    stitch_folder(views, output, height)
+    stitch_folder(views, output, height, overwrite=overwrite)
 
 
 def open_dataset(task: Task, root: Path, split: str, settings: dict[str, Any]) -> Any:

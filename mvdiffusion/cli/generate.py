@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mvdiffusion.cli.data import open_dataset
-from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Settings, Task
+from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Overwrite, Settings, Task
 from mvdiffusion.records import InputError, folder_sha256
-from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.settings import read_settings
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def generate_split(
     settings_sha256: Hash = "",
     split: Annotated[str, typer.Option(help="Split that gives the prompts.")] = "test",
     task: ForTask = Task.PANORAMA,
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate the samples of a split; finished samples are kept when started again.
 
@@ -84,15 +84,21 @@ def generate_split(
     from mvdiffusion.generation.sample_folder import SampleFolder
 
     values = read_settings(settings)
-    stamp = settings_sha256 or hash_of({"settings": values, "model": folder_sha256(model)})
-    dataset = open_dataset(task, data, split, values.pop("data", {}))
+    views = values.pop("data", {})
+    dataset = open_dataset(task, data, split, views)
     numbers = generation.GenerationSettings.from_mapping(values)
-    options: dict[str, Any] = {"task": task.value}
+    made_of = {
+        "model": folder_sha256(model),
+        "data": views,
+        "split": split,
+        **numbers.deciding(),
+    }
+    options: dict[str, Any] = {"task": task.value, "settings": made_of, "overwrite": overwrite}
     if task is not Task.DEPTH:
         options["fov_deg"] = dataset.fov_deg
     if task is Task.OUTPAINT:
         options["given_views"] = generation.GIVEN_VIEWS
-    folder = SampleFolder(output, method.value, stamp, **options)
+    folder = SampleFolder(output, method.value, settings_sha256, **options)
     generation.generate_split(task.value, method.value, model, dataset, numbers, folder)
 
 
@@ -113,13 +119,14 @@ def generate_panorama(
     view_chunk: ViewChunk = None,
     dtype: UnetType = UnetDtype.FLOAT32,
     device: On = Device.AUTO,
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate a panorama from text: views, panorama.png and .jpg, turning.mp4, contact sheet."""
     from mvdiffusion.generation.single import create_panorama
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
-    create_panorama(model, output, texts, sampling, height, width, num_views, fov_deg)
+    create_panorama(model, output, texts, sampling, height, width, num_views, fov_deg, overwrite)
 
 
 @generate_app.command("outpaint")
@@ -146,6 +153,7 @@ def generate_outpaint(
     view_chunk: ViewChunk = None,
     dtype: UnetType = UnetDtype.FLOAT32,
     device: On = Device.AUTO,
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate the rest of a panorama around one or several given views."""
     from mvdiffusion.generation.single import create_outpainted_panorama
@@ -153,7 +161,7 @@ def generate_outpaint(
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
     create_outpainted_panorama(
-        model, output, texts, _given(image), sampling, height, width, num_views, fov_deg
+        model, output, texts, _given(image), sampling, height, width, num_views, fov_deg, overwrite
     )
 
 
@@ -180,6 +188,7 @@ def generate_depth(
     view_chunk: ViewChunk = None,
     dtype: UnetType = UnetDtype.FLOAT32,
     device: On = Device.AUTO,
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate the images of a scene's depth: key frames, then the frames between them.
 
@@ -190,7 +199,17 @@ def generate_depth(
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = None if prompt is prompts is None else _texts(prompt, prompts)
     create_sequence(
-        model, output, scene, texts, sampling, height, width, num_views, key_frames, stride
+        model,
+        output,
+        scene,
+        texts,
+        sampling,
+        height,
+        width,
+        num_views,
+        key_frames,
+        stride,
+        overwrite,
     )
 
 

@@ -21,7 +21,20 @@ Settings = Annotated[str, typer.Option(help="JSON text, or path of a JSON or YAM
 Data = Annotated[
     Path, typer.Option(help="Data folder in Matterport3D's layout; for depth, in ScanNet's.")
 ]
-Output = Annotated[Path, typer.Option(help="Written whole or not at all.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        help="Output folder. One of the same settings is resumed; one of other settings is "
+        "refused (see --overwrite)."
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Make an output of other settings anew; what is there is moved to OUTPUT.old.",
+    ),
+]
 DefaultSettings = Annotated[
     str, typer.Option("--settings", help="JSON text, or path of a JSON or YAML file.")
 ]

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,12 @@ from torch import Tensor
 from mvdiffusion.data.images import read_image, save_depth, save_png
 from mvdiffusion.data.scannet import DepthSample
 from mvdiffusion.geometry.panoramas import stitch
-from mvdiffusion.records import (
-    InputError,
-    atomic_output,
-    provenance,
-    read_json,
-    remove,
-    write_json,
-)
+from mvdiffusion.outputs import already_made, begin
+from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
+from mvdiffusion.records import settings_sha256 as hash_of
 
 TASKS = ("panorama", "outpaint", "depth")
-_RUN, _MANIFEST = ".run.json", "manifest.json"
+_MANIFEST = "manifest.json"
 
 
 class SampleFolder:
@@ -46,45 +40,48 @@ class SampleFolder:
         task: str = "panorama",
         fov_deg: float = 90.0,
         given_views: Sequence[int] = (),
+        settings: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
-        """Open or create the folder. Samples that another run left there are deleted.
+        """Open or create the folder (see `mvdiffusion.outputs`).
 
         Args:
             root: the folder.
             method: name of what makes the samples.
-            settings_sha256: hash of everything that decides the images.
+            settings_sha256: hash of everything that decides the images, for the manifest; ""
+                means that `settings` is everything.
             task: "panorama", "outpaint" or "depth".
             fov_deg: horizontal field of view of a panorama's views, which are evenly spaced.
             given_views: those that outpainting starts from.
+            settings: what decides the images, by name.
+            overwrite: move samples of other settings aside instead of refusing.
 
         Raises:
-            InputError: the folder holds files that no run of this kind wrote.
+            InputError: the folder holds samples of other settings, or other files.
         """
         if task not in TASKS:
             raise ValueError(f"Expected `task` among {', '.join(TASKS)}, got {task!r}.")
-        self.root, self.method, self.task = root, method, task
-        self.settings_sha256, self.fov_deg = settings_sha256, fov_deg
+        self.root, self.method, self.task, self.fov_deg = root, method, task, fov_deg
         self.given_views = list(given_views)
-        run = {"method": method, "settings_sha256": settings_sha256, "task": task}
-        if (root / _RUN).is_file():
-            if read_json(root / _RUN) == run:
-                return
-            print(f"{root}: other settings; starting anew", file=sys.stderr)
-            # The mark goes last, so that a kill while deleting is fixed by the next start.
-            for path in (path for path in root.iterdir() if path.name != _RUN):
-                remove(path)
-        elif root.is_dir() and any(root.iterdir()):
-            raise InputError(f"{root}: holds other files; expected an empty or new output folder.")
-        write_json(root / _RUN, run)
+        made_of = {"task": task, "method": method, "settings": dict(settings or {})}
+        if settings_sha256:
+            made_of["settings_sha256"] = settings_sha256
+        self.settings_sha256 = settings_sha256 or hash_of(made_of)
+        begin(root, made_of, overwrite=overwrite)
+
+    def is_finished(self) -> bool:
+        """Tell whether all samples are there; if so, say it to the user."""
+        if not (self.root / _MANIFEST).is_file():
+            return False
+        finished = all(map(self.has_sample, read_manifest(self.root)["samples"]))
+        if finished:
+            already_made(self.root)
+        return finished
 
     def has_sample(self, sample_id: str) -> bool:
         """Tell whether a sample is finished."""
         return (self.root / sample_id).is_dir()
-
-    def complete_samples(self) -> list[str]:
-        """List the finished samples."""
-        found = (path.name for path in self.root.iterdir() if path.is_dir())
-        return sorted(name for name in found if not name.startswith("."))
 
     def write_sample(
         self,

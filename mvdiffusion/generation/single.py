@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from mvdiffusion.data.images import save_depth
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
-from mvdiffusion.generation.result_folder import deciding_settings, is_finished, open_result
+from mvdiffusion.generation.result_folder import deciding_settings, open_result
 from mvdiffusion.generation.split import GenerationSettings, load_pipeline
+from mvdiffusion.outputs import already_made, is_begun
 from mvdiffusion.records import InputError, sha256_file, write_json
 
 
@@ -81,6 +82,7 @@ def create_panorama(
     width: int | None = None,
     num_views: int | None = None,
     fov_deg: float = 90.0,
+    overwrite: bool = False,
 ) -> None:
     """Generate a panorama from text.
 
@@ -93,6 +95,7 @@ def create_panorama(
         width: of a view in pixels (default: the model's).
         num_views: evenly spaced views (default: as many as prompts, or 8).
         fov_deg: horizontal field of view in degrees.
+        overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
         InputError: wishes that do not fit together, no such model, an `output` of other settings.
@@ -101,8 +104,8 @@ def create_panorama(
     wishes = {"num_views": views, "fov_deg": fov_deg, "height": height, "width": width}
     known = {"prompts": list(prompts), **wishes}
     settings = deciding_settings("panorama", model, {**sampling.deciding(), **known})
-    if is_finished(output, settings):
-        return
+    if is_begun(output, settings, overwrite=overwrite):
+        return already_made(output)
     pipeline = sampling.load("panorama", model)
     with _pipeline_complaints():
         images = pipeline(_one_or_all(prompts), **wishes, **sampling.arguments()).images[0]
@@ -120,6 +123,7 @@ def create_outpainted_panorama(
     width: int | None = None,
     num_views: int | None = None,
     fov_deg: float = 90.0,
+    overwrite: bool = False,
 ) -> None:
     """Generate the rest of a panorama around given views.
 
@@ -134,6 +138,7 @@ def create_outpainted_panorama(
         width: of a view in pixels.
         num_views: evenly spaced views.
         fov_deg: horizontal field of view in degrees.
+        overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
         InputError: as `create_panorama`, and for files that are no images.
@@ -143,8 +148,8 @@ def create_outpainted_panorama(
     files = {str(view): {"name": path.name, "sha256": _hash(path)} for view, path in given.items()}
     known = {"prompts": list(prompts), "given": files, **wishes}
     settings = deciding_settings("outpaint", model, {**sampling.deciding(), **known})
-    if is_finished(output, settings):
-        return
+    if is_begun(output, settings, overwrite=overwrite):
+        return already_made(output)
     pipeline = sampling.load("outpaint", model)
     default = pipeline.default_size()
     size = (width or default[1], height or default[0])
@@ -168,6 +173,7 @@ def create_sequence(
     num_views: int = 12,
     key_frames: int | None = None,
     stride: int = 1,
+    overwrite: bool = False,
 ) -> None:
     """Generate images for the depth and poses of a scene.
 
@@ -182,6 +188,7 @@ def create_sequence(
         num_views: most frames to denoise together.
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
+        overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
         InputError: wishes that do not fit together, no such model or scene, an `output` of other
@@ -198,8 +205,8 @@ def create_sequence(
         "prompts": sample.prompts,
     }
     settings = deciding_settings("depth", model, {**sampling.deciding(), **known, **wishes})
-    if is_finished(output, settings):
-        return
+    if is_begun(output, settings, overwrite=overwrite):
+        return already_made(output)
     pipeline = sampling.load("depth", model)
     keys = sample.is_key.nonzero().flatten().tolist()
     with _pipeline_complaints():

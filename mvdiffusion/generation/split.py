@@ -70,6 +70,10 @@ class GenerationSettings:
         """
         return parse(cls, settings, where="generation")
 
+    def deciding(self) -> dict[str, Any]:
+        """What decides the images; the device does not."""
+        return {key: value for key, value in asdict(self).items() if key != "device"}
+
     def torch_device(self) -> torch.device:
         """Resolve "auto"."""
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
@@ -310,6 +314,8 @@ def generate_split(
         raise InputError(
             f"generation.num_samples: {count} asked for, the split has {len(dataset)}."
         )
+    if folder.is_finished():
+        return
     pipeline = load_pipeline(task, model, settings)
     starts = range(0, count, settings.batch_size)
     for start in tqdm(starts, desc=f"{task} {method}", unit="batch", mininterval=2):

@@ -29,7 +29,7 @@ def check_manifest(folder: Path) -> dict:
     """Every file is in the manifest, with its hash."""
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files == {*manifest["files"], "manifest.json"}
+    assert files == {*manifest["files"], "manifest.json", ".output.json"}
     for name, digest in manifest["files"].items():
         assert sha256_file(folder / name) == digest
     assert manifest["provenance"]["packages"]["torch"]
@@ -63,8 +63,13 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
     assert (output / "manifest.json").stat().st_mtime_ns == before
     code, said = run(*words, "--prompts", prompts, "--seed", 4)
     assert code == 2
-    assert "holds a result of other settings (seed)" in said
+    assert "other settings (seed)" in said
     assert "Traceback" not in said
+    code, said = run(*words, "--prompts", prompts, "--seed", 4, "--overwrite")
+    assert code == 0, said
+    assert json.loads((output / "manifest.json").read_text())["settings"]["seed"] == 4
+    output = tmp_path / "room.old"
+    assert check_manifest(output)["settings"]["seed"] == 3
 
     again = (*words[:4], "--output", tmp_path / "again", *FAST)
     assert run(*again, "--prompts", prompts, "--seed", 3, "--view-chunk", 1)[0] == 0

@@ -63,7 +63,7 @@ def test_sample_and_manifest(tmp_path):
     assert read_json(tmp_path / "out/s1/sample.json") == {"sample_id": "s1", "seed": 5}
     manifest = read_manifest(tmp_path / "out")
     assert manifest["yaw_deg"] == [0, 45, 90, 135, 180, 225, 270, 315]
-    assert manifest["samples"] == folder.complete_samples() == ["s0", "s1"]
+    assert manifest["samples"] == ["s0", "s1"]
     named = {key: manifest[key] for key in ("method", "height", "width", "num_views", "fov_deg")}
     assert named == {"method": "ours", "height": 16, "width": 16, "num_views": 8, "fov_deg": 90.0}
     assert manifest["settings_sha256"] == "ab" * 32
@@ -80,14 +80,26 @@ def test_manifest_needs_every_sample(tmp_path):
         read_manifest(tmp_path / "out")
 
 
-def test_same_run_goes_on_and_another_starts_anew(tmp_path, capsys):
+def test_same_run_goes_on_and_another_is_refused(tmp_path):
     SampleFolder(tmp_path / "out", "ours", "x").write_sample("s0", some_views(0), prompts())
     assert SampleFolder(tmp_path / "out", "ours", "x").has_sample("s0")
-    for method, settings in (("ours", "y"), ("theirs", "y")):
-        folder = SampleFolder(tmp_path / "out", method, settings)
-        assert not folder.has_sample("s0")
-        assert "starting anew" in capsys.readouterr().err
-        folder.write_sample("s0", some_views(0), prompts())
+    for method, settings, named in (("ours", "y", "settings_sha256"), ("theirs", "x", "method")):
+        with pytest.raises(InputError, match=rf"other settings \({named}\)"):
+            SampleFolder(tmp_path / "out", method, settings)
+    folder = SampleFolder(tmp_path / "out", "theirs", "x", overwrite=True)
+    assert not folder.has_sample("s0")
+    assert len(read_views(tmp_path / "out.old/s0")) == 8
+
+
+def test_folder_is_finished_with_its_last_sample(tmp_path, capsys):
+    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder.write_sample("s0", some_views(0), prompts())
+    assert not folder.is_finished()
+    folder.write_manifest(["s0"], {})
+    assert SampleFolder(tmp_path / "out", "ours", "x").is_finished()
+    assert "out: already made with these settings" in capsys.readouterr().err
+    (tmp_path / "out/s0").rename(tmp_path / "elsewhere")
+    assert not folder.is_finished()
 
 
 def test_foreign_folder_is_left_alone(tmp_path):
@@ -109,7 +121,7 @@ def test_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
     monkeypatch.setattr(samples_module, "save_png", full)
     with pytest.raises(InputError, match=r"s0: could not be written \(No space left"):
         folder.write_sample("s0", some_views(0), prompts())
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run.json"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".output.json"]
 
 
 def test_views_come_back(tmp_path):
@@ -178,7 +190,7 @@ def test_stitch_says_what_is_covered():
     torch.testing.assert_close(panorama[:, covered], torch.ones(3, int(covered.sum())))
 
 
-def test_finished_panoramas_are_kept(tmp_path):
+def test_finished_panoramas_of_the_same_views_are_kept(tmp_path):
     Image.fromarray(smooth_panorama(64)).save(tmp_path / "room.png")
     for _ in range(2):
         cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "out", size=16)
@@ -186,6 +198,23 @@ def test_finished_panoramas_are_kept(tmp_path):
     time = (tmp_path / "stitched/room.png").stat().st_mtime_ns
     stitch_folder(tmp_path / "out", tmp_path / "stitched", height=64)
     assert (tmp_path / "stitched/room.png").stat().st_mtime_ns == time
+
+
+def test_panoramas_of_other_views_are_not_kept_for_new_ones(tmp_path):
+    Image.fromarray(smooth_panorama(64)).save(tmp_path / "room.png")
+    cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "out", size=16)
+    Image.new("RGB", (128, 64)).save(tmp_path / "room.png")
+    cut_equirectangular_files([tmp_path / "room.png"], tmp_path / "black", size=16)
+    panoramas = tmp_path / "stitched"
+    stitch_folder(tmp_path / "out", panoramas, height=64)
+    with pytest.raises(InputError, match=r"other settings \(stitched\.room\)"):
+        stitch_folder(tmp_path / "black", panoramas, height=64)
+    with pytest.raises(InputError, match=r"other settings \(height\)"):
+        stitch_folder(tmp_path / "out", panoramas, height=32)
+    assert np.asarray(Image.open(panoramas / "room.png")).mean() > 20
+    stitch_folder(tmp_path / "black", panoramas, height=64, overwrite=True)
+    assert np.asarray(Image.open(panoramas / "room.png"))[32].max() == 0
+    assert np.asarray(Image.open(tmp_path / "stitched.old/room.png")).mean() > 20
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Outputs made once: resumed, refused, moved aside, and never deleted."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mvdiffusion.outputs import RECORD, begin, differences, is_begun, set_aside, write_record
+from mvdiffusion.records import InputError, atomic_output, read_json
+
+SETTINGS = {"seed": 0, "data": {"size": 64, "sides": (1, 2)}}
+
+
+def made(folder, settings=SETTINGS):
+    begin(folder, settings)
+    (folder / "a").mkdir()
+    (folder / "a/0.png").write_bytes(b"image")
+    (folder / "notes.txt").write_text("mine")
+
+
+def test_same_settings_resume(tmp_path):
+    assert not begin(tmp_path / "out", SETTINGS)
+    assert read_json(tmp_path / "out" / RECORD) == {
+        "seed": 0,
+        "data": {"size": 64, "sides": [1, 2]},
+    }
+    assert begin(tmp_path / "out", SETTINGS)
+    made(tmp_path / "full")
+    assert begin(tmp_path / "full", SETTINGS, overwrite=True)
+    assert (tmp_path / "full/notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "out"]
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    made(tmp_path / "out")
+    other = {"seed": 0, "data": {"size": 32, "sides": [1, 2]}, "steps": 5}
+    with pytest.raises(InputError, match=r"other settings \(data\.size, steps\).*--overwrite"):
+        begin(tmp_path / "out", other)
+    assert (tmp_path / "out/a/0.png").read_bytes() == b"image"
+    many = {f"key{number}": number for number in range(9)}
+    with pytest.raises(InputError, match=r"\(data, key0, .*, key4 and 5 more\)"):
+        begin(tmp_path / "out", many)
+
+
+def test_overwrite_moves_everything_aside(tmp_path):
+    made(tmp_path / "out")
+    for seed, aside in ((1, "out.old"), (2, "out.old2")):
+        assert not begin(tmp_path / "out", {"seed": seed}, overwrite=True)
+        assert (tmp_path / aside / RECORD).is_file()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD]
+        (tmp_path / "out/b").mkdir()
+    assert (tmp_path / "out.old/notes.txt").read_text() == "mine"
+    assert (tmp_path / "out.old/a/0.png").read_bytes() == b"image"
+    assert (tmp_path / "out.old2/b").is_dir()
+
+
+def test_an_output_that_holds_nothing_yet_takes_other_settings(tmp_path):
+    begin(tmp_path / "out", SETTINGS)
+    assert not begin(tmp_path / "out", {"seed": 1})
+    assert read_json(tmp_path / "out" / RECORD) == {"seed": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_somebody_else_are_refused(tmp_path, overwrite):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.txt"):
+        begin(tmp_path, SETTINGS, overwrite=overwrite)
+    with pytest.raises(InputError, match=r"thesis\.txt: is a file"):
+        begin(tmp_path / "thesis.txt", SETTINGS, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_output_written_in_one_piece(tmp_path):
+    assert not is_begun(tmp_path / "out", SETTINGS)
+    with atomic_output(tmp_path / "out") as folder:
+        folder.mkdir()
+        write_record(folder, SETTINGS)
+    assert is_begun(tmp_path / "out", SETTINGS)
+
+
+def test_setting_aside_goes_by_name(tmp_path, monkeypatch):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "link.old").symlink_to("nowhere")
+    assert set_aside(tmp_path / "link") == tmp_path / "link.old2"
+    assert os.readlink(tmp_path / "link.old2") == "target"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert set_aside(type(tmp_path)(".")) == tmp_path / "here.old"
+
+
+def test_differences_of_unlike_values():
+    assert list(differences({"a": {"b": 1}, "c": 1}, {"a": 1, "c": 1, "d": None})) == ["a"]
+    assert list(differences([1], {"a": 1}, "x")) == ["x"]
+
+
+def test_killed_while_beginning(tmp_path):
+    """What a killed process leaves of the record is no file of somebody else."""
+    code = (
+        "import os, signal; from pathlib import Path; from mvdiffusion import outputs, records\n"
+        "records._sync_tree = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"outputs.begin(Path({str(tmp_path / 'out')!r}), {{'seed': 0}})"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".tmp"]
+    assert not begin(tmp_path / "out", SETTINGS)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD]
