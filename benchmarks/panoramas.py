@@ -21,10 +21,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_face
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.geometry.cameras import intrinsics, panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_views, face_rotations
 from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
+from mvdiffusion.images import read_face
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_faces

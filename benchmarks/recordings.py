@@ -21,11 +21,11 @@ import psutil
 from numpy.typing import NDArray
 
 from mvdiffusion.geometry.cameras import intrinsics
+from mvdiffusion.images import jpeg_bytes
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import walk_poses
 from mvdiffusion.preparation.rooms.render import render_frame
-from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
 from mvdiffusion.preparation.rooms.sensor import drop_depth
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.preparation.sens import FrameError, SensReader, read_frames

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from mvdiffusion.geometry.cameras import rotation
+from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
 from .equirectangular import EquirectangularFolder, cut
-from .images import read_rgb, resize_views
+from .images import resize_views
 from .samples import PanoramaFolder, SampleFolder, file_sha256
 
 Direction = tuple[float, float]

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
-from .images import check_view, read_rgb
+from .images import check_view
 from .samples import PanoramaFolder, file_sha256, read_prompts
 
 

@@ -1,4 +1,4 @@
-"""Pictures and depth maps: reading them, with one clear error for a bad file, and inlining them."""
+"""Images of a folder that somebody hands over: checked by their headers, resized, and inlined."""
 
 from __future__ import annotations
 
@@ -10,39 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mvdiffusion.images import UNREADABLE, holds_depth
 from mvdiffusion.records import InputError
-
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises over a bad file: it is no picture, it ends early, it unpacks to too much."""
-
-DEPTH_MODES = ("I;16", "I;16B", "I")
-MILLIMETERS = 1000.0
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read a picture as uint8 RGB [H, W, 3].
-
-    Raises:
-        InputError: not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
-
-
-def read_depth(path: Path) -> np.ndarray:
-    """Read a depth map in meters [H, W], float64; 0 where there is none.
-
-    Raises:
-        InputError: not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image).astype(np.float64) / MILLIMETERS
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable depth map ({error}); write it again.") from None
 
 
 def check_view(path: Path, height: int, width: int) -> None:
@@ -65,7 +34,7 @@ def check_depth(path: Path, height: int, width: int) -> None:
         InputError: the file is missing or unreadable, has another size, or is not 16-bit.
     """
     mode = _check_size(path, height, width)
-    if mode not in DEPTH_MODES:
+    if not holds_depth(mode):
         raise InputError(
             f"{path}: is a '{mode}' image; expected 16-bit gray, depth in millimeters, 0 for none."
         )

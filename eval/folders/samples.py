@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from mvdiffusion.images import read_depth, read_rgb
 from mvdiffusion.records import InputError, sha256_file
 
-from .images import check_depth, check_view, read_depth, read_rgb
+from .images import check_depth, check_view
 from .trajectories import Trajectory
 
 TASKS = {

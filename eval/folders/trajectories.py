@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from mvdiffusion.geometry.cameras import is_pinhole, is_rigid
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.records import InputError, read_json
 
 CAMERA_KEYS = ("frames", "key_frames", "K", "pose")
-RIGID_TOLERANCE = 1e-3
-"""How far a pose's rotation may be from orthonormal: a few units of a text file's last digit."""
+_NOT_RIGID = (
+    "is not rigid (expected rotation and shift, and 0 0 0 1 as last row); leave out frames without "
+    "a valid pose"
+)
 
 
 @dataclass(frozen=True)
@@ -128,29 +132,20 @@ def read_text_trajectory(folder: Path, frames: Sequence[int]) -> Trajectory:
     Raises:
         InputError: a file is missing or no matrix, or a camera is impossible.
     """
-    K = _read_matrix(folder / "K.txt", (3, 4))[:3, :3]
-    paths = [folder / f"{frame}_poses.txt" for frame in frames]
-    pose = np.stack([_read_matrix(path, (4,)) for path in paths])
-    _check_intrinsics(folder / "K.txt", K[None])
-    for path, matrix in zip(paths, pose, strict=True):
-        _check_rigid(path, matrix[None])
+    K = read_intrinsics(folder / "K.txt").numpy()
+    pose = np.stack([_read_pose(folder / f"{frame}_poses.txt") for frame in frames])
     return Trajectory(tuple(frames), tuple(range(len(frames))), np.stack([K] * len(frames)), pose)
 
 
-def _read_matrix(path: Path, sizes: Sequence[int]) -> np.ndarray:
-    expected = f"expected a finite matrix of {' or '.join(f'{size}×{size}' for size in sizes)}"
-    try:
-        with warnings.catch_warnings(action="ignore"):  # numpy warns of an empty file
-            matrix = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: could not be read ({error}); {expected}.") from None
-    if matrix.shape not in [(size, size) for size in sizes] or not np.isfinite(matrix).all():
-        raise InputError(f"{path}: holds {list(matrix.shape)} numbers or none; {expected}.")
-    return matrix
+def _read_pose(path: Path) -> np.ndarray:
+    pose = read_pose(path)
+    if pose is None:
+        raise InputError(f"{path}: the pose {_NOT_RIGID}.")
+    return pose.numpy()
 
 
 def _check_intrinsics(path: Path, K: np.ndarray) -> None:
-    wrong = np.nonzero((K[:, [0, 1], [0, 1]] <= 0).any(-1) | (K[:, 2] != [0, 0, 1]).any(-1))[0]
+    wrong = np.nonzero(~is_pinhole(torch.from_numpy(K)).numpy())[0]
     if len(wrong):
         raise InputError(
             f"{path}: K of view {wrong[0]} is not [fx 0 cx; 0 fy cy; 0 0 1] with focal lengths "
@@ -159,12 +154,6 @@ def _check_intrinsics(path: Path, K: np.ndarray) -> None:
 
 
 def _check_rigid(path: Path, pose: np.ndarray) -> None:
-    R = pose[:, :3, :3]
-    error = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max((1, 2))
-    rigid = (error < RIGID_TOLERANCE) & (np.linalg.det(R) > 0)
-    wrong = np.nonzero(~rigid | (pose[:, 3] != [0, 0, 0, 1]).any(-1))[0]
+    wrong = np.nonzero(~is_rigid(torch.from_numpy(pose)).numpy())[0]
     if len(wrong):
-        raise InputError(
-            f"{path}: pose of view {wrong[0]} is not rigid (rotation and shift, last row 0 0 0 1); "
-            "leave out frames without a valid pose."
-        )
+        raise InputError(f"{path}: the pose of view {wrong[0]} {_NOT_RIGID}.")

@@ -13,10 +13,10 @@ import torch
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import views_to_equirectangular
+from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
 from ..folders.equirectangular import EquirectangularFolder
-from ..folders.images import read_rgb
 from ..folders.samples import PanoramaFolder
 from ..functional.discontinuity import discontinuity_score
 from ..functional.seam import edge_step, worst_step

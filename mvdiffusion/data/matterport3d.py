@@ -16,15 +16,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
+from mvdiffusion.images import read_face
 from mvdiffusion.records import InputError
 
-PROMPT_PREFIX = "This is one view of a scene. "
 _FACE_NAME = re.compile(r"(?P<id>.+)_skybox(?P<face>[0-5])_sami\.jpg")
 _FACE_FOLDER, _CAPTION_FOLDER, _CAPTION_STEP = "matterport_skybox_images", "blip3", 45
 
@@ -239,44 +239,3 @@ def _check_entries(path: Path, entries: list[list[str]]) -> None:
 
 def _id(name: str) -> str:
     return PurePosixPath(name).name.split("_skybox")[0]
-
-
-def read_face(path: Path) -> np.ndarray:
-    """Decode a cube face to uint8 RGB [S, S, 3].
-
-    Raises:
-        InputError: the file is missing, cut off, no image, or not square.
-    """
-    try:
-        with Image.open(path) as image:
-            face = np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a cube face there.") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: not a whole image ({error}); fetch or render it again."
-        ) from None
-    if face.shape[0] != face.shape[1]:
-        raise InputError(
-            f"{path}: {face.shape[1]} x {face.shape[0]} pixels; expected a square cube face."
-        )
-    return face
-
-
-def read_caption(path: Path) -> str:
-    """Read the first line of a caption file.
-
-    Raises:
-        InputError: the file is missing, no text, or its first line is empty.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; expected a caption there, in the first line."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); write it again.") from None
-    if not lines or not lines[0].strip():
-        raise InputError(f"{path}: the first line is empty; expected a caption in it.")
-    return lines[0].strip()

@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.data.images import read_depth, read_image
-from mvdiffusion.data.matterport3d import PROMPT_PREFIX, read_caption
+from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
+from mvdiffusion.images import read_depth, read_image
 from mvdiffusion.records import InputError
 
 KEY_FRAMES, VALID_FRAMES = "key_frame_0.6.txt", "valid_frames.npy"
+INTRINSICS = "intrinsic/intrinsic_depth.txt"  # in pixels of the depth images
 _KEY_LINE = re.compile(r"(?:color/)?(\d+)(?:\.jpg)?")
 _FIX = "write it with `mvdiffusion data key-frames`"
 
@@ -81,7 +83,7 @@ class ScanNetScene:
         """
         self.folder, self.name = Path(folder), Path(folder).name
         self.height, self.width, self.prompt_prefix = height, width, prompt_prefix
-        self.K = read_intrinsics(self.folder)  # of the depth images
+        self.K = read_intrinsics(self.folder / INTRINSICS)
         self.valid_frames = read_valid_frames(self.folder / VALID_FRAMES)
         self.key_frames = read_key_frames(self.folder / KEY_FRAMES, self.valid_frames)
 
@@ -125,7 +127,8 @@ class ScanNetScene:
     def _read(self, frame: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """View [3, H, W], depth [H, W], K [3, 3] and pose [4, 4] of a frame."""
         path = self.folder / "depth" / f"{frame}.png"
-        view, depth = read_image(self.folder / "color" / f"{frame}.jpg"), read_depth(path)
+        view = read_image(self.folder / "color" / f"{frame}.jpg")
+        depth = torch.from_numpy(read_depth(path)).float()
         self._check_sizes(path, view, depth)
         pose = read_pose(self.folder / "pose" / f"{frame}.txt")
         if pose is None:
@@ -158,7 +161,7 @@ class ScanNetScene:
             raise InputError(
                 f"{path}: {columns} pixels wide, but the intrinsics' center is at "
                 f"{float(self.K[0, 2]):.0f}; expected intrinsics of the depth's size in "
-                f"{self.folder / 'intrinsic/intrinsic_depth.txt'}."
+                f"{self.folder / INTRINSICS}."
             )
 
     def _prompt(self, frame: int) -> str:
@@ -308,57 +311,6 @@ def _evenly(frames: list[int], count: int | None) -> list[int]:
 def resize_depth(depth: Tensor, height: int, width: int) -> Tensor:
     """Take the nearest depth for each pixel: [H, W] -> [height, width]."""
     return F.interpolate(depth[None, None], (height, width), mode="nearest-exact")[0, 0]
-
-
-def read_intrinsics(folder: Path, name: str = "intrinsic_depth.txt") -> Tensor:
-    """Read a scene's intrinsics [3, 3] (float64), by default in pixels of its depth images.
-
-    Raises:
-        InputError: the file is missing, not [3, 3] or [4, 4], or no intrinsics.
-    """
-    path = folder / "intrinsic" / name
-    K = torch.from_numpy(read_matrix(path, (3, 4)))[:3, :3]
-    if not K.isfinite().all() or K[0, 0] <= 0 or K[1, 1] <= 0 or K[2].tolist() != [0, 0, 1]:
-        raise InputError(f"{path}: found {K.tolist()}; expected [[fx, 0, cx], [0, fy, cy], ...].")
-    return K
-
-
-def read_pose(path: Path) -> Tensor | None:
-    """Read a camera-to-world pose [4, 4] (float64); None if it is no rigid motion (or not finite).
-
-    Raises:
-        InputError: the file is missing or not [4, 4].
-    """
-    pose = torch.from_numpy(read_matrix(path, (4,)))
-    return pose if is_rigid(pose) else None
-
-
-def is_rigid(pose: Tensor) -> bool:
-    """Tell whether [4, 4] is a finite rigid motion: no scale, not mirrored."""
-    if not pose.isfinite().all() or pose[3].tolist() != [0, 0, 0, 1]:
-        return False
-    R = pose[:3, :3]
-    orthogonal = torch.allclose(R @ R.T, torch.eye(3, dtype=R.dtype), atol=1e-2)
-    return orthogonal and float(torch.linalg.det(R)) > 0
-
-
-def read_matrix(path: Path, sizes: tuple[int, ...]) -> np.ndarray:
-    """Read a square matrix of one of the sizes (float64) from a text file.
-
-    Raises:
-        InputError: the file is missing, or holds anything else.
-    """
-    shapes = " or ".join(f"{size} x {size}" for size in sizes)
-    try:
-        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-        matrix = np.asarray([[float(value) for value in row] for row in rows])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected {shapes} numbers there.") from None
-    except ValueError as error:  # not text, not a number, or rows of different lengths
-        raise InputError(f"{path}: {error}; expected {shapes} numbers.") from None
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) not in sizes:
-        raise InputError(f"{path}: found an array {matrix.shape}; expected {shapes} numbers.")
-    return matrix
 
 
 def read_valid_frames(path: Path) -> list[int]:

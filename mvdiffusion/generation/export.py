@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from mvdiffusion.data.images import read_image, save_png
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.sample_folder import SampleFolder, read_manifest, read_views
 from mvdiffusion.geometry.panoramas import cut_views, stitch
+from mvdiffusion.images import read_image, save_png
 from mvdiffusion.outputs import begin
 from mvdiffusion.records import (
     InputError,

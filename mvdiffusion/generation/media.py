@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.panoramas import stitch
+from mvdiffusion.images import to_pixels
 from mvdiffusion.records import InputError
 
 # VP9 first: browsers play it in MP4; builds of OpenCV without it know MPEG-4 part 2.
@@ -195,9 +195,3 @@ def write_sequence(views: Tensor, folder: Path, frames_per_second: int = 8) -> N
     even = views[..., : views.shape[-2] // 2 * 2, : views.shape[-1] // 2 * 2]
     write_film(map(to_pixels, even), folder / "sequence.mp4", frames_per_second)
     contact_sheet(views, columns=6).save(folder / "contact_sheet.png")
-
-
-def to_pixels(image: Tensor) -> np.ndarray:
-    """Turn an image [3, H, W] in −1 … 1 into RGB pixels [H, W, 3] uint8."""
-    pixels = ((image.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
-    return np.ascontiguousarray(pixels.to(torch.uint8).permute(1, 2, 0).numpy())

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from mvdiffusion.data.images import read_depth, read_image
+from mvdiffusion.images import read_depth, read_rgb
 from mvdiffusion.records import InputError, atomic_output, read_json
 
 MAX_DEPTH = 10.0  # meters; depth beyond it is not fused
@@ -58,9 +57,8 @@ def read_posed_images(sample: Path) -> list[PosedImage]:
     folder = sample / "views" if (sample / "views").is_dir() else sample
     frames = []
     for view in range(len(K)):
-        image = read_image(folder / f"{view}.png")
-        depth = read_depth(sample / "depth" / f"{view}.png").numpy()
-        color = ((image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        color = read_rgb(folder / f"{view}.png")
+        depth = read_depth(sample / "depth" / f"{view}.png").astype(np.float32)
         if color.shape[:2] != depth.shape:
             raise InputError(
                 f"{folder / f'{view}.png'}: {color.shape[:2]} pixels and its depth "

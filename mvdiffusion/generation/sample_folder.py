@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvdiffusion.data.images import read_image, save_depth, save_png
 from mvdiffusion.data.scannet import DepthSample
 from mvdiffusion.geometry.panoramas import stitch
+from mvdiffusion.images import read_image, save_depth, save_png
 from mvdiffusion.outputs import already_made, begin
 from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
 from mvdiffusion.records import settings_sha256 as hash_of

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
-from mvdiffusion.data.images import save_depth
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
 from mvdiffusion.generation.result_folder import deciding_settings, open_result
 from mvdiffusion.generation.split import GenerationSettings, load_pipeline
+from mvdiffusion.images import save_depth
 from mvdiffusion.outputs import already_made, is_begun
 from mvdiffusion.records import InputError, sha256_file, write_json
 

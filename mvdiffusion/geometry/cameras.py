@@ -1,4 +1,4 @@
-"""Pinhole cameras that share one center (method: paper section 3, appendix A)."""
+"""Pinhole cameras: making them, and telling good ones from bad (paper, section 3, appendix A)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+
+RIGID_TOLERANCE = 1e-2
+"""How far R Rᵀ of a pose may be from the identity: recorded poses are rounded and drift a little.
+
+Whoever reads, samples or scores asks `is_rigid`, so that all of them accept the same poses.
+"""
 
 
 def intrinsics(fov_deg: float, height: int, width: int) -> Tensor:
@@ -62,3 +68,32 @@ def panorama_cameras(
     step = 360.0 / num_views
     R = torch.stack([rotation(yaw_deg + step * view) for view in range(num_views)])
     return intrinsics(fov_deg, height, width).expand(num_views, 3, 3).clone(), R
+
+
+def is_pinhole(K: Tensor) -> Tensor:
+    """Tell which matrices [..., 3, 3] are finite intrinsics of a pinhole camera; a mask [...]."""
+    focal_lengths = K.diagonal(dim1=-2, dim2=-1)[..., :2]
+    last_row = (K[..., 2, :] == K.new_tensor([0, 0, 1])).all(-1)
+    return K.isfinite().all(-1).all(-1) & (focal_lengths > 0).all(-1) & last_row
+
+
+def is_rigid(pose: Tensor) -> Tensor:
+    """Tell which poses [..., 4, 4] are finite rigid motions, neither scaled nor mirrored: [...]."""
+    last_row = ((pose[..., 3, :] - pose.new_tensor([0, 0, 0, 1])).abs() <= 1e-4).all(-1)
+    is_rotation = rotation_error(pose[..., :3, :3]) <= RIGID_TOLERANCE
+    return pose.isfinite().all(-1).all(-1) & is_rotation & last_row
+
+
+def rotation_error(R: Tensor) -> Tensor:
+    """Measure how far matrices are from rotations.
+
+    Args:
+        R: matrices [..., 3, 3].
+
+    Returns:
+        The largest entry of |R Rᵀ − I| [...] (float64), infinite where R is not finite or mirrors.
+    """
+    R = R.double()
+    error = (R @ R.mT - torch.eye(3).to(R)).abs().amax((-2, -1))
+    is_proper = R.isfinite().all(-1).all(-1) & (torch.linalg.det(R.nan_to_num()) > 0)
+    return torch.where(is_proper, error, torch.inf)

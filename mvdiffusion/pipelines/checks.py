@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvdiffusion.geometry.cameras import RIGID_TOLERANCE, is_pinhole, is_rigid, rotation_error
+
 Generators = torch.Generator | list[torch.Generator] | None
 Prompts = str | Sequence[str] | Sequence[Sequence[str]]
 
@@ -77,14 +79,12 @@ def check_cameras(K: Tensor | None, R: Tensor | None, views: int) -> None:
     check_shape("K", K, (views, 3, 3))
     check_shape("R", R, (views, 3, 3))
     check_intrinsics(K)
-    _check_rotations("R", R[None], 1e-3)
+    _check_rotations("R", R[None])
 
 
 def check_intrinsics(K: Tensor) -> None:
     """Refuse intrinsics [..., 3, 3] without positive focal lengths or with another last row."""
-    last = torch.tensor([0.0, 0.0, 1.0], device=K.device, dtype=K.dtype)
-    good = K.isfinite().all() and (K[..., 2, :] == last).all()
-    if not good or (K[..., 0, 0] <= 0).any() or (K[..., 1, 1] <= 0).any():
+    if not is_pinhole(K).all():
         raise ValueError(
             "Expected finite intrinsics `K` with positive focal lengths and last row (0, 0, 1), "
             f"got {K.reshape(-1, 3, 3)[0].tolist()} first."
@@ -95,28 +95,24 @@ def check_poses(pose: Tensor) -> None:
     """Refuse poses [B, V, 4, 4] that are not finite or not rigid (singular, scaled, mirrored)."""
     if (view := _first_view(~pose.isfinite().all(-1).all(-1))) is not None:
         raise ValueError(f"Expected finite `pose`s, got an infinite or NaN one in view {view}.")
-    last = torch.tensor([0.0, 0.0, 0.0, 1.0]).to(pose)
-    if (view := _first_view(((pose[..., 3, :] - last).abs() > 1e-4).any(-1))) is not None:
+    _check_rotations("pose", pose[..., :3, :3])
+    if (view := _first_view(~is_rigid(pose))) is not None:
         raise ValueError(
             "Expected camera-to-world `pose`s with last row (0, 0, 0, 1), got "
             f"{pose[0, view, 3].tolist()} in view {view}."
         )
-    # Recorded poses are rounded.
-    _check_rotations("pose", pose[..., :3, :3], 1e-2)
 
 
-def _check_rotations(name: str, R: Tensor, tolerance: float) -> None:
+def _check_rotations(name: str, R: Tensor) -> None:
     """Refuse matrices [B, V, 3, 3] that are no rotations."""
-    R = R.double()
-    error = (R @ R.mT - torch.eye(3).to(R)).abs().amax((-2, -1))
-    determinant = torch.linalg.det(R.nan_to_num())
-    wrong = ~(error <= tolerance) | (determinant < 0)
+    error = rotation_error(R)
+    wrong = ~(error <= RIGID_TOLERANCE)
     if (view := _first_view(wrong)) is not None:
         sample = int(wrong[:, view].int().argmax())
         raise ValueError(
             f"Expected rotations in `{name}`, orthonormal and of determinant 1, got an error of "
             f"{error[sample, view].item():.3g} and determinant "
-            f"{determinant[sample, view].item():.3g} in view {view}."
+            f"{torch.linalg.det(R[sample, view].double()).item():.3g} in view {view}."
         )
 
 

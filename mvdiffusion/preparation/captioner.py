@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mvdiffusion.images import to_pixels
 from mvdiffusion.records import InputError, folder_sha256
 
 
@@ -141,10 +142,7 @@ class Captioner:
 
 def prepare_images(processor: Any, images: Sequence[Tensor]) -> Tensor:
     """Resize and normalize images [3, H, W] in −1 … 1 as a model's processor says."""
-    pictures = [
-        Image.fromarray(((image + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
-        for image in images
-    ]
+    pictures = [Image.fromarray(to_pixels(image)) for image in images]
     pixels = processor.image_processor(images=pictures, return_tensors="np")["pixel_values"]
     return torch.from_numpy(np.asarray(pixels, np.float32))
 

@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mvdiffusion.data.images import read_image
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_caption
+from mvdiffusion.data.captions import read_caption
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.images import read_image
 from mvdiffusion.preparation.captioner import Captioner, CaptionSettings, prepare_images
 from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
 

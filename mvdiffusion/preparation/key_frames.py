@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mvdiffusion.data.images import read_depth
-from mvdiffusion.data.scannet import (
-    KEY_FRAMES,
-    VALID_FRAMES,
-    read_intrinsics,
-    read_pose,
-    resize_depth,
-)
+from mvdiffusion.data.scannet import INTRINSICS, KEY_FRAMES, VALID_FRAMES, resize_depth
 from mvdiffusion.geometry.depth import depth_correspondences, scale_intrinsics
 from mvdiffusion.geometry.depth import overlap as overlap_of_all
 from mvdiffusion.geometry.homography import inside
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
+from mvdiffusion.images import read_depth
 from mvdiffusion.records import InputError, atomic_output
 
 _WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
@@ -82,7 +77,7 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "kno
     Raises:
         InputError: a file is missing or broken, or a frame is not usable.
     """
-    camera = read_intrinsics(scene)
+    camera = read_intrinsics(scene / INTRINSICS)
     frames = [_read(scene, key, camera) for key in keys]
     if None in frames:
         raise InputError(
@@ -155,7 +150,7 @@ def _choose(scene: Path, overlap: float, counted: Counted) -> tuple[list[int], l
     """Numbers of the valid frames and of the key frames among them."""
     check_overlap(overlap)
     numbers = sorted(int(path.stem) for path in (scene / "color").glob("*.jpg"))
-    camera = read_intrinsics(scene)
+    camera = read_intrinsics(scene / INTRINSICS)
     frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
         if (frame := _read(scene, number, camera)) is not None:
@@ -173,7 +168,7 @@ def _choose(scene: Path, overlap: float, counted: Counted) -> tuple[list[int], l
 def _read(scene: Path, number: int, camera: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """A frame's small depth with its intrinsics, and its pose; None if it is not usable."""
     pose = read_pose(scene / "pose" / f"{number}.txt")
-    depth = read_depth(scene / "depth" / f"{number}.png")
+    depth = torch.from_numpy(read_depth(scene / "depth" / f"{number}.png")).float()
     return (*small_depth(depth, camera), pose) if pose is not None and depth.any() else None
 
 

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from mvdiffusion.data.images import save_png
-from mvdiffusion.data.matterport3d import read_face, read_split
+from mvdiffusion.data.matterport3d import read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
+from mvdiffusion.images import read_face, save_png
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.units import is_prepared, open_unit
 from mvdiffusion.records import InputError, atomic_output
@@ -143,7 +143,7 @@ def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None
     path = output / f"{Path(faces[0]).name.rsplit('_skybox', 1)[0]}.png"
     if _has_size(path, (2 * height, height)):
         return
-    pixels = [torch.from_numpy(read_face(root / face).copy()) for face in faces]
+    pixels = [torch.from_numpy(read_face(root / face)) for face in faces]
     if len({face.shape for face in pixels}) > 1:
         raise InputError(f"{root / faces[0]}: its six faces have several sizes; export them again.")
     panorama = cube_to_equirectangular(torch.stack(pixels).permute(0, 3, 1, 2).float(), height)

@@ -26,15 +26,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvdiffusion.data.scannet import (
+    INTRINSICS,
     KEY_FRAMES,
     VALID_FRAMES,
-    is_rigid,
-    read_intrinsics,
     read_key_frames,
     read_valid_frames,
     resize_depth,
 )
+from mvdiffusion.geometry.cameras import is_pinhole, is_rigid
 from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.geometry.matrix_files import read_intrinsics
 from mvdiffusion.preparation.key_frames import (
     check_overlap,
     choose_key_frames,
@@ -194,7 +195,7 @@ def _check_sizes(path: Path, header: SensHeader, size: tuple[int, int]) -> None:
 def _camera(path: Path, what: str, matrix: NDArray[np.float32]) -> Tensor:
     """Intrinsics [3, 3] (float64) of a recording's header."""
     K = torch.from_numpy(matrix[:3, :3].astype(np.float64))
-    if not K.isfinite().all() or K[0, 0] <= 0 or K[1, 1] <= 0 or K[2].tolist() != [0, 0, 1]:
+    if not is_pinhole(K):
         raise InputError(
             f"{path}: its intrinsics of {what} are {K.tolist()}; expected "
             "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]. Fetch it again."
@@ -212,11 +213,11 @@ def _make_folders(folder: Path, K: Tensor, labeled: _Labels) -> Tensor:
         (folder / part).mkdir()
     camera = torch.eye(4, dtype=torch.float64)
     camera[:3, :3] = K
-    (folder / "intrinsic" / "intrinsic_depth.txt").write_text(_matrix_text(camera.tolist()))
+    (folder / INTRINSICS).write_text(_matrix_text(camera.tolist()))
     for path in labeled.prompts:
         (folder / "prompt").mkdir(exist_ok=True)
         shutil.copyfile(path, folder / "prompt" / path.name)
-    return read_intrinsics(folder)
+    return read_intrinsics(folder / INTRINSICS)
 
 
 def _numbers(reader: SensReader, wanted: ScenePreparation, labeled: _Labels) -> list[int]:

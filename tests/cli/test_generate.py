@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scenes import HEIGHT, WIDTH, render, write_scene
 
-from mvdiffusion.data.images import read_image
+from mvdiffusion.images import read_image
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.records import sha256_file
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvdiffusion.data.images import save_depth
 from mvdiffusion.data.scannet import ScanNetScene, ScanNetScenes
 from mvdiffusion.generation.export import SampleFolder, export_sequences, read_manifest, read_views
+from mvdiffusion.images import save_depth
 from mvdiffusion.preparation.key_frames import (
     key_frame_overlaps,
     select_key_frames,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mvdiffusion.images import jpeg_bytes
 from mvdiffusion.preparation.rooms.captions import caption_views
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_faces
-from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
 
 HOUSES = ("17DRP5sb8fy", "1LXtFkjw3qL", "1pXnuDYAj8r", "29hnd4uzFmX")
 FOLDER = "matterport_skybox_images"

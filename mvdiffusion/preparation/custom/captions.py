@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mvdiffusion.data.matterport3d import read_caption
+from mvdiffusion.data.captions import read_caption
 from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES
 from mvdiffusion.preparation.custom.problems import Problem, from_error
 from mvdiffusion.records import InputError, read_json

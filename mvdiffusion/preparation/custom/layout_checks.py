@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_caption, read_split
+from mvdiffusion.data.captions import read_caption
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_split
 from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
 from mvdiffusion.preparation.custom.image_checks import in_parallel, look_at
 from mvdiffusion.preparation.custom.panorama_files import Panorama, cube_problems

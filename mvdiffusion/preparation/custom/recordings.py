@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mvdiffusion.data.scannet import is_rigid, read_intrinsics, read_matrix
+from mvdiffusion.geometry.cameras import is_rigid
 from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_matrix
+from mvdiffusion.images import holds_depth
 from mvdiffusion.preparation.custom.image_checks import (
     Look,
     identifier,
@@ -169,7 +171,7 @@ def _intrinsics(
     if here == [other] and _same_size(colors, depths):
         name = other
     try:
-        K = read_intrinsics(scene, name)
+        K = read_intrinsics(scene / "intrinsic" / name)
     except InputError as error:
         problems.append(from_error(error, folder))
         return None
@@ -190,7 +192,7 @@ def _same_size(colors: dict[int, Path], depths: dict[int, Path]) -> bool:
 
 def _pose(path: Path, folder: Path, problems: list[Problem]) -> NDArray[np.float64] | None:
     try:
-        pose = read_matrix(path, (4,))
+        pose = read_matrix(path, (4,)).numpy()
     except (InputError, OSError) as error:
         wrong = error if isinstance(error, InputError) else InputError(f"{path}: {error}; copy it.")
         problems.append(from_error(wrong, folder))
@@ -251,7 +253,7 @@ def check_frames(
 def is_usable(found: FrameLook) -> bool:
     """Tell whether a frame has color, depth, intrinsics and a rigid pose."""
     pose = found.frame.pose
-    rigid = pose is not None and is_rigid(torch.from_numpy(pose))
+    rigid = pose is not None and bool(is_rigid(torch.from_numpy(pose)))
     return rigid and found.K is not None and found.small_depth is not None and found.color.width > 0
 
 
@@ -300,7 +302,7 @@ def _read_depth(
     except Exception as error:  # broken bytes make decoders raise almost anything
         problems.append(undecodable(path, name, error))
         return None
-    if not mode.startswith("I"):
+    if not holds_depth(mode):
         kind = "floating point" if mode == "F" else f"8 bits, mode {mode}"
         fix = "Write millimeters as a 16-bit PNG of one channel, without converting it."
         problems.append(Problem(name, f"depth is not of 16 bits ({kind})", fix))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mvdiffusion.data.images import save_depth
+from mvdiffusion.data.scannet import INTRINSICS
 from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.images import jpeg_bytes, read_rgb, save_depth
 from mvdiffusion.preparation.custom.recordings import MILLIMETER, FrameLook, camera_shift
-from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
 
 _SAME_CAMERA = 0.5  # pixels in the corners
 
@@ -22,7 +22,7 @@ _SAME_CAMERA = 0.5  # pixels in the corners
 def write_intrinsics(K: Tensor, folder: Path) -> None:
     """Write a scene's intrinsics [3, 3] in pixels of the depth images."""
     lines = (" ".join(f"{value:.9g}" for value in row) for row in K.tolist())
-    (folder / "intrinsic" / "intrinsic_depth.txt").write_text("\n".join(lines) + "\n")
+    (folder / INTRINSICS).write_text("\n".join(lines) + "\n")
 
 
 def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: int) -> None:
@@ -56,8 +56,7 @@ def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: 
 
 
 def _color(look: FrameLook, K: Tensor | None) -> NDArray[np.uint8]:
-    with Image.open(look.frame.color) as image:
-        pixels = np.array(image.convert("RGB"))
+    pixels = read_rgb(look.frame.color)
     if K is None:
         return pixels
     size = (look.color.height, look.color.width)

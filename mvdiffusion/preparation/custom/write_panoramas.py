@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.data.images import read_image
-from mvdiffusion.data.matterport3d import read_face
 from mvdiffusion.geometry.cubemap import face_rotations
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.images import jpeg_bytes, read_face, read_image
 from mvdiffusion.preparation.custom.panorama_files import Panorama
-from mvdiffusion.preparation.rooms.scenes import jpeg_bytes
 from mvdiffusion.records import atomic_output
 
 _BAND = 4_000_000  # pixels sampled at once, for memory

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mvdiffusion.images import jpeg_bytes
 from mvdiffusion.preparation.rooms.captions import caption_views
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
@@ -16,7 +17,6 @@ from mvdiffusion.preparation.rooms.render import render_faces
 from mvdiffusion.preparation.rooms.scenes import (
     check_counts,
     check_whole,
-    jpeg_bytes,
     read_settings,
     render_scenes,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import threading
@@ -14,8 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import features
 from tqdm import tqdm
 
 from mvdiffusion.records import InputError, folder_sha256, remove, settings_sha256
@@ -185,10 +183,3 @@ def _finish(partial: Path, output: Path, kind: str, expected: str | None) -> str
     remove(output)
     partial.rename(output)
     return found
-
-
-def jpeg_bytes(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Encode RGB [H, W, 3] without thinning the colors out."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()

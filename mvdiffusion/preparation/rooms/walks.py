@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdiffusion.data.images import save_depth
 from mvdiffusion.geometry.cameras import intrinsics
+from mvdiffusion.images import jpeg_bytes, save_depth
 from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.preparation.rooms.captions import caption_view
 from mvdiffusion.preparation.rooms.design import Room, design_room
@@ -24,7 +24,6 @@ from mvdiffusion.preparation.rooms.render import render_frame
 from mvdiffusion.preparation.rooms.scenes import (
     check_counts,
     check_whole,
-    jpeg_bytes,
     read_settings,
     render_scenes,
 )

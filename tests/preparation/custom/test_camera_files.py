@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from mvdiffusion.data.images import save_depth
+from mvdiffusion.images import save_depth
 from mvdiffusion.preparation.custom.camera_files import find_colmap, find_transforms
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
 from mvdiffusion.records import InputError

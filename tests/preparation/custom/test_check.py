@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
-from mvdiffusion.data.images import save_depth
+from mvdiffusion.images import save_depth
 from mvdiffusion.preparation.custom.check import CheckSettings, recognize, survey
 from mvdiffusion.preparation.custom.problems import Problem, from_error, grouped
 from mvdiffusion.records import InputError

@@ -12,12 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
-from mvdiffusion.data.images import read_depth, read_image, save_depth
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes, read_intrinsics
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.panoramas import cut_views
+from mvdiffusion.images import read_depth, read_image, save_depth
 from mvdiffusion.preparation.custom import importing
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
 from mvdiffusion.preparation.custom.importing import ImportSettings, import_folder
