@@ -306,8 +306,8 @@ def save_color(size: tuple[int, int]):
         (lambda s: (s / "pose/0.txt").unlink(), r"pose/0\.txt: no such file; expected 4 x 4"),
         (lambda s: (s / "prompt/0.txt").unlink(), r"prompt/0\.txt: no such file"),
         (replace("prompt/0.txt", "\nlate"), r"prompt/0\.txt: the first line is empty"),
-        (replace("color/0.jpg", "no"), r"color/0\.jpg: not a whole image"),
-        (replace("pose/0.txt", "1 0 0"), r"pose/0\.txt: found an array \(1, 3\); expected 4 x 4"),
+        (replace("color/0.jpg", "no"), r"color/0\.jpg: not a readable image"),
+        (replace("pose/0.txt", "1 0 0"), r"pose/0\.txt: found \[1, 3\] numbers; expected 4 x 4"),
         (replace("pose/0.txt", "1 0\n0 x"), r"pose/0\.txt: could not convert.*expected 4 x 4"),
         (replace("pose/0.txt", "1 0\n0"), r"pose/0\.txt: .*expected 4 x 4"),
         (
@@ -347,7 +347,7 @@ def test_bad_frames(scene, spoil, message):
             r"intrinsic_depth\.txt: no such",
         ),
         (replace("intrinsic/intrinsic_depth.txt", "1 0\n0 1"), r"expected 3 x 3 or 4 x 4"),
-        (replace("intrinsic/intrinsic_depth.txt", "0 0 0\n" * 3), r"expected \[\[fx, 0, cx\]"),
+        (replace("intrinsic/intrinsic_depth.txt", "0 0 0\n" * 3), r"expected .*\[\[fx, 0, cx\]"),
         (lambda s: (s / "valid_frames.npy").unlink(), r"valid_frames\.npy: no such.*key-frames"),
         (replace("valid_frames.npy", "no"), r"valid_frames\.npy: not an array"),
         (

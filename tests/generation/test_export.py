@@ -221,7 +221,7 @@ def test_panoramas_of_other_views_are_not_kept_for_new_ones(tmp_path):
     ("spoil", "message"),
     [
         (lambda path: path.unlink(), r"room\.png: no such file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:90]), r"room\.png: not a whole image"),
+        (lambda path: path.write_bytes(path.read_bytes()[:90]), r"room\.png: not a readable image"),
         (
             lambda path: Image.new("RGB", (64, 64)).save(path),
             "64 x 64 pixels; expected an equirect",

@@ -265,7 +265,7 @@ def test_silence_is_no_caption(rooms, tmp_path):
 def test_broken_image_is_named_in_one_line(rooms, model, workers):
     face = rooms / "b" / "matterport_skybox_images" / "b_skybox2_sami.jpg"
     face.write_bytes(face.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"b_skybox2_sami\.jpg: not a whole image") as caught:
+    with pytest.raises(InputError, match=r"b_skybox2_sami\.jpg: not a readable image") as caught:
         caption_split("panorama", rooms, "train", settings(model), workers=workers)
     assert "\n" not in str(caught.value)
 

@@ -183,7 +183,7 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
         "color/0.jpg": "this frame has no depth image",
         "depth/1.png": "this frame has no color image",
         "color/2.jpg": "this frame has no pose",
-        "pose/3.txt": "found an array (3, 3)",
+        "pose/3.txt": "found [3, 3] numbers",
         "pose/4.txt": "could not convert string to float: 'one'",
         "pose/5.txt": "note: a pose with NaN or infinity (tracking lost)",
         "pose/6.txt": "a pose scaled by 2.00",
