@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mvdiffusion.images import read_rgb as read_rgb
     from mvdiffusion.records import InputError as InputError
 
     from .api import score as score
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .comparison import compare as compare
     from .folders.images import check_view as check_view
     from .folders.images import image_header as image_header
-    from .folders.images import read_rgb as read_rgb
     from .folders.methods import Method as Method
     from .folders.opening import open_folder as open_folder
     from .folders.samples import PanoramaFolder as PanoramaFolder
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
 HOMES = {
     "mvdiffusion_eval.api": ("score",),
     "mvdiffusion_eval.comparison": ("compare", "Comparison"),
-    "mvdiffusion_eval.folders.images": ("check_view", "image_header", "read_rgb"),
+    "mvdiffusion_eval.folders.images": ("check_view", "image_header"),
     "mvdiffusion_eval.folders.methods": ("Method",),
     "mvdiffusion_eval.folders.opening": ("open_folder",),
     "mvdiffusion_eval.folders.samples": ("PanoramaFolder", "SampleFolder", "SequenceFolder"),
     "mvdiffusion_eval.metrics.base": (
         *("Inputs", "Measurement", "Metric", "Outcome", "ScoreSettings", "Step", "per_sample"),
     ),
+    "mvdiffusion.images": ("read_rgb",),
     "mvdiffusion.records": ("InputError",),
 }
 """Where the public names live. They are loaded when they are asked for: torch takes seconds."""
