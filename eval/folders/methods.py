@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mvdiffusion.methods import registry
 from mvdiffusion.records import InputError
 
 from ..plugins import load_plugins
@@ -37,25 +38,19 @@ class Method:
     opens: Callable[[Path], SampleFolder | None] | None = None
 
 
-OWN = (
-    Method("real", "Real views", "#4d4d4d"),
-    Method("vae_reconstruction", "VAE reconstruction", "#9a9a9a"),
-    Method("mvdiffusion", "MVDiffusion", "#0b6e99"),
-    Method("autoregressive", "Autoregressive inpainting", "#d1702a"),
-    Method("independent", "Independent views", "#8a5fb0"),
-    Method("wrong_correspondence", "CAA, wrong correspondences", "#b0413e", is_control=True),
-)
-"""In the order in which tables show them."""
+REAL = Method("real", "Real views", "#4d4d4d")
 
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Know every method that has an entry, by name and in order.
+    """Know every method that has an entry, by name, in the order in which tables show them.
 
     Raises:
         InputError: a plug-in is none, or takes a name that is taken.
     """
-    found = {method.name: method for method in OWN}
+    found = {REAL.name: REAL}
+    for name, own in registry.methods().items():
+        found[name] = Method(name, own.title, own.color, own.is_control)
     for name, method in load_plugins("methods").items():
         if not isinstance(method, Method):
             raise InputError(
@@ -66,6 +61,12 @@ def methods() -> Mapping[str, Method]:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is known already.")
         found[method.name] = method
     return found
+
+
+def shown_side_by_side() -> tuple[str, ...]:
+    """List what contact sheets show: real views, then the compared methods, ours last."""
+    compared = [name for name, own in registry.methods().items() if own.role == "method"]
+    return (REAL.name, *sorted(compared, key=lambda name: (name == "mvdiffusion", -rank(name))))
 
 
 def rank(method: str) -> int:

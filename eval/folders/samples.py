@@ -15,15 +15,12 @@ import numpy as np
 
 from mvdiffusion.images import read_depth, read_rgb
 from mvdiffusion.records import InputError, sha256_file
+from mvdiffusion.tasks import Task
 
 from .images import check_depth, check_view
 from .trajectories import Trajectory
 
-TASKS = {
-    "panorama": "Panorama from text",
-    "outpaint": "Panorama from text and one image",
-    "depth": "Images from depth",
-}
+TASKS = {task.value: task.label for task in Task}
 """Tasks in the order tables show them, with their printed names."""
 
 

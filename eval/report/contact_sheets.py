@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from mvdiffusion.records import InputError
 
-from ..folders.methods import display_name
+from ..folders.methods import display_name, shown_side_by_side
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 
 T = TypeVar("T")
-METHODS_SHOWN = ("real", "independent", "autoregressive", "mvdiffusion")
 WIDTH, MARGIN, TITLE, ROW_GAP = 11.6, 0.14, 0.34, 0.04
 """Width in inches, share of it for labels, inches for each sample's prompt and between rows."""
 KEY_FRAMES_SHOWN, BETWEEN_SHOWN = 6, 3
@@ -44,7 +43,7 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     Raises:
         InputError: the folders have no sample in common.
     """
-    methods = [method for method in METHODS_SHOWN if method in folders] or list(folders)
+    methods = [method for method in shown_side_by_side() if method in folders] or list(folders)
     common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
     if not common:
         raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")

@@ -16,11 +16,11 @@ from mvdiffusion.cli.options import (
     Overwrite,
     Settings,
     Splits,
-    Task,
     Workers,
 )
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import read_settings
+from mvdiffusion.tasks import Task
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, cut, export and stitch views.")
 

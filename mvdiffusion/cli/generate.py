@@ -6,12 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from mvdiffusion.cli.data import open_dataset
-from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Overwrite, Settings, Task
+from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Overwrite, Settings
+from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import read_settings
+from mvdiffusion.tasks import GIVEN_VIEWS, Task
 
 if TYPE_CHECKING:
     from mvdiffusion.generation.single import Sampling
@@ -19,16 +22,6 @@ if TYPE_CHECKING:
 generate_app = typer.Typer(
     no_args_is_help=True, help="Generate panoramas or sequences of your own, or a whole split."
 )
-
-
-class MethodName(StrEnum):
-    """Methods of all tasks (see `mvdiffusion.generation.split`)."""
-
-    MVDIFFUSION = "mvdiffusion"
-    INDEPENDENT = "independent"
-    AUTOREGRESSIVE = "autoregressive"
-    WRONG_CORRESPONDENCE = "wrong_correspondence"
-    VAE_RECONSTRUCTION = "vae_reconstruction"
 
 
 class Device(StrEnum):
@@ -65,7 +58,10 @@ On = Annotated[Device, typer.Option(help="auto: a GPU if there is one.")]
 
 @generate_app.command("split")
 def generate_split(
-    method: Annotated[MethodName, typer.Option(help="What makes the views.")],
+    method: Annotated[
+        str,
+        typer.Option(click_type=click.Choice(method_names()), help="Method that makes the views."),
+    ],
     model: Model,
     data: Data,
     settings: Settings,
@@ -83,6 +79,7 @@ def generate_split(
     from mvdiffusion.generation import split as generation
     from mvdiffusion.generation.sample_folder import SampleFolder
 
+    make_views = find_method(method, task).function(task)
     values = read_settings(settings)
     views = values.pop("data", {})
     dataset = open_dataset(task, data, split, views)
@@ -97,9 +94,9 @@ def generate_split(
     if task is not Task.DEPTH:
         options["fov_deg"] = dataset.fov_deg
     if task is Task.OUTPAINT:
-        options["given_views"] = generation.GIVEN_VIEWS
-    folder = SampleFolder(output, method.value, settings_sha256, **options)
-    generation.generate_split(task.value, method.value, model, dataset, numbers, folder)
+        options["given_views"] = GIVEN_VIEWS
+    folder = SampleFolder(output, method, settings_sha256, **options)
+    generation.generate_split(make_views, model, dataset, numbers, folder)
 
 
 @generate_app.command("panorama")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class Task(StrEnum):
-    """The paper's tasks."""
-
-    PANORAMA = "panorama"
-    OUTPAINT = "outpaint"
-    DEPTH = "depth"
-
+from mvdiffusion.tasks import Task
 
 Settings = Annotated[str, typer.Option(help="JSON text, or path of a JSON or YAML file.")]
 Data = Annotated[

@@ -6,19 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from mvdiffusion.cli.options import Output
-
-
-class CheckpointTask(StrEnum):
-    """What a released checkpoint is for."""
-
-    AUTO = "auto"
-    PANORAMA = "panorama"
-    OUTPAINT = "outpaint"
-    DEPTH = "depth"
-    SINGLE_VIEW_DEPTH = "single_view_depth"
+from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 
 class Dtype(StrEnum):
@@ -44,14 +36,18 @@ def convert(
     base: Annotated[str, typer.Option(help="Folder or hub id of its Stable Diffusion 2.")],
     output: Output,
     task: Annotated[
-        CheckpointTask, typer.Option(help="auto: told from the tensors.")
-    ] = CheckpointTask.AUTO,
+        str,
+        typer.Option(
+            click_type=click.Choice(("auto", *CHECKPOINT_TASKS)),
+            help="Task of the checkpoint; auto recognizes it by its tensors.",
+        ),
+    ] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Of the written weights.")] = Dtype.FLOAT32,
 ) -> None:
     """Import one of the authors' checkpoints; only tensors are read, nothing in it is run."""
     from mvdiffusion.conversion.convert import convert_checkpoint
 
-    report = convert_checkpoint(checkpoint, base, output, task.value, dtype.value)
+    report = convert_checkpoint(checkpoint, base, output, task, dtype.value)
     counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
     print(f"{output}: {report['task']}; weights: {counts}")
 

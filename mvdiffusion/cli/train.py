@@ -12,11 +12,11 @@ from mvdiffusion.cli.options import (
     LogDir,
     Output,
     Settings,
-    Task,
     Validation,
 )
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import read_settings
+from mvdiffusion.tasks import Task
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a base and the stages of a task.")
 

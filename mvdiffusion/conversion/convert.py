@@ -12,12 +12,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.conversion.pickle_reader import read_state_dict
-from mvdiffusion.conversion.weights import TASKS, ReleasedWeights, load_weights, sort_weights
+from mvdiffusion.conversion.weights import ReleasedWeights, load_weights, sort_weights
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
+from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 PIPELINES = {
     "panorama": MVDiffusionPanoramaPipeline,
@@ -40,7 +41,7 @@ def convert_checkpoint(
             weights of VAE and text encoder where the checkpoint has none.
         output: the folder to write. depth_single_view.ckpt becomes a Stable Diffusion folder with
             a 5-channel UNet, the others become folders of the task's multi-view pipeline.
-        task: one of `TASKS`; "auto" tells it from the tensors.
+        task: one of `CHECKPOINT_TASKS`; "auto" tells it from the tensors.
         dtype: "float32", "float16" or "bfloat16", whatever the checkpoint has.
 
     Returns:
@@ -50,8 +51,8 @@ def convert_checkpoint(
         InputError: a broken checkpoint or one of another kind, missing weights, a base that cannot
             be read or does not fit.
     """
-    if dtype not in DTYPES or task not in ("auto", *TASKS):
-        known = ", ".join(["auto", *TASKS, *DTYPES])
+    if dtype not in DTYPES or task not in ("auto", *CHECKPOINT_TASKS):
+        known = ", ".join(["auto", *CHECKPOINT_TASKS, *DTYPES])
         raise InputError(f"--task {task} --dtype {dtype}: expected some of {known}.")
     try:
         weights = sort_weights(read_state_dict(checkpoint))

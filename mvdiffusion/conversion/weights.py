@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mvdiffusion.records import InputError
 
-TASKS = ("panorama", "outpaint", "depth", "single_view_depth")
-
 WRAPPERS = re.compile(r"\b(?:module|_orig_mod)\.")  # of parallel and of compiled modules
 IGNORED = {
     r"\.pe\.freq_bands$": "frequencies of the position code, which are computed",
@@ -78,7 +76,7 @@ class ReleasedWeights:
 
     @property
     def task(self) -> str:
-        """What the checkpoint was trained for, one of `TASKS`.
+        """What the checkpoint was trained for, one of `CHECKPOINT_TASKS`.
 
         Raises:
             InputError: none of them.

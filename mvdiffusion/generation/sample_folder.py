@@ -24,8 +24,8 @@ from mvdiffusion.images import read_image, save_depth, save_png
 from mvdiffusion.outputs import already_made, begin
 from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
 from mvdiffusion.records import settings_sha256 as hash_of
+from mvdiffusion.tasks import Task
 
-TASKS = ("panorama", "outpaint", "depth")
 _MANIFEST = "manifest.json"
 
 
@@ -60,9 +60,7 @@ class SampleFolder:
         Raises:
             InputError: the folder holds samples of other settings, or other files.
         """
-        if task not in TASKS:
-            raise ValueError(f"Expected `task` among {', '.join(TASKS)}, got {task!r}.")
-        self.root, self.method, self.task, self.fov_deg = root, method, task, fov_deg
+        self.root, self.method, self.task, self.fov_deg = root, method, Task(task), fov_deg
         self.given_views = list(given_views)
         made_of = {"task": task, "method": method, "settings": dict(settings or {})}
         if settings_sha256:

@@ -15,13 +15,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mvdiffusion.generation.export import SampleFolder
-from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.methods.autoregressive import generate_autoregressive
-from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline, MVDiffusionDepthPipeline
+from mvdiffusion.methods.base import Batch
+from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
-
-GIVEN_VIEWS = (0,)  # of outpainting, as in the paper
+from mvdiffusion.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -79,170 +77,13 @@ class GenerationSettings:
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(automatic if self.device == "auto" else self.device)
 
-    def sampler(self) -> dict[str, Any]:
-        """What every pipeline is called with."""
+    def sampling(self) -> dict[str, Any]:
+        """Arguments that every pipeline is called with."""
         return {
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "negative_prompt": self.negative_prompt,
-            "output_type": "pt",
         }
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a method gets to make the views of some samples of one shape.
-
-    Attributes:
-        pipeline: the model.
-        samples: of the task's dataset.
-        noise: initial noise [B, V, C, h, w].
-        settings: numbers of the sampling.
-        dataset: field of view or number of views at once.
-    """
-
-    pipeline: Any
-    samples: Sequence[Any]
-    noise: Tensor
-    settings: GenerationSettings
-    dataset: Any
-
-    @property
-    def prompts(self) -> list[list[str]]:
-        """Per-view prompts [B][V]."""
-        return [list(sample.prompts) for sample in self.samples]
-
-    @property
-    def size(self) -> dict[str, int]:
-        """Height and width of the views in pixels."""
-        height, width = self.samples[0].views.shape[-2:]
-        return {"height": height, "width": width}
-
-    def stack(self, name: str) -> Tensor:
-        """Stack one of the samples' tensors."""
-        return torch.stack([getattr(sample, name) for sample in self.samples])
-
-
-Method = Callable[[Batch], Tensor]  # returns views [B, V, 3, H, W] in 0 … 1
-
-
-def _panorama(batch: Batch, **options: Any) -> Tensor:
-    return batch.pipeline(
-        batch.prompts,
-        latents=batch.noise,
-        fov_deg=batch.dataset.fov_deg,
-        **batch.size,
-        **batch.settings.sampler(),
-        **options,
-    ).images
-
-
-def _outpaint(batch: Batch, **options: Any) -> Tensor:
-    given = batch.stack("views")[:, list(GIVEN_VIEWS)]
-    return _panorama(batch, image=given, given_views=GIVEN_VIEWS, **options)
-
-
-def _depth(batch: Batch, **options: Any) -> Tensor:
-    cameras = {name: batch.stack(name) for name in ("depth", "pose", "K")}
-    return batch.pipeline(
-        batch.prompts,
-        num_views=batch.dataset.num_views,
-        latents=batch.noise,
-        **{**cameras, **batch.settings.sampler(), **options},
-    ).images
-
-
-def _key_frames(batch: Batch) -> list[int]:
-    return batch.samples[0].is_key.nonzero().flatten().tolist()
-
-
-def panorama_mvdiffusion(batch: Batch) -> Tensor:
-    """All views at once with correspondence-aware attention (the paper's method)."""
-    return _panorama(batch)
-
-
-def panorama_independent(batch: Batch) -> Tensor:
-    """Every view by itself: the paper's "SD (Perspective)"."""
-    return _panorama(batch, correspondence_attention=False)
-
-
-def panorama_wrong_correspondence(batch: Batch) -> Tensor:
-    """Control: the cameras turn to the left while the prompts go to the right.
-
-    Every view still attends to its two neighbors, at places where they do not correspond.
-    """
-    views, fov_deg = batch.noise.shape[1], batch.dataset.fov_deg
-    K, R = panorama_cameras(num_views=views, fov_deg=fov_deg, **batch.size)
-    return _panorama(batch, K=K, R=R.mT.contiguous())  # the inverse turns: yaw → −yaw
-
-
-def panorama_autoregressive(batch: Batch) -> Tensor:
-    """View after view by warping and inpainting (the paper's "Inpainting")."""
-    settings = batch.settings
-    return generate_autoregressive(
-        batch.pipeline,
-        batch.prompts,
-        batch.noise,
-        settings.num_inference_steps,
-        settings.guidance_scale,
-        settings.negative_prompt,
-        batch.dataset.fov_deg,
-    )
-
-
-def outpaint_mvdiffusion(batch: Batch) -> Tensor:
-    """The views beside a given one, all at once with correspondence-aware attention."""
-    return _outpaint(batch)
-
-
-def outpaint_independent(batch: Batch) -> Tensor:
-    """Every view by itself; the given one is returned, and no other view knows of it."""
-    return _outpaint(batch, correspondence_attention=False)
-
-
-def depth_mvdiffusion(batch: Batch) -> Tensor:
-    """Key frames together, then the frames between each two of them (paper, section 4.2)."""
-    return _depth(batch, key_frames=_key_frames(batch))
-
-
-def depth_independent(batch: Batch) -> Tensor:
-    """Every frame by itself, from its text and depth."""
-    return _depth(batch, correspondence_attention=False)
-
-
-def depth_wrong_correspondence(batch: Batch) -> Tensor:
-    """Control: the camera turns and moves to the left where it turned and moved to the right."""
-    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
-    pose = mirror @ batch.stack("pose").float() @ mirror
-    return _depth(batch, key_frames=_key_frames(batch), pose=pose)
-
-
-@torch.no_grad()
-def vae_reconstruction(batch: Batch) -> Tensor:
-    """Upper bound: the real views after VAE reconstruction."""
-    return batch.pipeline.decode_latents(batch.pipeline.encode_views(batch.stack("views")))
-
-
-METHODS: dict[str, dict[str, Method]] = {
-    "panorama": {
-        "mvdiffusion": panorama_mvdiffusion,
-        "independent": panorama_independent,
-        "autoregressive": panorama_autoregressive,
-        "wrong_correspondence": panorama_wrong_correspondence,
-        "vae_reconstruction": vae_reconstruction,
-    },
-    "outpaint": {
-        "mvdiffusion": outpaint_mvdiffusion,
-        "independent": outpaint_independent,
-        "vae_reconstruction": vae_reconstruction,
-    },
-    "depth": {
-        "mvdiffusion": depth_mvdiffusion,
-        "independent": depth_independent,
-        "wrong_correspondence": depth_wrong_correspondence,
-        "vae_reconstruction": vae_reconstruction,
-    },
-}
 
 
 def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
@@ -284,8 +125,7 @@ def draw_noise(pipeline: MultiViewPipeline, samples: Sequence[Any], seed: int) -
 
 
 def generate_split(
-    task: str,
-    method: str,
+    make_views: Callable[[Batch], Tensor],
     model: Path,
     dataset: Any,
     settings: GenerationSettings,
@@ -294,21 +134,16 @@ def generate_split(
     """Generate a split's samples with one method; finished samples are kept.
 
     Args:
-        task: a key of `METHODS`.
-        method: a key of `METHODS[task]`.
+        make_views: the method's function for the folder's task (see `mvdiffusion.methods`).
         model: folder of the model.
         dataset: `Matterport3DPanoramas`, or for the task "depth" `ScanNetScenes`; gives prompts
             and, as the task or method needs them, views, depth and cameras.
         settings: numbers of the sampling.
-        folder: where samples and, last, the manifest are written.
+        folder: where samples and, last, the manifest are written; knows the task.
 
     Raises:
-        InputError: unknown task or method, no model, not enough samples in the split.
+        InputError: no model of the task, not enough samples in the split.
     """
-    if task not in METHODS:
-        raise InputError(f"--task {task}: expected one of {', '.join(METHODS)}.")
-    if method not in METHODS[task]:
-        raise InputError(f"--method {method}: expected one of {', '.join(METHODS[task])}.")
     count = len(dataset) if settings.num_samples is None else settings.num_samples
     if count > len(dataset):
         raise InputError(
@@ -316,16 +151,16 @@ def generate_split(
         )
     if folder.is_finished():
         return
-    pipeline = load_pipeline(task, model, settings)
+    pipeline = load_pipeline(folder.task, model, settings)
     starts = range(0, count, settings.batch_size)
-    for start in tqdm(starts, desc=f"{task} {method}", unit="batch", mininterval=2):
+    for start in tqdm(starts, desc=f"{folder.task} {folder.method}", unit="batch", mininterval=2):
         batch = range(start, min(start + settings.batch_size, count))
         if not all(folder.has_sample(dataset.sample_id(index)) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
             for samples in _by_shape([dataset.load(index) for index in batch]):
                 noise = draw_noise(pipeline, samples, settings.seed)
-                made = Batch(pipeline, samples, noise, settings, dataset)
-                _write(made, METHODS[task][method](made), folder)
+                views = make_views(Batch(pipeline, samples, noise, settings.sampling(), dataset))
+                _write(samples, views, settings.seed, folder)
     folder.write_manifest([dataset.sample_id(i) for i in range(count)], asdict(settings))
 
 
@@ -338,12 +173,12 @@ def _by_shape(samples: Sequence[Any]) -> list[list[Any]]:
     return list(parts.values())
 
 
-def _write(batch: Batch, views: Tensor, folder: SampleFolder) -> None:
-    for sample, images in zip(batch.samples, 2 * views - 1, strict=True):
+def _write(samples: Sequence[Any], views: Tensor, seed: int, folder: SampleFolder) -> None:
+    for sample, images in zip(samples, 2 * views - 1, strict=True):
         if folder.has_sample(sample.sample_id):
             continue
-        record = {"seed": sample_seed(batch.settings.seed, sample.sample_id)}
-        if isinstance(batch.pipeline, MVDiffusionDepthPipeline):
+        record = {"seed": sample_seed(seed, sample.sample_id)}
+        if folder.task == Task.DEPTH:
             folder.write_sequence(sample, images, record)
         else:
             folder.write_sample(sample.sample_id, images, sample.prompts, record)

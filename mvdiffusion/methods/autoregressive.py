@@ -1,4 +1,4 @@
-"""View after view: warp the previous view into the next and inpaint the rest.
+"""Baseline: view after view, warping the previous view into the next and inpainting the rest.
 
 The paper's "Inpainting" baseline (section 5.1), with the single-view UNet itself as the inpainter:
 known latents are noised to each step's level and put back, as RePaint does. After the last step
@@ -14,37 +14,19 @@ from torch.nn import functional as F
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
 from mvdiffusion.geometry.resampling import sample_pixels
+from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines.multiview import StepCallback
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 
 
 @torch.no_grad()
-def generate_autoregressive(
-    pipeline: MVDiffusionPanoramaPipeline,
-    prompts: list[list[str]],
-    noise: Tensor,
-    num_inference_steps: int,
-    guidance_scale: float,
-    negative_prompt: str,
-    fov_deg: float = 90.0,
-) -> Tensor:
-    """Generate views one after the other, each from the one before it.
-
-    Args:
-        pipeline: parts of the single-view model.
-        prompts: per-view prompts [B][V].
-        noise: initial noise [B, V, C, h, w] of unit variance.
-        num_inference_steps: denoising steps per view.
-        guidance_scale: classifier-free guidance; 1 or less switches it off.
-        negative_prompt: text of the unconditional branch.
-        fov_deg: horizontal field of view of the evenly spaced cameras, in degrees.
-
-    Returns:
-        Views [B, V, 3, H, W] in 0 … 1.
-    """
-    height, width = (side * pipeline.vae_scale_factor for side in noise.shape[-2:])
-    K, R = panorama_cameras(height, width, noise.shape[1], fov_deg)
-    embeds = pipeline.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
+def panorama(batch: Batch) -> Tensor:
+    """Generate views one after the other, each from the one before it."""
+    pipeline, noise = batch.pipeline, batch.noise
+    steps, guidance = (batch.sampling[key] for key in ("num_inference_steps", "guidance_scale"))
+    negative = batch.sampling["negative_prompt"] if guidance > 1 else None
+    K, R = panorama_cameras(num_views=noise.shape[1], fov_deg=batch.dataset.fov_deg, **batch.size)
+    embeds = pipeline.encode_prompt(batch.prompts, negative)
     views: list[Tensor] = []
     for view in range(noise.shape[1]):
         start = noise[:, view : view + 1]
@@ -57,8 +39,8 @@ def generate_autoregressive(
             start,
             embeds[:, view : view + 1],
             None,
-            num_inference_steps,
-            guidance_scale,
+            steps,
+            guidance,
             callback_on_step_end=keep_known,
         )
         views.append(pipeline.decode_latents(latents))

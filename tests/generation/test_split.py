@@ -1,7 +1,7 @@
 """Methods over a split: seeds, restart, baselines."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +13,6 @@ from torch.nn.functional import interpolate
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation.export import SampleFolder, read_views
 from mvdiffusion.generation.split import (
-    METHODS,
     GenerationSettings,
     draw_noise,
     generate_split,
@@ -24,6 +23,8 @@ from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.homography import homography
 from mvdiffusion.methods import autoregressive
+from mvdiffusion.methods.base import Batch
+from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
@@ -35,11 +36,12 @@ def generate(
 ) -> SampleFolder:
     settings = GenerationSettings(**{**vars(SETTINGS), **changes})  # type: ignore[arg-type]
     folder = SampleFolder(root, method, "0" * 64)
-    generate_split("panorama", method, model, dataset, settings, folder)
+    make_views = find_method(method, "panorama").function("panorama")
+    generate_split(make_views, model, dataset, settings, folder)
     return folder
 
 
-@pytest.mark.parametrize("method", sorted(METHODS["panorama"]))
+@pytest.mark.parametrize("method", sorted(method_names("panorama")))
 def test_every_method_writes_scorable_samples(
     method: str, model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
@@ -53,7 +55,7 @@ def test_every_method_writes_scorable_samples(
         assert read_json(folder.root / name / "sample.json")["seed"] == sample_seed(0, name)
 
 
-def test_codec_returns_the_real_views(
+def test_vae_reconstruction_returns_the_real_views(
     model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     """Colors and their range survive: a wrong range or channel order would not."""
@@ -158,8 +160,10 @@ def test_the_view_before_is_warped_onto_the_next(monkeypatch: pytest.MonkeyPatch
     warped = []
     monkeypatch.setattr(autoregressive, "_known_latents", lambda _, *rest: warped.append(rest[:2]))
     start = torch.zeros(1, 8, 3, 64, 64)
-    pipeline: Any = RealViews(views)
-    autoregressive.generate_autoregressive(pipeline, [["a room"] * 8], start, 1, 1.0, "")
+    samples = [SimpleNamespace(prompts=["a room"] * 8)]
+    sampling = {"num_inference_steps": 1, "guidance_scale": 1.0, "negative_prompt": ""}
+    dataset = SimpleNamespace(fov_deg=90.0)
+    autoregressive.panorama(Batch(RealViews(views), samples, start, sampling, dataset))
     assert len(warped) == 7
     for view, (image, known) in enumerate(warped, 1):
         assert 0.3 < known.float().mean() < 0.5
@@ -206,12 +210,10 @@ def test_wrong_settings_are_named(
         GenerationSettings.from_mapping({"dtype": "float8"})
     with pytest.raises(InputError, match=r"generation\.batch_size"):
         GenerationSettings.from_mapping({"batch_size": 0})
-    with pytest.raises(InputError, match="task 3d: expected one of panorama, outpaint, depth"):
-        generate_split(
-            "3d", "vae_reconstruction", model, dataset, SETTINGS, SampleFolder(tmp_path, "a", "0")
-        )
-    with pytest.raises(InputError, match="method warp: expected one of mvdiffusion, independent"):
-        generate("warp", model, dataset, tmp_path / "c")
+    with pytest.raises(InputError, match=r"method warp: .* one of vae_reconstruction, mvdiff"):
+        find_method("warp", "panorama")
+    with pytest.raises(InputError, match="no such method of the task outpaint; expected one of"):
+        find_method("autoregressive", "outpaint")
     with pytest.raises(InputError, match="num_samples"):
         generate("vae_reconstruction", model, dataset, tmp_path / "a", num_samples=4)
     with pytest.raises(InputError, match=r"model_index\.json"):

@@ -10,7 +10,8 @@ from torch import Tensor
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.export import SampleFolder, read_views
-from mvdiffusion.generation.split import METHODS, GenerationSettings, generate_split, sample_seed
+from mvdiffusion.generation.split import GenerationSettings, generate_split, sample_seed
+from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
@@ -24,29 +25,28 @@ def generate(
     settings = GenerationSettings(**{**SETTINGS, "batch_size": 3, **changes})
     options = {"given_views": (0,)} if task == "outpaint" else {}
     folder = SampleFolder(root, method, "0" * 64, task=task, **options)
-    generate_split(task, method, model, dataset, settings, folder)
+    generate_split(find_method(method, task).function(task), model, dataset, settings, folder)
     return folder
 
 
-@pytest.mark.parametrize("method", sorted(METHODS["outpaint"]))
+@pytest.mark.parametrize("method", sorted(method_names("outpaint")))
 def test_outpainting_keeps_the_real_view(
     method: str, models: dict[str, Path], dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     folder = generate("outpaint", method, models["outpaint"], dataset, tmp_path / "out")
-    codec = generate(
-        "outpaint", "vae_reconstruction", models["outpaint"], dataset, tmp_path / "codec"
-    )
+    bound = "vae_reconstruction"
+    reconstruction = generate("outpaint", bound, models["outpaint"], dataset, tmp_path / bound)
     manifest = read_json(folder.root / "manifest.json")
     assert manifest["task"] == "outpaint"
     assert manifest["samples"] == ["a", "b", "c"]
     for name in manifest["samples"]:
-        views, through_codec = (read_views(each.root / name) for each in (folder, codec))
+        views, reconstructed = (read_views(each.root / name) for each in (folder, reconstruction))
         assert views.shape == (8, 3, 16, 16)
-        assert (views[0] - through_codec[0]).abs().max() <= 2 / 255 + 1e-6
-        assert method == "vae_reconstruction" or (views[1] - through_codec[1]).abs().max() > 0.1
+        assert (views[0] - reconstructed[0]).abs().max() <= 2 / 255 + 1e-6
+        assert method == bound or (views[1] - reconstructed[1]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("method", sorted(METHODS["depth"]))
+@pytest.mark.parametrize("method", sorted(method_names("depth")))
 def test_depth_methods_write_whole_sequences(
     method: str, models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path
 ) -> None:
