@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from mvdiffusion.cli.data import open_dataset
@@ -59,8 +58,7 @@ On = Annotated[Device, typer.Option(help="auto: a GPU if there is one.")]
 @generate_app.command("split")
 def generate_split(
     method: Annotated[
-        str,
-        typer.Option(click_type=click.Choice(method_names()), help="Method that makes the views."),
+        str, typer.Option(metavar=f"[{'|'.join(method_names())}]", help="Method to generate with.")
     ],
     model: Model,
     data: Data,

@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from mvdiffusion.cli.options import Output
@@ -38,7 +37,7 @@ def convert(
     task: Annotated[
         str,
         typer.Option(
-            click_type=click.Choice(("auto", *CHECKPOINT_TASKS)),
+            metavar=f"[{'|'.join(('auto', *CHECKPOINT_TASKS))}]",
             help="Task of the checkpoint; auto recognizes it by its tensors.",
         ),
     ] = "auto",

@@ -84,7 +84,7 @@ for task in TASKS:
         images(
             f"{task}/{method}",
             settings=with_data(task, generation_of(task, method)),
-            code=["mvdiffusion.generation.split"],
+            code=["mvdiffusion.generation.split", f"mvdiffusion.methods.{method}"],
             after=[model_of(task, method), *data_steps(task, "test")],
             reads=data_reads(task),
         )
