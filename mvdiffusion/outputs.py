@@ -18,11 +18,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mvdiffusion.records import (
     InputError,
+    atomic_output,
     canonical_json,
     read_json,
     remove_leftovers,
@@ -49,14 +51,40 @@ def begin(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False)
     """
     begun = is_begun(output, settings, overwrite=overwrite)
     if not begun:
-        write_record(output, settings)
+        make_room(output)
+        write_json(output / RECORD, _plain(settings))
     return begun
 
 
-def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
-    """Tell whether a folder holds an output of these settings; arguments as for `begin`.
+@contextmanager
+def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield a folder to fill that becomes `output`, with its record, if the block succeeds.
 
-    A folder that is written in one piece (`atomic_output`, with `write_record`) is then finished.
+    Ask `is_begun` first: what lies at `output` is moved aside.
+
+    Args:
+        output: the folder.
+        settings: everything that decides its contents, as JSON can hold it.
+
+    Raises:
+        InputError: the operating system refused.
+    """
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        write_json(folder / RECORD, _plain(settings))
+        yield folder
+        make_room(output)
+
+
+def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
+    """Tell whether a folder holds an output of these settings; it is only looked at.
+
+    A folder of `whole_output` is then finished.
+
+    Args:
+        output: the folder.
+        settings: everything that decides its contents, as JSON can hold it.
+        overwrite: do not refuse an output of other settings.
 
     Raises:
         InputError: it holds an output of other settings or files of somebody else.
@@ -67,23 +95,19 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
         _check_empty(output)
         return False
     others = list(differences(read_json(record), _plain(settings)))
-    if not others:
-        return True
-    if [path.name for path in output.iterdir()] == [RECORD]:
-        return False  # begun, but nothing was made
-    if not overwrite:
+    if others and not overwrite and not _holds_nothing(output):
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise InputError(
             f"{output}: was made with other settings ({', '.join(others[:_NAMED])}{more}); choose "
             "another output folder, or pass --overwrite to move this one aside and make it anew."
         )
-    print(f"{output}: other settings; moved to {set_aside(output)}", file=sys.stderr)
-    return False
+    return not others
 
 
-def write_record(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down what decides the contents of a folder (see `begin`)."""
-    write_json(folder / RECORD, _plain(settings))
+def make_room(output: Path) -> None:
+    """Move what lies at `output`, if it holds anything, aside and tell the user."""
+    if os.path.lexists(output) and not _holds_nothing(output):
+        print(f"{output}: moved to {set_aside(output)}", file=sys.stderr)
 
 
 def already_made(output: Path) -> None:
@@ -119,6 +143,10 @@ def differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
             yield from differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
     elif found != wanted:
         yield name
+
+
+def _holds_nothing(output: Path) -> bool:
+    return output.is_dir() and all(path.name == RECORD for path in output.iterdir())
 
 
 def _check_empty(output: Path) -> None:

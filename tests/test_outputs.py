@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mvdiffusion.outputs import RECORD, begin, differences, is_begun, set_aside, write_record
-from mvdiffusion.records import InputError, atomic_output, read_json
+from mvdiffusion.outputs import RECORD, begin, differences, is_begun, set_aside, whole_output
+from mvdiffusion.records import InputError, read_json
 
 SETTINGS = {"seed": 0, "data": {"size": 64, "sides": (1, 2)}}
 
@@ -75,11 +75,27 @@ def test_files_of_somebody_else_are_refused(tmp_path, overwrite):
 
 
 def test_output_written_in_one_piece(tmp_path):
-    assert not is_begun(tmp_path / "out", SETTINGS)
-    with atomic_output(tmp_path / "out") as folder:
-        folder.mkdir()
-        write_record(folder, SETTINGS)
-    assert is_begun(tmp_path / "out", SETTINGS)
+    out = tmp_path / "out"
+    assert not is_begun(out, SETTINGS)
+    with whole_output(out, SETTINGS) as folder:
+        (folder / "0.png").write_bytes(b"image")
+        assert not out.exists()
+    assert is_begun(out, SETTINGS)
+    assert read_json(out / RECORD) == {"seed": 0, "data": {"size": 64, "sides": [1, 2]}}
+
+
+def test_output_written_in_one_piece_replaces_none(tmp_path):
+    made(out := tmp_path / "out")
+    assert not is_begun(out, {"seed": 1}, overwrite=True)
+    assert (out / "notes.txt").is_file()
+    with pytest.raises(KeyError), whole_output(out, {"seed": 1}):
+        raise KeyError
+    assert (out / "notes.txt").is_file()
+    with whole_output(out, {"seed": 1}) as folder:
+        (folder / "0.png").write_bytes(b"other image")
+    assert is_begun(out, {"seed": 1})
+    assert is_begun(tmp_path / "out.old", SETTINGS)
+    assert (tmp_path / "out.old/notes.txt").read_text() == "mine"
 
 
 def test_setting_aside_goes_by_name(tmp_path, monkeypatch):

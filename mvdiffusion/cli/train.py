@@ -11,6 +11,7 @@ from mvdiffusion.cli.options import (
     ForTask,
     LogDir,
     Output,
+    Overwrite,
     Settings,
     Validation,
 )
@@ -29,11 +30,14 @@ def train_vae(
     output: Output,
     checkpoints: Checkpoints,
     log_dir: LogDir,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train the miniature's VAE from scratch."""
     from mvdiffusion.training import vae
 
-    vae.train_vae(read_settings(settings), data, validation, output, checkpoints, log_dir)
+    vae.train_vae(
+        read_settings(settings), data, validation, output, checkpoints, log_dir, overwrite
+    )
 
 
 @train_app.command("base")
@@ -45,12 +49,13 @@ def train_base(
     output: Output,
     checkpoints: Checkpoints,
     log_dir: LogDir,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train the miniature's text encoder and UNet from scratch (--base: the VAE)."""
     from mvdiffusion.training import base as training
 
     values = read_settings(settings)
-    training.train_base(values, data, validation, base, output, checkpoints, log_dir)
+    training.train_base(values, data, validation, base, output, checkpoints, log_dir, overwrite)
 
 
 @train_app.command("inpainting")
@@ -62,12 +67,15 @@ def train_inpainting(
     output: Output,
     checkpoints: Checkpoints,
     log_dir: LogDir,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train the base of outpainting: single views of which a part is given, 9 input channels."""
     from mvdiffusion.training import stage1 as single_view
 
     values = read_settings(settings)
-    single_view.train_inpainting(values, data, validation, base, output, checkpoints, log_dir)
+    single_view.train_inpainting(
+        values, data, validation, base, output, checkpoints, log_dir, overwrite
+    )
 
 
 @train_app.command("stage1")
@@ -80,6 +88,7 @@ def train_stage1(
     checkpoints: Checkpoints,
     log_dir: LogDir,
     task: ForTask = Task.PANORAMA,
+    overwrite: Overwrite = False,
 ) -> None:
     """Stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
     from mvdiffusion.training.stage1 import train_stage1
@@ -87,7 +96,9 @@ def train_stage1(
     if task is Task.OUTPAINT:
         raise InputError("--task outpaint: has no stage 1; run `mvdiffusion train inpainting`.")
     values = read_settings(settings)
-    train_stage1(task.value, values, data, validation, base, output, checkpoints, log_dir)
+    train_stage1(
+        task.value, values, data, validation, base, output, checkpoints, log_dir, overwrite
+    )
 
 
 @train_app.command("stage2")
@@ -100,9 +111,12 @@ def train_stage2(
     checkpoints: Checkpoints,
     log_dir: LogDir,
     task: ForTask = Task.PANORAMA,
+    overwrite: Overwrite = False,
 ) -> None:
     """Stage 2: train the attention between views only (depth: the image condition, too)."""
     from mvdiffusion.training.stage2 import train_stage2
 
     values = read_settings(settings)
-    train_stage2(task.value, values, data, validation, base, output, checkpoints, log_dir)
+    train_stage2(
+        task.value, values, data, validation, base, output, checkpoints, log_dir, overwrite
+    )

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mvdiffusion.outputs import write_record
+from mvdiffusion.outputs import whole_output
 from mvdiffusion.records import (
     InputError,
-    atomic_output,
     folder_sha256,
     provenance,
     settings_sha256,
@@ -47,9 +46,7 @@ def open_result(
     Raises:
         InputError: the disk refuses.
     """
-    with atomic_output(output) as folder:
-        folder.mkdir()
-        write_record(folder, settings)
+    with whole_output(output, settings) as folder:
         yield folder
         (folder / "prompt.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in prompts))
         files = sorted(path for path in folder.rglob("[!.]*") if path.is_file())

@@ -100,21 +100,25 @@ def train_base(
     output: Path,
     checkpoints: Path,
     log_dir: Path,
+    overwrite: bool = False,
 ) -> None:
     """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
 
     Args:
         vae: folder of the trained VAE, which stays frozen and is copied into `output`.
+        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
 
     Raises:
         InputError: for wrong settings or data.
     """
     parsed = parse(BaseSettings, settings)
+    run = Run("base", settings, data, vae, output, checkpoints, log_dir, __name__, overwrite)
+    if run.is_finished():
+        return
     torch.manual_seed(parsed.seed)
     parts = _build(parsed, data, vae)
     freeze(parts.vae)
     task = view_task(parsed, data, validation, parts)
-    run = Run("base", settings, data, vae, output, checkpoints, log_dir)
     files = run.train(task, parsed.training, parsed.device)
     files.finish(output, parts.pipeline().save_pretrained)
 

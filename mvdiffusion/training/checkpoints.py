@@ -1,11 +1,21 @@
-"""Checkpoint files of one training run: atomic, bound to its settings, the last two kept."""
+"""Checkpoint files of one training run: atomic, bound to what decides its weights, never lost.
+
+<folder>/.output.json         what decides the weights (see `mvdiffusion.outputs`)
+<folder>/step-<step>.pt       the newest resumable states; dropped once the model is written
+<folder>/step-<step>.pt.old   one that could not be read
+
+The number of steps is not in the record: a run can be continued to more steps than it was begun
+with. Up to there it followed the learning rates of the shorter run, from there on it follows those
+of the longer one. With a constant learning rate that is the longer run, bit for bit; with the
+usual cosine it is not, since the rate rises again, and a line on standard error says so.
+"""
 
 from __future__ import annotations
 
 import errno
-import os
+import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,78 +23,99 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from mvdiffusion.records import atomic_output
+from mvdiffusion.outputs import begin, make_room, set_aside, whole_output
+from mvdiffusion.records import InputError, atomic_output
 
 KEPT = 2  # the newest and, should it prove unreadable, the one before
+_DAMAGED = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
 
 
 class CheckpointFolder:
-    """Checkpoints `step-<step>-<identity>.pt` in one folder.
+    """Checkpoints of one run in one folder; `begun` tells whether it was begun before."""
 
-    `identity` is the hash of everything that determines the run. Checkpoints of another
-    identity are never resumed from: they are removed, with a line that says so.
-    """
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        writable: bool = True,
+    ) -> None:
+        """Open the folder.
 
-    def __init__(self, folder: Path, identity: str, *, writable: bool = True) -> None:
-        """Remember the folder; only the process with `writable` creates or removes files."""
-        self.folder, self.identity, self.writable = folder, identity[:16], writable
+        Args:
+            folder: the folder.
+            identity: everything that decides the weights; "steps" is the length of the run.
+            overwrite: move checkpoints of another identity aside instead of refusing.
+            writable: this process alone creates and moves files.
+
+        Raises:
+            InputError: the folder holds checkpoints of another identity, or of more steps.
+        """
+        self.folder, self.identity, self.writable = folder, dict(identity), writable
         if writable:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.begun = self._begin(overwrite)
+
+    def _begin(self, overwrite: bool) -> bool:
+        steps, last = self.identity["steps"], max(map(_step, self._states()), default=0)
+        resumable = {key: value for key, value in self.identity.items() if key != "steps"}
+        begun = begin(self.folder, resumable, overwrite=overwrite)
+        if not begun or last <= steps:
+            return begun
+        if not overwrite:
+            raise InputError(
+                f"{self.folder}: this run has been trained for {last} steps, more than "
+                f"training.steps = {steps}; raise training.steps, choose another folder, or pass "
+                "--overwrite to move these checkpoints aside and train anew."
+            )
+        make_room(self.folder)
+        return begin(self.folder, resumable)
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the newest readable state of this identity, or None."""
-        self._remove_foreign()
-        for path in reversed(self._own()):
+        """Return the newest readable state, or None; one that cannot be read is moved aside."""
+        for path in reversed(self._states()):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
-            except (OSError, RuntimeError, EOFError, ValueError) as error:
-                self._remove(path, f"cannot be read ({type(error).__name__})")
+            except _DAMAGED as error:
+                if self.writable:
+                    reason = f"cannot be read ({type(error).__name__})"
+                    print(f"{path}: {reason}; moved to {set_aside(path)}", file=sys.stderr)
         return None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps, then drop all but the last two."""
-        path = self.folder / f"step-{step:08d}-{self.identity}.pt"
-        with _written_whole(path) as temporary, open(temporary, "wb") as file:
+        path = self.folder / f"step-{step:08d}.pt"
+        with atomic_output(path) as temporary, _telling_the_reason(), open(temporary, "wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())  # the rename must not become durable before the bytes
-        for old in self._own()[:-KEPT]:
+        for old in self._states()[:-KEPT]:
             old.unlink()
 
     def finish(self, output: Path, write: Callable[[Path], Any]) -> None:
         """Let `write` fill `output`, which appears whole, then drop this run's checkpoints."""
         if not self.writable:
             return
-        with _written_whole(output) as temporary:
-            write(temporary)
-        for path in self._own():
+        with whole_output(output, self.identity) as folder, _telling_the_reason():
+            write(folder)
+        for path in self._states():
             path.unlink()
 
-    def _own(self) -> list[Path]:
-        return sorted(self.folder.glob(f"step-*-{self.identity}.pt"))
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt"))
 
-    def _remove_foreign(self) -> None:
-        own = set(self._own())
-        for path in sorted(self.folder.glob("step-*.pt")):
-            if path not in own:
-                self._remove(path, "belongs to other settings, data, base model or code")
 
-    def _remove(self, path: Path, reason: str) -> None:
-        if self.writable:
-            print(f"checkpoint {path} {reason}: removed", file=sys.stderr)
-            path.unlink(missing_ok=True)
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """`atomic_output` for writers that hide the operating system's error, as a full disk."""
-    with atomic_output(path) as temporary:
-        try:
-            yield temporary
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
-        except RuntimeError as error:
-            if "inline_container" not in str(error):
-                raise
-            raise OSError(errno.EIO, "the disk is full or its quota is used up") from error
+def _telling_the_reason() -> Iterator[None]:
+    """Say as the operating system does what writers hide, such as a full disk."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
+    except RuntimeError as error:
+        if "inline_container" not in str(error):
+            raise
+        raise OSError(errno.EIO, "the disk is full or its quota is used up") from error

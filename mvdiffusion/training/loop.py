@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,12 +25,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
-from mvdiffusion.records import InputError, atomic_output, settings_sha256
+from mvdiffusion.outputs import make_room
+from mvdiffusion.records import InputError, atomic_output
 from mvdiffusion.training.checkpoints import CheckpointFolder
 from mvdiffusion.training.metrics_log import MetricsLog
 from mvdiffusion.training.settings import TrainingSettings
 
 Batch = dict[str, Tensor]
+LOGS = ("metrics.jsonl", "validation.jsonl", "validation", "tensorboard")  # in the log folder
 
 
 class Examples(Protocol):
@@ -104,20 +107,25 @@ def train(
     checkpoints: Path,
     log_dir: Path,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> CheckpointFolder:
     """Train `task` (an `nn.Module` that is a `Task`) in place; it ends with EMA weights.
 
     Args:
         name: what the progress bar and the tracker call the run.
-        identity: everything that determines the weights; another identity never resumes.
+        identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.
         log_dir: gets `metrics.jsonl`, `validation.jsonl`, TensorBoard events and pictures.
         device: `auto`, `cpu` or `cuda`.
+        overwrite: move checkpoints and logs of another identity aside instead of refusing.
 
     Returns:
         the checkpoints; the caller's `finish(output, write)` puts the result in their place.
+
+    Raises:
+        InputError: checkpoints of another identity, or a device or batch that cannot be had.
     """
-    run = _Run(task, settings, name, identity, checkpoints, log_dir, device)
+    run = _Run(task, settings, name, identity, checkpoints, log_dir, device, overwrite)
     run.execute()
     return run.checkpoints
 
@@ -134,6 +142,7 @@ class _Run:
         checkpoints: Path,
         log_dir: Path,
         device: str,
+        overwrite: bool,
     ) -> None:
         self.task, self.settings, self.name, self.log_dir = task, settings, name, log_dir
         self.accelerator = _accelerator(settings, log_dir, device)
@@ -154,15 +163,19 @@ class _Run:
         self.ema.to(self.accelerator.device)
         self.main = self.accelerator.is_main_process
         self.checkpoints = CheckpointFolder(
-            checkpoints, settings_sha256(dict(identity)), writable=self.main
+            checkpoints, identity, overwrite=overwrite, writable=self.main
         )
+        self.accelerator.wait_for_everyone()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.logged, self.seconds = 0, 0, 0.0
 
     def execute(self) -> None:
         """Resume, run the steps that are left, and end with the averaged weights."""
         self._resume()
         if self.main:
+            if not self.checkpoints.begun:
+                for name in LOGS:
+                    make_room(self.log_dir / name)
             self.metrics = MetricsLog(self.log_dir / "metrics.jsonl", self.step)
             self.validation = MetricsLog(self.log_dir / "validation.jsonl", self.step)
         if self.step < self.settings.steps:
@@ -242,9 +255,10 @@ class _Run:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def _log(self, bar: tqdm[Any]) -> None:
-        count = self.step % self.settings.log_every or self.settings.log_every
-        loss = self.accelerator.reduce(self.loss_sum, "mean").item() / count
+        steps = self.step - self.logged
+        loss = self.accelerator.reduce(self.loss_sum, "mean").item() / steps
         self.loss_sum.zero_()
+        self.logged = self.step
         if not math.isfinite(loss):
             raise InputError(
                 f"{self.name}: the loss is {loss} at step {self.step}; "
@@ -274,6 +288,8 @@ class _Run:
         scaler = self.accelerator.scaler
         return {
             "step": self.step,
+            "steps": self.settings.steps,
+            "logged": self.logged,
             "seconds": self.seconds,
             "loss_sum": self.loss_sum,
             "weights": {key: value.detach() for key, value in self.parameters.items()},
@@ -295,9 +311,19 @@ class _Run:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.loss_sum.copy_(state["loss_sum"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.logged, self.seconds = state["step"], state["logged"], state["seconds"]
         if self.main:
             print(f"{self.name}: continues after step {self.step}", file=sys.stderr)
+            self._tell_of_other_rates(state["steps"])
+
+    def _tell_of_other_rates(self, begun_for: int) -> None:
+        begun = replace(self.settings, steps=begun_for)
+        if learning_rate(self.step - 1, begun) != learning_rate(self.step - 1, self.settings):
+            print(
+                f"{self.name}: was begun for {begun_for} steps; from here on the learning rate is "
+                f"that of a run of {self.settings.steps}, so the weights will be of neither.",
+                file=sys.stderr,
+            )
 
 
 def keep_thin_convolutions_in_float32(module: nn.Module) -> None:

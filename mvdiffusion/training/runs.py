@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-import mvdiffusion
+from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.outputs import already_made, is_begun
 from mvdiffusion.records import folder_sha256
 from mvdiffusion.training.checkpoints import CheckpointFolder
+from mvdiffusion.training.identity import deciding_settings
 from mvdiffusion.training.loop import train
 from mvdiffusion.training.settings import FrameSettings, TrainingSettings, ViewSettings
 
-CODE = ("data", "geometry", "models", "training")  # packages that decide the trained weights
 SPLIT_FILES = ("train.npy", "train/*/key_frame*.txt", "train/*/valid_frames.npy")  # what is in it
 
 
@@ -76,6 +78,8 @@ class Run:
         output: what it makes.
         checkpoints: folder of the resumable states.
         log_dir: gets logs and pictures.
+        code: name of the module that trains.
+        overwrite: move a model or checkpoints of another identity aside instead of refusing.
     """
 
     stage: str
@@ -85,18 +89,36 @@ class Run:
     output: Path
     checkpoints: Path
     log_dir: Path
+    code: str
+    overwrite: bool = False
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the weights; checkpoints are bound to its hash."""
-        package = Path(mvdiffusion.__file__).parent
+        """Everything that decides the weights; the model and its checkpoints are bound to it."""
+        settings = deciding_settings(self.settings)
+        training = dict(settings["training"])
         return {
             "stage": self.stage,
-            "settings": dict(self.settings),
+            "steps": training.pop("steps"),
+            "settings": {**settings, "training": training},
             "train_split": [folder_sha256(self.data, pattern) for pattern in SPLIT_FILES],
             "base": folder_sha256(self.base) if self.base else None,
-            "code": [folder_sha256(package / name, "**/*.py") for name in CODE],
-            "torch": torch.__version__,
+            "code": code_sha256(self.code),
         }
+
+    def is_finished(self) -> bool:
+        """Tell whether the model is there; if so, say it to the user.
+
+        Raises:
+            InputError: a model of another identity, or something else, lies in its place.
+        """
+        begun = is_begun(self.output, self.identity, overwrite=self.overwrite)
+        finished = begun and any(
+            (self.output / name).is_file() for name in ("model_index.json", "config.json")
+        )
+        if finished:
+            already_made(self.output)
+        return finished
 
     def train(self, task: nn.Module, training: TrainingSettings, device: str) -> CheckpointFolder:
         """Train `task` in place; the checkpoints returned finish the run (see `loop.train`)."""
@@ -104,10 +126,11 @@ class Run:
             task,
             training,
             name=self.stage,
-            identity=self.identity(),
+            identity=self.identity,
             checkpoints=self.checkpoints,
             log_dir=self.log_dir,
             device=device,
+            overwrite=self.overwrite,
         )
 
 

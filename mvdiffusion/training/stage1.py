@@ -32,6 +32,7 @@ def train_stage1(
     output: Path,
     checkpoints: Path,
     log_dir: Path,
+    overwrite: bool = False,
 ) -> None:
     """Fine-tune the UNet of `base`; write the same folder with the new UNet.
 
@@ -45,13 +46,18 @@ def train_stage1(
         output: written whole or not at all.
         checkpoints: folder of resumable states.
         log_dir: gets logs and pictures.
+        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
 
     Raises:
         InputError: for wrong settings, data or base model.
     """
-    run = Run(f"{task}_stage1", settings, data, base, output, checkpoints, log_dir)
-    build = {"panorama": _on_panoramas, "depth": _on_frames}[task]
-    _fine_tune(run, build, validation)
+    run = Run(
+        f"{task}_stage1", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
+    )
+    if task == "depth":
+        _fine_tune(run, FrameStage, _on_frames, validation)
+    else:
+        _fine_tune(run, ViewStage, view_task, validation)
 
 
 def train_inpainting(
@@ -62,32 +68,31 @@ def train_inpainting(
     output: Path,
     checkpoints: Path,
     log_dir: Path,
+    overwrite: bool = False,
 ) -> None:
     """Fine-tune the UNet of `base` to fill in single views; the base model of outpainting.
 
     Its input gets a mask and the latents of the masked image, as in Stable Diffusion's inpainting.
     Arguments and errors are those of `train_stage1`.
     """
-    run = Run("outpaint_base", settings, data, base, output, checkpoints, log_dir)
-    _fine_tune(run, _on_masked_views, validation)
+    run = Run(
+        "outpaint_base", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
+    )
+    _fine_tune(run, ViewStage, _on_masked_views, validation)
 
 
-def _fine_tune(run: Run, build: Any, validation: Path) -> None:
+def _fine_tune(run: Run, kind: Any, build: Any, validation: Path) -> None:
+    settings = parse(kind, run.settings)
+    if run.is_finished():
+        return
     assert run.base is not None
     parts = load_parts(run.base)
     freeze(parts.vae, parts.text_encoder)
-    parsed, task = build(run, validation, parts)
-    parts.unet.train()
-    files = run.train(task, parsed.training, parsed.device)
-    files.finish(run.output, parts.pipeline().save_pretrained)
-
-
-def _on_panoramas(
-    run: Run, validation: Path, parts: TextToImage
-) -> tuple[ViewStage, DiffusionTask]:
-    settings = parse(ViewStage, run.settings)
     torch.manual_seed(settings.seed)
-    return settings, view_task(settings, run.data, validation, parts)
+    task = build(settings, run.data, validation, parts)
+    parts.unet.train()
+    files = run.train(task, settings.training, settings.device)
+    files.finish(run.output, parts.pipeline().save_pretrained)
 
 
 def view_task(
@@ -108,13 +113,11 @@ def view_task(
 
 
 def _on_masked_views(
-    run: Run, validation: Path, parts: TextToImage
-) -> tuple[ViewStage, DiffusionTask]:
-    settings = parse(ViewStage, run.settings)
-    torch.manual_seed(settings.seed)
+    settings: ViewStage, data: Path, validation: Path, parts: TextToImage
+) -> DiffusionTask:
     extend_input_channels(parts.unet, 2 * parts.vae.config.latent_channels + 1)
     view, chosen = settings.data, settings.training.views_per_panorama
-    train = open_panoramas(run.data, "train", view)
+    train = open_panoramas(data, "train", view)
     held_out = open_panoramas(validation, "validation", view)
     sources = (
         MaskedViews(train, settings.seed, view.num_views, chosen),
@@ -122,17 +125,15 @@ def _on_masked_views(
     )
     streams = [diffusion_examples(settings, parts, view.size, source) for source in sources]
     pictures = outpaint_pictures(held_out, view.fov_deg)
-    return settings, DiffusionTask(
-        parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
-    )
+    return DiffusionTask(parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)
 
 
-def _on_frames(run: Run, validation: Path, parts: TextToImage) -> tuple[FrameStage, DiffusionTask]:
-    settings = parse(FrameStage, run.settings)
-    torch.manual_seed(settings.seed)
+def _on_frames(
+    settings: FrameStage, data: Path, validation: Path, parts: TextToImage
+) -> DiffusionTask:
     extend_input_channels(parts.unet, parts.vae.config.latent_channels + 1)
     frame, chosen = settings.data, settings.training.views_per_panorama
-    train = open_scenes(run.data, "train", frame, num_views=1)
+    train = open_scenes(data, "train", frame, num_views=1)
     held_out = open_scenes(validation, "validation", frame)
     sources = (
         Frames(train.scenes, settings.seed, chosen),
@@ -140,6 +141,4 @@ def _on_frames(run: Run, validation: Path, parts: TextToImage) -> tuple[FrameSta
     )
     streams = [diffusion_examples(settings, parts, frame.size, source) for source in sources]
     pictures = depth_pictures(held_out)
-    return settings, DiffusionTask(
-        parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
-    )
+    return DiffusionTask(parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)

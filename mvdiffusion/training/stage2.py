@@ -106,6 +106,7 @@ def train_stage2(
     output: Path,
     checkpoints: Path,
     log_dir: Path,
+    overwrite: bool = False,
 ) -> None:
     """Insert CAA into the model of `base` and train it; write the task's pipeline folder.
 
@@ -118,14 +119,19 @@ def train_stage2(
         output: written whole or not at all.
         checkpoints: folder of resumable states.
         log_dir: gets logs and pictures.
+        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
 
     Raises:
         InputError: for wrong settings, data or base model.
         RuntimeError: if training changed anything but the new layers.
     """
-    run = Run(f"{task}_stage2", settings, data, base, output, checkpoints, log_dir)
+    run = Run(
+        f"{task}_stage2", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
+    )
     kind: Any = MultiFrameSettings if task == "depth" else MultiViewSettings
     parsed = parse(kind, settings)
+    if run.is_finished():
+        return
     torch.manual_seed(parsed.seed)
     parts = _with_attention(load_parts(base), task, parsed.variant)
     if isinstance(parsed, MultiFrameSettings):

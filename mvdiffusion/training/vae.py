@@ -103,15 +103,28 @@ def train_vae(
     output: Path,
     checkpoints: Path,
     log_dir: Path,
+    overwrite: bool = False,
 ) -> None:
     """Train the VAE and write it as a diffusers folder with `training.json` beside its weights.
 
     The scaling factor is 1 / standard deviation of the latents of training views.
 
+    Args:
+        settings: those of `VaeSettings`.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        output: written whole or not at all.
+        checkpoints: folder of resumable states.
+        log_dir: gets logs and pictures.
+        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
+
     Raises:
         InputError: for wrong settings or data.
     """
     parsed = parse(VaeSettings, settings)
+    run = Run("vae", settings, data, None, output, checkpoints, log_dir, __name__, overwrite)
+    if run.is_finished():
+        return
     torch.manual_seed(parsed.seed)
     panoramas = open_panoramas(data, "train", parsed.data)
     vae = build_vae(parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS))
@@ -122,7 +135,6 @@ def train_vae(
     side = parsed.data.image_size // vae_scale_factor(vae)
     examples = AutoencoderExamples(source, (vae.config.latent_channels, side, side))
     task = AutoencoderTask(vae, parsed.loss, examples, first_views(held_out, BATCH))
-    run = Run("vae", settings, data, None, output, checkpoints, log_dir)
     files = run.train(task, parsed.training, parsed.device)
     summary = _measure(vae, source, held_out)
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from mvdiffusion.records import InputError, settings_sha256
+from mvdiffusion.outputs import RECORD
+from mvdiffusion.records import InputError
 from mvdiffusion.training.checkpoints import CheckpointFolder
 from mvdiffusion.training.loop import MicroBatches, learning_rate, train
 from mvdiffusion.training.metrics_log import MetricsLog
@@ -47,16 +48,17 @@ def options(**changes):
     return TrainingSettings(**(values | {"checkpoint_every": 5, "log_every": 4} | changes))
 
 
-def fit(folder, settings, task=None, **identity):
+def fit(folder, settings, task=None, overwrite=False, **identity):
     task = task or Regression()
     train(
         task,
         settings,
         name="toy",
-        identity=identity,
+        identity={"steps": settings.steps, **identity},
         checkpoints=folder / "checkpoints",
         log_dir=folder / "log",
         device="cpu",
+        overwrite=overwrite,
     )
     return task
 
@@ -201,12 +203,72 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, dies_at, workers):
     assert [line["loss"] for line in lines(tmp_path / "killed/log/metrics.jsonl")] == expected
 
 
-def test_other_settings_do_not_resume(tmp_path, capsys):
-    fit(tmp_path, options(), seed=1)
-    assert fit(tmp_path, options(), seed=1).history == []
-    assert "removed" not in capsys.readouterr().err
-    assert len(fit(tmp_path, options(), seed=2).history) == 12
-    assert capsys.readouterr().err.count("belongs to other settings") == 2
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.[jp]*")}
+
+
+def test_another_identity_is_refused_and_moved_aside_on_request(tmp_path):
+    fit(tmp_path, options(validate_every=6), seed=1)
+    before = contents(tmp_path)
+    assert {"metrics.jsonl", "step-00000010.pt", "00000006.png"} <= {path.name for path in before}
+    assert fit(tmp_path, options(validate_every=6), seed=1).history == []
+    with pytest.raises(InputError, match=r"checkpoints: was made with other settings \(seed\)"):
+        fit(tmp_path, options(), seed=2)
+    assert contents(tmp_path) == before
+    assert len(fit(tmp_path, options(), seed=2, overwrite=True).history) == 12
+    for path, content in before.items():
+        folder, name, *rest = path.parts
+        aside = [f"{folder}.old", name] if folder == "checkpoints" else [folder, f"{name}.old"]
+        assert tmp_path.joinpath(*aside, *rest).read_bytes() == content
+
+
+def test_foreign_files_are_no_checkpoints(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.txt"):
+        fit(tmp_path, options(), overwrite=True)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["thesis.txt"]
+
+
+def test_run_continues_to_more_steps(tmp_path, capsys):
+    """With a constant rate it is the longer run, bit for bit; else a line says that it isn't."""
+    constant = {"learning_rate": 0.05, "final_learning_rate": 0.05}
+    whole = fit(tmp_path / "whole", options(steps=12, **constant))
+    fit(tmp_path / "run", options(steps=7, log_every=3, **constant))
+    longer = fit(tmp_path / "run", options(steps=12, **constant))
+    assert len(longer.history) == 5
+    assert torch.equal(longer.linear.weight, whole.linear.weight)
+    assert "will be of neither" not in capsys.readouterr().err
+    fit(tmp_path / "cosine", options(steps=7))
+    assert len(fit(tmp_path / "cosine", options(steps=12)).history) == 5
+    assert "was begun for 7 steps" in capsys.readouterr().err
+
+
+def test_loss_is_a_mean_when_the_interval_of_lines_changes(tmp_path):
+    settings = {"learning_rate": 1e-12, "weight_decay": 0.0, "checkpoint_every": 1}
+    fit(tmp_path / "whole", options(steps=8, log_every=1, **settings))
+    task = Regression()
+
+    def die(module, inputs):
+        if len(module.history) == 5:
+            raise Killed
+
+    task.register_forward_pre_hook(die)
+    with pytest.raises(Killed):
+        fit(tmp_path / "run", options(steps=8, log_every=3, **settings), task)
+    fit(tmp_path / "run", options(steps=8, log_every=4, **settings))
+    losses = [line["loss"] for line in lines(tmp_path / "whole/log/metrics.jsonl")]
+    expected = [sum(losses[:3]) / 3, sum(losses[3:]) / 5]  # killed after step 5
+    found = [line["loss"] for line in lines(tmp_path / "run/log/metrics.jsonl")]
+    assert found == pytest.approx(expected)
+
+
+def test_run_of_fewer_steps_is_refused(tmp_path):
+    fit(tmp_path, options())
+    with pytest.raises(InputError, match=r"trained for 12 steps, more than training\.steps = 6"):
+        fit(tmp_path, options(steps=6))
+    assert len(fit(tmp_path, options(steps=6), overwrite=True).history) == 6
+    assert len(list((tmp_path / "checkpoints.old").glob("step-*.pt"))) == 2
 
 
 def test_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
@@ -217,6 +279,7 @@ def test_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
     assert len(resumed.history) == 2  # from step 10 of 12
     assert torch.equal(resumed.linear.weight, whole.linear.weight)
     assert "cannot be read" in capsys.readouterr().err
+    assert newest.with_name(f"{newest.name}.old").is_file()
 
 
 def test_validation_does_not_disturb_training(tmp_path):
@@ -247,11 +310,11 @@ def test_full_disk_leaves_no_part_of_a_checkpoint(tmp_path, monkeypatch):
         file.write(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
 
-    folder = CheckpointFolder(tmp_path / "c", settings_sha256({}))
+    folder = CheckpointFolder(tmp_path / "c", {"steps": 1})
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(InputError, match="disk is full"):
         folder.save(1, {})
-    assert list((tmp_path / "c").iterdir()) == []
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [RECORD]
 
 
 def test_cut_line_of_a_log_is_dropped(tmp_path):
