@@ -152,5 +152,6 @@ def train(command, step, base=None):
         f"python -m mvdiffusion.cli train {command} --settings {{input.settings}}"
         f" --data $(dirname {{input.data}}) --validation $(dirname {{input.validation}}){start}"
         f" --output $(dirname {{output.model}}) --checkpoints {work}/checkpoints --log-dir {work}/log"
+        " --overwrite"  # an earlier output is moved aside, which a re-run of a step before may ask for
         f" 2>&1 | tee {{log}} && cp {work}/log/metrics.jsonl {{output.curve}}"
     )

@@ -53,7 +53,7 @@ rule export_real:
     shell:
         "python -m mvdiffusion.cli data export --task {params.task} --split {params.split}"
         " --root $(dirname {input.data}) --settings {input.settings}"
-        " --settings-sha256 {params.sha256} --output $(dirname {output}) 2>&1 | tee {log}"
+        " --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
 use rule export_real as export_evaluator_rooms with:

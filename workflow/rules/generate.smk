@@ -20,4 +20,4 @@ rule generate:
         "python -m mvdiffusion.cli generate split --task {wildcards.task}"
         " --method {wildcards.method} --split test --model $(dirname {input.model})"
         " --data $(dirname {input.data}) --settings {input.settings}"
-        " --settings-sha256 {params.sha256} --output $(dirname {output}) 2>&1 | tee {log}"
+        " --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
