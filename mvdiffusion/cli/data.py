@@ -32,12 +32,14 @@ def data_rooms(
     split: Splits = None,
     workers: Workers = 1,
     expect_sha256: Expected = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Render procedural rooms in Matterport3D's layout."""
     from mvdiffusion.preparation.rooms import RoomSettings, render_splits
 
     rooms = RoomSettings.from_mapping(read_settings(settings))
-    print(render_splits(output, rooms, split or None, workers, expect_sha256 or None))
+    expected = expect_sha256 or None
+    print(render_splits(output, rooms, split or None, workers, expected, overwrite))
 
 
 @data_app.command("walks")
@@ -47,12 +49,14 @@ def data_walks(
     split: Splits = None,
     workers: Workers = 1,
     expect_sha256: Expected = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Render walks through procedural rooms, with depth and poses, in ScanNet's layout."""
     from mvdiffusion.preparation.rooms.walks import WalkSettings, render_walks
 
     walks = WalkSettings.from_mapping(read_settings(settings))
-    print(render_walks(output, walks, split or None, workers, expect_sha256 or None))
+    expected = expect_sha256 or None
+    print(render_walks(output, walks, split or None, workers, expected, overwrite))
 
 
 @data_app.command("key-frames")

@@ -19,7 +19,7 @@ rule render_rooms:
     shell:
         "python -m mvdiffusion.cli data {params.kind} --settings {input.settings}"
         " --workers {threads} --split {wildcards.split} --output $(dirname {output})"
-        " --expect-sha256 '{params.sha256}' 2>&1 | tee {log}"
+        " --expect-sha256 '{params.sha256}' --overwrite 2>&1 | tee {log}"
 
 
 use rule render_rooms as render_walks with:

@@ -65,6 +65,7 @@ def render_splits(
     splits: Sequence[str] | None = None,
     workers: int | None = None,
     expect_sha256: str | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Render splits into one folder in Matterport3D's layout; killed, it goes on where it was.
 
@@ -74,16 +75,17 @@ def render_splits(
         splits: some of `settings.num_scenes` (default: all of them).
         workers: processes (default: one per core); they do not change the bytes.
         expect_sha256: the hash that the folder must have.
+        overwrite: move an output of other settings aside instead of refusing.
 
     Returns:
-        The folder's hash (`records.folder_sha256`).
+        The hash of the folder's scenes and lists.
 
     Raises:
-        InputError: a split is unknown, the hash differs, or the disk refuses.
+        InputError: see `render_scenes`.
     """
     return render_scenes(
         output, settings, splits, "rooms", scene_name, _render_scene, _write_list,
-        workers, expect_sha256,
+        workers, expect_sha256, overwrite,
     )  # fmt: skip
 
 

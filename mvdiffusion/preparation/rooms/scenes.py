@@ -16,7 +16,9 @@ import PIL
 from PIL import features
 from tqdm import tqdm
 
-from mvdiffusion.records import InputError, folder_sha256, remove, settings_sha256
+from mvdiffusion.code_closure import code_sha256
+from mvdiffusion.outputs import already_made, begin, is_begun, make_room
+from mvdiffusion.records import InputError, folder_sha256
 
 S = TypeVar("S")  # a dataclass of settings with `num_scenes`
 _Job = tuple[Callable[[Path, str, int, Any], None], Path, str, int, Any]
@@ -86,6 +88,7 @@ def render_scenes(
     list_split: Callable[[Path, str, Any], None],
     workers: int | None = None,
     expect_sha256: str | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Render scenes of splits into one folder; killed, it goes on where it was.
 
@@ -99,19 +102,32 @@ def render_scenes(
         list_split: writes a split's list when its scenes are there; gets root, split, settings.
         workers: processes (default: one per core); they do not change the bytes.
         expect_sha256: the hash that the folder must have.
+        overwrite: move an output of other settings aside instead of refusing.
 
     Returns:
-        The folder's hash (`records.folder_sha256`).
+        The hash of the folder's scenes and lists (`records.folder_sha256`).
 
     Raises:
-        InputError: a split is unknown, the hash differs, or the disk refuses.
+        InputError: a split is unknown, `output` is of other settings, the hash differs, or the disk
+            refuses.
     """
     counts = settings.num_scenes
     splits = tuple(counts) if splits is None else splits
     for split in splits:
         if split not in counts:
             raise InputError(f"num_scenes.{split}: missing; found {', '.join(counts) or 'none'}.")
-    partial = _open_partial(output, splits, settings)
+    made_of = {
+        "splits": list(splits),
+        "settings": asdict(settings),
+        "code": code_sha256(draw.__module__),
+        "versions": _versions(),
+    }
+    if is_begun(output, made_of, overwrite=overwrite):
+        already_made(output)
+        return _checked_sha256(output, kind, expect_sha256)
+    output = output.resolve()
+    partial = output.with_name(f".{output.name}.partial")
+    begin(partial, made_of, overwrite=overwrite)
     jobs: list[_Job] = [
         (draw, partial, split, scene, settings)
         for split in splits
@@ -124,24 +140,15 @@ def render_scenes(
             progress.update()
     for split in splits:
         list_split(partial, split, settings)
-    return _finish(partial, output, kind, expect_sha256)
+    found = _checked_sha256(partial, kind, expect_sha256)
+    make_room(output)
+    partial.replace(output)
+    return found
 
 
-def _open_partial(output: Path, splits: Sequence[str], settings: Any) -> Path:
-    """Open the unfinished folder of this very job; those of other settings or code are deleted."""
-    code = folder_sha256(Path(__file__).parent, "*.py")
-    job = {"splits": list(splits), "code": code, **asdict(settings)}
-    identity = settings_sha256(job)[:12]
-    partial = output.parent / f".{output.name}.{identity}.partial"
-    for other in output.parent.glob(f".{output.name}.*.partial"):
-        if other != partial:
-            remove(other)
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"could not be created ({error.strerror}); choose an output you may write to"
-        raise InputError(f"{partial}: {reason}.") from error
-    return partial
+def _versions() -> dict[str, str | None]:
+    """What draws and encodes; other versions may give other bytes."""
+    return {"numpy": np.__version__, "Pillow": PIL.__version__, "libjpeg": features.version("jpg")}
 
 
 def _each_drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
@@ -170,16 +177,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _finish(partial: Path, output: Path, kind: str, expected: str | None) -> str:
-    found = folder_sha256(partial)
+def _checked_sha256(folder: Path, kind: str, expected: str | None) -> str:
+    found = folder_sha256(folder, "**/[!.]*")
     if expected is not None and found != expected:
-        remove(partial)
+        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
         raise InputError(
-            f"{output}: the rendered {kind} have the hash {found}; expected {expected}. They "
-            f"were rendered with numpy {np.__version__}, Pillow {PIL.__version__} (libjpeg "
-            f"{features.version('jpg')}). Install the versions of constraints.txt, or record the "
-            f"new hash if the {kind} were changed on purpose."
+            f"{folder}: the rendered {kind} have the hash {found}; expected {expected}. They were "
+            f"rendered with {versions}. Install the versions of constraints.txt, or record the new "
+            f"hash if the {kind} were changed on purpose."
         )
-    remove(output)
-    partial.rename(output)
     return found

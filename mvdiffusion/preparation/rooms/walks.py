@@ -93,6 +93,7 @@ def render_walks(
     splits: Sequence[str] | None = None,
     workers: int | None = None,
     expect_sha256: str | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Render splits of walks into one folder; killed, it goes on where it was.
 
@@ -102,16 +103,17 @@ def render_walks(
         splits: some of `settings.num_scenes` (default: all of them).
         workers: processes (default: one per core); they do not change the bytes.
         expect_sha256: the hash that the folder must have.
+        overwrite: move an output of other settings aside instead of refusing.
 
     Returns:
-        The folder's hash (`records.folder_sha256`).
+        The hash of the folder's scenes and lists.
 
     Raises:
-        InputError: a split is unknown, the hash differs, or the disk refuses.
+        InputError: see `render_scenes`.
     """
     return render_scenes(
         output, settings, splits, "walks", _scene_path, _render_walk, _write_list,
-        workers, expect_sha256,
+        workers, expect_sha256, overwrite,
     )  # fmt: skip
 
 

@@ -93,11 +93,43 @@ def test_layout_is_matterports(rendered):
 def test_expected_hash_is_enforced(rendered, tmp_path):
     output = tmp_path / "data"
     assert render_splits(output, settings(), workers=1, expect_sha256=rendered[1]) == rendered[1]
-    before = folder_sha256(output)
-    with pytest.raises(InputError, match=r"expected 00.*numpy .*Pillow .*constraints"):
-        render_splits(output, settings(), workers=1, expect_sha256="00")
-    assert folder_sha256(output) == before
-    assert list(tmp_path.iterdir()) == [output]
+    for place in (output, tmp_path / "new"):  # there already, and rendered for it
+        with pytest.raises(InputError, match=r"expected 00.*numpy .*Pillow .*constraints"):
+            render_splits(place, settings(), workers=1, expect_sha256="00")
+    assert folder_sha256(output, "**/[!.]*") == rendered[1]
+    assert not (tmp_path / "new").exists()
+    recorded = render_splits(tmp_path / "new", settings(), workers=1, expect_sha256=rendered[1])
+    assert recorded == rendered[1]
+
+
+def test_files_of_the_user_are_never_deleted(tmp_path, monkeypatch):
+    small = settings(num_scenes={"test": 1})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/thesis.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"own: holds other files \(thesis\.txt"):
+            render_splits(tmp_path / "own", small, workers=1, overwrite=overwrite)
+    monkeypatch.chdir(tmp_path / "own")
+    with pytest.raises(InputError, match="holds other files"):
+        render_splits(Path(), small, workers=1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["own", "thesis.txt"]
+    Path("thesis.txt").unlink()
+    render_splits(Path(), small, workers=1)
+    assert (tmp_path / "own/test.npy").is_file()
+
+
+def test_rooms_of_other_settings_are_moved_aside_on_request(tmp_path, capsys):
+    small, other = (settings(num_scenes={"test": 1}, seed=seed) for seed in (1, 2))
+    first = render_splits(tmp_path / "data", small, workers=1)
+    (tmp_path / "data/notes.txt").write_text("mine")
+    render_splits(tmp_path / "same", small, workers=1)
+    assert render_splits(tmp_path / "same", small, workers=1) == first
+    assert "same: already made with these settings" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"other settings \(settings\.seed\)"):
+        render_splits(tmp_path / "data", other, workers=1)
+    assert render_splits(tmp_path / "data", other, workers=1, overwrite=True) != first
+    assert (tmp_path / "data.old/notes.txt").read_text() == "mine"
+    assert (tmp_path / "data.old/test.npy").is_file()
 
 
 @pytest.mark.parametrize(
@@ -139,8 +171,8 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         render_splits(tmp_path / "data", settings(), workers=1)
     assert not (tmp_path / "data").exists()
-    rooms = [path.name for path in next(tmp_path.glob(".data.*")).iterdir()]
-    assert rooms == ["test-00000"]  # the whole first room, nothing of the second
+    rooms = {path.name for path in next(tmp_path.glob(".data.*")).iterdir()}
+    assert rooms == {".output.json", "test-00000"}  # the whole first room, nothing of the second
 
 
 def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):
@@ -165,7 +197,11 @@ def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path, monkeypatc
         patch.setattr(panoramas, "_write_list", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             render_splits(tmp_path / "data", settings(seed=9), workers=1)
-    assert render_splits(tmp_path / "data", settings(), workers=1) == rendered[1]
+    with pytest.raises(InputError, match=r"\.data\.partial: was made with other settings"):
+        render_splits(tmp_path / "data", settings(), workers=1)
+    again = render_splits(tmp_path / "data", settings(), workers=1, overwrite=True)
+    assert again == rendered[1]
+    assert len(list((tmp_path / ".data.partial.old").glob("*/blip3"))) == 6
 
 
 def test_killed_render_is_taken_up_and_leaves_no_worker(tmp_path):
