@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 import mvdiffusion_eval
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.generation.export import export_sequences
+from mvdiffusion.generation.export import export_split
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
 from mvdiffusion.preparation.custom.importing import import_folder
-from mvdiffusion.records import read_json, settings_sha256
+from mvdiffusion.records import read_json
+from mvdiffusion.tasks import Task
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import SequenceFolder
 from mvdiffusion_eval.functional.depth_psnr import (
@@ -188,7 +189,7 @@ def _key_frames(
     counts = import_folder(survey(source, settings), scratch / "data", split)
     shortest = min(counts.values())
     dataset = ScanNetScenes(scratch / "data", split, HEIGHT, WIDTH, shortest)
-    export_sequences(dataset, scratch / "frames", settings_sha256({}), {})
+    export_split(dataset, Task.DEPTH, scratch / "frames", {})
     return scratch / "frames", counts
 
 

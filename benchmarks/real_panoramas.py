@@ -18,7 +18,8 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation.export import cut_equirectangular_files, export_split
 from mvdiffusion.preparation.custom.check import CheckSettings, Survey, survey
 from mvdiffusion.preparation.custom.importing import import_folder
-from mvdiffusion.records import read_json, settings_sha256
+from mvdiffusion.records import read_json
+from mvdiffusion.tasks import Task
 from mvdiffusion_eval.folders.images import resize_views
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.cross_view_psnr import neighbor_overlaps
@@ -46,7 +47,7 @@ def measure_panoramas(source: Path, scratch: Path, split: str) -> dict[str, Any]
     folders = {size: scratch / f"faces-{size}" for size in (PAPER_SIZE, GENERATED_SIZE)}
     for size, folder in folders.items():
         dataset = Matterport3DPanoramas(root, split, image_size=size)
-        export_split(dataset, folder, settings_sha256({}), {})
+        export_split(dataset, Task.PANORAMA, folder, {})
     turned = {size: scratch / f"turned-{size}" for size in folders}
     for size, folder in turned.items():
         _export_turned(Matterport3DPanoramas(root, split, image_size=size), folder)

@@ -20,12 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
+from mvdiffusion.manifest import CAMERAS, NOT_RIGID, Trajectory, even_yaws, read_trajectory
 from mvdiffusion.records import InputError
 
 from .equirectangular import EquirectangularFolder
 from .images import image_header
 from .samples import PanoramaFolder, SampleFolder, SequenceFolder, numbered_files
-from .trajectories import read_text_trajectory, read_trajectory
 
 PANORAMA_NAMES = ("pano.png", "pano.jpg")
 PANORAMA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -61,7 +64,7 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
     if not found:
         return _equirectangular(root, _loose_panoramas(root), assumed)
     first = root / found[0]
-    if (first / "cameras.json").is_file():
+    if (first / CAMERAS).is_file():
         return _sequences(root, found)
     if numbered_files(first, "{frame}_pred.png"):
         return _released_sequences(root, found, assumed)
@@ -96,11 +99,6 @@ def _common(
     return root, task, method, tuple(found), height, width, None
 
 
-def even_yaws(count: int) -> tuple[float, ...]:
-    """Spread views evenly about the vertical, the first one ahead, in degrees."""
-    return tuple(360.0 / count * view for view in range(count))
-
-
 def check_numbers(folder: SampleFolder) -> None:
     """Refuse views that nothing announced: more than the manifest, or the first sample, has.
 
@@ -119,7 +117,7 @@ def check_numbers(folder: SampleFolder) -> None:
 
 
 def _sequences(root: Path, found: Sequence[str]) -> SequenceFolder:
-    cameras = {name: read_trajectory(root / name / "cameras.json") for name in found}
+    cameras = {name: read_trajectory(root / name) for name in found}
     return SequenceFolder(*_common(root, "depth", found, "0.png"), cameras)
 
 
@@ -134,6 +132,32 @@ def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) 
     first = view_name.format(frame=cameras[found[0]].frames[0])
     common = _common(root, "depth", found, first, assumed.real)
     return SequenceFolder(*common, cameras, "{frame}_depth.png", view_name=view_name)
+
+
+def read_text_trajectory(folder: Path, frames: Sequence[int]) -> Trajectory:
+    """Read the cameras that the authors' released code writes beside its frames.
+
+    `K.txt` holds one intrinsic matrix for all frames, 3×3 or 4×4, in pixels of the views, and
+    `<frame>_poses.txt` a camera-to-world matrix. Which frames are key frames it does not write:
+    all are taken for such.
+
+    Args:
+        folder: the sample.
+        frames: numbers of its frames, rising.
+
+    Raises:
+        InputError: a file is missing or no matrix, or a camera is impossible.
+    """
+    K = read_intrinsics(folder / "K.txt").numpy()
+    pose = np.stack([_read_pose(folder / f"{frame}_poses.txt") for frame in frames])
+    return Trajectory(tuple(frames), tuple(range(len(frames))), np.stack([K] * len(frames)), pose)
+
+
+def _read_pose(path: Path) -> np.ndarray:
+    pose = read_pose(path)
+    if pose is None:
+        raise InputError(f"{path}: the pose {NOT_RIGID}.")
+    return pose.numpy()
 
 
 def _panoramas_in(root: Path, found: Sequence[str]) -> dict[str, tuple[Path, Path]]:

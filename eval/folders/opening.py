@@ -13,13 +13,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvdiffusion.manifest import MANIFEST, read_manifest, read_trajectory
 from mvdiffusion.records import InputError
+from mvdiffusion.tasks import Task
 
 from .layouts import Assumptions, check_numbers, recognize
-from .manifests import read_manifest
 from .methods import open_as_method
 from .samples import PanoramaFolder, SampleFolder, SequenceFolder
-from .trajectories import read_trajectory
 
 
 def open_folder(
@@ -54,7 +54,7 @@ def open_folder(
         raise InputError(f"{root}: no such folder; expected <sample id>/<view>.png inside it.")
     try:
         found = _sample_directories(root)
-        if (root / "manifest.json").is_file():
+        if (root / MANIFEST).is_file():
             folder = _from_manifest(root, found)
         else:
             yaws = tuple(yaw_deg) if yaw_deg else None
@@ -81,14 +81,25 @@ def _sample_directories(root: Path) -> list[str]:
 
 
 def _from_manifest(root: Path, found: Sequence[str]) -> SampleFolder:
-    manifest = read_manifest(root / "manifest.json", found)
-    ids, task = tuple(sorted(manifest["samples"])), manifest["task"]
-    size, stamp = (manifest["height"], manifest["width"]), manifest.get("settings_sha256")
-    common = (root, task, manifest["method"], ids, *size, stamp)
-    if task == "depth":
-        cameras = {name: read_trajectory(root / name / "cameras.json") for name in ids}
+    manifest = read_manifest(root)
+    _check_samples(root / MANIFEST, manifest.samples, found)
+    common = (
+        *(root, manifest.task.value, manifest.method, manifest.samples),
+        *(manifest.height, manifest.width, manifest.settings_sha256),
+    )
+    if manifest.task == Task.DEPTH:
+        cameras = {name: read_trajectory(root / name) for name in manifest.samples}
         return SequenceFolder(*common, cameras)
-    given = tuple(manifest.get("given_views", ()))
-    folder = PanoramaFolder(*common, manifest["fov_deg"], tuple(manifest["yaw_deg"]), given)
+    folder = PanoramaFolder(*common, manifest.fov_deg, manifest.yaw_deg, manifest.given_views)
     check_numbers(folder)
     return folder
+
+
+def _check_samples(path: Path, samples: Sequence[str], found: Sequence[str]) -> None:
+    absent, extra = sorted(set(samples) - set(found)), sorted(set(found) - set(samples))
+    if absent or extra:
+        raise InputError(
+            f"{path}: does not match the folder: listed but absent {absent[:3]}, present but not "
+            f"listed {extra[:3]} ({len(absent)} and {len(extra)} in all); generate the folder "
+            "again, or delete the manifest to score what is there."
+        )

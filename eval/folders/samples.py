@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from mvdiffusion.images import read_depth, read_rgb
+from mvdiffusion.manifest import Trajectory
 from mvdiffusion.records import InputError, sha256_file
 from mvdiffusion.tasks import Task
 
 from .images import check_depth, check_view
-from .trajectories import Trajectory
 
 TASKS = {task.value: task.label for task in Task}
 """Tasks in the order tables show them, with their printed names."""

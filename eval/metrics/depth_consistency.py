@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mvdiffusion.manifest import Trajectory
 from mvdiffusion.records import InputError
 
 from ..folders.samples import SampleFolder, SequenceFolder
-from ..folders.trajectories import Trajectory
 from ..functional.depth_psnr import Camera, depth_psnr, shared_pixels
 from .base import (
     Inputs,

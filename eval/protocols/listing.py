@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mvdiffusion.manifest import Trajectory
+
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from ..folders.trajectories import Trajectory
 from ..metrics.base import Inputs, ScoreSettings
 from .plan import Protocol, protocols, run_of
 

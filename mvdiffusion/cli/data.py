@@ -97,17 +97,12 @@ def data_export(
     depth: height, width, num_views, num_between, prompt_prefix, sequences) and, where not all of
     the split is wanted, num_samples.
     """
-    from mvdiffusion.generation.export import export_sequences, export_split
+    from mvdiffusion.generation.export import export_split
 
     values = read_settings(settings)
     views, count = values.get("data", {}), values.get("num_samples")
     dataset = open_dataset(task, root, split, views)
-    if task is Task.DEPTH:
-        export_sequences(dataset, output, settings_sha256, views, count, overwrite=overwrite)
-    else:
-        export_split(
-            dataset, output, settings_sha256, views, count, task.value, overwrite=overwrite
-        )
+    export_split(dataset, task, output, views, count, settings_sha256 or None, overwrite=overwrite)
 
 
 @data_app.command("views")

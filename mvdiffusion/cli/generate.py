@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Overwrit
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import read_settings
-from mvdiffusion.tasks import GIVEN_VIEWS, Task
+from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
     from mvdiffusion.generation.single import Sampling
@@ -75,9 +75,9 @@ def generate_split(
     configuration.
     """
     from mvdiffusion.generation import split as generation
-    from mvdiffusion.generation.sample_folder import SampleFolder
+    from mvdiffusion.generation.sample_folder import SampleFolder, split_manifest
 
-    make_views = find_method(method, task).function(task)
+    made_with = find_method(method, task)
     values = read_settings(settings)
     views = values.pop("data", {})
     dataset = open_dataset(task, data, split, views)
@@ -88,13 +88,9 @@ def generate_split(
         "split": split,
         **numbers.deciding(),
     }
-    options: dict[str, Any] = {"task": task.value, "settings": made_of, "overwrite": overwrite}
-    if task is not Task.DEPTH:
-        options["fov_deg"] = dataset.fov_deg
-    if task is Task.OUTPAINT:
-        options["given_views"] = GIVEN_VIEWS
-    folder = SampleFolder(output, method, settings_sha256, **options)
-    generation.generate_split(make_views, model, dataset, numbers, folder)
+    manifest = split_manifest(task, method, dataset, numbers.num_samples, settings_sha256 or None)
+    folder = SampleFolder(output, manifest, made_of, overwrite=overwrite)
+    generation.generate_split(made_with, model, dataset, numbers, folder)
 
 
 @generate_app.command("panorama")

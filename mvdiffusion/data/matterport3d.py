@@ -46,6 +46,7 @@ class PanoramaSample:
     prompts: list[str]
     K: Tensor
     R: Tensor
+    geometry: None = None  # views about one point have no depth
 
 
 class Matterport3DPanoramas:
@@ -77,7 +78,8 @@ class Matterport3DPanoramas:
             InputError: the split is missing, or an entry is not a panorama that is there.
         """
         self.root, self.split = Path(root), split
-        self.image_size, self.num_views, self.fov_deg = image_size, num_views, fov_deg
+        self.height = self.width = self.image_size = image_size
+        self.num_views, self.fov_deg = num_views, fov_deg
         self.prompt_prefix = prompt_prefix
         self._faces = read_split(self.root, split)
         self._ids = [_id(paths[0]) for paths in self._faces]

@@ -27,6 +27,7 @@ from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.images import read_depth, read_image
+from mvdiffusion.manifest import Trajectory
 from mvdiffusion.records import InputError
 
 KEY_FRAMES, VALID_FRAMES = "key_frame_0.6.txt", "valid_frames.npy"
@@ -62,6 +63,13 @@ class DepthSample:
     prompts: list[str]
     K: Tensor
     pose: Tensor
+
+    @property
+    def geometry(self) -> tuple[Trajectory, Tensor]:
+        """Cameras and depth, as sample folders hold them."""
+        keys = tuple(self.is_key.nonzero().flatten().tolist())
+        K, pose = self.K.double().numpy(), self.pose.double().numpy()
+        return Trajectory(tuple(self.frames), keys, K, pose), self.depth
 
 
 class ScanNetScene:
@@ -211,6 +219,7 @@ class ScanNetScenes:
             InputError: the split or a scene's lists are missing, or no scene is long enough.
         """
         self.split, self.num_views, self.num_between = split, num_views, num_between
+        self.height, self.width = height, width
         if sequences not in (known := get_args(Cut)):
             raise InputError(f"sequences: found {sequences!r}; expected {' or '.join(known)}.")
         folder = Path(root) / split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,128 +11,52 @@ from tqdm import tqdm
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.generation.sample_folder import SampleFolder, read_manifest, read_views
+from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
 from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.images import read_image, save_png
+from mvdiffusion.manifest import Manifest, even_yaws, read_manifest
 from mvdiffusion.outputs import begin
-from mvdiffusion.records import (
-    InputError,
-    atomic_output,
-    folder_sha256,
-    settings_sha256,
-    sha256_file,
-)
-
-__all__ = [
-    "SampleFolder",
-    "cut_equirectangular_files",
-    "cut_views",
-    "export_sequences",
-    "export_split",
-    "read_manifest",
-    "read_views",
-    "stitch",
-    "stitch_folder",
-]
+from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
+from mvdiffusion.records import settings_sha256 as hash_of
+from mvdiffusion.tasks import Task
 
 
 def export_split(
-    dataset: Matterport3DPanoramas,
+    dataset: Matterport3DPanoramas | ScanNetScenes,
+    task: Task,
     output: Path,
-    settings_sha256: str,
     settings: Mapping[str, Any],
     num_samples: int | None = None,
-    task: str = "panorama",
-    given_views: Sequence[int] = (0,),
+    settings_sha256: str | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a split's real views as the samples of a method called "real".
+    """Write a split's real images as the samples of a method called "real".
 
     Args:
         dataset: the split.
+        task: what the images are for.
         output: the sample folder.
-        settings_sha256: hash of the settings, kept in the manifest.
-        settings: for readers of the manifest.
+        settings: of the dataset, for readers of the manifest.
         num_samples: how many, from the split's start; None means all.
-        task: "panorama" or "outpaint".
-        given_views: those that outpainting starts from; of no meaning to panoramas.
+        settings_sha256: hash of everything that decides the images (default: of what is known).
         overwrite: move samples of other settings aside instead of refusing.
 
     Raises:
         InputError: the split has fewer samples, or `output` is of other settings.
     """
-    made_of = _made_of(dataset, settings, num_samples)
-    folder = SampleFolder(
-        output, "real", settings_sha256, task, dataset.fov_deg, given_views, made_of,
-        overwrite=overwrite,
-    )  # fmt: skip
+    manifest = split_manifest(task, "real", dataset, num_samples, settings_sha256)
+    # The split itself stands in by its samples' names.
+    names = hash_of({"samples": [dataset.sample_id(index) for index in range(len(dataset))]})
+    made_of = {"data": dict(settings), "num_samples": num_samples, "split": names}
+    folder = SampleFolder(output, manifest, made_of, overwrite=overwrite)
     if folder.is_finished():
         return
-    for index in _missing(dataset, folder, num_samples):
-        sample = dataset.load(index)
-        folder.write_sample(sample.sample_id, sample.views, sample.prompts)
-    folder.write_manifest(_ids(dataset, num_samples), settings)
-
-
-def export_sequences(
-    dataset: ScanNetScenes,
-    output: Path,
-    settings_sha256: str,
-    settings: Mapping[str, Any],
-    num_samples: int | None = None,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write a split's real frames, depth and cameras as the samples of a method called "real".
-
-    Args:
-        dataset: the split.
-        output: the sample folder.
-        settings_sha256: hash of the settings, kept in the manifest.
-        settings: for readers of the manifest.
-        num_samples: how many sequences, from the split's start; None means all.
-        overwrite: move samples of other settings aside instead of refusing.
-
-    Raises:
-        InputError: the split has fewer sequences, or `output` is of other settings.
-    """
-    made_of = _made_of(dataset, settings, num_samples)
-    folder = SampleFolder(
-        output, "real", settings_sha256, "depth", settings=made_of, overwrite=overwrite
-    )
-    if folder.is_finished():
-        return
-    for index in _missing(dataset, folder, num_samples):
-        sample = dataset.load(index)
-        folder.write_sequence(sample, sample.views)
-    folder.write_manifest(_ids(dataset, num_samples), settings)
-
-
-_Split = Matterport3DPanoramas | ScanNetScenes
-
-
-def _made_of(
-    dataset: _Split, settings: Mapping[str, Any], num_samples: int | None
-) -> dict[str, Any]:
-    """What decides the samples of a split; the split itself stands in by its samples' names."""
-    names = settings_sha256({"samples": _ids(dataset, None)})
-    return {"data": dict(settings), "num_samples": num_samples, "split": names}
-
-
-def _ids(dataset: _Split, num_samples: int | None) -> list[str]:
-    """Ids of the first samples (default: of all)."""
-    count = len(dataset) if num_samples is None else num_samples
-    if count > len(dataset):
-        raise InputError(f"num_samples: {count} asked for, the split has {len(dataset)}.")
-    return [dataset.sample_id(index) for index in range(count)]
-
-
-def _missing(dataset: _Split, folder: SampleFolder, num_samples: int | None) -> Iterator[int]:
-    """Indices of the samples that the folder does not hold yet."""
-    for index, name in enumerate(tqdm(_ids(dataset, num_samples), desc="real views")):
+    for index, name in enumerate(tqdm(manifest.samples, desc="real views")):
         if not folder.has_sample(name):
-            yield index
+            sample = dataset.load(index)
+            folder.write_sample(name, sample.views, sample.prompts, geometry=sample.geometry)
+    folder.write_manifest()
 
 
 def cut_equirectangular_files(
@@ -161,20 +85,20 @@ def cut_equirectangular_files(
     names = [path.stem for path in files]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(f"--equirect: several files are called {min(repeated)!r}; rename one.")
-    settings = {"size": size, "fov_deg": fov_deg, "num_views": num_views, "files": sorted(names)}
     if missing := [path for path in files if not path.is_file()]:
         raise InputError(f"{missing[0]}: no such file; expected an image there.")
-    made_of = {**settings, "files": {path.name: sha256_file(path) for path in files}}
-    folder = SampleFolder(
-        output, "real", "", fov_deg=fov_deg, settings=made_of, overwrite=overwrite
-    )
+    hashes = {path.name: sha256_file(path) for path in files}
+    settings = {"size": size, "fov_deg": fov_deg, "num_views": num_views, "files": hashes}
+    yaw_deg = even_yaws(num_views)
+    manifest = Manifest(Task.PANORAMA, "real", size, size, tuple(names), None, fov_deg, yaw_deg)
+    folder = SampleFolder(output, manifest, settings, overwrite=overwrite)
     if folder.is_finished():
         return
     for path in tqdm(files, desc="cutting views"):
         if not folder.has_sample(path.stem):
             views = cut_views(_read_panorama(path), size, fov_deg, num_views)
             folder.write_sample(path.stem, views, None, {"file": path.name})
-    folder.write_manifest(names, settings)
+    folder.write_manifest()
 
 
 def stitch_folder(
@@ -192,7 +116,9 @@ def stitch_folder(
         InputError: `views` is not finished, or `output` is of other views or another height.
     """
     manifest = read_manifest(views)
-    samples, fov_deg = manifest["samples"], manifest["fov_deg"]
+    if manifest.task == Task.DEPTH:
+        raise InputError(f"{views}: holds sequences; expected views of panoramas.")
+    samples, fov_deg = manifest.samples, manifest.fov_deg
     hashes = {name: folder_sha256(views / name, "[0-9]*.png") for name in samples}
     made_of = {"stitched": hashes, "fov_deg": fov_deg, "height": height}
     begin(output, made_of, overwrite=overwrite)

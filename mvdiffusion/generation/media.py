@@ -154,17 +154,10 @@ def contact_sheet(views: Tensor, columns: int = 4, margin: int = 4) -> Image.Ima
     return sheet
 
 
-def write_views(views: Tensor, folder: Path) -> None:
-    """Write views [V, 3, H, W] in −1 … 1 as views/0.png …"""
-    (folder / "views").mkdir()
-    for index, view in enumerate(views):
-        Image.fromarray(to_pixels(view)).save(folder / "views" / f"{index}.png")
-
-
 def write_panorama(
     views: Tensor, fov_deg: float, folder: Path, seconds: float = 8.0, frames_per_second: int = 24
 ) -> None:
-    """Write all that shows a panorama: views, photo spheres, a turning film, a contact sheet.
+    """Write what shows a panorama to people: photo spheres, a turning film, a contact sheet.
 
     Args:
         views: evenly spaced views [V, 3, H, W] in −1 … 1.
@@ -175,7 +168,6 @@ def write_panorama(
     """
     views = views.float().cpu()
     panorama, covered = stitch(views, fov_deg)
-    write_views(views, folder)
     write_photo_spheres(panorama, covered, folder)
     count = round(seconds * frames_per_second)
     frames = turning_frames(panorama, covered, fov_deg, views.shape[-1], count)
@@ -184,14 +176,13 @@ def write_panorama(
 
 
 def write_sequence(views: Tensor, folder: Path, frames_per_second: int = 8) -> None:
-    """Write all that shows a sequence: views, a film of them, a contact sheet.
+    """Write what shows a sequence to people: a film, a contact sheet.
 
     Args:
         views: frames in order [V, 3, H, W] in −1 … 1.
         folder: an existing folder.
         frames_per_second: of the film.
     """
-    write_views(views, folder)
     even = views[..., : views.shape[-2] // 2 * 2, : views.shape[-1] // 2 * 2]
     write_film(map(to_pixels, even), folder / "sequence.mp4", frames_per_second)
     contact_sheet(views, columns=6).save(folder / "contact_sheet.png")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mvdiffusion.images import read_depth, read_rgb
-from mvdiffusion.records import InputError, atomic_output, read_json
+from mvdiffusion.manifest import read_trajectory
+from mvdiffusion.records import InputError, atomic_output
 
 MAX_DEPTH = 10.0  # meters; depth beyond it is not fused
 TRUNCATION = 4.0  # voxels to either side of a surface that a measurement tells of
@@ -38,35 +39,22 @@ def read_posed_images(sample: Path) -> list[PosedImage]:
     """Read a generated sequence.
 
     Args:
-        sample: folder with cameras.json, depth/<view>.png and either <view>.png or
-            views/<view>.png.
+        sample: folder with cameras.json, <view>.png and depth/<view>.png.
 
     Raises:
         InputError: something is missing, or sizes differ.
     """
-    cameras = read_json(sample / "cameras.json")
-    try:
-        K, poses = (np.asarray(cameras[key], dtype=np.float64) for key in ("K", "pose"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{sample / 'cameras.json'}: {error!r}; expected K and pose.") from None
-    if K.shape != (len(K), 3, 3) or poses.shape != (len(K), 4, 4):
-        raise InputError(
-            f"{sample / 'cameras.json'}: K {K.shape}, pose {poses.shape}; expected [V, 3, 3] and "
-            "[V, 4, 4]."
-        )
-    folder = sample / "views" if (sample / "views").is_dir() else sample
+    cameras = read_trajectory(sample)
     frames = []
-    for view in range(len(K)):
-        color = read_rgb(folder / f"{view}.png")
+    for view, (K, pose) in enumerate(zip(cameras.K, cameras.pose, strict=True)):
+        color = read_rgb(sample / f"{view}.png")
         depth = read_depth(sample / "depth" / f"{view}.png").astype(np.float32)
         if color.shape[:2] != depth.shape:
             raise InputError(
-                f"{folder / f'{view}.png'}: {color.shape[:2]} pixels and its depth "
+                f"{sample / f'{view}.png'}: {color.shape[:2]} pixels and its depth "
                 f"{depth.shape}; expected one size."
             )
-        frames.append(PosedImage(color, depth, K[view], poses[view]))
-    if not frames:
-        raise InputError(f"{sample / 'cameras.json'}: no frames; expected at least one.")
+        frames.append(PosedImage(color, depth, K, pose))
     return frames
 
 

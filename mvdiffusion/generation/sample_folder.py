@@ -12,21 +12,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mvdiffusion.data.scannet import DepthSample
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.geometry.panoramas import stitch
-from mvdiffusion.images import read_image, save_depth, save_png
+from mvdiffusion.images import read_image, save_png
+from mvdiffusion.manifest import (
+    MANIFEST,
+    Manifest,
+    Trajectory,
+    even_yaws,
+    write_geometry,
+    write_manifest,
+)
 from mvdiffusion.outputs import already_made, begin
-from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
-from mvdiffusion.records import settings_sha256 as hash_of
-from mvdiffusion.tasks import Task
+from mvdiffusion.records import InputError, atomic_output, settings_sha256, write_json
+from mvdiffusion.tasks import GIVEN_VIEWS, Task
 
-_MANIFEST = "manifest.json"
+
+def split_manifest(
+    task: Task,
+    method: str,
+    dataset: Matterport3DPanoramas | ScanNetScenes,
+    num_samples: int | None = None,
+    settings_sha256: str | None = None,
+) -> Manifest:
+    """Describe the folder of a split's samples before there is any.
+
+    Args:
+        task: the task.
+        method: name of what makes the images.
+        dataset: the split.
+        num_samples: how many of its samples, from its start; None means all.
+        settings_sha256: hash of everything that decides the images, if somebody has it.
+
+    Raises:
+        InputError: the split has fewer samples.
+    """
+    count = len(dataset) if num_samples is None else num_samples
+    if count > len(dataset):
+        raise InputError(f"num_samples: {count} asked for, the split has {len(dataset)}.")
+    samples = tuple(dataset.sample_id(index) for index in range(count))
+    manifest = Manifest(task, method, dataset.height, dataset.width, samples, settings_sha256)
+    if not isinstance(dataset, Matterport3DPanoramas):
+        return manifest
+    given = GIVEN_VIEWS if task == Task.OUTPAINT else ()
+    yaw_deg = even_yaws(dataset.num_views)
+    return replace(manifest, fov_deg=dataset.fov_deg, yaw_deg=yaw_deg, given_views=given)
+
+
+def identity(
+    task: Task, method: str, settings: Mapping[str, Any], settings_sha256: str | None = None
+) -> dict[str, Any]:
+    """Gather what decides the images of a folder, for `mvdiffusion.outputs`."""
+    identity = {"task": task.value, "method": method, "settings": dict(settings)}
+    if settings_sha256 is not None:
+        identity["settings_sha256"] = settings_sha256
+    return identity
 
 
 class SampleFolder:
@@ -35,12 +83,8 @@ class SampleFolder:
     def __init__(
         self,
         root: Path,
-        method: str,
-        settings_sha256: str,
-        task: str = "panorama",
-        fov_deg: float = 90.0,
-        given_views: Sequence[int] = (),
-        settings: Mapping[str, Any] | None = None,
+        manifest: Manifest,
+        settings: Mapping[str, Any],
         *,
         overwrite: bool = False,
     ) -> None:
@@ -48,31 +92,25 @@ class SampleFolder:
 
         Args:
             root: the folder.
-            method: name of what makes the samples.
-            settings_sha256: hash of everything that decides the images, for the manifest; ""
-                means that `settings` is everything.
-            task: "panorama", "outpaint" or "depth".
-            fov_deg: horizontal field of view of a panorama's views, which are evenly spaced.
-            given_views: those that outpainting starts from.
+            manifest: what it shall hold; without a hash of the settings, `settings` are all that
+                decides the images.
             settings: what decides the images, by name.
             overwrite: move samples of other settings aside instead of refusing.
 
         Raises:
             InputError: the folder holds samples of other settings, or other files.
         """
-        self.root, self.method, self.task, self.fov_deg = root, method, Task(task), fov_deg
-        self.given_views = list(given_views)
-        made_of = {"task": task, "method": method, "settings": dict(settings or {})}
-        if settings_sha256:
-            made_of["settings_sha256"] = settings_sha256
-        self.settings_sha256 = settings_sha256 or hash_of(made_of)
+        made_of = identity(manifest.task, manifest.method, settings, manifest.settings_sha256)
         begin(root, made_of, overwrite=overwrite)
+        stamp = manifest.settings_sha256 or settings_sha256(made_of)
+        self.root, self.settings = root, settings
+        self.manifest = replace(manifest, settings_sha256=stamp)
 
     def is_finished(self) -> bool:
         """Tell whether all samples are there; if so, say it to the user."""
-        if not (self.root / _MANIFEST).is_file():
+        if not (self.root / MANIFEST).is_file():
             return False
-        finished = all(map(self.has_sample, read_manifest(self.root)["samples"]))
+        finished = all(map(self.has_sample, self.manifest.samples))
         if finished:
             already_made(self.root)
         return finished
@@ -87,114 +125,59 @@ class SampleFolder:
         views: Tensor,
         prompts: Sequence[str] | None,
         record: Mapping[str, Any] | None = None,
+        geometry: tuple[Trajectory, Tensor] | None = None,
     ) -> None:
-        """Write the views of a panorama, whole or not at all.
+        """Write a sample whole or not at all.
 
         Args:
-            sample_id: name of its directory.
-            views: [V, 3, H, W] in −1 … 1, evenly spaced.
+            sample_id: its name.
+            views: [V, 3, H, W] in −1 … 1.
             prompts: one per view; None if there are none.
             record: what made it (seed, …), for sample.json.
+            geometry: cameras of a sequence and its depth [V, H, W] in meters.
 
         Raises:
             InputError: the disk refuses.
+            ValueError: views of another size or number than the folder's, or a sequence without
+                geometry.
         """
-        if self.task == "depth":
-            raise ValueError("Expected `write_sequence` for the task depth.")
+        self._check(views, geometry)
         views = views.detach().float().cpu()
-        panorama, _ = stitch(views, self.fov_deg)
         with atomic_output(self.root / sample_id) as folder:
-            _write_views(folder, views, prompts, {"sample_id": sample_id, **(record or {})})
-            save_png(panorama, folder / "panorama.png")
+            folder.mkdir()
+            for index, view in enumerate(views):
+                save_png(view, folder / f"{index}.png")
+            if prompts is not None:
+                lines = (" ".join(prompt.split()) for prompt in prompts)
+                (folder / "prompt.txt").write_text("".join(f"{line}\n" for line in lines))
+            write_json(folder / "sample.json", {"sample_id": sample_id, **(record or {})})
+            if geometry:
+                write_geometry(folder, *geometry)
+            else:
+                panorama, _ = stitch(views, self.manifest.fov_deg)
+                save_png(panorama, folder / "panorama.png")
 
-    def write_sequence(
-        self, sample: DepthSample, views: Tensor, record: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write views with the depth and cameras that they were made for, whole or not at all.
+    def _check(self, views: Tensor, geometry: tuple[Trajectory, Tensor] | None) -> None:
+        task, size = self.manifest.task, (self.manifest.height, self.manifest.width)
+        if (geometry is not None) != (task == Task.DEPTH):
+            raise ValueError(f"Expected geometry for the task depth alone; the task is {task}.")
+        count = len(geometry[0].frames) if geometry else len(self.manifest.yaw_deg)
+        if (len(views), *views.shape[-2:]) != (count, *size):
+            raise ValueError(f"Expected {count} views of {size}, got {tuple(views.shape)}.")
 
-        Args:
-            sample: frames in order; its own views are not used.
-            views: [V, 3, H, W] in −1 … 1, one for each frame.
-            record: what made it (seed, …), for sample.json.
-
-        Raises:
-            InputError: the disk refuses.
-        """
-        if self.task != "depth" or len(views) != len(sample.frames):
-            raise ValueError(
-                f"Expected the task depth and {len(sample.frames)} views, got {self.task} and "
-                f"{len(views)}."
-            )
-        views = views.detach().float().cpu()
-        cameras = {
-            "frames": sample.frames,
-            "key_frames": sample.is_key.nonzero()[:, 0].tolist(),
-            "K": sample.K.double().tolist(),
-            "pose": sample.pose.double().tolist(),
-        }
-        entries = {"sample_id": sample.sample_id, **(record or {})}
-        with atomic_output(self.root / sample.sample_id) as folder:
-            _write_views(folder, views, sample.prompts, entries)
-            (folder / "depth").mkdir()
-            for index, depth in enumerate(sample.depth):
-                save_depth(depth, folder / "depth" / f"{index}.png")
-            write_json(folder / "cameras.json", cameras)
-
-    def write_manifest(self, sample_ids: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def write_manifest(self, **more: object) -> None:
         """Declare the folder finished.
 
         Args:
-            sample_ids: the samples it holds.
-            settings: what made them, for readers.
+            more: further keys of the manifest.
 
         Raises:
             InputError: a sample is missing.
         """
-        for sample_id in sample_ids:
+        for sample_id in self.manifest.samples:
             if not self.has_sample(sample_id):
                 raise InputError(f"{self.root / sample_id}: this sample is missing; run again.")
-        views = read_views(self.root / sorted(sample_ids)[0])
-        manifest = {
-            "format": 1,
-            "task": self.task,
-            "method": self.method,
-            "height": views.shape[-2],
-            "width": views.shape[-1],
-            "samples": sorted(sample_ids),
-            "settings": dict(settings),
-            "settings_sha256": self.settings_sha256,
-            "provenance": provenance(),
-        }
-        if self.task != "depth":
-            yaw_deg = [360.0 / len(views) * view for view in range(len(views))]
-            manifest |= {"num_views": len(views), "fov_deg": self.fov_deg, "yaw_deg": yaw_deg}
-        if self.task == "outpaint":
-            manifest["given_views"] = self.given_views
-        write_json(self.root / _MANIFEST, manifest)
-
-
-def _write_views(
-    folder: Path, views: Tensor, prompts: Sequence[str] | None, entries: Mapping[str, Any]
-) -> None:
-    folder.mkdir()
-    for index, view in enumerate(views):
-        save_png(view, folder / f"{index}.png")
-    if prompts is not None:
-        lines = (" ".join(prompt.split()) for prompt in prompts)
-        (folder / "prompt.txt").write_text("".join(f"{line}\n" for line in lines))
-    write_json(folder / "sample.json", entries)
-
-
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Read a finished folder's manifest.
-
-    Raises:
-        InputError: it is missing, broken or of another format.
-    """
-    manifest = read_json(root / _MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise InputError(f"{root / _MANIFEST}: expected a manifest with format 1; generate again.")
-    return manifest
+        write_manifest(self.root, self.manifest, self.settings, **more)
 
 
 def read_views(sample: Path) -> Tensor:

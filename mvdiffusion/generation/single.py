@@ -1,4 +1,9 @@
-"""One panorama or sequence for a user: model and wishes in, a folder of pictures out."""
+"""One panorama or sequence for a user: a sample folder of one sample, with films and the like.
+
+<output>/<sample>/         views, prompts, and of a sequence depth and cameras (see `sample_folder`)
+<output>/panorama.png, panorama.jpg, turning.mp4 (a sequence: sequence.mp4), contact_sheet.png
+<output>/manifest.json     as of every sample folder, with the hashes of all files
+"""
 
 from __future__ import annotations
 
@@ -12,14 +17,18 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
-from mvdiffusion.generation.result_folder import deciding_settings, open_result
-from mvdiffusion.generation.split import GenerationSettings, load_pipeline
-from mvdiffusion.images import save_depth
+from mvdiffusion.generation.sample_folder import SampleFolder, identity
+from mvdiffusion.generation.split import GenerationSettings, check_model, load_pipeline
+from mvdiffusion.manifest import Manifest, even_yaws
 from mvdiffusion.outputs import already_made, is_begun
-from mvdiffusion.records import InputError, sha256_file, write_json
+from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
+from mvdiffusion.tasks import Task
+
+METHOD = "mvdiffusion"
 
 
 @dataclass(frozen=True)
@@ -100,17 +109,16 @@ def create_panorama(
     Raises:
         InputError: wishes that do not fit together, no such model, an `output` of other settings.
     """
-    views = num_views or (len(prompts) if len(prompts) > 1 else 8)
-    wishes = {"num_views": views, "fov_deg": fov_deg, "height": height, "width": width}
+    count = num_views or (len(prompts) if len(prompts) > 1 else 8)
+    wishes = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
     known = {"prompts": list(prompts), **wishes}
-    settings = deciding_settings("panorama", model, {**sampling.deciding(), **known})
-    if is_begun(output, settings, overwrite=overwrite):
+    settings = {"model": _model_sha256(model), **sampling.deciding(), **known}
+    if is_begun(output, identity(Task.PANORAMA, METHOD, settings), overwrite=overwrite):
         return already_made(output)
     pipeline = sampling.load("panorama", model)
     with _pipeline_complaints():
         images = pipeline(_one_or_all(prompts), **wishes, **sampling.arguments()).images[0]
-    with open_result(output, settings, prompts) as folder:
-        write_panorama(2 * images - 1, fov_deg, folder)
+    _write_panorama(Task.PANORAMA, output, settings, 2 * images - 1, prompts, fov_deg)
 
 
 def create_outpainted_panorama(
@@ -143,12 +151,12 @@ def create_outpainted_panorama(
     Raises:
         InputError: as `create_panorama`, and for files that are no images.
     """
-    views = num_views or (len(prompts) if len(prompts) > 1 else 8)
-    wishes = {"num_views": views, "fov_deg": fov_deg, "height": height, "width": width}
+    count = num_views or (len(prompts) if len(prompts) > 1 else 8)
+    wishes = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
     files = {str(view): {"name": path.name, "sha256": _hash(path)} for view, path in given.items()}
     known = {"prompts": list(prompts), "given": files, **wishes}
-    settings = deciding_settings("outpaint", model, {**sampling.deciding(), **known})
-    if is_begun(output, settings, overwrite=overwrite):
+    settings = {"model": _model_sha256(model), **sampling.deciding(), **known}
+    if is_begun(output, identity(Task.OUTPAINT, METHOD, settings), overwrite=overwrite):
         return already_made(output)
     pipeline = sampling.load("outpaint", model)
     default = pipeline.default_size()
@@ -158,8 +166,8 @@ def create_outpainted_panorama(
         images = pipeline(
             _one_or_all(prompts), pictures, list(given), **wishes, **sampling.arguments()
         ).images[0]
-    with open_result(output, settings, prompts) as folder:
-        write_panorama(2 * images - 1, fov_deg, folder)
+    views = 2 * images - 1
+    _write_panorama(Task.OUTPAINT, output, settings, views, prompts, fov_deg, tuple(given))
 
 
 def create_sequence(
@@ -204,8 +212,8 @@ def create_sequence(
         "depth_and_cameras": _tensor_hash(sample),
         "prompts": sample.prompts,
     }
-    settings = deciding_settings("depth", model, {**sampling.deciding(), **known, **wishes})
-    if is_begun(output, settings, overwrite=overwrite):
+    settings = {"model": _model_sha256(model), **sampling.deciding(), **known, **wishes}
+    if is_begun(output, identity(Task.DEPTH, METHOD, settings), overwrite=overwrite):
         return already_made(output)
     pipeline = sampling.load("depth", model)
     keys = sample.is_key.nonzero().flatten().tolist()
@@ -214,9 +222,44 @@ def create_sequence(
             sample.prompts, sample.depth, sample.pose, sample.K, keys, num_views,
             **sampling.arguments(),
         ).images[0]  # fmt: skip
-    with open_result(output, settings, sample.prompts) as folder:
-        write_sequence(2 * images - 1, folder)
-        _write_cameras(sample, folder)
+    views = 2 * images - 1
+    manifest = Manifest(Task.DEPTH, METHOD, height, width, (sample.sample_id,))
+    with _result(output, manifest, settings) as folder:
+        folder.write_sample(sample.sample_id, views, sample.prompts, geometry=sample.geometry)
+        write_sequence(views, folder.root)
+
+
+def _write_panorama(
+    task: Task,
+    output: Path,
+    settings: Mapping[str, Any],
+    views: Tensor,
+    prompts: Sequence[str],
+    fov_deg: float,
+    given: tuple[int, ...] = (),
+) -> None:
+    count, _, height, width = views.shape
+    manifest = Manifest(
+        task, METHOD, height, width, ("panorama",), None, fov_deg, even_yaws(count), given
+    )
+    texts = list(prompts) * (count // len(prompts))
+    with _result(output, manifest, settings) as folder:
+        folder.write_sample("panorama", views, texts)
+        write_panorama(views, fov_deg, folder.root)
+
+
+@contextmanager
+def _result(
+    output: Path, manifest: Manifest, settings: Mapping[str, Any]
+) -> Iterator[SampleFolder]:
+    """Give a sample folder to fill, which becomes `output` at the end, with a manifest."""
+    with atomic_output(output) as root:
+        folder = SampleFolder(root, manifest, settings)
+        yield folder
+        files = sorted(path for path in root.rglob("[!.]*") if path.is_file())
+        folder.write_manifest(
+            files={path.relative_to(root).as_posix(): sha256_file(path) for path in files}
+        )
 
 
 def sequence_frames(scene: ScanNetScene, key_frames: int | None, stride: int) -> list[int]:
@@ -248,6 +291,11 @@ def _per_frame(prompts: Sequence[str] | None, count: int) -> list[str] | None:
 
 def _one_or_all(prompts: Sequence[str]) -> str | list[str]:
     return prompts[0] if len(prompts) == 1 else list(prompts)
+
+
+def _model_sha256(model: Path) -> str:
+    check_model(model)
+    return folder_sha256(model)
 
 
 def _hash(path: Path) -> str:
@@ -283,17 +331,3 @@ def _pipeline_complaints() -> Iterator[None]:
         if str(error).startswith("Expected"):
             raise InputError(str(error)) from None
         raise
-
-
-def _write_cameras(sample: DepthSample, folder: Path) -> None:
-    """Write depth/<view>.png and cameras.json, as in the sample folders of sequences."""
-    (folder / "depth").mkdir()
-    for view, depth in enumerate(sample.depth):
-        save_depth(depth, folder / "depth" / f"{view}.png")
-    cameras = {
-        "frames": sample.frames,
-        "key_frames": sample.is_key.nonzero().flatten().tolist(),
-        "K": sample.K.tolist(),
-        "pose": sample.pose.tolist(),
-    }
-    write_json(folder / "cameras.json", cameras)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import diffusers
 import torch
@@ -14,12 +14,14 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mvdiffusion.generation.export import SampleFolder
+from mvdiffusion.generation.sample_folder import SampleFolder
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
-from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from mvdiffusion.methods.registry import Method  # which other methods there are is no matter
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,23 @@ class GenerationSettings:
         }
 
 
+def check_model(model: Path) -> None:
+    """Check that there is a model.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (model / "model_index.json").is_file():
+        raise InputError(f"{model}: no model_index.json; expected a diffusers pipeline folder.")
+
+
 def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
     """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
 
     Raises:
         InputError: no model there, or one of another task.
     """
-    if not (model / "model_index.json").is_file():
-        raise InputError(f"{model}: no model_index.json; expected a diffusers pipeline folder.")
+    check_model(model)
     stage2 = "MultiViewUNet" in (model / "unet" / "config.json").read_text()
     kind = PIPELINES[task]
     try:
@@ -113,55 +124,63 @@ def sample_seed(seed: int, sample_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
 
 
-def draw_noise(pipeline: MultiViewPipeline, samples: Sequence[Any], seed: int) -> Tensor:
-    """Draw initial noise [B, V, C, h, w] on the CPU, so that every device starts alike."""
+def draw_noise(
+    pipeline: MultiViewPipeline, samples: Sequence[Any], height: int, width: int, seed: int
+) -> Tensor:
+    """Draw initial noise on the CPU, so that every device starts alike.
+
+    Args:
+        pipeline: the model.
+        samples: B samples of V prompts each.
+        height: of a view in pixels.
+        width: of a view in pixels.
+        seed: the run's; each sample gets its own.
+
+    Returns:
+        Noise [B, V, C, h, w].
+    """
     noises = []
     for sample in samples:
-        views, _, height, width = sample.views.shape
         generator = torch.Generator().manual_seed(sample_seed(seed, sample.sample_id))
-        shape = (views, *pipeline.latent_shape(height, width))
+        shape = (len(sample.prompts), *pipeline.latent_shape(height, width))
         noises.append(randn_tensor(shape, generator))
     return torch.stack(noises).to(pipeline.unet.device)
 
 
 def generate_split(
-    make_views: Callable[[Batch], Tensor],
-    model: Path,
-    dataset: Any,
-    settings: GenerationSettings,
-    folder: SampleFolder,
+    method: Method, model: Path, dataset: Any, settings: GenerationSettings, folder: SampleFolder
 ) -> None:
     """Generate a split's samples with one method; finished samples are kept.
 
     Args:
-        make_views: the method's function for the folder's task (see `mvdiffusion.methods`).
+        method: what makes the views.
         model: folder of the model.
         dataset: `Matterport3DPanoramas`, or for the task "depth" `ScanNetScenes`; gives prompts
             and, as the task or method needs them, views, depth and cameras.
         settings: numbers of the sampling.
-        folder: where samples and, last, the manifest are written; knows the task.
+        folder: where samples and, last, the manifest are written; knows the task and the samples,
+            which are the split's first.
 
     Raises:
-        InputError: no model of the task, not enough samples in the split.
+        InputError: no model of the task.
     """
-    count = len(dataset) if settings.num_samples is None else settings.num_samples
-    if count > len(dataset):
-        raise InputError(
-            f"generation.num_samples: {count} asked for, the split has {len(dataset)}."
-        )
     if folder.is_finished():
         return
-    pipeline = load_pipeline(folder.task, model, settings)
+    manifest = folder.manifest
+    make_views = method.function(manifest.task)
+    pipeline = load_pipeline(manifest.task, model, settings)
+    count, size = len(manifest.samples), (manifest.height, manifest.width)
     starts = range(0, count, settings.batch_size)
-    for start in tqdm(starts, desc=f"{folder.task} {folder.method}", unit="batch", mininterval=2):
+    name = f"{manifest.task} {manifest.method}"
+    for start in tqdm(starts, desc=name, unit="batch", mininterval=2):
         batch = range(start, min(start + settings.batch_size, count))
-        if not all(folder.has_sample(dataset.sample_id(index)) for index in batch):
+        if not all(folder.has_sample(manifest.samples[index]) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
             for samples in _by_shape([dataset.load(index) for index in batch]):
-                noise = draw_noise(pipeline, samples, settings.seed)
+                noise = draw_noise(pipeline, samples, *size, settings.seed)
                 views = make_views(Batch(pipeline, samples, noise, settings.sampling(), dataset))
                 _write(samples, views, settings.seed, folder)
-    folder.write_manifest([dataset.sample_id(i) for i in range(count)], asdict(settings))
+    folder.write_manifest()
 
 
 def _by_shape(samples: Sequence[Any]) -> list[list[Any]]:
@@ -175,10 +194,6 @@ def _by_shape(samples: Sequence[Any]) -> list[list[Any]]:
 
 def _write(samples: Sequence[Any], views: Tensor, seed: int, folder: SampleFolder) -> None:
     for sample, images in zip(samples, 2 * views - 1, strict=True):
-        if folder.has_sample(sample.sample_id):
-            continue
-        record = {"seed": sample_seed(seed, sample.sample_id)}
-        if folder.task == Task.DEPTH:
-            folder.write_sequence(sample, images, record)
-        else:
-            folder.write_sample(sample.sample_id, images, sample.prompts, record)
+        if not folder.has_sample(sample.sample_id):
+            record = {"seed": sample_seed(seed, sample.sample_id)}
+            folder.write_sample(sample.sample_id, images, sample.prompts, record, sample.geometry)

@@ -15,14 +15,21 @@ from scenes import HEIGHT, WIDTH, render, write_scene
 from mvdiffusion.images import read_image
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.records import sha256_file
+from mvdiffusion_eval.cli import main as eval_command
 
 Run = Callable[..., tuple[int, str]]
 FAST = ("--steps", 1, "--device", "cpu")
 
 
-def pixels(folder: Path) -> list[np.ndarray]:
-    count = len(list((folder / "views").glob("*.png")))
-    return [np.array(Image.open(folder / "views" / f"{view}.png")) for view in range(count)]
+def sample_of(output: Path) -> Path:
+    """The folder of the only sample."""
+    (name,) = json.loads((output / "manifest.json").read_text())["samples"]
+    return output / name
+
+
+def pixels(output: Path) -> list[np.ndarray]:
+    count = len(list(sample_of(output).glob("[0-9]*.png")))
+    return [np.array(Image.open(sample_of(output) / f"{view}.png")) for view in range(count)]
 
 
 def check_manifest(folder: Path) -> dict:
@@ -49,10 +56,10 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
     code, said = run(*words, "--prompts", prompts, "--seed", 3)
     assert code == 0, said
     assert len(pixels(output)) == 4  # as many as prompts
-    assert (output / "prompt.txt").read_text() == "a red wall\na wall\na red\nred\n"
+    assert (sample_of(output) / "prompt.txt").read_text() == "a red wall\na wall\na red\nred\n"
     manifest = check_manifest(output)
     assert manifest["settings"]["seed"] == 3
-    assert re.fullmatch("[0-9a-f]{64}", manifest["settings"]["model"]["sha256"])
+    assert re.fullmatch("[0-9a-f]{64}", manifest["settings"]["model"])
     film = cv2.VideoCapture(str(output / "turning.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 8 * 24
     assert film.get(cv2.CAP_PROP_FPS) == 24
@@ -63,7 +70,7 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
     assert (output / "manifest.json").stat().st_mtime_ns == before
     code, said = run(*words, "--prompts", prompts, "--seed", 4)
     assert code == 2
-    assert "other settings (seed)" in said
+    assert "other settings (settings.seed)" in said
     assert "Traceback" not in said
     code, said = run(*words, "--prompts", prompts, "--seed", 4, "--overwrite")
     assert code == 0, said
@@ -97,7 +104,7 @@ def test_outpaint_keeps_the_given_views(
     image = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 127.5 - 1
     with torch.no_grad():
         codec = pipeline.decode_latents(pipeline.encode_views(image[None, None]))[0, 0]
-    found = read_image(output / "views" / "2.png") / 2 + 0.5
+    found = read_image(sample_of(output) / "2.png") / 2 + 0.5
     assert (found - codec).abs().max() < 0.02
     for flags, message in (
         (("--image", tmp_path / "none.png"), r"none.png: No such file"),
@@ -118,24 +125,51 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
     code, said = run(*words, *size, "--stride", 2, "--output", output)
     assert code == 0, said
-    cameras = json.loads((output / "cameras.json").read_text())
+    cameras = json.loads((sample_of(output) / "cameras.json").read_text())
     assert cameras["frames"] == [0, 2, 4, 6, 8]
     assert cameras["key_frames"] == [0, 2, 4]
     assert len(cameras["pose"]) == len(pixels(output)) == 5
     assert pixels(output)[0].shape == (HEIGHT // 2, WIDTH // 2, 3)
-    millimeters = np.array(Image.open(output / "depth" / "1.png"))
+    millimeters = np.array(Image.open(sample_of(output) / "depth" / "1.png"))
     assert abs(millimeters.mean() / 1000 - render(2)[1].mean()) < 0.02
-    assert (output / "prompt.txt").read_text().splitlines()[1].endswith("a red wall, no. 2")
+    assert (
+        (sample_of(output) / "prompt.txt").read_text().splitlines()[1].endswith("a red wall, no. 2")
+    )
     assert "sequence.mp4" in check_manifest(output)["files"]
     code, said = run(
         *words, *size, "--stride", 0, "--key-frames", 2, "--prompt", "red", "--output",
         tmp_path / "keys",
     )  # fmt: skip
     assert code == 0, said
-    assert json.loads((tmp_path / "keys" / "cameras.json").read_text())["frames"] == [0, 4]
-    assert (tmp_path / "keys" / "prompt.txt").read_text() == "red\nred\n"
+    assert json.loads((sample_of(tmp_path / "keys") / "cameras.json").read_text())["frames"] == [
+        0,
+        4,
+    ]
+    assert (sample_of(tmp_path / "keys") / "prompt.txt").read_text() == "red\nred\n"
     code, said = run(*words, "--stride", -1, "--output", tmp_path / "other")
     assert (code, "a stride of 0 or more" in said) == (2, True)
+
+
+def test_results_can_be_scored_as_they_are(
+    run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "scene", 5, [0, 2, 4])
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    wishes = {
+        "panorama": ("--prompt", "a red wall"),
+        "outpaint": ("--prompt", "a red wall", "--image", tmp_path / "a.png"),
+        "depth": ("--scene", scene, "--height", HEIGHT // 2, "--width", WIDTH // 2),
+    }
+    for task, more in wishes.items():
+        output, score = tmp_path / task, tmp_path / f"{task}.json"
+        words = ("generate", task, "--model", models[task], "--output", output, *FAST)
+        assert run(*words, *more)[0] == 0
+        with pytest.raises(SystemExit) as ended:
+            eval_command(["score", "--generated", str(output), "--output", str(score)])
+        assert not ended.value.code
+        content = json.loads(score.read_text())
+        assert (content["task"], content["method"]) == (task, "mvdiffusion")
+        assert content["metrics"]["cross_view_psnr"]["value"] > 0
 
 
 def keys_of(scene: Path) -> list[str]:

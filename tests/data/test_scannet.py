@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mvdiffusion.data.scannet import ScanNetScene, ScanNetScenes
-from mvdiffusion.generation.export import SampleFolder, export_sequences, read_manifest, read_views
+from mvdiffusion.generation.export import export_split
+from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
 from mvdiffusion.images import save_depth
 from mvdiffusion.preparation.key_frames import (
     key_frame_overlaps,
@@ -22,6 +23,7 @@ from mvdiffusion.preparation.key_frames import (
     write_key_frames,
 )
 from mvdiffusion.records import InputError, read_json
+from mvdiffusion.tasks import Task
 
 STEP, DISTANCE, FOCAL = 0.1, 2.0, 64.0  # a frame further, the plane moves by 3.2 of 64 pixels
 
@@ -383,8 +385,8 @@ def test_scene_without_usable_frames(tmp_path):
 
 def test_exported_sequences_are_the_dataset(prepared, tmp_path):
     scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2, num_between=1)
-    export_sequences(scenes, tmp_path / "real", "h" * 64, {"num_views": 2}, num_samples=2)
-    manifest = read_manifest(tmp_path / "real")
+    export_split(scenes, Task.DEPTH, tmp_path / "real", {"num_views": 2}, num_samples=2)
+    manifest = read_json(tmp_path / "real/manifest.json")
     assert (manifest["task"], manifest["method"]) == ("depth", "real")
     assert (manifest["height"], manifest["width"]) == (24, 32)
     assert manifest["samples"] == ["scene0000_00-0000", "scene0001_00-0000"]
@@ -400,12 +402,14 @@ def test_exported_sequences_are_the_dataset(prepared, tmp_path):
     assert sorted(path.name for path in (folder / "depth").iterdir()) == ["0.png", "1.png", "2.png"]
     assert (np.asarray(Image.open(folder / "depth/1.png")) == 2000).all()
     with pytest.raises(InputError, match="num_samples: 9 asked for, the split has 5"):
-        export_sequences(scenes, tmp_path / "more", "h", {}, num_samples=9)
+        export_split(scenes, Task.DEPTH, tmp_path / "more", {}, num_samples=9)
 
 
-def test_tasks_are_not_mixed_up(tmp_path):
-    with pytest.raises(ValueError, match="among panorama, outpaint, depth"):
-        SampleFolder(tmp_path / "a", "ours", "x", task="3d")
-    folder = SampleFolder(tmp_path / "b", "ours", "x", task="depth")
-    with pytest.raises(ValueError, match="write_sequence"):
-        folder.write_sample("s", torch.zeros(2, 3, 8, 8), None)
+def test_tasks_are_not_mixed_up(prepared, tmp_path):
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=2)
+    folder = SampleFolder(tmp_path / "b", split_manifest(Task.DEPTH, "ours", scenes), {})
+    with pytest.raises(ValueError, match="Expected geometry for the task depth alone"):
+        folder.write_sample("s", torch.zeros(2, 3, 24, 32), None)
+    sample = scenes.load(0)
+    with pytest.raises(ValueError, match=r"Expected \d+ views of \(24, 32\), got \(1, 3, 24, 32\)"):
+        folder.write_sample("s", sample.views[:1], None, geometry=sample.geometry)

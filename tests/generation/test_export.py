@@ -11,18 +11,21 @@ from PIL import Image
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation import sample_folder as samples_module
-from mvdiffusion.generation.export import (
-    SampleFolder,
-    cut_equirectangular_files,
-    cut_views,
-    export_split,
-    read_manifest,
-    read_views,
-    stitch,
-    stitch_folder,
-)
+from mvdiffusion.generation.export import cut_equirectangular_files, export_split, stitch_folder
+from mvdiffusion.generation.sample_folder import SampleFolder, read_views
+from mvdiffusion.geometry.panoramas import cut_views, stitch
+from mvdiffusion.manifest import Manifest, even_yaws, read_manifest
 from mvdiffusion.preparation.rooms import RoomSettings, render_splits
 from mvdiffusion.records import InputError, read_json
+from mvdiffusion.tasks import Task
+
+
+def sample_folder(
+    root: Path, *names: str, method: str = "ours", count: int = 8, stamp: str = "x", **options: bool
+) -> SampleFolder:
+    yaws = even_yaws(count)
+    manifest = Manifest(Task.PANORAMA, method, 16, 16, names or ("s0",), stamp, yaw_deg=yaws)
+    return SampleFolder(root, manifest, {"steps": 3}, **options)
 
 
 def some_views(seed: int, count: int = 8, size: int = 16) -> torch.Tensor:
@@ -49,19 +52,19 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_sample_and_manifest(tmp_path):
-    folder = SampleFolder(tmp_path / "out", "ours", "ab" * 32, fov_deg=90.0)
+    folder = sample_folder(tmp_path / "out", "s1", "s0", stamp="ab" * 32)
     images = some_views(0)
     folder.write_sample("s1", images, ["a\nb", *prompts(7)], {"seed": 5})
     assert folder.has_sample("s1")
     assert not folder.has_sample("s0")
     folder.write_sample("s0", images, prompts())
-    folder.write_manifest(["s1", "s0"], {"steps": 3})
+    folder.write_manifest()
     pixels = np.asarray(Image.open(tmp_path / "out/s1/3.png"))
     expected = ((images[3] + 1) * 127.5).round().permute(1, 2, 0)
     np.testing.assert_array_equal(pixels, expected)
     assert (tmp_path / "out/s1/prompt.txt").read_text().splitlines() == ["a b", *prompts(7)]
     assert read_json(tmp_path / "out/s1/sample.json") == {"sample_id": "s1", "seed": 5}
-    manifest = read_manifest(tmp_path / "out")
+    manifest = read_json(tmp_path / "out/manifest.json")
     assert manifest["yaw_deg"] == [0, 45, 90, 135, 180, 225, 270, 315]
     assert manifest["samples"] == ["s0", "s1"]
     named = {key: manifest[key] for key in ("method", "height", "width", "num_views", "fov_deg")}
@@ -71,32 +74,32 @@ def test_sample_and_manifest(tmp_path):
 
 
 def test_manifest_needs_every_sample(tmp_path):
-    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder = sample_folder(tmp_path / "out", "s0", "s1")
     folder.write_sample("s0", some_views(0), prompts())
     with pytest.raises(InputError, match="s1: this sample is missing"):
-        folder.write_manifest(["s0", "s1"], {})
+        folder.write_manifest()
     assert not (tmp_path / "out/manifest.json").exists()
     with pytest.raises(InputError, match=r"manifest\.json"):
         read_manifest(tmp_path / "out")
 
 
 def test_same_run_goes_on_and_another_is_refused(tmp_path):
-    SampleFolder(tmp_path / "out", "ours", "x").write_sample("s0", some_views(0), prompts())
-    assert SampleFolder(tmp_path / "out", "ours", "x").has_sample("s0")
-    for method, settings, named in (("ours", "y", "settings_sha256"), ("theirs", "x", "method")):
+    sample_folder(tmp_path / "out").write_sample("s0", some_views(0), prompts())
+    assert sample_folder(tmp_path / "out").has_sample("s0")
+    for method, stamp, named in (("ours", "y", "settings_sha256"), ("theirs", "x", "method")):
         with pytest.raises(InputError, match=rf"other settings \({named}\)"):
-            SampleFolder(tmp_path / "out", method, settings)
-    folder = SampleFolder(tmp_path / "out", "theirs", "x", overwrite=True)
+            sample_folder(tmp_path / "out", method=method, stamp=stamp)
+    folder = sample_folder(tmp_path / "out", method="theirs", overwrite=True)
     assert not folder.has_sample("s0")
     assert len(read_views(tmp_path / "out.old/s0")) == 8
 
 
 def test_folder_is_finished_with_its_last_sample(tmp_path, capsys):
-    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder = sample_folder(tmp_path / "out")
     folder.write_sample("s0", some_views(0), prompts())
     assert not folder.is_finished()
-    folder.write_manifest(["s0"], {})
-    assert SampleFolder(tmp_path / "out", "ours", "x").is_finished()
+    folder.write_manifest()
+    assert sample_folder(tmp_path / "out").is_finished()
     assert "out: already made with these settings" in capsys.readouterr().err
     (tmp_path / "out/s0").rename(tmp_path / "elsewhere")
     assert not folder.is_finished()
@@ -105,12 +108,12 @@ def test_folder_is_finished_with_its_last_sample(tmp_path, capsys):
 def test_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
-        SampleFolder(tmp_path, "ours", "x")
+        sample_folder(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
-    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder = sample_folder(tmp_path / "out")
     save = samples_module.save_png
 
     def full(image, path):
@@ -125,7 +128,7 @@ def test_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
 
 
 def test_views_come_back(tmp_path):
-    folder = SampleFolder(tmp_path / "out", "ours", "x")
+    folder = sample_folder(tmp_path / "out", count=4)
     images = some_views(1, count=4)
     folder.write_sample("s0", images, None)
     assert not (tmp_path / "out/s0/prompt.txt").exists()
@@ -141,11 +144,11 @@ def test_exported_split_is_the_dataset(tmp_path):
     rooms = RoomSettings(1, {"test": 2}, face_size=32)
     render_splits(tmp_path / "data", rooms, workers=1)
     dataset = Matterport3DPanoramas(tmp_path / "data", "test", image_size=16)
-    export_split(dataset, tmp_path / "real", "h" * 64, {"image_size": 16})
+    export_split(dataset, Task.PANORAMA, tmp_path / "real", {"image_size": 16})
     manifest = read_manifest(tmp_path / "real")
-    assert manifest["method"] == "real"
-    assert manifest["samples"] == ["test-00000", "test-00001"]
-    for index, name in enumerate(manifest["samples"]):
+    assert manifest.method == "real"
+    assert manifest.samples == ("test-00000", "test-00001")
+    for index, name in enumerate(manifest.samples):
         sample = dataset.load(index)
         found = read_views(tmp_path / "real" / name)
         torch.testing.assert_close(found, sample.views, rtol=0, atol=0.5 / 127.5 + 1e-6)

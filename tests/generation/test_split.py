@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.generation.export import SampleFolder, read_views
+from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
 from mvdiffusion.generation.split import (
     GenerationSettings,
     draw_noise,
@@ -27,6 +27,7 @@ from mvdiffusion.methods.base import Batch
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.tasks import Task
 
 SETTINGS = GenerationSettings(num_inference_steps=2, guidance_scale=2.0, batch_size=2, device="cpu")
 
@@ -35,9 +36,9 @@ def generate(
     method: str, model: Path, dataset: Matterport3DPanoramas, root: Path, **changes: object
 ) -> SampleFolder:
     settings = GenerationSettings(**{**vars(SETTINGS), **changes})  # type: ignore[arg-type]
-    folder = SampleFolder(root, method, "0" * 64)
-    make_views = find_method(method, "panorama").function("panorama")
-    generate_split(make_views, model, dataset, settings, folder)
+    manifest = split_manifest(Task.PANORAMA, method, dataset, settings.num_samples, "0" * 64)
+    folder = SampleFolder(root, manifest, {})
+    generate_split(find_method(method, "panorama"), model, dataset, settings, folder)
     return folder
 
 
@@ -104,7 +105,7 @@ def test_each_sample_starts_from_its_own_noise(
     pipeline: MVDiffusionPanoramaPipeline, dataset: Matterport3DPanoramas
 ) -> None:
     assert sample_seed(0, "a") == 59427965909845092
-    noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 0)
+    noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 16, 16, 0)
     assert not torch.isclose(noise[0], noise[1]).any(-1).all()
     assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
 

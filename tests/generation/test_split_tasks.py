@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.generation.export import SampleFolder, read_views
+from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
 from mvdiffusion.generation.split import GenerationSettings, generate_split, sample_seed
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.tasks import Task
 
 SETTINGS: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 2.0, "device": "cpu"}
 SCENES = ["scene_a-0000", "scene_b-0000", "scene_c-0000"]
@@ -23,9 +23,9 @@ def generate(
     task: str, method: str, model: Path, dataset: Any, root: Path, **changes: Any
 ) -> SampleFolder:
     settings = GenerationSettings(**{**SETTINGS, "batch_size": 3, **changes})
-    options = {"given_views": (0,)} if task == "outpaint" else {}
-    folder = SampleFolder(root, method, "0" * 64, task=task, **options)
-    generate_split(find_method(method, task).function(task), model, dataset, settings, folder)
+    manifest = split_manifest(Task(task), method, dataset, settings.num_samples, "0" * 64)
+    folder = SampleFolder(root, manifest, {})
+    generate_split(find_method(method, task), model, dataset, settings, folder)
     return folder
 
 
@@ -103,16 +103,16 @@ def test_a_killed_depth_run_ends_with_the_same_files(
 ) -> None:
     model = models["depth"]
     whole = generate("depth", "mvdiffusion", model, walks, tmp_path / "whole")
-    write, written = SampleFolder.write_sequence, []
+    write, written = SampleFolder.write_sample, []
 
-    def die_after_the_first(self: SampleFolder, sample: Any, *rest: Tensor) -> None:
+    def die_after_the_first(self: SampleFolder, sample_id: str, *rest: Any) -> None:
         if written:
             raise KeyboardInterrupt
-        written.append(sample.sample_id)
-        write(self, sample, *rest)  # type: ignore[arg-type]
+        written.append(sample_id)
+        write(self, sample_id, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SampleFolder, "write_sequence", die_after_the_first)
+        patch.setattr(SampleFolder, "write_sample", die_after_the_first)
         with pytest.raises(KeyboardInterrupt):
             generate("depth", "mvdiffusion", model, walks, tmp_path / "killed")
     again = generate("depth", "mvdiffusion", model, walks, tmp_path / "killed")

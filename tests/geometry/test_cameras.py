@@ -9,9 +9,10 @@ import torch
 
 from mvdiffusion.geometry.cameras import is_pinhole, is_rigid, rotation, rotation_error
 from mvdiffusion.geometry.matrix_files import read_matrix, read_pose
+from mvdiffusion.manifest import read_trajectory
 from mvdiffusion.pipelines.checks import check_poses
 from mvdiffusion.records import InputError
-from mvdiffusion_eval.folders.trajectories import read_text_trajectory, read_trajectory
+from mvdiffusion_eval.folders.layouts import read_text_trajectory
 
 
 def scaled(factor: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def scoring_accepts(pose: np.ndarray, folder: Path) -> bool:
     np.savetxt(folder / "7_poses.txt", pose)
     accepted = []
     for read in (
-        lambda: read_trajectory(folder / "cameras.json"),
+        lambda: read_trajectory(folder),
         lambda: read_text_trajectory(folder, [7]),
     ):
         try:

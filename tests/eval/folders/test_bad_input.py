@@ -175,10 +175,13 @@ FOLDERS = {
     "manifest: size": (edit("manifest.json", height=64), r"is 32×32 pixels; expected 32×64"),
     "manifest: size in words": (edit("manifest.json", width="wide"), r"width is wide; expected"),
     "manifest: samples": (edit("manifest.json", samples=["room000", "x"]), r"absent \['x'\]"),
-    "manifest: no samples": (edit("manifest.json", samples=[]), r"lists no samples"),
+    "manifest: no samples": (edit("manifest.json", samples=[]), r"samples is \[\]"),
     "manifest: samples in words": (edit("manifest.json", samples=7), r"samples is 7; expected"),
     "manifest: escape": (edit("manifest.json", samples=["../real"]), r"absent \['../real'\]"),
-    "manifest: task": (edit("manifest.json", task="panoram"), r"did you mean 'panorama'"),
+    "manifest: task": (
+        edit("manifest.json", task="panoram"),
+        r"task is 'panoram'; expected",
+    ),
     "manifest: task of others": (edit("manifest.json", task="depth"), r"cameras.json: no such"),
     "manifest: yaws": (edit("manifest.json", yaw_deg=[0, 45]), r"yaw_deg has 2 entries"),
     "manifest: yaw": (

@@ -148,7 +148,7 @@ def unknown_task(folder: Path) -> None:
         (small_depth, r"walk001/depth/2.png: is 4×4 pixels; expected 32×24"),
         (colored_depth, r"walk001/depth/2.png: is a 'RGB' image; expected 16-bit"),
         (stray_view, r"walk001: 8 views, but cameras.json has 7 frames"),
-        (unknown_task, r"unknown task 'dept'; did you mean 'depth'"),
+        (unknown_task, r"task is 'dept'; expected one of panorama, outpaint, depth"),
     ],
 )
 def test_refuses(folder: Path, spoil: Callable[[Path], None], message: str) -> None:

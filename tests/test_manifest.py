@@ -1,0 +1,59 @@
+"""Manifests come back as they were written; those of earlier versions are read or refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvdiffusion.manifest import (
+    Manifest,
+    Trajectory,
+    even_yaws,
+    read_manifest,
+    read_trajectory,
+    write_geometry,
+    write_manifest,
+)
+from mvdiffusion.records import InputError, read_json
+from mvdiffusion.tasks import Task
+
+PANORAMA = Manifest(Task.PANORAMA, "ours", 24, 32, ("a", "b"), "0" * 64, 75.0, even_yaws(8))
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        PANORAMA,
+        replace(PANORAMA, task=Task.OUTPAINT, given_views=(0, 3)),
+        Manifest(Task.DEPTH, "ours", 24, 32, ("a",)),
+    ],
+)
+def test_a_manifest_comes_back(manifest: Manifest, tmp_path: Path) -> None:
+    write_manifest(tmp_path, manifest, {"steps": 3}, files={"a/0.png": "…"})
+    assert read_manifest(tmp_path) == manifest
+    assert read_json(tmp_path / "manifest.json")["settings"] == {"steps": 3}
+
+
+def test_earlier_forms(tmp_path: Path) -> None:
+    write_manifest(tmp_path, replace(PANORAMA, method="codec"), {})
+    assert read_manifest(tmp_path).method == "vae_reconstruction"
+    old = {"format": 1, "settings": {"task": "panorama"}, "settings_sha256": "0", "files": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="an earlier version of `mvdiffusion generate` wrote it"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(InputError, match=r"manifest\.json: its format is 2; expected 1"):
+        read_manifest(tmp_path)
+
+
+def test_cameras_come_back(tmp_path: Path) -> None:
+    K, pose = np.stack([np.eye(3)] * 2), np.stack([np.eye(4)] * 2)
+    pose[1, :3, 3] = 0.1, -2, 1 / 3
+    write_geometry(tmp_path, Trajectory((3, 7), (0,), K, pose), torch.ones(2, 4, 5))
+    found = read_trajectory(tmp_path)
+    assert (found.frames, found.key_frames) == ((3, 7), (0,))
+    np.testing.assert_array_equal(found.pose, pose)
+    assert sorted(path.name for path in (tmp_path / "depth").iterdir()) == ["0.png", "1.png"]
