@@ -24,8 +24,8 @@ from mvdiffusion.generation.media import write_panorama, write_sequence
 from mvdiffusion.generation.sample_folder import SampleFolder, identity
 from mvdiffusion.generation.split import GenerationSettings, check_model, load_pipeline
 from mvdiffusion.manifest import Manifest, even_yaws
-from mvdiffusion.outputs import already_made, is_begun
-from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
+from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.records import InputError, folder_sha256, sha256_file
 from mvdiffusion.tasks import Task
 
 METHOD = "mvdiffusion"
@@ -253,7 +253,7 @@ def _result(
     output: Path, manifest: Manifest, settings: Mapping[str, Any]
 ) -> Iterator[SampleFolder]:
     """Give a sample folder to fill, which becomes `output` at the end, with a manifest."""
-    with atomic_output(output) as root:
+    with whole_output(output, identity(manifest.task, METHOD, settings)) as root:
         folder = SampleFolder(root, manifest, settings)
         yield folder
         files = sorted(path for path in root.rglob("[!.]*") if path.is_file())
