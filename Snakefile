@@ -8,6 +8,7 @@ import sys
 from snakemake.utils import min_version
 
 min_version("9.19")
+sys.path.insert(0, workflow.basedir)  # this checkout's code is what the recipes are about
 
 
 include: "workflow/rules/config.smk"

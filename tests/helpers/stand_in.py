@@ -64,7 +64,9 @@ def parse(arguments: list[str]) -> dict[str, list[str]]:
 def digest(command: str, options: dict[str, list[str]]) -> str:
     """Hash what went in."""
     paths = [Path(path) for path in CODE.get(command, [])]
-    paths += [Path(path) for path in options.get("settings", [])]
+    told = options.get("settings", [""])[0]
+    given = [told] if told.startswith("{") else []  # training commands get JSON
+    paths += [Path(told)] if told and not given else []
     if command != "tables":
         for option in READ:
             folders = [Path(value.split("=")[-1]) for value in options.get(option, [])]
@@ -78,9 +80,9 @@ def digest(command: str, options: dict[str, list[str]]) -> str:
     files = [
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
     ]
-    content = [file.read_text() for file in files if file.is_file()]
+    content = given + [file.read_text() for file in files if file.is_file()]
     seeds = {seed for text in content for seed in re.findall(r"seed=\d+", text)}
-    settings = json.loads(Path(options["settings"][0]).read_text()) if "settings" in options else {}
+    settings = json.loads(given[0] if given else Path(told).read_text()) if told else {}
     if "device" in settings:  # those with the seed of the experiment
         seeds.add(f"seed={settings['seed']}")
     return f"{' '.join(sorted(seeds))} {hashlib.sha256(json.dumps(content).encode()).hexdigest()}"

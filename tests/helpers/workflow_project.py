@@ -12,14 +12,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "tests/workflow/profile"
 STAND_IN = ROOT / "tests/helpers/stand_in.py"
-LISTS = "mvdiffusion/preparation/lists"
 PROJECT_FILES = (
-    "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", LISTS,
+    "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore",
+    "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
+    "mvdiffusion/training/identity.py",
 )  # fmt: skip
 
 MODULES = {
-    "mvdiffusion/__init__.py": "",
-    "eval/__init__.py": "",
     "mvdiffusion/preparation/captions.py": "",
     "mvdiffusion/preparation/labels.py": "",
     "mvdiffusion/preparation/matterport3d.py": "",
@@ -99,7 +98,7 @@ class Project:
         section[name] = value
         path.write_text(yaml.safe_dump(values, sort_keys=False))
 
-    def append(self, path: str, text: str = "# edited\n") -> None:
+    def append(self, path: str, text: str = "EDITED = True\n") -> None:
         """Edit a file of the project."""
         with open(self.root / path, "a") as file:
             file.write(text)
@@ -132,6 +131,10 @@ def write_project(root: Path) -> Project:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    for package in ("mvdiffusion", "eval"):
+        for folder in {path.parent for path in (root / package).rglob("*.py")} | {root / package}:
+            (folder / "__init__.py").touch()
+    (root / "mvdiffusion_eval").symlink_to("eval")  # as an installation has it
     for name in ("mvdiffusion/cli.py", "eval/__main__.py"):
         shutil.copy(STAND_IN, root / name)
     project = Project(root)

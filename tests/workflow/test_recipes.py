@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import grimp
 import pytest
 import yaml
 from workflow_project import ROOT
 
+from mvdiffusion.code_closure import import_closure
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
 
 PARTS = ("common", "tasks", "sources", "dataset_recipes", "recipes")
@@ -112,7 +112,15 @@ def real(loaded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> 
 
 def covered(names: dict[str, Any], step: str) -> set[str]:
     code = names["RECIPES"][step].code
-    return {file.as_posix() for entry in code for file in names["import_closure"](entry)}
+    files = {file.resolve() for entry in code for file in import_closure(entry)}
+    return {file.relative_to(ROOT).as_posix() for file in files}
+
+
+def module_file(name: str) -> str | None:
+    """The file of a module of the project."""
+    path = ROOT.joinpath(*name.replace("mvdiffusion_eval", "eval").split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((c.relative_to(ROOT).as_posix() for c in candidates if c.is_file()), None)
 
 
 @pytest.mark.parametrize("name", ["mini", "paper"])
@@ -155,23 +163,9 @@ def test_recipes_cover_the_imports_of_their_command(
             # A `from package import name` may name a module or something inside one.
             modules |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     modules -= {"mvdiffusion.records"}
-    files = {real["module_file"](module) for module in modules} - {None}
+    files = {module_file(module) for module in modules} - {None}
     assert files, "the command imports nothing; the test looks at the wrong function"
-    assert {file.as_posix() for file in files} <= covered(real, step)
-
-
-@pytest.mark.parametrize(("name", "step"), ALL_COMMANDS)
-def test_closures_hold_what_an_import_graph_library_finds(
-    loaded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str, step: str
-) -> None:
-    monkeypatch.chdir(ROOT)
-    real = loaded[name]
-    graph = grimp.build_graph(
-        "mvdiffusion", "mvdiffusion_eval", exclude_type_checking_imports=True, cache_dir=None
-    )
-    for entry in real["RECIPES"][step].code:
-        for module in graph.find_upstream_modules(entry) | {entry}:
-            assert real["module_file"](module).as_posix() in covered(real, step)
+    assert files <= covered(real, step)
 
 
 def test_metrics_decide_scores_and_nothing_before(real: dict[str, Any]) -> None:
@@ -257,49 +251,19 @@ def test_where_data_come_from_changes_no_recipe_and_what_they_are_changes_all(
             assert changed == {"panorama", "outpaint"}
 
 
-def test_closure_follows_every_kind_of_import(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    files = {
-        "eval/__init__.py": "from mvdiffusion_eval import base",
-        "eval/base.py": "",
-        "eval/unused.py": "",
-        "eval/inner/__init__.py": "from ..parent import thing",
-        "eval/parent.py": "import mvdiffusion_eval.plain as p",
-        "eval/plain.py": "TEMPLATE = 'page.html'",
-        "eval/templates/page.html": "",
-        "eval/templates/other.html": "",
-        "eval/inner/entry.py": "from . import sibling\ndef f():\n    from .late import x\n",
-        "eval/inner/sibling.py": "import os, json",
-        "eval/inner/late.py": "from mvdiffusion_eval.inner import entry",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    names = load(tmp_path, monkeypatch, recipes=False)
-    found = {file.as_posix() for file in names["import_closure"]("mvdiffusion_eval.inner.entry")}
-    assert found == set(files) - {"eval/unused.py", "eval/templates/other.html"}
-    with pytest.raises(ValueError, match=r"'mvdiffusion_eval\.missing', which does not exist"):
-        names["import_closure"]("mvdiffusion_eval.missing")
-
-
 def test_a_recipe_changes_with_each_of_its_parts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "eval").mkdir()
-    (tmp_path / "eval/a.py").write_text("A = 1")
     (tmp_path / "data.dvc").write_text("md5: 1")
 
-    def path(settings: int = 0, upstream: int = 0) -> str:
+    def path(code: str = "mvdiffusion.records", decides: int = 0, told: int = 0) -> str:
         names = load(tmp_path, monkeypatch, recipes=False)
-        names["recipe"]("first", {"x": upstream}, ["mvdiffusion_eval.a"])
-        names["recipe"]("second", {"y": settings}, [], reads=["data.dvc"], after=["first"])
+        names["recipe"]("first", {"x": told}, [code], deciding={"y": decides})
+        names["recipe"]("second", {}, [], reads=["data.dvc"], after=["first"])
         return names["RECIPES"]["second"].path
 
-    assert path() == path()
-    seen = {path(), path(settings=1), path(upstream=1)}
-    (tmp_path / "eval/a.py").write_text("A = 2")
-    seen.add(path())
+    assert path() == path(told=1)
+    seen = {path(), path(decides=1), path(code="mvdiffusion.code_closure")}
     (tmp_path / "data.dvc").write_text("md5: 2")
     seen.add(path())
-    assert len(seen) == 5
+    assert len(seen) == 4

@@ -85,7 +85,7 @@ def recipes(config: dict[str, Any]) -> dict[str, str]:
     for name in ("common", "tasks", "sources", "dataset_recipes", "recipes"):
         path = ROOT / f"workflow/rules/{name}.smk"
         exec(compile(path.read_text(), path, "exec"), names)
-    texts = {step: recipe.text for step, recipe in names["RECIPES"].items()}
+    texts = {step: recipe.told for step, recipe in names["RECIPES"].items()}
     return {step: text for step, text in texts.items() if step not in WITHOUT_SETTINGS}
 
 

@@ -89,6 +89,45 @@ def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> 
     assert project.results()["metrics.json"] != before["metrics.json"]
 
 
+def test_outdated_results_are_moved_aside_and_the_log_says_so(project: Project) -> None:
+    model = project.root / "results/models/panorama_stage2/model_index.json"
+    before, settings = model.read_text(), project.root / "results/settings"
+    (old,) = (path.stem for path in settings.glob("panorama_stage2-*.json"))
+    project.set("panorama.stage2.variant", "paper")
+    printed = project.snakemake("run")
+    aside = project.root / "results/.old" / old
+    assert f"results of other settings or code were moved to results/.old/{old}" in printed
+    assert (aside / "models/panorama_stage2/model_index.json").read_text() == before
+    assert (aside / "curves/panorama_stage2.jsonl").exists()
+    assert (aside / f"settings/{old}.json").exists()
+    assert model.read_text() != before
+    project.set("panorama.stage2.variant", "released")
+    project.snakemake("run")
+    assert model.read_text() == before
+    assert (aside / "models/panorama_stage2/model_index.json").read_text() == before
+
+
+def test_settings_that_decide_no_weights_rerun_no_training(project: Project) -> None:
+    for key, value in {"log_every": 7, "num_workers": 5, "validate_every": 9}.items():
+        project.set(f"base.vae.training.{key}", value)
+        project.set(f"depth.stage2.training.{key}", value)
+    project.set("depth.stage2.training.checkpoint_every", 3)
+    project.snakemake("run")
+    assert project.commands() == ["report"], "it shows the configuration"
+    shutil.rmtree(project.root / ".snakemake")
+    assert "Nothing to be done" in project.snakemake("run")
+
+
+def test_settings_that_decide_no_weights_reach_a_training_that_goes_on(project: Project) -> None:
+    project.set("panorama.stage2.variant", "paper")
+    kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
+    project.set("panorama.stage2.training.log_every", 7)
+    target = "results/models/panorama_stage2/model_index.json"
+    assert '"log_every": 7' in project.snakemake(target, "--printshellcmds")
+    moved = list(project.root.glob("results/.old/panorama_stage2-*"))
+    assert len(moved) == 1, "the released variant's; the other goes on"
+
+
 def test_settings_of_one_task_leave_the_images_of_the_others(project: Project) -> None:
     project.set("depth.stage2.variant", "released")
     project.set("data.walks.overlap", 0.5)

@@ -30,6 +30,8 @@ rule train_vae:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
+    params:
+        settings=told("vae"),
     shell:
         train("vae", "vae")
 
@@ -50,6 +52,8 @@ rule train_base:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
+    params:
+        settings=told("base"),
     shell:
         train("base", "base", base="base")
 
@@ -71,5 +75,7 @@ rule train_inpainting:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
+    params:
+        settings=told("outpaint_base"),
     shell:
         train("inpainting", "outpaint_base", base="base")

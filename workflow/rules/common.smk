@@ -4,48 +4,51 @@
 # pulled with DVC) it does not see changed settings either: then only times of files speak. So every
 # step takes as input <results>/settings/<step>-<digest>.json, whose digest covers the step's
 # settings, the code its command imports, and the recipes of the steps before it. A changed recipe
-# is a missing file; writing it removes what the old recipe made (settings.smk), so neither
-# numbers nor half-finished work of other settings can be taken for new.
-import ast
+# is a missing file; writing it moves what the old recipe made to <results>/.old (settings.smk), so
+# neither numbers nor half-finished work of other settings can be taken for new.
 import hashlib
 import json
 import re
 from functools import cache
-from importlib.util import resolve_name
 from pathlib import Path
 
-PROJECT = {"mvdiffusion": "mvdiffusion", "mvdiffusion_eval": "eval"}  # packages and their folders
+from mvdiffusion.code_closure import code_sha256
+from mvdiffusion.training.identity import deciding_settings
 
 
 class Recipe:
     """A step's settings file: its path, its text, and the paths that the step makes."""
 
-    def __init__(self, step, settings, code, reads, after, makes, root, units):
+    def __init__(self, step, settings, deciding, code, reads, after, makes, root, units):
         self.code, self.root = code, root
-        self.text = json.dumps(settings, indent=2, sort_keys=True)
+        self.told = json.dumps(settings, sort_keys=True)
+        self.text = json.dumps(deciding, indent=2, sort_keys=True)
         decides = [Path(file).read_text() for file in reads] + list(units)
         before = [RECIPES[name].digest for name in after]
         self.digest = sha256([self.text, code_sha256(*code), decides, before])[:12]
         self.path = f"{root}/settings/{step}-{self.digest}.json"
-        # Of the step's earlier recipes nothing may remain.
-        self.clears = [f"{actual_path(root)}/settings/{step}-*.json", *map(actual_path, makes)]
+        self.makes = [actual_path(path) for path in makes]
 
 
 RECIPES = {}
 
 
-def recipe(step, settings, code, reads=(), after=(), makes=(), root="<results>", units=()):
+def recipe(
+    step, settings, code, deciding=None, reads=(), after=(), makes=(), root="<results>", units=()
+):
     """Register a step: everything that decides its results.
 
     settings: what its command is told.
     code: the modules that its command runs; what they import is found.
+    deciding: those of the settings that decide the result, if not all do.
     reads: small files, not made by any step, that it reads.
     after: the steps whose results it reads.
     makes: paths that hold its results and its unfinished work, and nothing else.
     root: the folder that its settings file goes to.
     units: names of what it is about that its settings do not hold.
     """
-    RECIPES[step] = Recipe(step, settings, code, reads, after, makes, root, units)
+    deciding = settings if deciding is None else deciding
+    RECIPES[step] = Recipe(step, settings, deciding, code, reads, after, makes, root, units)
 
 
 def settings_file(step):
@@ -90,58 +93,10 @@ def cores():
     return workflow.cores or 1
 
 
-@cache
-def code_sha256(*modules):
-    """Hash the modules and, inside the project, all they import, also inside functions."""
-    files = sorted({file for module in modules for file in import_closure(module)})
-    return sha256([[file.as_posix(), file.read_bytes().hex()] for file in files])
-
-
-@cache
-def import_closure(entry):
-    """Files of a module, of all its project imports and of the data files these name."""
-    found, queue = {}, [entry]
-    if module_file(entry) is None:
-        raise WorkflowError(f"workflow: a rule names the module '{entry}', which does not exist")
-    while queue:
-        name = queue.pop()
-        file = module_file(name)
-        if file and name not in found:
-            found[name] = file
-            queue += [name.rpartition(".")[0], *imported_modules(name, file)]
-    return {
-        *found.values(),
-        *(data for file in found.values() for data in data_files(file)),
-    }
-
-
-def module_file(name):
-    first, *rest = name.split(".")
-    path = Path(PROJECT.get(first, first), *rest)
-    candidates = (path.with_suffix(".py"), path / "__init__.py") if name else ()
-    inside = first in PROJECT
-    return next((file for file in candidates if inside and file.is_file()), None)
-
-
-def imported_modules(name, file):
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []  # never run
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), package)
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
-
-
-def data_files(file):
-    """Files beside or below a module, no Python, which its text names: published.yaml, templates."""
-    text = file.read_text()
-    below = (path for path in file.parent.rglob("*") if path.suffix not in (".py", ".pyc"))
-    return [path for path in below if path.is_file() and path.name in text]
+def told(step):
+    """The settings of a step as JSON. Snakemake reruns no job for a parameter that asks for outputs,
+    so that settings which decide nothing reach the command and change no result."""
+    return lambda wildcards, output: recipe_of(step.format(**dict(wildcards))).told
 
 
 def train(command, step, base=None):
@@ -149,7 +104,7 @@ def train(command, step, base=None):
     work = f"{config['results_dir']}/training/{step}"
     start = f" --base $(dirname {{input.{base}}})" if base else ""
     return (
-        f"python -m mvdiffusion.cli train {command} --settings {{input.settings}}"
+        f"python -m mvdiffusion.cli train {command} --settings {{params.settings:q}}"
         f" --data $(dirname {{input.data}}) --validation $(dirname {{input.validation}}){start}"
         f" --output $(dirname {{output.model}}) --checkpoints {work}/checkpoints --log-dir {work}/log"
         " --overwrite"  # an earlier output is moved aside, which a re-run of a step before may ask for

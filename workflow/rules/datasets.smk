@@ -13,10 +13,11 @@ rule dataset_settings:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        clears=lambda wildcards: RECIPES[wildcards.step].clears,
+        makes=lambda wildcards: RECIPES[wildcards.step].makes,
         text=lambda wildcards: RECIPES[wildcards.step].text,
     shell:
-        "rm -rf {params.clears} > {log} 2>&1 && printf '%s\\n' {params.text:q} > {output}"
+        "python -m workflow.lib.settings_file {output} {params.text:q} {params.makes:q}"
+        " 2>&1 | tee {log}"
 
 
 # At most four downloads at once on one machine. The command itself tries again when the network fails; where the

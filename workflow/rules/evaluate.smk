@@ -19,7 +19,7 @@ rule train_evaluator:
         "../envs/mvdiffusion.yaml"
     threads: cores()
     shell:
-        "python -m eval train-extractor --kind {wildcards.kind} --settings {input.settings}"
+        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind} --settings {input.settings}"
         " --views $(dirname {input.views}) --output $(dirname {output}) 2>&1 | tee {log}"
 
 
@@ -44,7 +44,7 @@ rule score:
         bound=lambda wildcards, input: bound_option(input.vae_reconstruction),
         evaluators=lambda wildcards, input: repeated("--extractor", folders_of(input.evaluators)),
     shell:
-        "python -m eval score --settings {input.settings} --output {output} {params.bound:q}"
+        "python -m mvdiffusion_eval score --settings {input.settings} --output {output} {params.bound:q}"
         " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
         " {params.evaluators:q} --cache {params.cache} 2>&1 | tee {log}"
 
@@ -63,6 +63,6 @@ rule make_tables:
     params:
         hashes=repeated("--settings-sha256", named(TASKS, map(images_sha256, TASKS))),
     shell:
-        "python -m eval tables {input.scores} --settings {input.settings} {params.hashes:q}"
+        "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings} {params.hashes:q}"
         " --output-dir $(dirname {output.tables[0]})"
         " --metrics {output.metrics} 2>&1 | tee {log}"

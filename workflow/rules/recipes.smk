@@ -25,6 +25,7 @@ def training(step, task, settings, code, after=()):
     recipe(
         step,
         settings=with_data(task, settings),
+        deciding=deciding_settings(with_data(task, settings)),
         code=[f"mvdiffusion.training.{code}"],
         reads=data_reads(task),
         after=[*after, *data_steps(task, "train", "validation")],
@@ -38,11 +39,13 @@ def training(step, task, settings, code, after=()):
 
 def images(folder, settings, code, after, reads=()):
     """Register a folder of images."""
+    task = Path(folder).parts[0]
     recipe(
         "_".join(Path(folder).parts),
         settings=settings,
         code=code,
         reads=reads,
+        units=[images_sha256(task)] if task in TASKS else [],
         after=after,
         makes=[f"<results>/images/{folder}"],
     )

@@ -24,7 +24,7 @@ rule draw_figures:
         curves=lambda wildcards, input: repeated("--curves", named(STAGES, input.curves)),
         num_samples=config["evaluation"]["contact_sheet_samples"],
     shell:
-        "python -m eval figures {params.images:q} {params.scores:q} {params.curves:q}"
+        "python -m mvdiffusion_eval figures {params.images:q} {params.scores:q} {params.curves:q}"
         " --num-samples {params.num_samples}"
         " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
 
@@ -46,6 +46,6 @@ rule write_report:
         benchmarks=f"{config['results_dir']}/benchmarks",
         images=lambda wildcards, input: repeated("--generated", named(SCORED, input.images)),
     shell:
-        "python -m eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
+        "python -m mvdiffusion_eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
         " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
         " --config {input.settings} {params.images:q} --output {output} 2>&1 | tee {log}"

@@ -1,4 +1,4 @@
-# Settings files: writing one removes what the step's earlier recipes made. See common.smk.
+# Settings files: writing one moves aside what the step's earlier recipe made. See common.smk.
 rule settings:
     output:
         "<results>/settings/{step}-{digest}.json",
@@ -8,7 +8,8 @@ rule settings:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        clears=lambda wildcards: RECIPES[wildcards.step].clears,
+        makes=lambda wildcards: RECIPES[wildcards.step].makes,
         text=lambda wildcards: RECIPES[wildcards.step].text,
     shell:
-        "rm -rf {params.clears} > {log} 2>&1 && printf '%s\\n' {params.text:q} > {output}"
+        "python -m workflow.lib.settings_file {output} {params.text:q} {params.makes:q}"
+        " 2>&1 | tee {log}"

@@ -15,7 +15,7 @@ SOURCES = {source_of(task) for task in (*TASKS, *(["panorama"] if TRAINED_BASE e
 USED = [dataset for dataset in REAL if dataset in {*SOURCES, config.get("dataset")}]
 
 
-def deciding_settings(dataset):
+def deciding_of_dataset(dataset):
     """What of a dataset's settings decides its bytes, wherever they lie and come from."""
     places = ("root", "downloads", "script", "python", "accept_terms", "keep_downloads", "labels")
     settings = config["datasets"][dataset]
@@ -50,7 +50,7 @@ def scans():
 def shown_configuration():
     """The configuration without what is not used and what is of this machine."""
     shown = {key: value for key, value in config.items() if key not in ("dataset", "datasets")}
-    used = {dataset: deciding_settings(dataset) for dataset in USED}
+    used = {dataset: deciding_of_dataset(dataset) for dataset in USED}
     return shown | ({"datasets": used} if used else {})
 
 

@@ -83,10 +83,18 @@ def data_settings(task):
     if "pretrained" not in config["base"]:
         asked["views"] = source_of("panorama")
     sources = {
-        source: deciding_settings(source) if source in REAL else config["data"][source]
+        source: deciding_of_dataset(source) if source in REAL else config["data"][source]
         for source in asked.values()
     }
     return sources | {form: config["data"][form] for form in asked}
+
+
+def deciding(sections):
+    """Sections of the configuration without what decides no result."""
+    return {
+        key: deciding_settings(value) if isinstance(value, dict) else value
+        for key, value in sections.items()
+    }
 
 
 def images_sha256(task):
@@ -95,9 +103,9 @@ def images_sha256(task):
     return sha256(
         {
             "seed": config["seed"],
-            "base": base["pretrained"][task] if "pretrained" in base else base,
+            "base": base["pretrained"][task] if "pretrained" in base else deciding(base),
             "data": data_settings(task),
-            task: {key: value for key, value in config[task].items() if key != "methods"},
+            task: deciding({key: config[task][key] for key in config[task] if key != "methods"}),
         }
     )
 

@@ -17,6 +17,8 @@ rule train_stage1:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
+    params:
+        settings=told("{task}_stage1"),
     shell:
         train("stage1 --task {wildcards.task}", "{wildcards.task}_stage1", base="base")
 
@@ -37,5 +39,7 @@ rule train_stage2:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores()
+    params:
+        settings=told("{task}_stage2"),
     shell:
         train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", base="base")

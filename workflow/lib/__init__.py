@@ -1,0 +1,1 @@
+"""What the rules of the workflow are made of, in plain Python."""
