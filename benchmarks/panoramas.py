@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.geometry.cameras import intrinsics, panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_views, face_rotations
-from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
+from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
 from mvdiffusion.images import read_face
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
@@ -94,7 +94,7 @@ def _clear_mirror_image(warped: NDArray[np.uint8], index: int, behind: bool) -> 
 def our_views(faces: list[NDArray[np.uint8]], yaw_deg: float, size: int) -> Tensor:
     """Cut the same views as `Matterport3DPanoramas` does."""
     K, R = panorama_cameras(size, size, VIEWS, FOV_DEG, yaw_deg)
-    return cut_views(pad_faces(faces), K, R, size, max(1, round(len(faces[0]) / size)))
+    return fast_cube_to_views(pad_faces(faces), K, R, size, max(1, round(len(faces[0]) / size)))
 
 
 def measure_views(root: Path, face_size: int, size: int, repeats: int) -> dict[str, Any]:

@@ -59,11 +59,6 @@ class Manifest:
     given_views: tuple[int, ...] = ()
 
 
-def even_yaws(count: int) -> tuple[float, ...]:
-    """Spread views evenly about the vertical, the first one ahead, in degrees."""
-    return tuple(360.0 / count * view for view in range(count))
-
-
 def write_manifest(
     root: Path, manifest: Manifest, settings: Mapping[str, Any], **more: object
 ) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import (
     Manifest,
     Trajectory,
-    even_yaws,
     read_manifest,
     read_trajectory,
     write_geometry,

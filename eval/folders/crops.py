@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.images import read_rgb
@@ -168,9 +169,9 @@ class CropFolder(DerivedFolder):
         """Cut the crops of a sample, or some of them: uint8 RGB [V, size, size, 3]."""
         looks = self.directions(sample_id)
         chosen = looks if which is None else [looks[view] for view in which]
-        rotations = [rotation(*direction) for direction in chosen]
+        R = torch.stack([rotation(*direction) for direction in chosen])
         panorama = read_rgb(self.source.files[sample_id])
-        return cut(panorama, self.fov_deg, rotations, self.height, self.width)
+        return cut(panorama, self.fov_deg, R, self.height, self.width)
 
     def view_digests(self, sample_id: str) -> list[str]:
         """Hash the panorama of a sample with the camera of each crop (64 hex digits each)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from mvdiffusion.geometry.cameras import intrinsics, rotation
-from mvdiffusion.geometry.equirectangular import equirectangular_to_views
+from mvdiffusion.geometry.cameras import level_rotations
+from mvdiffusion.geometry.panoramas import cut_views
 from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
@@ -56,9 +54,9 @@ class EquirectangularFolder(PanoramaFolder):
     def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
         """Cut the views of a sample, or some of them: uint8 RGB [V, H, W, 3]."""
         chosen = range(self.num_views) if which is None else which
-        yaw_deg = [self.yaw_deg[view] for view in chosen]
+        R = level_rotations([self.yaw_deg[view] for view in chosen])
         panorama = read_rgb(self.files[sample_id])
-        return cut_views(panorama, self.fov_deg, yaw_deg, self.height, self.width)
+        return cut(panorama, self.fov_deg, R, self.height, self.width)
 
     def prompts(self, sample_id: str) -> list[str]:
         """Read the prompts of a sample, one per view; a single one is that of every view.
@@ -87,47 +85,19 @@ class EquirectangularFolder(PanoramaFolder):
         return {**super().arrangement(), "cut_from": list(self.panorama_size)}
 
 
-def cut_views(
-    panorama: np.ndarray, fov_deg: float, yaw_deg: Sequence[float], height: int, width: int
-) -> np.ndarray:
-    """Cut level perspective views out of an equirectangular image, without aliasing.
-
-    Args:
-        panorama: uint8 RGB [H, 2 H, 3]; yaw 0 is its middle.
-        fov_deg: horizontal field of view.
-        yaw_deg: direction of each view [V], to the right.
-        height, width: size of the views in pixels.
-
-    Returns:
-        Views uint8 RGB [V, height, width, 3].
-    """
-    return cut(panorama, fov_deg, [rotation(yaw) for yaw in yaw_deg], height, width)
-
-
-def cut(
-    panorama: np.ndarray, fov_deg: float, rotations: Sequence[Tensor], height: int, width: int
-) -> np.ndarray:
+def cut(panorama: np.ndarray, fov_deg: float, R: Tensor, height: int, width: int) -> np.ndarray:
     """Cut perspective views out of an equirectangular image, without aliasing.
 
-    Each pixel is the mean of as many bicubic samples as the panorama has pixels there, at least
-    one, as counted in the middle of a level view.
-
     Args:
         panorama: uint8 RGB [H, 2 H, 3]; yaw 0 is its middle.
-        fov_deg: horizontal field of view.
-        rotations: camera-to-world [3, 3] of each view.
-        height, width: size of the views in pixels.
+        fov_deg: horizontal field of view in degrees.
+        R: camera-to-world rotations [V, 3, 3].
+        height: of the views in pixels.
+        width: of the views in pixels.
 
     Returns:
         Views uint8 RGB [V, height, width, 3].
     """
-    focal = float(intrinsics(fov_deg, height, width)[0, 0])
-    factor = math.ceil(panorama.shape[1] / (2 * math.pi) / focal)
-    K = intrinsics(fov_deg, height * factor, width * factor)[None]
-    pixels = torch.from_numpy(panorama.astype(np.float32)).permute(2, 0, 1)
-    views = np.empty((len(rotations), height, width, 3), np.uint8)
-    for view, R in zip(views, rotations, strict=True):  # one by one, for memory
-        fine = equirectangular_to_views(pixels, K, R[None], height * factor, width * factor)
-        mean = F.avg_pool2d(fine, factor)[0].round().clamp(0, 255)
-        view[:] = mean.byte().permute(1, 2, 0).numpy()
-    return views
+    pixels = torch.from_numpy(panorama).permute(2, 0, 1).float()
+    views = cut_views(pixels, fov_deg, R, height, width).round().clamp(0, 255).byte()
+    return views.permute(0, 2, 3, 1).numpy()

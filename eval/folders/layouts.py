@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
-from mvdiffusion.manifest import CAMERAS, NOT_RIGID, Trajectory, even_yaws, read_trajectory
+from mvdiffusion.manifest import CAMERAS, NOT_RIGID, Trajectory, read_trajectory
 from mvdiffusion.records import InputError
 
 from .equirectangular import EquirectangularFolder

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mvdiffusion.geometry.cameras import intrinsics, rotation
-from mvdiffusion.geometry.equirectangular import views_to_equirectangular
+from mvdiffusion.geometry import panoramas as geometry
+from mvdiffusion.geometry.cameras import intrinsics, level_rotations
 from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
@@ -57,7 +57,7 @@ def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:
         return lambda sample_id: read_rgb(folder.files[sample_id]) / 255
     if all((folder.root / i / STITCHED).exists() for i in folder.sample_ids):
         return lambda sample_id: _read_stitched(folder, sample_id)
-    return lambda sample_id: _band(folder, stitch(folder, sample_id))
+    return lambda sample_id: _band(folder, _stitched(folder, sample_id))
 
 
 def _read_stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
@@ -72,14 +72,10 @@ def _read_stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     return _band(folder, panorama / 255)
 
 
-def stitch(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
+def _stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     """Blend the views of a sample to a panorama [H, 2 H, 3] in [0, 1] of their resolution."""
     views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2) / 255
-    K = intrinsics(folder.fov_deg, folder.height, folder.width)
-    height = round(math.pi * float(K[0, 0]))
-    R = torch.stack([rotation(yaw) for yaw in folder.yaw_deg])
-    every_K = K[None].expand(len(R), -1, -1)
-    panorama, _ = views_to_equirectangular(views, every_K, R, height, 2 * height)
+    panorama, _ = geometry.stitch(views, folder.fov_deg, R=level_rotations(folder.yaw_deg))
     return panorama.clamp(0, 1).permute(1, 2, 0).double().numpy()
 
 

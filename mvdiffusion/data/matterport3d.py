@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.geometry.view_cutting import cut_views, pad_faces
+from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
 from mvdiffusion.images import read_face
 from mvdiffusion.records import InputError
 
@@ -126,7 +126,7 @@ class Matterport3DPanoramas:
         K, R = self._cameras(yaw_deg)
         chosen = list(views)
         factor = self._supersampling(faces.shape[1] - 2)
-        return cut_views(faces, K[chosen], R[chosen], self.image_size, factor)
+        return fast_cube_to_views(faces, K[chosen], R[chosen], self.image_size, factor)
 
     def caption_file(self, index: int, degrees: int) -> Path:
         """Return where the caption of a direction (0, 45, … 315) stands."""

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
+from mvdiffusion.geometry.cameras import even_yaws, level_rotations
 from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.images import read_image, save_png
-from mvdiffusion.manifest import Manifest, even_yaws, read_manifest
+from mvdiffusion.manifest import Manifest, read_manifest
 from mvdiffusion.outputs import begin
 from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
 from mvdiffusion.records import settings_sha256 as hash_of
@@ -94,9 +95,10 @@ def cut_equirectangular_files(
     folder = SampleFolder(output, manifest, settings, overwrite=overwrite)
     if folder.is_finished():
         return
+    R = level_rotations(yaw_deg)
     for path in tqdm(files, desc="cutting views"):
         if not folder.has_sample(path.stem):
-            views = cut_views(_read_panorama(path), size, fov_deg, num_views)
+            views = cut_views(_read_panorama(path), fov_deg, R, size, size)
             folder.write_sample(path.stem, views, None, {"file": path.name})
     folder.write_manifest()
 

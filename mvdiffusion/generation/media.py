@@ -168,6 +168,7 @@ def write_panorama(
     """
     views = views.float().cpu()
     panorama, covered = stitch(views, fov_deg)
+    panorama = panorama.clamp(-1, 1)
     write_photo_spheres(panorama, covered, folder)
     count = round(seconds * frames_per_second)
     frames = turning_frames(panorama, covered, fov_deg, views.shape[-1], count)

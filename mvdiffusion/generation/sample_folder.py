@@ -21,13 +21,13 @@ from torch import Tensor
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.panoramas import stitch
 from mvdiffusion.images import read_image, save_png
 from mvdiffusion.manifest import (
     MANIFEST,
     Manifest,
     Trajectory,
-    even_yaws,
     write_geometry,
     write_manifest,
 )

@@ -23,7 +23,8 @@ from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
 from mvdiffusion.generation.sample_folder import SampleFolder, identity
 from mvdiffusion.generation.split import GenerationSettings, check_model, load_pipeline
-from mvdiffusion.manifest import Manifest, even_yaws
+from mvdiffusion.geometry.cameras import even_yaws
+from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.records import InputError, folder_sha256, sha256_file
 from mvdiffusion.tasks import Task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,16 +59,47 @@ def rotation(yaw_deg: float, pitch_deg: float = 0.0) -> Tensor:
 def panorama_cameras(
     height: int, width: int, num_views: int = 8, fov_deg: float = 90.0, yaw_deg: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Make the cameras of a panorama: evenly spaced about the vertical, the first at `yaw_deg`.
+    """Make the cameras of a panorama: evenly spaced about the vertical.
+
+    Args:
+        height: of a view in pixels.
+        width: of a view in pixels.
+        num_views: number V of views.
+        fov_deg: horizontal field of view of a view in degrees.
+        yaw_deg: direction of the first view, in degrees to the right.
 
     Returns:
         `K` [V, 3, 3] in pixels and camera-to-world `R` [V, 3, 3].
+
+    Raises:
+        ValueError: no views, or an impossible field of view.
+    """
+    K = intrinsics(fov_deg, height, width)
+    return K.repeat(num_views, 1, 1), level_rotations(even_yaws(num_views, yaw_deg))
+
+
+def even_yaws(num_views: int, yaw_deg: float = 0.0) -> tuple[float, ...]:
+    """Spread views evenly about the vertical.
+
+    Args:
+        num_views: number V of views.
+        yaw_deg: direction of the first view, in degrees to the right.
+
+    Returns:
+        V directions in degrees to the right.
+
+    Raises:
+        ValueError: no views.
     """
     if num_views < 1:
         raise ValueError(f"Expected `num_views` of at least 1, got {num_views}.")
     step = 360.0 / num_views
-    R = torch.stack([rotation(yaw_deg + step * view) for view in range(num_views)])
-    return intrinsics(fov_deg, height, width).expand(num_views, 3, 3).clone(), R
+    return tuple(yaw_deg + step * view for view in range(num_views))
+
+
+def level_rotations(yaw_deg: Sequence[float]) -> Tensor:
+    """Make the camera-to-world `R` [V, 3, 3] of level cameras that look in V directions."""
+    return torch.stack([rotation(yaw) for yaw in yaw_deg])
 
 
 def is_pinhole(K: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from mvdiffusion.geometry.resampling import sample_pixels, sphere_rays, view_rays
 
+_BAND = 4_000_000  # pixels sampled at once, for memory
+
 
 def equirectangular_to_views(
     panorama: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bicubic"
@@ -37,18 +39,18 @@ def equirectangular_to_views(
     rows, columns = panorama.shape[-2:]
     if columns != 2 * rows:
         raise ValueError(f"Expected a panorama with W = 2 H, got {columns} x {rows} pixels.")
-    x, y, z = view_rays(K, R, height, width).unbind(-1)
-    longitude, latitude = torch.atan2(x, z), torch.atan2(-y, torch.hypot(x, z))
     pad = 2  # a wrapped border, so that interpolation crosses the seam
-    xy = torch.stack(
-        [
-            (longitude / (2 * math.pi) + 0.5) * columns - 0.5 + pad,
-            (0.5 - latitude / math.pi) * rows - 0.5,
-        ],
-        -1,
-    )
-    wrapped = F.pad(panorama[None], (pad, pad, 0, 0), mode="circular")
-    return sample_pixels(wrapped.expand(len(K), -1, -1, -1), xy, mode)
+    wrapped = F.pad(panorama[None], (pad, pad, 0, 0), mode="circular").expand(len(K), -1, -1, -1)
+    views = panorama.new_empty(len(K), len(panorama), height, width)
+    band = max(1, _BAND // (len(K) * width))
+    for top in range(0, height, band):
+        x, y, z = view_rays(K, R, min(band, height - top), width, top).unbind(-1)
+        longitude, latitude = torch.atan2(x, z), torch.atan2(-y, torch.hypot(x, z))
+        column = (longitude / (2 * math.pi) + 0.5) * columns - 0.5 + pad
+        row = (0.5 - latitude / math.pi) * rows - 0.5
+        xy = torch.stack([column, row], -1)
+        views[:, :, top : top + band] = sample_pixels(wrapped, xy, mode)
+    return views
 
 
 def views_to_equirectangular(

@@ -24,16 +24,17 @@ def sample_pixels(image: Tensor, xy: Tensor, mode: str = "bilinear") -> Tensor:
     return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
-def view_rays(K: Tensor, R: Tensor, height: int, width: int) -> Tensor:
+def view_rays(K: Tensor, R: Tensor, height: int, width: int, top: int = 0) -> Tensor:
     """World directions [V, height, width, 3] of the pixels of views, with unit depth.
 
     Args:
         K: intrinsics [V, 3, 3] in pixels.
         R: camera-to-world rotations [V, 3, 3].
-        height: view height in pixels.
+        height: rows of pixels.
         width: view width in pixels.
+        top: first row, if not all rows of the views are wanted.
     """
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(top, top + height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], -1).to(K)
     return torch.einsum("vij,hwj->vhwi", R @ torch.inverse(K), pixels)
 

@@ -25,7 +25,7 @@ _TIE = 1e-6  # pixels as close as this to an edge of the cube are painted from e
 
 
 def pad_faces(faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Prepare cube faces for `cut_views`.
+    """Prepare cube faces for `fast_cube_to_views`.
 
     Args:
         faces: six RGB faces [S, S, 3] in the order up, left, front, right, back, down.
@@ -51,7 +51,7 @@ def pad_faces(faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return padded
 
 
-def cut_views(
+def fast_cube_to_views(
     faces: NDArray[np.uint8], K: Tensor, R: Tensor, size: int, supersampling: int
 ) -> Tensor:
     """Cut square perspective views of level cameras out of cube faces, without seams.

@@ -17,6 +17,7 @@ from mvdiffusion.generation.media import (
     write_film,
     write_photo_spheres,
 )
+from mvdiffusion.geometry.cameras import even_yaws, level_rotations
 from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.records import InputError
 
@@ -50,7 +51,9 @@ def packet(data: bytes) -> str:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_viewers_find_the_sphere(tmp_path: Path, suffix: str) -> None:
-    panorama, covered = stitch(cut_views(world(), 64, 90.0, 8), 90.0, 128)
+    panorama, covered = stitch(
+        cut_views(world(), 90.0, level_rotations(even_yaws(8)), 64, 64), 90.0, 128
+    )
     write_photo_spheres(panorama, covered, tmp_path)
     path = tmp_path / f"panorama.{suffix}"
     image = Image.open(path)
@@ -81,7 +84,7 @@ def test_rows_of_a_panorama_with_gaps() -> None:
 
 
 def test_the_film_turns_through_the_views() -> None:
-    views = cut_views(world(), 64, 90.0, 8)
+    views = cut_views(world(), 90.0, level_rotations(even_yaws(8)), 64, 64)
     panorama, covered = stitch(views, 90.0, 128)
     frames = list(turning_frames(panorama, covered, 90.0, 64, 16))
     height, width, _ = frames[0].shape
@@ -96,7 +99,7 @@ def test_the_film_turns_through_the_views() -> None:
 
 
 def test_films_can_be_read(tmp_path: Path) -> None:
-    views = cut_views(world(), 64, 90.0, 8)
+    views = cut_views(world(), 90.0, level_rotations(even_yaws(8)), 64, 64)
     frames = [to_pixels(view) for view in views]
     write_film(frames, tmp_path / "a.mp4", 12)
     film = cv2.VideoCapture(str(tmp_path / "a.mp4"))

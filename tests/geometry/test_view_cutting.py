@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mvdiffusion.geometry.cameras import panorama_cameras, rotation
 from mvdiffusion.geometry.cubemap import cube_to_views, face_rotations
 from mvdiffusion.geometry.resampling import view_rays
-from mvdiffusion.geometry.view_cutting import _paint, cut_views, pad_faces
+from mvdiffusion.geometry.view_cutting import _paint, fast_cube_to_views, pad_faces
 
 YAWS = (0, 13, 45, 100, 337)
 
@@ -34,7 +34,7 @@ def noisy_faces(size: int) -> np.ndarray:
 def cut(faces: np.ndarray, yaw: float, size: int, factor: int, fov: float = 90.0) -> np.ndarray:
     """Our views [V, 3, size, size] in 0 … 255."""
     K, R = panorama_cameras(size, size, 8, fov, yaw)
-    return cut_views(pad_faces(faces), K, R, size, factor).numpy() * 127.5 + 127.5
+    return fast_cube_to_views(pad_faces(faces), K, R, size, factor).numpy() * 127.5 + 127.5
 
 
 def exact(faces: np.ndarray, yaw: float, size: int, factor: int, fov: float = 90.0) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_two_samples_per_axis_are_nearly_as_good_as_many():
 def test_the_size_of_the_paper():
     faces = wavy_faces(1024)
     K, R = panorama_cameras(512, 512, 8, 90.0, 13)
-    found = cut_views(pad_faces(faces), K[[0, 3]], R[[0, 3]], 512, 2) * 127.5 + 127.5
+    found = fast_cube_to_views(pad_faces(faces), K[[0, 3]], R[[0, 3]], 512, 2) * 127.5 + 127.5
     expected = waves(view_rays(K[[0, 3]], R[[0, 3]], 512, 512)).permute(0, 3, 1, 2)
     assert (found - expected).abs().max() < 1.5
 
@@ -110,14 +110,16 @@ def test_every_pixel_is_written(fov):
 def test_views_do_not_depend_on_the_others_nor_on_threads():
     faces = pad_faces(noisy_faces(64))
     K, R = panorama_cameras(48, 48, 8, 90.0, 29)
-    whole = cut_views(faces, K, R, 48, 2)
+    whole = fast_cube_to_views(faces, K, R, 48, 2)
     chosen = [6, 1]
     threads = cv2.getNumThreads()
     try:
         for number in (1, 3):
             cv2.setNumThreads(number)
-            assert torch.equal(cut_views(faces, K, R, 48, 2), whole)
-            assert torch.equal(cut_views(faces, K[chosen], R[chosen], 48, 2), whole[chosen])
+            assert torch.equal(fast_cube_to_views(faces, K, R, 48, 2), whole)
+            assert torch.equal(
+                fast_cube_to_views(faces, K[chosen], R[chosen], 48, 2), whole[chosen]
+            )
     finally:
         cv2.setNumThreads(threads)
 
@@ -126,7 +128,7 @@ def test_range_is_that_of_images():
     for value, expected in ((0, -1), (255, 1)):
         faces = pad_faces(np.full((6, 8, 8, 3), value, np.uint8))
         K, R = panorama_cameras(8, 8, 8, 90.0)
-        views = cut_views(faces, K, R, 8, 1)
+        views = fast_cube_to_views(faces, K, R, 8, 1)
         assert views.dtype == torch.float32
         assert views.shape == (8, 3, 8, 8)
         assert (views == expected).all()
@@ -140,4 +142,4 @@ def test_wrong_faces_and_cameras_are_refused():
     K, _ = panorama_cameras(8, 8, 1, 150.0)
     faces, R = pad_faces(noisy_faces(8)), rotation(10, 1)[None]
     with pytest.raises(ValueError, match="Expected level cameras"):
-        cut_views(faces, K, R, 8, 1)
+        fast_cube_to_views(faces, K, R, 8, 1)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from mvdiffusion.geometry.cubemap import face_rotations
-from mvdiffusion.geometry.equirectangular import equirectangular_to_views
-from mvdiffusion.images import jpeg_bytes, read_face, read_image
+from mvdiffusion.geometry.panoramas import cut_views
+from mvdiffusion.images import jpeg_bytes, read_face, read_image, to_pixels
 from mvdiffusion.preparation.custom.panorama_files import Panorama
 from mvdiffusion.records import atomic_output
 
-_BAND = 4_000_000  # pixels sampled at once, for memory
 _QUARTER_TURNS = (1, 0, 0, 0, 0, -1)  # anticlockwise, from tilted faces to Matterport3D's
 
 
@@ -55,19 +51,8 @@ def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
     Returns:
         RGB [size, size, 3].
     """
-    # Sampled where the panorama's pixels are as dense as in the face's middle, and averaged.
-    factor = math.ceil(panorama.shape[-1] / (math.pi * size))
-    fine = size * factor
-    rows = max(1, min(size, _BAND // (fine * factor)))
-    R, bands = face_rotations()[face : face + 1], []
-    for top in range(0, size, rows):
-        count = min(rows, size - top)
-        middle = (fine - 1) / 2
-        K = torch.tensor([[fine / 2, 0, middle], [0, fine / 2, middle - top * factor], [0, 0, 1]])
-        band = equirectangular_to_views(panorama, K[None], R, count * factor, fine)
-        bands.append(F.avg_pool2d(band, factor)[0])
-    pixels = ((torch.cat(bands, 1) + 1) * 127.5).round().clamp(0, 255).byte()
-    return pixels.permute(1, 2, 0).contiguous().numpy()
+    R = face_rotations()[face : face + 1]
+    return to_pixels(cut_views(panorama, 90.0, R, size, size)[0])
 
 
 def _write_given(panorama: Panorama, face: int, path: Path, quality: int) -> None:

@@ -15,9 +15,10 @@ import walks
 from PIL import Image
 
 import mvdiffusion_eval
+from mvdiffusion.geometry.cameras import level_rotations
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
-from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder, cut_views
+from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder, cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import SampleFolder, SequenceFolder
 from mvdiffusion_eval.metrics.base import ScoreSettings
@@ -72,7 +73,7 @@ def test_views_of_a_panorama_look_where_they_say() -> None:
     """Colors are the direction itself, so that every pixel of a view is known."""
     panorama = (127.5 + 120 * foreign.directions(256)).round().byte().numpy()
     yaws = [0.0, 45.0, 90.0, 200.0]
-    views = cut_views(panorama, 90, yaws, 48, 64)
+    views = cut(panorama, 90, level_rotations(yaws), 48, 64)
     assert (views.shape, views.dtype) == ((4, 48, 64, 3), np.uint8)
     x, y = np.meshgrid((np.arange(64) - 31.5) / 32, (np.arange(48) - 23.5) / 32)
     for view, yaw in zip(views, np.deg2rad(yaws), strict=True):
@@ -84,7 +85,7 @@ def test_views_of_a_panorama_look_where_they_say() -> None:
 def test_views_of_a_finer_panorama_do_not_alias() -> None:
     stripes = np.zeros((512, 1024, 3), np.uint8)
     stripes[:, ::2] = 255
-    middle = cut_views(stripes, 90, [0], 32, 32)[0, 12:20]
+    middle = cut(stripes, 90, level_rotations([0]), 32, 32)[0, 12:20]
     assert abs(middle.mean() - 127.5) < 2
     assert middle.std() < 20  # 127.5 for those who pick pixels
 
