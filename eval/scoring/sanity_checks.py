@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
+
 from ..folders.images import image_format, resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from ..functional.cross_view_psnr import (
@@ -40,9 +42,6 @@ ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
 
 ORDER_HEIGHT = 64
 """Height in pixels at which orders are compared: alignment shows at any."""
-
-MAX_DEPTH_DIFFERENCE = 0.5
-"""Meters; as in the paper."""
 
 BLOCKING = 0.05
 """Excess of the steps across borders of 8×8 blocks, as JPEG and VAEs of such patches leave."""

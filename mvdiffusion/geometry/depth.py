@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mvdiffusion.geometry.homography import inside, pixel_grid
+
+MAX_DEPTH_DIFFERENCE = 0.5
+"""Meters by which depths of one point may differ between two views (paper, section 5.3)."""
+
+Counted = Literal["known", "all"]
+"""Of which pixels overlap is the share: those with depth, or all. With "all", holes of the sensor
+count as lost overlap, so that key frames lie closer together than they need to."""
 
 
 def scale_intrinsics(K: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
@@ -74,20 +83,24 @@ def depth_correspondences(depth: Tensor, K: Tensor, pose: Tensor) -> tuple[Tenso
     return xy, torch.where(known > 0, z, 0.0)
 
 
-def overlap(depth: Tensor, K: Tensor, pose: Tensor) -> Tensor:
-    """Measure how much of each other two views see; occlusion is left out, as in the paper.
+def overlaps(depth: Tensor, K: Tensor, pose: Tensor, counted: Counted = "all") -> Tensor:
+    """Measure how much any two views see of each other; occlusion is left out, as in the paper.
 
     Args:
         depth: [B, V, H, W] in meters, 0 where there is none.
         K: intrinsics [B, V, 3, 3] in pixels.
         pose: camera-to-world transforms [B, V, 4, 4].
+        counted: the pixels of a view of which the share is taken.
 
     Returns:
-        [B, V, V]: the share of all pixels of i that fall inside j, or of j inside i if that is
+        [B, V, V]: the share of the pixels of i that fall inside j, or of j inside i if that is
         less.
     """
     xy, z = depth_correspondences(depth, K, pose)
-    share = (inside(xy, *depth.shape[-2:]) & (z > 0)).float().mean(-1)
+    seen = (inside(xy, *depth.shape[-2:]) & (z > 0)).sum(-1)
+    pixels = ((depth > 0) | (counted == "all")).sum((-2, -1))
+    # A small view may have lost its few pixels with depth; then it overlaps with nothing.
+    share = seen / pixels.clamp(min=1)[:, :, None]
     return torch.minimum(share, share.transpose(1, 2))
 
 

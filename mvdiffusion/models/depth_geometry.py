@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.geometry.depth import overlap, reproject
+from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE, overlaps, reproject
 from mvdiffusion.models.correspondence_geometry import (
     NEIGHBORHOOD,
     CorrespondenceGeometry,
@@ -18,7 +18,6 @@ from mvdiffusion.models.correspondence_geometry import (
 )
 
 MIN_OVERLAP = 0.3  # of two views that attend to each other
-MAX_DEPTH_ERROR = 0.5  # meters between a point's depth and the target's, as in the evaluation
 NO_DEPTH = 1e6  # the released code's depth of a target where there is none, meters
 
 
@@ -66,7 +65,7 @@ class DepthGeometry(CorrespondenceGeometry):
         """
         views = torch.arange(self.depth.shape[1], device=self.depth.device)
         same = views[:, None] == views
-        linked = (overlap(self.depth, self.K, self.pose) > MIN_OVERLAP) & ~same
+        linked = (overlaps(self.depth, self.K, self.pose) > MIN_OVERLAP) & ~same
         beside = (views[:, None] - views).abs() == 1
         linked = torch.where(linked.any(-1, keepdim=True), linked, beside)
         order = linked.int().argsort(dim=-1, descending=True, stable=True)
@@ -133,7 +132,8 @@ class DepthGeometry(CorrespondenceGeometry):
         to_query = (K, pose, self.K[:, :, None], self.pose[:, :, None])
         back, z = reproject(pixels.flatten(3, 4), found.flatten(3, 4), *to_query)
         back, z = back.unflatten(3, valid.shape[3:]), z.unflatten(3, valid.shape[3:])
-        return back, valid & (z > 0) & ((z - depth[:, :, None, None]).abs() < MAX_DEPTH_ERROR)
+        near = (z - depth[:, :, None, None]).abs() < MAX_DEPTH_DIFFERENCE
+        return back, valid & (z > 0) & near
 
     def _of_targets(self, values: Tensor) -> Tensor:
         """Gather [G, V, ...] as [G, V, T, ...]."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,22 +12,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvdiffusion.data.scannet import INTRINSICS, KEY_FRAMES, VALID_FRAMES, resize_depth
-from mvdiffusion.geometry.depth import depth_correspondences, scale_intrinsics
-from mvdiffusion.geometry.depth import overlap as overlap_of_all
-from mvdiffusion.geometry.homography import inside
+from mvdiffusion.geometry.depth import Counted, overlaps, scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.images import read_depth
 from mvdiffusion.records import InputError, atomic_output
 
 _WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
 
-Counted = Literal["known", "all"]
-"""Of which pixels overlap is the share: those with depth, or all. With "all", holes of the sensor
-count as lost overlap, so that key frames lie closer together than they need to."""
-
 
 def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
-    """Write a scene's `valid_frames.npy` and `key_frame_0.6.txt`.
+    """Choose a scene's key frames and write its `valid_frames.npy` and `key_frame_0.6.txt`.
 
     Args:
         scene: an exported scene's folder.
@@ -41,26 +34,23 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
     Raises:
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """
-    valid, keys = _choose(scene, overlap, counted)
+    check_overlap(overlap)
+    numbers = sorted(int(path.stem) for path in (scene / "color").glob("*.jpg"))
+    camera = read_intrinsics(scene / INTRINSICS)
+    frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
+        if (frame := _read(scene, number, camera)) is not None:
+            frames[number] = frame
+    if not frames:
+        raise InputError(
+            f"{scene}: none of {len(numbers)} frames in color/ has a rigid pose and depth; export "
+            "the scene again."
+        )
+    depth, K, pose = (torch.stack(part) for part in zip(*frames.values(), strict=True))
+    valid = list(frames)
+    keys = [valid[index] for index in choose_key_frames(depth, K, pose, overlap, counted)]
     write_lists(scene, valid, keys)
     return keys
-
-
-def select_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
-    """Choose key frames: each is the last one before the overlap with the one before it falls.
-
-    Args:
-        scene: an exported scene's folder.
-        overlap: the share of pixels that consecutive key frames see of each other, 0 … 1.
-        counted: the pixels that count.
-
-    Returns:
-        The numbers of the key frames, from the first usable frame on.
-
-    Raises:
-        InputError: a file is missing or broken, or no frame is usable.
-    """
-    return _choose(scene, overlap, counted)[1]
 
 
 def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "known") -> list[float]:
@@ -86,7 +76,7 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "kno
     shares = []
     for pair in pairwise(frame for frame in frames if frame is not None):
         depth, K, pose = (torch.stack(part)[None] for part in zip(*pair, strict=True))
-        shares.append(float(_overlap(depth.double(), K, pose, counted)[0, 0, 1]))
+        shares.append(float(overlaps(depth.double(), K, pose, counted)[0, 0, 1]))
     return shares
 
 
@@ -126,7 +116,7 @@ def choose_key_frames(
         ahead = torch.arange(frame, min(frame + _AHEAD, len(depth)))
         pairs = torch.stack([torch.full_like(ahead, keys[-1]), ahead], 1)  # [A, 2]
         # In float64: rounding must not decide.
-        shares = _overlap(depth[pairs].double(), K[pairs], pose[pairs], counted)[:, 0, 1]
+        shares = overlaps(depth[pairs].double(), K[pairs], pose[pairs], counted)[:, 0, 1]
         below = shares < overlap
         if below.any():
             keys.append(max(frame + int(below.int().argmax()) - 1, keys[-1] + 1))
@@ -146,38 +136,8 @@ def check_overlap(overlap: float) -> None:
         raise InputError(f"overlap: found {overlap}; expected a share between 0 and 1.")
 
 
-def _choose(scene: Path, overlap: float, counted: Counted) -> tuple[list[int], list[int]]:
-    """Numbers of the valid frames and of the key frames among them."""
-    check_overlap(overlap)
-    numbers = sorted(int(path.stem) for path in (scene / "color").glob("*.jpg"))
-    camera = read_intrinsics(scene / INTRINSICS)
-    frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-    for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
-        if (frame := _read(scene, number, camera)) is not None:
-            frames[number] = frame
-    if not frames:
-        raise InputError(
-            f"{scene}: none of {len(numbers)} frames in color/ has a rigid pose and depth; export "
-            "the scene again."
-        )
-    depth, K, pose = (torch.stack(part) for part in zip(*frames.values(), strict=True))
-    valid = list(frames)
-    return valid, [valid[i] for i in choose_key_frames(depth, K, pose, overlap, counted)]
-
-
 def _read(scene: Path, number: int, camera: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """A frame's small depth with its intrinsics, and its pose; None if it is not usable."""
     pose = read_pose(scene / "pose" / f"{number}.txt")
     depth = torch.from_numpy(read_depth(scene / "depth" / f"{number}.png")).float()
     return (*small_depth(depth, camera), pose) if pose is not None and depth.any() else None
-
-
-def _overlap(depth: Tensor, K: Tensor, pose: Tensor, counted: Counted) -> Tensor:
-    """Share of pixels [B, V, V] that two views see of each other, the lesser of both ways."""
-    if counted == "all":
-        return overlap_of_all(depth, K, pose)
-    xy, z = depth_correspondences(depth, K, pose)
-    seen = (inside(xy, *depth.shape[-2:]) & (z > 0)).sum(-1)
-    # Shrinking may lose the few pixels of a frame that have depth; then it overlaps with nothing.
-    share = seen / (depth > 0).sum((-1, -2)).clamp(min=1)[:, :, None]
-    return torch.minimum(share, share.transpose(1, 2))

@@ -19,7 +19,6 @@ from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split
 from mvdiffusion.images import save_depth
 from mvdiffusion.preparation.key_frames import (
     key_frame_overlaps,
-    select_key_frames,
     write_key_frames,
 )
 from mvdiffusion.records import InputError, read_json
@@ -72,12 +71,12 @@ def scene(prepared, tmp_path) -> Path:
 def test_key_frames_are_the_last_ones_that_overlap_enough(scene):
     """Frames k apart share 1 − 3.2 k / 64 less the border: 0.67 for k = 6, 0.62 for k = 7."""
     keys = [0, 6, 12, 18]
-    assert select_key_frames(scene, 0.65) == keys
+    assert write_key_frames(scene, 0.65) == keys
     assert (scene / "key_frame_0.6.txt").read_text().split() == [str(key) for key in keys]
     valid = np.load(scene / "valid_frames.npy", allow_pickle=False)
     assert valid.tolist() == [n for n in range(24) if n not in (5, 7)]
-    assert select_key_frames(scene, 0.8) == [0, 3, 6, 9, 12, 15, 18, 21]
-    everything = select_key_frames(scene, 0.99)  # nothing overlaps so much: one frame further
+    assert write_key_frames(scene, 0.8) == [0, 3, 6, 9, 12, 15, 18, 21]
+    everything = write_key_frames(scene, 0.99)  # nothing overlaps so much: one frame further
     assert everything == valid.tolist()
 
 
@@ -89,7 +88,7 @@ def test_key_frames_do_not_depend_on_the_size_of_the_depth(scene):
     K[0, 0] = K[1, 1] = 4 * FOCAL
     K[:2, 2] = 127.5, 95.5
     np.savetxt(scene / "intrinsic/intrinsic_depth.txt", K)
-    assert select_key_frames(scene) == [0, 6, 12, 18]
+    assert write_key_frames(scene) == [0, 6, 12, 18]
 
 
 def test_holes_of_the_sensor_are_not_lost_overlap(scene):
@@ -98,11 +97,9 @@ def test_holes_of_the_sensor_are_not_lost_overlap(scene):
         depth = np.full((48, 64), 0.0 if frame == 7 else DISTANCE)
         depth[::2] = 0
         save_depth(depth, scene / f"depth/{frame}.png")
-    assert select_key_frames(scene, 0.65) == [0, 6, 12, 18]
+    assert write_key_frames(scene, 0.65) == [0, 6, 12, 18]
     # Of all pixels, at most half are: that is less than 0.65 from the next frame on.
-    assert select_key_frames(scene, 0.65, counted="all") == [
-        n for n in range(24) if n not in (5, 7)
-    ]
+    assert write_key_frames(scene, 0.65, counted="all") == [n for n in range(24) if n not in (5, 7)]
     shares = key_frame_overlaps(scene, [0, 6, 12])
     np.testing.assert_allclose(shares, 1 - 3.2 * 6 / 64, atol=1.5 / 64)
     np.testing.assert_allclose(
@@ -380,7 +377,7 @@ def test_scene_without_usable_frames(tmp_path):
     with pytest.raises(InputError, match="none of 1 frames in color/ has a rigid pose and depth"):
         write_key_frames(tmp_path / "scene")
     with pytest.raises(InputError, match="overlap: found 65"):
-        select_key_frames(tmp_path / "scene", 65)
+        write_key_frames(tmp_path / "scene", 65)
 
 
 def test_exported_sequences_are_the_dataset(prepared, tmp_path):

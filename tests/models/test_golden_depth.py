@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import load, relative_error, released_caa_weights, released_model_weights
 
-from mvdiffusion.geometry.depth import depth_correspondences, overlap
+from mvdiffusion.geometry.depth import depth_correspondences, overlaps
 from mvdiffusion.models.attention import CorrespondenceBlock
 from mvdiffusion.models.depth_geometry import MIN_OVERLAP, DepthGeometry
 from mvdiffusion.models.multiview_unet import MultiViewUNet
@@ -34,7 +34,7 @@ def test_correspondences() -> None:
 def test_overlap_graph() -> None:
     tensors, settings = load("depth_geometry")
     assert settings["overlap_filter"] == MIN_OVERLAP
-    linked = overlap(*cameras(tensors)) > MIN_OVERLAP
+    linked = overlaps(*cameras(tensors)) > MIN_OVERLAP
     assert torch.equal(linked, tensors["overlap_mask"].bool())
 
 

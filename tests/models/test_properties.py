@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unet_configs import TINY_UNET
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
-from mvdiffusion.geometry.depth import overlap
+from mvdiffusion.geometry.depth import overlaps
 from mvdiffusion.models.attention import CorrespondenceAttention
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
 from mvdiffusion.models.depth_geometry import MIN_OVERLAP, DepthGeometry
@@ -145,7 +145,7 @@ def test_views_turned_round_give_results_turned_round(
     task: str, variant: str, scene: Scene, shift: int
 ) -> None:
     if task == "depth":  # views without a partner take those beside them, which the ends lack
-        shares = overlap(scene.depth, scene.K, scene.pose)[0].fill_diagonal_(0).amax(1)
+        shares = overlaps(scene.depth, scene.K, scene.pose)[0].fill_diagonal_(0).amax(1)
         assume(bool((shares > MIN_OVERLAP).all()))
     model = model_of(task, variant)
     order = torch.arange(scene.depth.shape[1]).roll(shift)

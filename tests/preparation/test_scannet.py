@@ -13,7 +13,7 @@ from sens_files import write_sens
 from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.preparation import scannet as preparation
 from mvdiffusion.preparation import units
-from mvdiffusion.preparation.key_frames import select_key_frames
+from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.preparation.rooms import WalkSettings, render_walks
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
@@ -66,7 +66,7 @@ def test_prepared_scene_is_what_the_renderer_exports(exported, recording, tmp_pa
     prepare_scene(recording, tmp_path / NAME, NAME, SIZE)
     ours, theirs = ScanNetScene(tmp_path / NAME, 48, 64), ScanNetScene(exported, 48, 64)
     assert ours.valid_frames == theirs.valid_frames == list(range(FRAMES))
-    assert ours.key_frames == select_key_frames(exported, 0.8)
+    assert ours.key_frames == write_key_frames(exported, 0.8)
     assert len(ours.key_frames) >= 3
     np.testing.assert_allclose(ours.K, theirs.K, rtol=1e-6)
     for number in range(FRAMES):
@@ -88,7 +88,7 @@ def test_key_frames_chosen_while_writing_are_those_of_the_written_files(recordin
     for overlap in (0.4, 0.6, 0.8, 0.9):
         prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"overlap": overlap})
         found = ScanNetScene(tmp_path / NAME, 48, 64).key_frames
-        assert found == select_key_frames(tmp_path / NAME, overlap)
+        assert found == write_key_frames(tmp_path / NAME, overlap)
 
 
 def test_color_is_brought_onto_the_depth(exported, tmp_path):
@@ -168,7 +168,7 @@ def test_frames_that_cannot_be_used_are_listed(exported, tmp_path):
     ]
     scene = ScanNetScene(tmp_path / NAME, 48, 64)
     assert scene.valid_frames == [0, 3, 6, 9, 10, 12, 13]
-    assert scene.key_frames == select_key_frames(tmp_path / NAME, 0.8)
+    assert scene.key_frames == write_key_frames(tmp_path / NAME, 0.8)
     scene.load(scene.valid_frames, prompts=["a"] * 7)
     for part in ("color", "depth", "pose"):
         found = sorted(int(path.stem) for path in (tmp_path / NAME / part).iterdir())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvdiffusion.geometry.depth import overlap
+from mvdiffusion.geometry.depth import overlaps
 from mvdiffusion.preparation.rooms.design import Room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_frame
@@ -44,7 +44,9 @@ def walk_poses(room: Room, num_frames: int, loss: float, dice: Dice) -> _Numbers
     depth = np.stack([render_frame(room, K, pose, 32, 48)[1] for pose in stops]).astype(float)
     cameras = torch.from_numpy(np.broadcast_to(K, (len(stops), 3, 3)).copy())
     pairs = torch.arange(len(stops)).unfold(0, 2, 1)  # [S - 1, 2]
-    shared = overlap(torch.from_numpy(depth)[pairs], cameras[pairs], torch.from_numpy(stops)[pairs])
+    shared = overlaps(
+        torch.from_numpy(depth)[pairs], cameras[pairs], torch.from_numpy(stops)[pairs]
+    )
     lost = np.concatenate([[0], np.cumsum(1 - shared[:, 0, 1].double().numpy())])
     along = np.interp(np.arange(len(plan)), np.arange(len(stops)) * _SURVEY, lost)
     wanted = np.arange(num_frames) * min(loss, along[-1] / (num_frames - 1))

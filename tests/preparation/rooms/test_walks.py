@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene, ScanNetScenes
-from mvdiffusion.preparation.key_frames import select_key_frames
+from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.preparation.rooms import WalkSettings, render_walks, walks
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
@@ -204,7 +204,7 @@ def test_whole_walks_have_enough_key_frames(tmp_path):
     for folder in sorted((tmp_path / "data/test").iterdir()):
         scene = ScanNetScene(folder, 48, 64)
         assert 8 <= len(scene.key_frames) <= 16
-        assert scene.key_frames == select_key_frames(folder, 0.65, counted="all")
+        assert scene.key_frames == write_key_frames(folder, 0.65, counted="all")
         between = len(scene.valid_frames) / (len(scene.key_frames) - 1) - 1
         assert between > 4
 
