@@ -92,14 +92,29 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
     record = output / RECORD
     remove_leftovers(record)
     if not record.is_file():
-        _check_empty(output)
+        check_empty(output)
         return False
-    others = list(differences(read_json(record), _plain(settings)))
-    if others and not overwrite and not _holds_nothing(output):
+    return is_same(output, read_json(record), settings, overwrite or _holds_nothing(output))
+
+
+def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bool = False) -> bool:
+    """Tell whether what decided an output's contents is what decides them now.
+
+    Args:
+        output: for the message.
+        found: what decided them, as read from JSON.
+        settings: what decides them.
+        overwrite: do not refuse if they differ.
+
+    Raises:
+        InputError: they differ.
+    """
+    others = list(differences(found, _plain(settings)))
+    if others and not overwrite:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise InputError(
             f"{output}: was made with other settings ({', '.join(others[:_NAMED])}{more}); choose "
-            "another output folder, or pass --overwrite to move this one aside and make it anew."
+            "another output, or pass --overwrite to make this one anew."
         )
     return not others
 
@@ -149,7 +164,12 @@ def _holds_nothing(output: Path) -> bool:
     return output.is_dir() and all(path.name == RECORD for path in output.iterdir())
 
 
-def _check_empty(output: Path) -> None:
+def check_empty(output: Path) -> None:
+    """Check that nothing lies at `output` but perhaps an empty folder.
+
+    Raises:
+        InputError: something does.
+    """
     if output.is_dir():
         foreign = next(output.iterdir(), None)
         if foreign is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mvdiffusion.cli.data import data_app
-from mvdiffusion.cli.options import Data, DefaultSettings, Output, Workers
+from mvdiffusion.cli.options import Data, DefaultSettings, Output, Overwrite, Workers
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
 
@@ -79,6 +79,10 @@ def data_prepare(
     settings: DefaultSettings = "{}",
     labels: Labels = None,
     workers: Workers = 1,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Prepare a unit of other settings anew; captions stay."),
+    ] = False,
 ) -> None:
     """Prepare a house or scene; one that is there, of this source and settings, is kept."""
     from mvdiffusion.preparation.fetch import find_download
@@ -93,11 +97,11 @@ def data_prepare(
         if labels is not None:
             raise InputError("--labels: of a house they are read by `data splits`; leave it out.")
         house = parse(HousePreparation, read_settings(settings))
-        prepare_house(source, output, unit, house, workers)
+        prepare_house(source, output, unit, house, workers, overwrite)
     else:
         from mvdiffusion.preparation.scannet import prepare_scene
 
-        prepare_scene(source, output, unit, read_settings(settings), labels, workers)
+        prepare_scene(source, output, unit, read_settings(settings), labels, workers, overwrite)
 
 
 @data_app.command("splits")
@@ -134,8 +138,10 @@ def data_equirect(
     output: Annotated[Path, typer.Option(help="Folder of the images.")],
     height: Annotated[int, typer.Option(help="Of the images, pixels.")] = 1024,
     workers: Workers = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Stitch every panorama of a split to an equirectangular PNG."""
     from mvdiffusion.preparation.matterport3d import write_equirectangular
 
-    print(f"{output}: {write_equirectangular(data, split, output, height, workers)} panoramas")
+    count = write_equirectangular(data, split, output, height, workers, overwrite)
+    print(f"{output}: {count} panoramas")

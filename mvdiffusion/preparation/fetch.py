@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvdiffusion.outputs import set_aside
 from mvdiffusion.preparation.archives import check_archive
 from mvdiffusion.preparation.sens import SensReader
 from mvdiffusion.preparation.splits import scene_list, split_of_scene
@@ -277,7 +278,7 @@ def _take_over(arrived: Path, target: Path, damaged: Path | None) -> Path:
     """Move a checked file and its record to their place, instead of a damaged one."""
     if damaged is not None:
         _record_path(damaged).unlink(missing_ok=True)
-        damaged.unlink()
+        print(f"{damaged}: damaged; moved to {set_aside(damaged)}", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The file comes last: without it the record says nothing.
     _record_path(arrived).replace(_record_path(target))

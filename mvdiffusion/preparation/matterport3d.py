@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from mvdiffusion.data.matterport3d import read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.images import read_face, save_png
+from mvdiffusion.outputs import begin
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.units import is_prepared, open_unit
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file
 
 DATASET = "matterport3d"
 FACES = "matterport_skybox_images"
@@ -46,7 +46,12 @@ class HousePreparation:
 
 
 def prepare_house(
-    archive: Path, output: Path, house: str, settings: HousePreparation, workers: int = 1
+    archive: Path,
+    output: Path,
+    house: str,
+    settings: HousePreparation,
+    workers: int = 1,
+    overwrite: bool = False,
 ) -> None:
     """Extract a house and leave out panoramas that can't be used; done already, do nothing.
 
@@ -56,12 +61,14 @@ def prepare_house(
         house: its id.
         settings: what is expected.
         workers: threads that decode.
+        overwrite: prepare a house of another archive or other settings anew instead of refusing.
 
     Raises:
-        InputError: the archive is missing, broken or hostile, or has no whole panorama.
+        InputError: the archive is missing, broken or hostile, or has no whole panorama; or `output`
+            is of another archive or other settings.
     """
     values = asdict(settings)
-    if is_prepared(output, DATASET, house, values, archive):
+    if is_prepared(output, DATASET, house, values, archive, overwrite):
         return
     with open_unit(output, DATASET, house, values, archive) as unit:
         extract(archive, unit.folder / FACES, _face_name)
@@ -112,7 +119,12 @@ def _flaw(folder: Path, panorama: str, size: int | None) -> str:
 
 
 def write_equirectangular(
-    root: Path, split: str, output: Path, height: int, workers: int = 1
+    root: Path,
+    split: str,
+    output: Path,
+    height: int,
+    workers: int = 1,
+    overwrite: bool = False,
 ) -> int:
     """Stitch every panorama of a split to `<output>/<id>.png`; finished ones are kept.
 
@@ -122,26 +134,40 @@ def write_equirectangular(
         output: folder of the images.
         height: of the images in pixels; they are twice as wide.
         workers: threads.
+        overwrite: move panoramas of other faces or another height aside instead of refusing.
 
     Returns:
         How many panoramas the split has.
 
     Raises:
-        InputError: the split is missing or wrong, or a face is broken.
+        InputError: the split is missing or wrong, a face is broken, or `output` is of other faces
+            or another height.
     """
     if height < 2:
         raise InputError(f"--height: found {height}; expected 2 pixels or more.")
     entries = read_split(root, split)
     with ThreadPoolExecutor(workers) as pool:
+        hashes = pool.map(lambda faces: _sha256(root, faces), entries)
+        names = map(_panorama_id, entries)
+        made_of = dict(zip(names, tqdm(hashes, "reading", len(entries)), strict=True))
+        begin(output, {"faces": made_of, "height": height}, overwrite=overwrite)
         done = pool.map(lambda faces: _stitch(root, faces, output, height), entries)
         for _ in tqdm(done, "stitching", len(entries)):
             pass
     return len(entries)
 
 
+def _panorama_id(faces: Sequence[str]) -> str:
+    return Path(faces[0]).name.rsplit("_skybox", 1)[0]
+
+
+def _sha256(root: Path, faces: Sequence[str]) -> str:
+    return settings_sha256({"faces": [sha256_file(root / face) for face in faces]})
+
+
 def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None:
-    path = output / f"{Path(faces[0]).name.rsplit('_skybox', 1)[0]}.png"
-    if _has_size(path, (2 * height, height)):
+    path = output / f"{_panorama_id(faces)}.png"
+    if path.is_file():
         return
     pixels = [torch.from_numpy(read_face(root / face)) for face in faces]
     if len({face.shape for face in pixels}) > 1:
@@ -149,10 +175,3 @@ def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None
     panorama = cube_to_equirectangular(torch.stack(pixels).permute(0, 3, 1, 2).float(), height)
     with atomic_output(path) as temporary:
         save_png(panorama / 127.5 - 1, temporary)
-
-
-def _has_size(path: Path, size: tuple[int, int]) -> bool:
-    if not path.is_file():
-        return False
-    with Image.open(path) as image:
-        return image.size == size

@@ -106,6 +106,7 @@ def prepare_scene(
     settings: Mapping[str, Any],
     labels: Path | None = None,
     workers: int = 1,
+    overwrite: bool = False,
 ) -> None:
     """Bring a recording into ScanNet's exported layout; done already, do nothing.
 
@@ -120,6 +121,8 @@ def prepare_scene(
         labels: the authors' labels; what they hold of this scene (captions, key frames, valid
             frames) replaces what would be made here.
         workers: threads; they do not change the bytes.
+        overwrite: prepare a scene of another recording, other settings or other labels anew instead
+            of refusing.
 
     Raises:
         InputError: a setting is wrong, the recording is missing or broken, color and depth do not
@@ -130,7 +133,7 @@ def prepare_scene(
         raise InputError(f"workers: found {workers}; expected 1 or more.")
     given = None if labels is None else find_scene(labels, unit)
     made = {**asdict(wanted), "labels": None if given is None else folder_sha256(given)}
-    if is_prepared(output, DATASET, unit, made, source):
+    if is_prepared(output, DATASET, unit, made, source, overwrite):
         return
     labeled = _Labels() if given is None else _read_labels(given)
     with SensReader(source) as reader:

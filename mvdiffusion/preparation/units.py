@@ -2,12 +2,15 @@
 
 <unit>/prepared.json says of what and how a unit was made and holds the hash of every file in it.
 Captions (blip3/, prompt/) are not in the record: they come later, from the authors' labels or from
-a captioning model, and outlive a new preparation of the same unit.
+a captioning model.
+
+A unit of other settings is refused; `--overwrite` prepares it anew. Then nothing is moved aside,
+where it would be read as one more scene of the split: the record's files are replaced, and all
+others, captions and whatever the user keeps there, stay.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvdiffusion.records import (
-    InputError,
-    atomic_output,
-    canonical_json,
-    read_json,
-    sha256_file,
-    write_json,
-)
+from mvdiffusion.outputs import check_empty, is_same
+from mvdiffusion.records import InputError, atomic_output, read_json, sha256_file, write_json
 
 RECORD = "prepared.json"
 FORMAT = 1
@@ -43,27 +40,37 @@ class Unit:
 
 
 def is_prepared(
-    folder: Path, dataset: str, unit: str, settings: Mapping[str, Any], source: Path
+    folder: Path,
+    dataset: str,
+    unit: str,
+    settings: Mapping[str, Any],
+    source: Path,
+    overwrite: bool = False,
 ) -> bool:
     """Say whether `folder` holds this unit, made from this source with these settings.
 
     The files that its record lists must be there and not empty; their hashes are left to
     `mvdiffusion data check`.
+
+    Args:
+        folder: of the unit.
+        dataset: "matterport3d" or "scannet".
+        unit: id of the house or scene.
+        settings: how it is made, as plain values.
+        source: the file that it is made of.
+        overwrite: do not refuse a unit of another source or other settings.
+
+    Raises:
+        InputError: it is of another source or other settings, or the folder holds something else.
     """
-    try:
-        record = read_json(folder / RECORD)
-        made_as = {key: record[key] for key in ("format", "dataset", "unit", "settings")}
-        listed, made_of = dict(record["files"]), dict(record["source"])
-        size = source.stat().st_size
-    except (InputError, OSError, KeyError, TypeError, ValueError):
+    if not (folder / RECORD).is_file():
+        check_empty(folder)
         return False
-    if made_as != _identity(dataset, unit, settings):
-        return False
-    if not listed or not all(_has_bytes(folder / name) for name in listed):
-        return False
-    return (made_of.get("name"), made_of.get("bytes")) == (source.name, size) and made_of.get(
-        "sha256"
-    ) == sha256_file(source)
+    record = read_record(folder, dataset)
+    wanted = _identity(dataset, unit, settings, source)
+    found = {key: record.get(key) for key in wanted}
+    whole = all(_has_bytes(folder / name) for name in record["files"])
+    return is_same(folder, found, wanted, overwrite) and whole
 
 
 @contextmanager
@@ -73,7 +80,7 @@ def open_unit(
     """Yield a `Unit` to fill, which becomes `folder` with its record if the block succeeds.
 
     Args:
-        folder: where the unit belongs; an earlier one is replaced, except for its captions.
+        folder: where the unit belongs; the files of an earlier one's record are replaced.
         dataset: "matterport3d" or "scannet".
         unit: id of the house or scene.
         settings: how it is made, as plain values.
@@ -82,13 +89,7 @@ def open_unit(
     Raises:
         InputError: the source is missing, nothing was put into the unit, or writing failed.
     """
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; fetch {dataset} {unit} first.")
-    made_of = {
-        "name": source.name,
-        "bytes": source.stat().st_size,
-        "sha256": sha256_file(source),
-    }
+    made_of = _identity(dataset, unit, settings, source)
     with atomic_output(folder) as temporary:
         temporary.mkdir()
         opened = Unit(temporary)
@@ -96,13 +97,8 @@ def open_unit(
         files = _hashes(temporary)
         if not files:
             raise InputError(f"{source}: nothing usable in it for {dataset} {unit}.")
-        _carry_captions(folder, temporary)
-        record = _identity(dataset, unit, settings) | {
-            "source": made_of,
-            "files": files,
-            "skipped": opened.skipped,
-        }
-        write_json(temporary / RECORD, record)
+        _keep_other_files(folder, temporary)
+        write_json(temporary / RECORD, {**made_of, "files": files, "skipped": opened.skipped})
 
 
 def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, str]:
@@ -149,10 +145,14 @@ def read_record(folder: Path, dataset: str) -> dict[str, Any]:
     return dict(record)
 
 
-def _identity(dataset: str, unit: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a unit is, as it reads back from JSON."""
-    plain = json.loads(canonical_json(dict(settings)))
-    return {"format": FORMAT, "dataset": dataset, "unit": unit, "settings": plain}
+def _identity(dataset: str, unit: str, settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """What decides a unit's files."""
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; fetch {dataset} {unit} first.")
+    size = source.stat().st_size
+    made_of = {"name": source.name, "bytes": size, "sha256": sha256_file(source)}
+    about = {"format": FORMAT, "dataset": dataset, "unit": unit, "source": made_of}
+    return {**about, "settings": dict(settings)}
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -162,14 +162,16 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in kept}
 
 
-def _carry_captions(earlier: Path, folder: Path) -> None:
-    """Copy an earlier preparation's captions, except where the new one brings its own."""
-    for name in CAPTION_FOLDERS:
-        for path in sorted((earlier / name).glob("*.txt")):
-            target = folder / name / path.name
-            if not target.exists():
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, target)
+def _keep_other_files(earlier: Path, folder: Path) -> None:
+    """Copy what an earlier preparation did not make, except where the new one brings its own."""
+    made = {RECORD}
+    if (earlier / RECORD).is_file():
+        made |= set(read_json(earlier / RECORD)["files"])
+    for path in sorted(path for path in earlier.rglob("*") if path.is_file()):
+        name = path.relative_to(earlier)
+        if name.as_posix() not in made and not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
 
 
 def _has_bytes(path: Path) -> bool:

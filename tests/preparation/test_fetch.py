@@ -150,7 +150,9 @@ def test_a_damaged_file_is_noticed_and_fetched_again(tmp_path, archive):
     assert fetch(tmp_path, script).read_bytes() != whole  # of the same size
     assert fetch(tmp_path, script, verify=True).read_bytes() == whole
     assert len(starts(script)) == 3
-    assert files(tmp_path / "downloads") == [PLACE, f"{PLACE}.json"]
+    aside = [f"{PLACE}.old{number}" for number in ("", 2, 3)]
+    assert files(tmp_path / "downloads") == [PLACE, f"{PLACE}.json", *aside]
+    assert (tmp_path / "downloads" / aside[0]).read_bytes() == whole[:-100]
 
 
 def sens(frames: int = 2) -> bytes:

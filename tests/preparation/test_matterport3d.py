@@ -35,9 +35,9 @@ def jpeg(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def prepare(tmp_path: Path, files: dict[str, bytes], settings=None, workers: int = 1) -> Path:
+def prepare(tmp_path: Path, files: dict[str, bytes], settings=None, **options) -> Path:
     archive = write_zip(tmp_path / f"{FOLDER}.zip", files)
-    prepare_house(archive, tmp_path / HOUSE, HOUSE, settings or HousePreparation(), workers)
+    prepare_house(archive, tmp_path / HOUSE, HOUSE, settings or HousePreparation(), **options)
     return tmp_path / HOUSE
 
 
@@ -66,6 +66,7 @@ def test_done_already_it_is_not_done_again(tmp_path, monkeypatch):
     house = prepare(tmp_path, files)
     (house / "blip3").mkdir()
     (house / "blip3" / "x_0.txt").write_text("a room\n")
+    (house / "notes.txt").write_text("mine")
     extracted = []
     extract = matterport3d.extract
     monkeypatch.setattr(
@@ -73,11 +74,27 @@ def test_done_already_it_is_not_done_again(tmp_path, monkeypatch):
     )
     prepare(tmp_path, files)
     assert extracted == []
-    prepare(tmp_path, files, HousePreparation(face_size=16))
-    prepare(tmp_path, house_files(HOUSE, 1), HousePreparation(face_size=16))
+    wanted = HousePreparation(face_size=16)
+    with pytest.raises(InputError, match=r"other settings \(settings\.face_size\)"):
+        prepare(tmp_path, files, wanted)
+    assert (extracted, len(faces_of(house))) == ([], 12)
+    prepare(tmp_path, files, wanted, overwrite=True)
+    with pytest.raises(InputError, match=r"other settings \(source\.bytes, source\.sha256\)"):
+        prepare(tmp_path, house_files(HOUSE, 1), wanted)
+    prepare(tmp_path, house_files(HOUSE, 1), wanted, overwrite=True)
     assert len(extracted) == 2
     assert len(faces_of(house)) == 6
     assert (house / "blip3" / "x_0.txt").read_text() == "a room\n"
+    assert (house / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, overwrite):
+    (tmp_path / HOUSE).mkdir()
+    (tmp_path / HOUSE / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.txt"):
+        prepare(tmp_path, house_files(HOUSE), overwrite=overwrite)
+    assert [path.name for path in (tmp_path / HOUSE).iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +214,7 @@ def root(tmp_path) -> Path:
 def test_stitching_a_split(root):
     assert write_equirectangular(root, "test", root / "out", 64) == 2
     names = [panorama_id(HOUSE, number) for number in range(2)]
-    assert sorted(path.stem for path in (root / "out").iterdir()) == sorted(names)
+    assert sorted(path.stem for path in (root / "out").glob("*.png")) == sorted(names)
     with Image.open(root / "out" / f"{names[0]}.png") as image:
         assert image.size == (128, 64)
         stitched = np.asarray(image, float)
@@ -209,14 +226,25 @@ def test_stitching_a_split(root):
 
 def test_stitching_goes_on_where_it_was(root):
     write_equirectangular(root, "test", root / "out", 16)
-    first, second = sorted((root / "out").iterdir())
+    first, second = sorted((root / "out").glob("*.png"))
     whole = second.read_bytes()
     second.unlink()
-    first.write_bytes(whole)  # of the right size, so it is taken as it is
+    first.write_bytes(whole)  # finished, so it is taken as it is
     write_equirectangular(root, "test", root / "out", 16, workers=2)
     assert (first.read_bytes(), second.read_bytes()) == (whole, whole)
-    write_equirectangular(root, "test", root / "out", 8)
-    with Image.open(first) as image:
-        assert image.size == (16, 8)
     with pytest.raises(InputError, match="--height"):
         write_equirectangular(root, "test", root / "out", 1)
+
+
+def test_panoramas_of_other_faces_are_not_kept_for_new_ones(root):
+    write_equirectangular(root, "test", root / "out", 16)
+    before = {path.name: path.read_bytes() for path in (root / "out").glob("*.png")}
+    with pytest.raises(InputError, match=r"other settings \(height\)"):
+        write_equirectangular(root, "test", root / "out", 8)
+    (root / member(0, 2)).write_bytes(jpeg(32, 32))
+    name = panorama_id(HOUSE, 0)
+    with pytest.raises(InputError, match=rf"other settings \(faces\.{name}\)"):
+        write_equirectangular(root, "test", root / "out", 16)
+    write_equirectangular(root, "test", root / "out", 16, overwrite=True)
+    assert (root / "out" / f"{name}.png").read_bytes() != before[f"{name}.png"]
+    assert {path.name: path.read_bytes() for path in (root / "out.old").glob("*.png")} == before

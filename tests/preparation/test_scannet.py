@@ -86,7 +86,7 @@ def test_prepared_scene_is_what_the_renderer_exports(exported, recording, tmp_pa
 
 def test_key_frames_chosen_while_writing_are_those_of_the_written_files(recording, tmp_path):
     for overlap in (0.4, 0.6, 0.8, 0.9):
-        prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"overlap": overlap})
+        prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"overlap": overlap}, overwrite=True)
         found = ScanNetScene(tmp_path / NAME, 48, 64).key_frames
         assert found == write_key_frames(tmp_path / NAME, overlap)
 
@@ -193,9 +193,9 @@ def test_done_already(recording, tmp_path, monkeypatch):
     with monkeypatch.context() as forbidding:
         forbidding.setattr(preparation, "SensReader", None)
         prepare_scene(recording, tmp_path / NAME, NAME, SIZE, workers=2)
-        with pytest.raises(TypeError):  # another quality: made anew
+        with pytest.raises(InputError, match=r"other settings \(settings\.jpeg_quality\)"):
             prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"jpeg_quality": 90})
-    prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"jpeg_quality": 90})
+    prepare_scene(recording, tmp_path / NAME, NAME, SIZE | {"jpeg_quality": 90}, overwrite=True)
     made = read_json(tmp_path / NAME / "prepared.json")
     assert made["settings"]["jpeg_quality"] == 90
 

@@ -91,7 +91,7 @@ rule prepare_house:
         "source=$(cat {input.fetched});"
         " python -m mvdiffusion.cli data prepare matterport3d --unit {wildcards.house}"
         ' --source "$source" --output $(dirname {output}) --settings {input.settings}'
-        " --workers {threads} 2>&1 | tee {log} && touch {output}{params.then}"
+        " --workers {threads} --overwrite 2>&1 | tee {log} && touch {output}{params.then}"
 
 
 rule prepare_scene:
@@ -113,7 +113,7 @@ rule prepare_scene:
         "source=$(cat {input.fetched});"
         " python -m mvdiffusion.cli data prepare scannet --unit {wildcards.scene}"
         ' --source "$source" --output $(dirname {output}) --settings {input.settings}'
-        " {params.labels:q} --workers {threads} 2>&1 | tee {log} && touch {output}{params.then}"
+        " {params.labels:q} --workers {threads} --overwrite 2>&1 | tee {log} && touch {output}{params.then}"
 
 
 rule split_houses:
