@@ -153,6 +153,13 @@ def train_extractor(
     views: Annotated[Path, typer.Option(help="Folder of images that no method is trained on.")],
     output: Annotated[Path, typer.Option(help="Folder to write the feature extractor to.")],
     settings: SettingsOption = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Train anew if OUTPUT is of other settings or images; it is moved to OUTPUT.old.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a feature extractor of your own.
@@ -165,7 +172,7 @@ def train_extractor(
     from .folders.opening import open_folder
 
     chosen: Any = read_settings(settings, SETTINGS[kind], f"{kind} settings")
-    record = train(open_folder(views), chosen, output)
+    record = train(open_folder(views), chosen, output, overwrite)
     if as_json:
         console.print_json(record)
     else:

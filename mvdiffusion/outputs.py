@@ -102,14 +102,14 @@ def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bo
 
     Args:
         output: for the message.
-        found: what decided them, as read from JSON.
+        found: what decided them.
         settings: what decides them.
         overwrite: do not refuse if they differ.
 
     Raises:
         InputError: they differ.
     """
-    others = list(differences(found, _plain(settings)))
+    others = list(differences(_plain(found), _plain(settings)))
     if others and not overwrite:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise InputError(
@@ -181,6 +181,6 @@ def check_empty(output: Path) -> None:
         raise InputError(f"{output}: is a file; expected a new or empty output folder.")
 
 
-def _plain(settings: Mapping[str, Any]) -> Any:
+def _plain(settings: Any) -> Any:
     """Settings as they read back from JSON: tuples become lists."""
-    return json.loads(canonical_json(dict(settings)))
+    return json.loads(canonical_json(settings))

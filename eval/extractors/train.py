@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 from tqdm import tqdm
 
-from mvdiffusion.records import InputError, atomic_output, provenance, sha256_file, write_json
+from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.records import InputError, provenance, read_json, sha256_file, write_json
 
 from ..folders.samples import SampleFolder
 from .base import RECORD
@@ -82,36 +83,58 @@ class Captioned:
     prompts: list[str]
 
 
-def train_extractor(folder: SampleFolder, settings: Settings, output: str | Path) -> dict[str, Any]:
+def train_extractor(
+    folder: SampleFolder, settings: Settings, output: str | Path, overwrite: bool = False
+) -> dict[str, Any]:
     """Train an extractor on a sample folder; write `weights.safetensors` and `extractor.json`.
 
     The last `held_out` part of the samples is kept for validation. Equal settings, images and
     thread counts give equal weights. FAED's training, which is long, goes on where it was broken
     off: `<output>.training` holds its state until the end.
 
+    Args:
+        folder: the images.
+        settings: of one kind of extractor.
+        output: folder to write; a finished one of these settings and images is kept.
+        overwrite: move an extractor, or an unfinished training, of other settings or images aside
+            instead of refusing.
+
     Returns:
         The record written to `extractor.json`.
 
     Raises:
         InputError: a prompt names no class or several, there are too few samples, or no whole
-            panoramas for FAED.
+            panoramas for FAED; or `output` is of other settings or images.
     """
+    output, made_of = Path(output), _made_of(folder, settings)
+    if is_begun(output, made_of, overwrite=overwrite) and (output / RECORD).is_file():
+        already_made(output)
+        return read_json(output / RECORD)
     training, validation = _split(folder, settings.held_out)
     torch.manual_seed(settings.seed)
     network: nn.Module
-    unfinished = Path(output).with_name(f"{Path(output).name}.training")
+    unfinished = output.with_name(f"{output.name}.training")
     if isinstance(settings, FaedSettings):
         architecture: dict[str, Any] = {"widths": list(settings.widths)}
-        network, numbers = train_autoencoder(folder, training, validation, settings, unfinished)
+        network, numbers = train_autoencoder(
+            folder, training, validation, settings, unfinished, overwrite
+        )
     else:
         network, architecture, numbers = _train_captioned(
             _load(folder, training), _load(folder, validation), settings
         )
-    record = _record(folder, settings, architecture, numbers, parameter_count(network))
-    written = _write(network, record, Path(output))
+    record = _record(made_of, settings, architecture, numbers, parameter_count(network))
+    written = _write(network, record, output, made_of)
     if isinstance(settings, FaedSettings):
         unfinished.unlink()
     return written
+
+
+def _made_of(folder: SampleFolder, settings: Settings) -> dict[str, Any]:
+    """What decides the weights."""
+    kind = next(name for name, own in SETTINGS.items() if isinstance(settings, own))
+    decides = {"kind": kind, "settings": dataclasses.asdict(settings)}
+    return {**decides, "views_sha256": folder.images_sha256()}
 
 
 def _train_captioned(
@@ -319,23 +342,20 @@ def _chunks(data: Captioned, settings: CaptionedSettings) -> Iterator[Tensor]:
 
 
 def _record(
-    folder: SampleFolder,
+    made_of: dict[str, Any],
     settings: Settings,
     architecture: dict[str, Any],
     validation: dict[str, Any],
     num_parameters: int,
 ) -> dict[str, Any]:
-    kind = next(name for name, own in SETTINGS.items() if isinstance(settings, own))
     return {
+        **made_of,
         "format": 1,
-        "kind": kind,
-        "name": f"miniature-{kind}",
+        "name": f"miniature-{made_of['kind']}",
         "architecture": architecture,
         "image_size": _image_size(settings),
         "classes": list(getattr(settings, "classes", ())),
         "num_parameters": num_parameters,
-        "settings": dataclasses.asdict(settings),
-        "views_sha256": folder.images_sha256(),
         "validation": validation,
         "provenance": provenance(),
     }
@@ -348,10 +368,11 @@ def _image_size(settings: Settings) -> int | list[int]:
     return settings.image_size
 
 
-def _write(network: nn.Module, record: dict[str, Any], output: Path) -> dict[str, Any]:
+def _write(
+    network: nn.Module, record: dict[str, Any], output: Path, made_of: dict[str, Any]
+) -> dict[str, Any]:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_output(output) as temporary:
-        temporary.mkdir(parents=True)
+    with whole_output(output, made_of) as temporary:
         save_file(state, temporary / "weights.safetensors")
         record["weights_sha256"] = sha256_file(temporary / "weights.safetensors")
         write_json(temporary / RECORD, record)

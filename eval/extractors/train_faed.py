@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from mvdiffusion.records import InputError, atomic_output, settings_sha256
+from mvdiffusion.outputs import is_same, make_room
+from mvdiffusion.records import InputError, atomic_output
 
 from ..folders.crops import WholeFolder, panoramas
 from ..folders.equirectangular import EquirectangularFolder
@@ -55,6 +56,7 @@ def train_autoencoder(
     validation: Sequence[str],
     settings: FaedSettings,
     unfinished: Path,
+    overwrite: bool = False,
 ) -> tuple[PanoramaAutoencoder, dict[str, Any]]:
     """Train on some samples of a folder of panoramas, read as they are needed.
 
@@ -64,13 +66,15 @@ def train_autoencoder(
         settings: of network and training.
         unfinished: file that keeps the state after every epoch. Training goes on from what is
             there of the same settings and images, to the same weights as without a break.
+        overwrite: move the state of other settings or images aside instead of refusing.
 
     Returns:
         The network and what it does to the samples for validation: its mean absolute error and, to
         compare with, that of each panorama's own mean color, both as parts of the range of values.
 
     Raises:
-        InputError: the folder holds no whole panoramas, too few, or the settings do not fit.
+        InputError: the folder holds no whole panoramas, too few, or the settings do not fit; or
+            `unfinished` is of other settings or images.
     """
     if not isinstance(folder, EquirectangularFolder):
         raise InputError(
@@ -80,7 +84,7 @@ def train_autoencoder(
     _check(settings, len(training))
     network = PanoramaAutoencoder(settings.widths)
     whole = panoramas(folder)
-    _fit(network, whole, training, settings, unfinished)
+    _fit(network, whole, training, settings, unfinished, overwrite)
     return network, _validate(network, whole, validation, settings.height)
 
 
@@ -113,14 +117,14 @@ def _fit(
     ids: Sequence[str],
     settings: FaedSettings,
     unfinished: Path,
+    overwrite: bool,
 ) -> None:
     network.to(best_device()).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.learning_rate_decay)
     parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    kind = {"settings": asdict(settings), "images": folder.images_sha256()}
-    key = settings_sha256({**kind, "device": best_device().type})
-    first, steps = _resume(unfinished, key, parts), len(ids) // settings.batch_size
+    made_of = {"settings": asdict(settings), "images": folder.images_sha256()}
+    first, steps = _resume(unfinished, made_of, parts, overwrite), len(ids) // settings.batch_size
     bar = tqdm(total=steps * settings.epochs, desc="training", initial=steps * first, disable=None)
     with bar:
         for epoch in range(first, settings.epochs):
@@ -130,17 +134,23 @@ def _fit(
             schedule.step()
             state = {name: part.state_dict() for name, part in parts.items()}
             with atomic_output(unfinished) as temporary:
-                torch.save({"key": key, "epochs": epoch + 1, **state}, temporary)
+                torch.save({"made_of": made_of, "epochs": epoch + 1, **state}, temporary)
     network.eval()
 
 
-def _resume(unfinished: Path, key: str, parts: Mapping[str, Any]) -> int:
+def _resume(
+    unfinished: Path, made_of: Mapping[str, Any], parts: Mapping[str, Any], overwrite: bool
+) -> int:
     """Take up the state that is there, if it is of this training; the epochs that it has seen."""
+    if not unfinished.exists():
+        return 0
     try:
         state = torch.load(unfinished, map_location=best_device(), weights_only=True)
-        if state["key"] != key:
-            return 0
+        found = state["made_of"]
     except Exception:  # whatever reading a damaged file raises: training begins anew
+        state = found = None
+    if found is None or not is_same(unfinished, found, made_of, overwrite):
+        make_room(unfinished)
         return 0
     for name, part in parts.items():
         part.load_state_dict(state[name])

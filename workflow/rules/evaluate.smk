@@ -20,7 +20,7 @@ rule train_evaluator:
     threads: cores()
     shell:
         "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind} --settings {input.settings}"
-        " --views $(dirname {input.views}) --output $(dirname {output}) 2>&1 | tee {log}"
+        " --views $(dirname {input.views}) --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
 rule score:

@@ -210,11 +210,17 @@ def test_what_another_training_left_is_not_taken_up(tmp_path: Path, content: str
     folder, settings = write(tmp_path / "rooms", range(12)), FaedSettings(**SMALL, epochs=1)
     expected = train_extractor(folder, settings, tmp_path / "a")["weights_sha256"]
     left = tmp_path / "b.training"
-    torch.save({"key": "another", "epochs": 1}, left)
-    if content != "settings":
+    torch.save({"made_of": {"settings": "another"}, "epochs": 1}, left)
+    if content == "settings":
+        with pytest.raises(InputError, match=r"b\.training: was made with other settings"):
+            train_extractor(folder, settings, tmp_path / "b")
+    else:
         left.write_bytes(b"no state" if content == "bytes" else left.read_bytes()[:100])
-    assert train_extractor(folder, settings, tmp_path / "b")["weights_sha256"] == expected
+    before, anew = left.read_bytes(), content == "settings"
+    record = train_extractor(folder, settings, tmp_path / "b", overwrite=anew)
+    assert record["weights_sha256"] == expected
     assert not left.exists()
+    assert (tmp_path / "b.training.old").read_bytes() == before
 
 
 def test_the_extractor_says_what_it_is(extractor: FeatureExtractor) -> None:

@@ -44,6 +44,19 @@ def test_equal_seeds_give_equal_weights(rooms: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
+def test_a_trained_extractor_is_kept(rooms: Path, tmp_path: Path) -> None:
+    folder, output = open_folder(rooms), tmp_path / "c"
+    first = train_extractor(folder, settings(), output)
+    weights = (output / "weights.safetensors").read_bytes()
+    assert train_extractor(folder, settings(), output) == json.loads(json.dumps(first))
+    with pytest.raises(InputError, match=r"c: was made with other settings \(settings\.seed\)"):
+        train_extractor(folder, settings(seed=1), output)
+    assert (output / "weights.safetensors").read_bytes() == weights
+    train_extractor(folder, settings(seed=1), output, overwrite=True)
+    assert (output / "weights.safetensors").read_bytes() != weights
+    assert (tmp_path / "c.old/weights.safetensors").read_bytes() == weights
+
+
 def test_the_classifier_learns_what_the_prompts_name(rooms: Path, tmp_path: Path) -> None:
     chosen = settings(epochs=12, channels=(16, 32), learning_rate=5e-3)
     record = train_extractor(open_folder(rooms), chosen, tmp_path / "c")
