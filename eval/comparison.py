@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvdiffusion.records import InputError, atomic_output, write_json
+from mvdiffusion.outputs import made_before, remade_output
+from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
 from .folders.opening import open_folder
@@ -19,9 +20,6 @@ from .tables.comparison import comparison_table, difference_table
 from .tables.published_tables import beside_published
 from .tables.results import main_table
 from .tables.table import Table, write_tables
-
-PARTS = ("scores", "tables")
-"""What a comparison's folder holds; nothing else is ever replaced."""
 
 SHARED = ("height", "width", "num_views", "fov_deg", "yaw_deg", "given_views")
 """What the images of all methods must share beside their samples."""
@@ -76,7 +74,7 @@ def compare(
 
     Args:
         sources: at least two folders of any known layout, or score files (`*.json`) ready made.
-        output: folder to write; an earlier comparison there is replaced, nothing else is.
+        output: folder to write; an earlier comparison there is replaced, and files of yours stay.
         reference: real views of the same samples.
         baseline: method that the others are compared with; default the first.
         common: restrict every method to the samples that all of them have.
@@ -100,7 +98,7 @@ def compare(
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
     tables = _tables(scores, first, _restriction(entries, shared))
-    with atomic_output(output) as written:
+    with remade_output(output) as written:
         for score in scores:
             write_json(written / "scores" / f"{score.method}.json", score.content)
         write_tables(tables, written / "tables")
@@ -117,17 +115,10 @@ def _tables(scores: Sequence[Score], first: Score, notes: tuple[str, ...]) -> tu
 
 
 def _check_output(output: Path, cache: str | Path | None) -> None:
-    """Refuse to replace what no comparison wrote."""
+    """Find out before any work whether the output can be written."""
     if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
         raise InputError(f"--cache: {cache} is in the output {output}; name a folder elsewhere.")
-    if output.is_file():
-        raise InputError(f"--output: {output} is a file; name a folder to write.")
-    others = sorted({p.name for p in output.iterdir()} - set(PARTS)) if output.is_dir() else []
-    if others:
-        raise InputError(
-            f"--output: {output} contains files that were not written by `compare` ({others[:3]}); "
-            "name a new folder."
-        )
+    made_before(output)
 
 
 def _entry(source: Path, cameras: Mapping[str, Any]) -> Entry:

@@ -9,15 +9,20 @@ of the settings that decide its contents, `.output.json`. When the command runs 
   moves it aside to `<output>.old`, with all that a user has put into it, and makes it anew;
 - a folder without a record holds files of somebody else. It is refused, with `--overwrite` too.
 
-Nothing is deleted here: neither what was made nor what lies beside it.
+What takes seconds, such as tables, is made anew by every run (`remade_output`): the files of the
+run before are replaced, files that a user has put beside them stay, and a folder of somebody else's
+files is refused.
+
+So nothing that cost anybody time is deleted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +79,55 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         write_json(folder / RECORD, _plain(settings))
         yield folder
         make_room(output)
+
+
+@contextmanager
+def remade_output(output: Path) -> Iterator[Path]:
+    """Yield a folder to fill that becomes `output` in place of what the run before made there.
+
+    Args:
+        output: the folder; its record names the files that a run makes.
+
+    Raises:
+        InputError: it holds no such output but other files, or the operating system refused.
+    """
+    earlier = made_before(output)
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        yield folder
+        write_json(folder / RECORD, {"files": _files(folder)})
+        keep_other_files(output, folder, earlier)
+
+
+def made_before(output: Path) -> set[str]:
+    """Return the files that an earlier `remade_output` made.
+
+    Raises:
+        InputError: the folder holds other files and none of such an output.
+    """
+    if not (output / RECORD).is_file():
+        check_empty(output)
+        return set()
+    return {RECORD, *read_json(output / RECORD).get("files", [])}
+
+
+def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None:
+    """Copy all files of a folder into the one that replaces it, but for those that were made.
+
+    Args:
+        earlier: the folder that is replaced.
+        folder: the new one, whose own files are kept.
+        made: relative names of the files that a run before made.
+    """
+    for name in _files(earlier):
+        if name not in made and not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(earlier / name, folder / name)
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from mvdiffusion.outputs import RECORD, begin, differences, is_begun, set_aside, whole_output
+from mvdiffusion.outputs import (
+    RECORD,
+    begin,
+    differences,
+    is_begun,
+    remade_output,
+    set_aside,
+    whole_output,
+)
 from mvdiffusion.records import InputError, read_json
 
 SETTINGS = {"seed": 0, "data": {"size": 64, "sides": (1, 2)}}
@@ -96,6 +104,28 @@ def test_output_written_in_one_piece_replaces_none(tmp_path):
     assert is_begun(out, {"seed": 1})
     assert is_begun(tmp_path / "out.old", SETTINGS)
     assert (tmp_path / "out.old/notes.txt").read_text() == "mine"
+
+
+def test_output_that_every_run_makes_anew(tmp_path):
+    def run(*names):
+        with remade_output(tmp_path / "tables") as folder:
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text("made")
+
+    run("a.csv", "deep/b.csv")
+    (tmp_path / "tables/deep/notes.txt").write_text("mine")
+    run("a.csv", "c.csv")
+    found = {path.name for path in (tmp_path / "tables").rglob("*") if path.is_file()}
+    assert found == {RECORD, "a.csv", "c.csv", "notes.txt"}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/thesis.txt").write_text("mine")
+    with (
+        pytest.raises(InputError, match=r"own: holds other files"),
+        remade_output(tmp_path / "own"),
+    ):
+        pass
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
 
 
 def test_setting_aside_goes_by_name(tmp_path, monkeypatch):

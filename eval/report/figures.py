@@ -15,7 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.outputs import remade_output
+from mvdiffusion.records import InputError
 
 from ..folders.methods import color, display_name, methods
 from ..folders.samples import SampleFolder
@@ -62,12 +63,13 @@ def write_figures(
             changes with the steps from view 0.
         curves: `metrics.jsonl` logs by name of the training run.
         num_samples: samples in each contact sheet.
+        directory: folder to write; figures that are there are replaced, and files of yours stay.
 
     Raises:
-        InputError: a log is unreadable, or folders have no sample in common.
+        InputError: a log is unreadable, folders have no sample in common, or the folder holds no
+            figures but other files.
     """
-    with atomic_output(directory) as temporary, matplotlib.rc_context(STYLE):
-        temporary.mkdir(parents=True)
+    with remade_output(Path(directory)) as temporary, matplotlib.rc_context(STYLE):
         for task, shown in folders.items():
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
         for task, compared in scores.items():

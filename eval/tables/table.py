@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mvdiffusion.records import atomic_output, write_json
+from mvdiffusion.outputs import remade_output
+from mvdiffusion.records import write_json
 
 from ..claims.claims import Claim
 
@@ -68,11 +69,13 @@ def write_tables(
 
     Args:
         tables: what to write, each to files of its name; their printed forms also to `PRINTED`.
-        directory: folder to write; one that is there is replaced.
+        directory: folder to write; tables that are there are replaced, and files of yours stay.
         claims: claims to keep beside them in `PRINTED`, for the report.
+
+    Raises:
+        InputError: the folder holds no tables but other files.
     """
-    with atomic_output(directory) as temporary:
-        temporary.mkdir(parents=True)
+    with remade_output(Path(directory)) as temporary:
         for table in tables:
             table.data.to_csv(temporary / f"{table.name}.csv", index=False, lineterminator="\n")
             (temporary / f"{table.name}.md").write_text(_markdown(table), encoding="utf-8")

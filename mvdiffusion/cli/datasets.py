@@ -63,11 +63,12 @@ def data_labels(
     dataset: Which,
     archive: Annotated[list[Path], typer.Option(help="mp3d_skybox.tar or scannet_*.tar.")],
     output: Output,
+    overwrite: Overwrite = False,
 ) -> None:
     """Extract the authors' splits, captions and key frames."""
     from mvdiffusion.preparation.labels import extract_labels
 
-    print(f"{output}: {extract_labels(dataset.value, archive, output)} files")
+    print(f"{output}: {extract_labels(dataset.value, archive, output, overwrite)} files")
 
 
 @data_app.command("prepare")

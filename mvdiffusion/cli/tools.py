@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mvdiffusion.cli.options import Output
+from mvdiffusion.cli.options import Output, Overwrite
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 
@@ -42,11 +42,12 @@ def convert(
         ),
     ] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Of the written weights.")] = Dtype.FLOAT32,
+    overwrite: Overwrite = False,
 ) -> None:
     """Import one of the authors' checkpoints; only tensors are read, nothing in it is run."""
     from mvdiffusion.conversion.convert import convert_checkpoint
 
-    report = convert_checkpoint(checkpoint, base, output, task, dtype.value)
+    report = convert_checkpoint(checkpoint, base, output, task, dtype.value, overwrite)
     counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
     print(f"{output}: {report['task']}; weights: {counts}")
 

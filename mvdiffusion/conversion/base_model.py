@@ -7,7 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvdiffusion.records import InputError, atomic_output, read_json
+from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.records import InputError, folder_sha256, read_json
 
 PARTS = {
     "scheduler": ("scheduler_config.json",),
@@ -31,21 +32,26 @@ WANTED = ["model_index.json", "tokenizer/*"] + [
 ]
 
 
-def fetch_base(model: str, output: Path) -> None:
+def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
     """Put the parts of a pretrained model that are used into a folder of its own.
 
     Args:
         model: folder in the format of diffusers, or id of a model on the Hugging Face hub. What
             was downloaded before is not downloaded again; a download cut off goes on.
         output: the folder to write, whole or not at all; files are linked where that is possible.
+        overwrite: move an `output` of another model aside instead of refusing.
 
     Raises:
-        InputError: no such folder, the hub could not be reached or has no such model, or a part
-            is missing.
+        InputError: no such folder, the hub could not be reached or has no such model, a part is
+            missing, or `output` is of another model.
     """
+    local = folder_sha256(Path(model)) if Path(model).is_dir() else None
+    made_of = {"model": model, "sha256": local}
+    if is_begun(output, made_of, overwrite=overwrite) and (output / "model_index.json").is_file():
+        return already_made(output)
     source = Path(model) if Path(model).is_dir() else _download(model)
     _check(source, model)
-    with atomic_output(output) as folder:
+    with whole_output(output, made_of) as folder:
         for path in sorted({path for pattern in WANTED for path in source.glob(pattern)}):
             _place(path.resolve(), folder / path.relative_to(source))
 

@@ -14,10 +14,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from mvdiffusion.conversion.pickle_reader import read_state_dict
 from mvdiffusion.conversion.weights import ReleasedWeights, load_weights, sort_weights
 from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
-from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
+from mvdiffusion.records import InputError, read_json, sha256_file, write_json
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 PIPELINES = {
@@ -25,11 +26,17 @@ PIPELINES = {
     "outpaint": MVDiffusionOutpaintPipeline,
     "depth": MVDiffusionDepthPipeline,
 }
+REPORT = "conversion.json"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def convert_checkpoint(
-    checkpoint: Path, base: str, output: Path, task: str = "auto", dtype: str = "float32"
+    checkpoint: Path,
+    base: str,
+    output: Path,
+    task: str = "auto",
+    dtype: str = "float32",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Import a released checkpoint as a folder for `from_pretrained`.
 
@@ -43,17 +50,25 @@ def convert_checkpoint(
             a 5-channel UNet, the others become folders of the task's multi-view pipeline.
         task: one of `CHECKPOINT_TASKS`; "auto" tells it from the tensors.
         dtype: "float32", "float16" or "bfloat16", whatever the checkpoint has.
+        overwrite: move an `output` of other settings aside instead of refusing.
 
     Returns:
         The report that is written beside the model as conversion.json.
 
     Raises:
         InputError: a broken checkpoint or one of another kind, missing weights, a base that cannot
-            be read or does not fit.
+            be read or does not fit; or `output` is of other settings.
     """
     if dtype not in DTYPES or task not in ("auto", *CHECKPOINT_TASKS):
         known = ", ".join(["auto", *CHECKPOINT_TASKS, *DTYPES])
         raise InputError(f"--task {task} --dtype {dtype}: expected some of {known}.")
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such file; expected a checkpoint there.")
+    about = {"name": checkpoint.name, "sha256": sha256_file(checkpoint)}
+    made_of = {"checkpoint": about, "base": base, "task": task, "dtype": dtype}
+    if is_begun(output, made_of, overwrite=overwrite):
+        already_made(output)
+        return read_json(output / REPORT)
     try:
         weights = sort_weights(read_state_dict(checkpoint))
         if task not in ("auto", found := weights.task):
@@ -64,7 +79,7 @@ def convert_checkpoint(
     report = {
         "format": 1,
         "task": found,
-        "checkpoint": {"name": checkpoint.name, "sha256": sha256_file(checkpoint)},
+        "checkpoint": about,
         "base": base,
         "dtype": dtype,
         "weights": {part: len(getattr(weights, part)) for part in ("unet", "vae", "text_encoder")},
@@ -73,9 +88,9 @@ def convert_checkpoint(
     }
     if weights.unknown:
         print(f"{checkpoint}: not used, unknown: {', '.join(weights.unknown)}", file=sys.stderr)
-    with atomic_output(output) as folder:
+    with whole_output(output, made_of) as folder:
         pipeline.to(DTYPES[dtype]).save_pretrained(folder)
-        write_json(folder / "conversion.json", report)
+        write_json(folder / REPORT, report)
     return report
 
 

@@ -14,8 +14,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvdiffusion.outputs import begin
 from mvdiffusion.preparation.archives import Place, extract
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, sha256_file
 
 _LABELS = {
     "matterport3d": re.compile(
@@ -28,27 +29,36 @@ _LABELS = {
 _DEPTH = 3  # folders that may lead to what a user extracted by hand
 
 
-def extract_labels(dataset: str, archives: Sequence[Path], output: Path) -> int:
+def extract_labels(
+    dataset: str, archives: Sequence[Path], output: Path, overwrite: bool = False
+) -> int:
     """Extract the authors' labels, each archive into a folder of its name.
 
     Args:
         dataset: "matterport3d" or "scannet".
         archives: the authors' files.
         output: the folder of labels.
+        overwrite: move labels of other archives aside instead of refusing.
 
     Returns:
-        How many files were written.
+        How many files were written; none of an archive that was extracted before.
 
     Raises:
-        InputError: an archive is broken, hostile, holds no labels, or two have one name.
+        InputError: an archive is missing, broken, hostile, holds no labels, or two have one name;
+            or `output` holds labels of other archives.
     """
     names = [archive.name.split(".")[0] for archive in archives]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(f"--archive: two are called {min(repeated)!r}; rename one.")
+    if missing := [archive for archive in archives if not archive.is_file()]:
+        raise InputError(f"{missing[0]}: no such file; expected an archive of labels there.")
+    hashes = {archive.name: sha256_file(archive) for archive in archives}
+    begin(output, {"dataset": dataset, "archives": hashes}, overwrite=overwrite)
     place = _placing(_LABELS[dataset])
     return sum(
         extract(archive, output / name, place)
         for archive, name in zip(archives, names, strict=True)
+        if not (output / name).is_dir()
     )
 
 

@@ -11,14 +11,13 @@ others, captions and whatever the user keeps there, stay.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvdiffusion.outputs import check_empty, is_same
+from mvdiffusion.outputs import check_empty, is_same, keep_other_files
 from mvdiffusion.records import InputError, atomic_output, read_json, sha256_file, write_json
 
 RECORD = "prepared.json"
@@ -97,7 +96,9 @@ def open_unit(
         files = _hashes(temporary)
         if not files:
             raise InputError(f"{source}: nothing usable in it for {dataset} {unit}.")
-        _keep_other_files(folder, temporary)
+        if (folder / RECORD).is_file():
+            made = {RECORD, *read_record(folder, dataset)["files"]}
+            keep_other_files(folder, temporary, made)
         write_json(temporary / RECORD, {**made_of, "files": files, "skipped": opened.skipped})
 
 
@@ -160,18 +161,6 @@ def _hashes(folder: Path) -> dict[str, str]:
     relative = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     kept = sorted(path.as_posix() for path in relative if path.parts[0] not in CAPTION_FOLDERS)
     return {name: sha256_file(folder / name) for name in kept}
-
-
-def _keep_other_files(earlier: Path, folder: Path) -> None:
-    """Copy what an earlier preparation did not make, except where the new one brings its own."""
-    made = {RECORD}
-    if (earlier / RECORD).is_file():
-        made |= set(read_json(earlier / RECORD)["files"])
-    for path in sorted(path for path in earlier.rglob("*") if path.is_file()):
-        name = path.relative_to(earlier)
-        if name.as_posix() not in made and not (folder / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / name)
 
 
 def _has_bytes(path: Path) -> bool:

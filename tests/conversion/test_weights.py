@@ -161,6 +161,9 @@ def test_panorama(
     path = write(tmp_path / "pano.ckpt", state, _use_new_zipfile_serialization=zip_format)
     report = convert_checkpoint(path, str(base), tmp_path / "model")
     assert report == json.loads((tmp_path / "model" / "conversion.json").read_text())
+    assert convert_checkpoint(path, str(base), tmp_path / "model") == report  # already made
+    with pytest.raises(InputError, match=r"model: was made with other settings \(dtype\)"):
+        convert_checkpoint(path, str(base), tmp_path / "model", dtype="float16")
     assert report["task"] == "panorama"
     assert report["unknown"] == []
     assert report["checkpoint"]["sha256"] == sha256_file(path)

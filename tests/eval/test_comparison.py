@@ -64,10 +64,10 @@ def test_writes_scores_and_tables_in_every_form(made: Path) -> None:
     names = ("comparison", "differences", "panorama_published")
     tables = {f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex", "html")}
     tables.add("tables.json")
-    assert {path.name for path in (made / "tables").iterdir()} == tables
+    assert {path.name for path in (made / "tables").glob("[!.]*")} == tables
     methods = {"mvdiffusion.json", "theirs.json", "real.json"}
     assert {path.name for path in (made / "scores").iterdir()} == methods
-    assert {path.name for path in made.iterdir()} == {"scores", "tables"}
+    assert {path.name for path in made.glob("[!.]*")} == {"scores", "tables"}
 
 
 def test_scores_are_those_of_the_command_score(folders: Path, made: Path, tmp_path: Path) -> None:
@@ -126,18 +126,18 @@ def test_again_gives_equal_bytes_and_replaces_only_a_comparison(
     shutil.copytree(made, output)
     (output / "tables/comparison.csv").write_text("old")
     toy.run("compare", *chosen, "--output", str(output), *reference, *cache, *OPTIONS)
-    for path in (made / "tables").iterdir():
+    for path in (made / "tables").glob("[!.]*"):
         assert (output / "tables" / path.name).read_bytes() == path.read_bytes()
     printed = capsys.readouterr().out
     assert "paired differences, method − MVDiffusion" in printed
     assert "95 % confidence interval" in printed
-    (output / "mine.txt").write_text("kept")
-    assert fails(*chosen, "--output", str(output)) == 2
-    assert (
-        "contains files that were not written by `compare` (['mine.txt'])"
-        in capsys.readouterr().err
-    )
-    assert (output / "mine.txt").read_text() == "kept"
+    (output / "tables/mine.txt").write_text("kept")
+    toy.run("compare", *chosen[:2], "--output", str(output), *reference, *cache, *OPTIONS)
+    assert (output / "tables/mine.txt").read_text() == "kept"
+    assert not (output / "scores/real.json").exists()
+    (tmp_path / "mine/notes").mkdir(parents=True)
+    assert fails(*chosen, "--output", str(tmp_path / "mine")) == 2
+    assert "mine: holds other files (notes, …)" in capsys.readouterr().err
 
 
 def test_score_files_are_taken_as_they_are(

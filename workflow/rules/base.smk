@@ -12,7 +12,7 @@ rule fetch_base:
         "../envs/mvdiffusion.yaml"
     shell:
         "python -m mvdiffusion.cli fetch-base --settings {input.settings}"
-        " --output $(dirname {output}) 2>&1 | tee {log}"
+        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
 rule train_vae:

@@ -61,7 +61,7 @@ rule extract_house_labels:
     params:
         what=lambda wildcards: labels_options("matterport3d"),
     shell:
-        "python -m mvdiffusion.cli data labels {params.what:q} 2>&1 | tee {log} && touch {output}"
+        "python -m mvdiffusion.cli data labels {params.what:q} --overwrite 2>&1 | tee {log} && touch {output}"
 
 
 use rule extract_house_labels as extract_scene_labels with:

@@ -45,7 +45,7 @@ def made(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_table_in_every_form(made: Path) -> None:
-    found = sorted(path.name for path in (made / "tables").iterdir())
+    found = sorted(path.name for path in (made / "tables").glob("[!.]*"))
     assert found == sorted(
         [*(f"{name}.{ending}" for name in NAMES for ending in ENDINGS), "tables.json"]
     )
@@ -53,7 +53,7 @@ def test_every_table_in_every_form(made: Path) -> None:
 
 def test_equal_scores_give_equal_bytes(scores: Path, made: Path, tmp_path: Path) -> None:
     again = make(scores, tmp_path)
-    for path in (made / "tables").iterdir():
+    for path in (made / "tables").glob("[!.]*"):
         assert (again / "tables" / path.name).read_bytes() == path.read_bytes()
     assert (again / "metrics.json").read_bytes() == (made / "metrics.json").read_bytes()
 
@@ -385,7 +385,7 @@ def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
     files = [str(file) for file in sorted((scores.parent / "depth").glob("*.json"))]
     output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m.json")]
     toy.run("tables", *files, *output)
-    assert {path.stem.split("_")[0] for path in (tmp_path / "t").iterdir()} == {
+    assert {path.stem.split("_")[0] for path in (tmp_path / "t").glob("[!.]*")} == {
         *("depth", "claims", "published", "tables")
     }
     claims = json.loads((tmp_path / "m.json").read_text())["claims"]
