@@ -68,12 +68,18 @@ def data_key_frames(
     show: Annotated[
         bool, typer.Option("--list", help="Print each, and its overlap with the one before.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Choose anew where there are key frames; their files move to *.old."
+        ),
+    ] = False,
 ) -> None:
     """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
-    from mvdiffusion.preparation.key_frames import key_frame_overlaps, write_key_frames
+    from mvdiffusion.preparation.key_frames import key_frame_overlaps, provide_key_frames
 
     for folder in scene:
-        keys = write_key_frames(folder, overlap)
+        keys = provide_key_frames(folder, overlap, overwrite)
         print(f"{folder}: {len(keys)} key frames")
         if show:
             shares = ["", *(f"{share:.2f}" for share in key_frame_overlaps(folder, keys))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +12,37 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mvdiffusion.data.scannet import INTRINSICS, KEY_FRAMES, VALID_FRAMES, resize_depth
+from mvdiffusion.data.scannet import (
+    INTRINSICS,
+    KEY_FRAMES,
+    VALID_FRAMES,
+    read_key_frames,
+    resize_depth,
+)
 from mvdiffusion.geometry.depth import Counted, overlaps, scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.images import read_depth
+from mvdiffusion.outputs import make_room
 from mvdiffusion.records import InputError, atomic_output
 
 _WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
+
+
+def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> list[int]:
+    """Return a scene's key frames, and choose them if it has none.
+
+    Args:
+        scene: an exported scene's folder.
+        overlap: of consecutive key frames, 0 … 1.
+        overwrite: move those that are there aside and choose anew.
+
+    Raises:
+        InputError: see `write_key_frames`.
+    """
+    if (scene / KEY_FRAMES).is_file() and not overwrite:
+        print(f"{scene / KEY_FRAMES}: already there, kept", file=sys.stderr)
+        return read_key_frames(scene / KEY_FRAMES)
+    return write_key_frames(scene, overlap)
 
 
 def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
@@ -81,7 +106,9 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "kno
 
 
 def write_lists(scene: Path, valid: Sequence[int], keys: Sequence[int]) -> None:
-    """Write the numbers of a scene's valid frames and key frames, each file whole."""
+    """Write the numbers of a scene's valid frames and key frames; earlier files move aside."""
+    for name in (VALID_FRAMES, KEY_FRAMES):
+        make_room(scene / name)
     with atomic_output(scene / VALID_FRAMES) as temporary, open(temporary, "wb") as file:
         np.save(file, np.asarray(valid))
     with atomic_output(scene / KEY_FRAMES) as temporary:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sens_files import write_sens
 from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.preparation import scannet as preparation
 from mvdiffusion.preparation import units
-from mvdiffusion.preparation.key_frames import write_key_frames
+from mvdiffusion.preparation.key_frames import provide_key_frames, write_key_frames
 from mvdiffusion.preparation.rooms import WalkSettings, render_walks
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
@@ -323,3 +324,14 @@ def test_color_of_another_shape_and_unusable_recordings(exported, tmp_path):
     with pytest.raises(InputError, match=r"workers: found 0; expected 1 or more"):
         prepare_scene(source, tmp_path / NAME, NAME, SIZE, workers=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sens", "b.sens"]
+
+
+def test_key_frames_that_are_there_are_kept(exported, tmp_path):
+    scene = shutil.copytree(exported, tmp_path / "scene", ignore=shutil.ignore_patterns("*.old*"))
+    labels = scene / "key_frame_0.6.txt"
+    labels.write_text("0\n3\n9\n")  # stands for the authors' labels
+    assert provide_key_frames(scene, 0.65) == [0, 3, 9]
+    assert labels.read_text() == "0\n3\n9\n"
+    chosen = provide_key_frames(scene, 0.65, overwrite=True)
+    assert labels.read_text().split() == [str(key) for key in chosen] != ["0", "3", "9"]
+    assert labels.with_name("key_frame_0.6.txt.old").read_text() == "0\n3\n9\n"
