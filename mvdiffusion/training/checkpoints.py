@@ -13,7 +13,6 @@ usual cosine it is not, since the rate rises again, and a line on standard error
 from __future__ import annotations
 
 import errno
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from mvdiffusion.outputs import begin, make_room, set_aside, whole_output
 from mvdiffusion.records import InputError, atomic_output
 
 KEPT = 2  # the newest and, should it prove unreadable, the one before
-_DAMAGED = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
 
 
 class CheckpointFolder:
@@ -77,7 +75,9 @@ class CheckpointFolder:
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
-            except _DAMAGED as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever reading a damaged file raises
                 if self.writable:
                     reason = f"cannot be read ({type(error).__name__})"
                     print(f"{path}: {reason}; moved to {set_aside(path)}", file=sys.stderr)
