@@ -1,64 +1,73 @@
-# Entry point: two experiments with the same rules, `run` as configured and `smoke` for tests. What
-# `--configfile` gives is the whole configuration if it has all sections (as paper.yaml has);
-# otherwise it changes some keys of mini.
-import os
-import shutil
+# MVDiffusion's experiments. The files below hold the steps in the order in which they run; each step
+# reads what those before it wrote. `run` is the experiment of the configuration, `smoke` the same
+# with a few samples of everything. What `--configfile` gives is the whole configuration if it has
+# all sections (as paper.yaml has); otherwise it changes some keys of mini.
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.19")
-sys.path.insert(0, workflow.basedir)  # this checkout's code is what the recipes are about
-
-
-include: "workflow/rules/config.smk"
-
+sys.path.insert(0, workflow.basedir)  # recipes are about the code of this checkout
+from workflow.lib.config import checked, configuration_files, has_all_sections, read_config
+from workflow.lib.environment import prepare_environment
+from workflow.lib.lock import hold_lock
 
 if not has_all_sections(config):
 
     configfile: "workflow/config/mini.yaml"
 
 
-include: "workflow/rules/restart.smk"
-include: "workflow/rules/fetch.smk"
+checked(config, configuration_files(workflow.configfiles))
+prepare_environment()
 
 
-ALIVE = resume_after_kill()
+onstart:
+    hold_lock("results/.lock")
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=config["results_dir"],
+    matterport3d=roots["matterport3d"],
+    scannet=roots["scannet"],
+
+
+# Data: procedural rooms and walks            -> <results>/rooms, <results>/walks
+include: "workflow/rules/data.smk"
+# or the paper's, Matterport3D and ScanNet     -> datasets/<name>/prepared
+include: "workflow/rules/datasets.smk"
+# Base models, trained or fetched              -> <results>/models/base, …
+include: "workflow/rules/base.smk"
+# The paper's two stages of training, by task  -> <results>/models/<task>_stage1, <task>_stage2
+include: "workflow/rules/train.smk"
+# Real images and those of every method        -> <results>/images/<task>/<method>
+include: "workflow/rules/generate.smk"
+# Feature extractors, and a score by folder    -> <results>/extractors, <results>/scores
+include: "workflow/rules/evaluate.smk"
+# Tables with verdicts on the claims, figures  -> <results>/tables, metrics.json, figures, report.html
+include: "workflow/rules/report.smk"
+# The file that every step reads first         -> <results>/settings/<step>-<digest>.json
+include: "workflow/rules/settings.smk"
+# Targets: data, tables, report, run
+include: "workflow/rules/targets.smk"
+
+
 SMOKE = read_config("workflow/config/smoke.yaml")
-# Rules run this environment's programs, activated or not; idle threads must not burn shared cores.
-os.environ.update(PATH=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
-
-
-module experiment:
-    pathvars:
-        results=config["results_dir"],
-        matterport3d=dataset_root(config, "matterport3d"),
-        scannet=dataset_root(config, "scannet"),
-    snakefile:
-        "workflow/experiment.smk"
-    config:
-        checked(config, configuration_files())
-
-
-use rule * from experiment
-
 
 if config["results_dir"] != SMOKE["results_dir"]:
 
     module smoke_experiment:
         pathvars:
             results=SMOKE["results_dir"],
-            matterport3d=dataset_root(SMOKE, "matterport3d"),
-            scannet=dataset_root(SMOKE, "scannet"),
         snakefile:
-            "workflow/experiment.smk"
+            "Snakefile"
         config:
             SMOKE
 
     # Real data are the same for all experiments, and so are the rules that make them.
-    use rule * from smoke_experiment exclude dataset_settings, fetch_house, fetch_scene, extract_house_labels, extract_scene_labels, prepare_house, prepare_scene, split_houses, split_scenes, caption_views, caption_frames as smoke_*
+    use rule * from smoke_experiment exclude all, smoke, fetch_data, fetch_house, fetch_scene, extract_house_labels, extract_scene_labels, prepare_house, prepare_scene, split_houses, split_scenes, caption_views, caption_frames as smoke_*
 
     rule smoke:
         input:

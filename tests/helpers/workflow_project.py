@@ -15,7 +15,8 @@ STAND_IN = ROOT / "tests/helpers/stand_in.py"
 PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
-    "mvdiffusion/training/identity.py",
+    "mvdiffusion/training/identity.py", "mvdiffusion/tasks.py", "mvdiffusion/methods/registry.py",
+    "profiles",
 )  # fmt: skip
 
 MODULES = {

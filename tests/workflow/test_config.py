@@ -3,32 +3,19 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from snakemake_interface_common.exceptions import WorkflowError
 from workflow_project import ROOT, Project
+
+from workflow.lib.config import checked, has_all_sections
 
 WORKFLOW = ROOT / "workflow"
 
 
 Null = object()  # a key that is there, and null
-
-
-class WorkflowError(Exception):
-    """Takes the place of Snakemake's."""
-
-
-@pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The workflow's own check of a configuration."""
-    monkeypatch.chdir(ROOT)
-    names: dict[str, Any] = {"WorkflowError": WorkflowError, "workflow": SimpleNamespace()}
-    path = WORKFLOW / "rules/config.smk"
-    exec(compile(path.read_text(), path, "exec"), names)
-    return names["checked"]
 
 
 def read(name: str) -> dict[str, Any]:
@@ -50,7 +37,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(value)
 
 
-def test_configurations_hold_the_same_keys_and_fit_the_schema(checked: Any) -> None:
+def test_configurations_hold_the_same_keys_and_fit_the_schema() -> None:
     # The test of the workflow's parts never looks at real data.
     own = [key for key in keys(read("mini")) if key.partition(".")[0] != "datasets"]
     assert list(keys(read("smoke"))) == own
@@ -105,7 +92,7 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "'depth.stage1' is null; only a pretrained base knows the task without training"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(checked: Any, key: str, value: object, sentence: str) -> None:
+def test_mistakes_are_named(key: str, value: object, sentence: str) -> None:
     config = read("mini")
     *sections, name = key.split(".")
     part = config
@@ -135,16 +122,21 @@ def test_smoke_can_be_given_as_a_configuration(project: Project) -> None:
 
 
 def test_profiles_are_accepted(project: Project) -> None:
-    profile = ("--workflow-profile", "workflow/profiles/default")
-    assert project.run("snakemake", *profile, "--dry-run", "run")
-    slurm = yaml.safe_load(Path(WORKFLOW / "profiles/slurm/profile.yaml").read_text())
+    assert project.run("snakemake", "--workflow-profile", "gpu", "--dry-run", "run")
+    profiles = [
+        yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())
+        for name in ("default", "gpu", "slurm")
+    ]
+    assert all(profile["rerun-incomplete"] and profile["nolock"] for profile in profiles)
     rules = subprocess.run(
         ["snakemake", "--list-rules"], cwd=project.root, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert set(slurm["set-resources"]) | set(slurm["set-threads"]) <= set(rules)
+    for profile in profiles:
+        named = {*profile.get("set-resources", {}), *profile.get("set-threads", {})}
+        assert named <= set(rules)
 
 
-def test_real_data_must_be_described(checked: Any) -> None:
+def test_real_data_must_be_described() -> None:
     config = read("mini")
     config["data"]["sources"]["panorama"] = "matterport3d"
     checked(config, "mine.yaml")
@@ -153,12 +145,13 @@ def test_real_data_must_be_described(checked: Any) -> None:
         checked(config, "mine.yaml")
 
 
-def test_a_whole_configuration_stands_for_itself_and_others_change_mini(checked: Any) -> None:
-    whole = checked.__globals__["has_all_sections"]
-    assert whole(read("paper"))
-    assert whole(read("smoke"))
-    assert not whole({"name": "guided", "panorama": {"generation": {"guidance_scale": 4.0}}})
-    assert not whole({"tasks": ["depth"]})
+def test_a_whole_configuration_stands_for_itself_and_others_change_mini() -> None:
+    assert has_all_sections(read("paper"))
+    assert has_all_sections(read("smoke"))
+    assert not has_all_sections(
+        {"name": "guided", "panorama": {"generation": {"guidance_scale": 4.0}}}
+    )
+    assert not has_all_sections({"tasks": ["depth"]})
 
 
 def test_numbers_of_the_paper() -> None:

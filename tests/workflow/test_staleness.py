@@ -19,8 +19,8 @@ def seeds(project: Project) -> set[str]:
 
 def features(project: Project) -> dict[str, str]:
     """What scores keep of each image."""
-    files = sorted((project.root / "results/features").iterdir())
-    return {file.name: f"{file.stat().st_mtime_ns} {file.read_text()}" for file in files}
+    files = sorted((project.root / "results/features").glob("*/*"))
+    return {str(file): f"{file.stat().st_mtime_ns} {file.read_text()}" for file in files}
 
 
 def test_nothing_to_do_after_a_run(project: Project) -> None:
@@ -72,9 +72,9 @@ def test_code_edits_rerun_what_uses_the_code(
     project.snakemake("run")
     assert {name.split()[0] for name in project.commands()} == rerun
     after = features(project)
-    assert before.keys() == after.keys() != set()
-    changed = {image for image in after if after[image] != before[image]}
-    assert changed == (set(after) if "score" in rerun else set()), "features of other code stay"
+    assert before.items() <= after.items()
+    new = [image for image in after if image not in before]
+    assert len(new) == (len(before) if "score" in rerun else 0), "other code, other features"
 
 
 def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> None:
@@ -183,7 +183,7 @@ def test_a_target_of_a_task_that_is_left_out_is_refused_in_words(project: Projec
 def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone: Project) -> None:
     process = start_and_wait(clone, HANG_AT="training/panorama_stage1")
     second = clone.snakemake("run", check=False)
-    assert "cannot be locked" in second, "a living Snakemake's lock must hold"
+    assert "another Snakemake is at work in this folder" in second
     kill(process)
     clone.commands()
     clone.snakemake("run")

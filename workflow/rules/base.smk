@@ -1,8 +1,17 @@
 # Where all training starts. The miniature's base, trained from scratch, is to it what Stable
 # Diffusion is to the paper; Stable Diffusion's own models are fetched.
+for task in [] if sources.trains_base else tasks.names:
+    recipes.register(
+        f"{task}_pretrained",
+        settings={"model": config["base"]["pretrained"][task]},
+        code=["mvdiffusion.conversion.base_model"],
+        makes=[f"<results>/models/{task}_pretrained"],
+    )
+
+
 rule fetch_base:
     input:
-        settings=settings_file("{task}_pretrained"),
+        settings=recipes.settings_file("{task}_pretrained"),
     output:
         "<results>/models/{task}_pretrained/model_index.json",
     log:
@@ -15,11 +24,20 @@ rule fetch_base:
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
+if sources.trains_base:
+    recipes.register_training(
+        "vae",
+        settings=tasks.settings("panorama", config["base"]["vae"]),
+        code="vae",
+        after=sources.steps("panorama", "train", "validation"),
+    )
+
+
 rule train_vae:
     input:
-        settings=settings_file("vae"),
-        data=data_file("panorama", "train"),
-        validation=data_file("panorama", "validation"),
+        settings=recipes.settings_file("vae"),
+        data=sources.file("panorama", "train"),
+        validation=sources.file("panorama", "validation"),
     output:
         model="<results>/models/vae/config.json",
         curve="<results>/curves/vae.jsonl",
@@ -29,18 +47,27 @@ rule train_vae:
         "<results>/benchmarks/train_vae.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        settings=told("vae"),
+        settings=recipes.settings("vae"),
     shell:
-        train("vae", "vae")
+        train("vae", "vae", config["results_dir"], base=False)
+
+
+if sources.trains_base:
+    recipes.register_training(
+        "base",
+        settings=tasks.settings("panorama", config["base"]["diffusion"]),
+        code="base",
+        after=["vae", *sources.steps("panorama", "train", "validation")],
+    )
 
 
 rule train_base:
     input:
-        settings=settings_file("base"),
-        data=data_file("panorama", "train"),
-        validation=data_file("panorama", "validation"),
+        settings=recipes.settings_file("base"),
+        data=sources.file("panorama", "train"),
+        validation=sources.file("panorama", "validation"),
         base="<results>/models/vae/config.json",
     output:
         model="<results>/models/base/model_index.json",
@@ -51,20 +78,29 @@ rule train_base:
         "<results>/benchmarks/train_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        settings=told("base"),
+        settings=recipes.settings("base"),
     shell:
-        train("base", "base", base="base")
+        train("base", "base", config["results_dir"])
 
 
 # What Stable Diffusion's inpainting model is to the paper: single views with a part given.
+if "outpaint_base" in tasks.trained:
+    recipes.register_training(
+        "outpaint_base",
+        settings=tasks.settings("outpaint", config["outpaint"]["base"]),
+        code="stage1",
+        after=[tasks.base("outpaint"), *sources.steps("outpaint", "train", "validation")],
+    )
+
+
 rule train_inpainting:
     input:
-        settings=settings_file("outpaint_base"),
-        data=data_file("outpaint", "train"),
-        validation=data_file("outpaint", "validation"),
-        base=f"<results>/models/{base_of('outpaint')}/model_index.json",
+        settings=recipes.settings_file("outpaint_base"),
+        data=sources.file("outpaint", "train"),
+        validation=sources.file("outpaint", "validation"),
+        base=f"<results>/models/{tasks.base('outpaint')}/model_index.json",
     output:
         model="<results>/models/outpaint_base/model_index.json",
         curve="<results>/curves/outpaint_base.jsonl",
@@ -74,8 +110,8 @@ rule train_inpainting:
         "<results>/benchmarks/train_outpaint_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        settings=told("outpaint_base"),
+        settings=recipes.settings("outpaint_base"),
     shell:
-        train("inpainting", "outpaint_base", base="base")
+        train("inpainting", "outpaint_base", config["results_dir"])

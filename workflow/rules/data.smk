@@ -1,9 +1,38 @@
-# Rooms, walks through rooms, and the views cut from them. The test and validation rooms are
-# embedded in the repository (data/, see fetch.smk); all else is rendered and compared with a
-# recorded hash.
+# The embedded test and validation rooms, out of the DVC remote inside the repository. DVC checks
+# every file's hash; that of the whole, in data.dvc, is part of the recipes.
+if "rooms" in sources.used:
+    for split in EMBEDDED:
+        recipes.register(f"rooms_{split}", settings={}, code=[], reads=["data.dvc"])
+
+
+rule fetch_data:
+    input:
+        "data.dvc",
+    output:
+        "data/test.npy",
+        "data/validation.npy",
+    log:
+        "results/logs/fetch_data.log",
+    localrule: True
+    conda:
+        "../envs/mvdiffusion.yaml"
+    shell:
+        "dvc pull --force {input} 2>&1 | tee {log}"
+
+
+# All other rooms are rendered and compared with a recorded hash.
+for split in sources.drawn("rooms"):
+    recipes.register(
+        f"rooms_{split}",
+        settings=sources.scenes("rooms", split),
+        code=["mvdiffusion.preparation.rooms"],
+        makes=[f"<results>/rooms/{split}", f"<results>/rooms/.{split}.*"],
+    )
+
+
 rule render_rooms:
     input:
-        settings=settings_file("rooms_{split}"),
+        settings=recipes.settings_file("rooms_{split}"),
     output:
         "<results>/rooms/{split}/{split}.npy",
     log:
@@ -12,19 +41,29 @@ rule render_rooms:
         "<results>/benchmarks/rooms_{split}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
         kind="rooms",
-        sha256=lambda wildcards: config["data"]["expected_sha256"][wildcards.split] or "",
+        sha256=sources.expected_sha256("rooms"),
     shell:
         "python -m mvdiffusion.cli data {params.kind} --settings {input.settings}"
         " --workers {threads} --split {wildcards.split} --output $(dirname {output})"
         " --expect-sha256 '{params.sha256}' --overwrite 2>&1 | tee {log}"
 
 
+# Walks of a camera through such rooms, with depth and poses.
+for split in sources.drawn("walks"):
+    recipes.register(
+        f"walks_{split}",
+        settings=sources.scenes("walks", split),
+        code=["mvdiffusion.preparation.rooms.walks"],
+        makes=[f"<results>/walks/{split}", f"<results>/walks/.{split}.*"],
+    )
+
+
 use rule render_rooms as render_walks with:
     input:
-        settings=settings_file("walks_{split}"),
+        settings=recipes.settings_file("walks_{split}"),
     output:
         "<results>/walks/{split}/{split}.json",
     log:
@@ -33,38 +72,4 @@ use rule render_rooms as render_walks with:
         "<results>/benchmarks/walks_{split}.tsv"
     params:
         kind="walks",
-        sha256=lambda wildcards: config["data"]["expected_sha256"]["walks"][wildcards.split] or "",
-
-
-rule export_real:
-    input:
-        settings=settings_file("{task}_real"),
-        data=data_of("test"),
-    output:
-        "<results>/images/{task}/real/manifest.json",
-    log:
-        "<results>/logs/export_{task}_real.log",
-    conda:
-        "../envs/mvdiffusion.yaml"
-    params:
-        task="{task}",
-        split="test",
-        sha256=lambda wildcards: images_sha256(wildcards.task),
-    shell:
-        "python -m mvdiffusion.cli data export --task {params.task} --split {params.split}"
-        " --root $(dirname {input.data}) --settings {input.settings}"
-        " --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
-
-
-use rule export_real as export_evaluator_rooms with:
-    input:
-        settings=settings_file("evaluator_rooms"),
-        data=rooms_file("evaluator"),
-    output:
-        "<results>/images/evaluator_rooms/manifest.json",
-    log:
-        "<results>/logs/export_evaluator_rooms.log",
-    params:
-        task="panorama",
-        split="evaluator",
-        sha256=sha256([config["data"]["views"], config["data"].get("rooms")]),
+        sha256=sources.expected_sha256("walks"),

@@ -1,39 +1,28 @@
 # The paper's data. Fetched by the owners' scripts, which only licensees have; prepared house by house
 # and scan by scan, then cut into splits and captioned. Every command can be stopped, goes on where it
 # was and says itself what is missing. Snakemake deletes a job's outputs before it starts, so that here
-# they are marks beside what was fetched and prepared, and never the data.
-rule dataset_settings:
-    output:
-        "{root}/settings/{step}-{digest}.json",
-    log:
-        "{root}/logs/settings/{step}-{digest}.log",
-    wildcard_constraints:
-        root="|".join(re.escape(actual_path(f"<{name}>")) for name in REAL),
-    localrule: True
-    conda:
-        "../envs/mvdiffusion.yaml"
-    params:
-        makes=lambda wildcards: RECIPES[wildcards.step].makes,
-        text=lambda wildcards: RECIPES[wildcards.step].text,
-    shell:
-        "python -m workflow.lib.settings_file {output} {params.text:q} {params.makes:q}"
-        " 2>&1 | tee {log}"
+# they are marks beside what was fetched and prepared, and never the data. Nothing but labels is moved
+# when a recipe changes: the commands run again, find by their own records what is still right, and
+# make the rest. What is fetched is the owners' to decide, so it has no recipe.
+datasets = sources.datasets
+keep = {name: (lambda path: path) if datasets.keeps_downloads(name) else temp for name in DATASETS}
 
 
-# At most four downloads at once on one machine. The command itself tries again when the network fails; where the
-# file is, it prints last. Another script or folder makes it look again, and nothing after it.
+# At most four downloads at once on one machine. The command itself tries again when the network
+# fails; where the file is, it prints last. Another script or folder makes it look again, and nothing
+# after it. The mark goes when the download does, so that both are made again.
 rule fetch_house:
     output:
-        fetching("matterport3d", "<matterport3d>/fetched/{house}"),
+        keep["matterport3d"]("<matterport3d>/fetched/{house}"),
     log:
         "<matterport3d>/logs/fetch/{house}.log",
     localrule: True
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: -(-cores() // 4)
+    threads: -(-cores // 4)
     params:
         unit="{house}",
-        what=lambda wildcards: fetch_options("matterport3d"),
+        what=lambda wildcards: datasets.fetch_options("matterport3d"),
     shell:
         "python -m mvdiffusion.cli data fetch {params.what:q} --unit {params.unit} 2>&1 | tee {log}"
         " && tail -n 1 {log} > {output}"
@@ -41,17 +30,30 @@ rule fetch_house:
 
 use rule fetch_house as fetch_scene with:
     output:
-        fetching("scannet", "<scannet>/fetched/{split}/{scene}"),
+        keep["scannet"]("<scannet>/fetched/{split}/{scene}"),
     log:
         "<scannet>/logs/fetch/{split}_{scene}.log",
     params:
         unit="{scene}",
-        what=lambda wildcards: fetch_options("scannet"),
+        what=lambda wildcards: datasets.fetch_options("scannet"),
+
+
+# The authors' labels have no records, and those of an archive that is no longer named must not be
+# read.
+for name in filter(datasets.has_labels, datasets.used):
+    recipes.register(
+        f"{name}_labels",
+        settings={},
+        besides=[Path(path).name for path in config["datasets"][name]["labels"]],
+        code=["mvdiffusion.preparation.labels"],
+        makes=[f"<{name}>/labels"],
+        root=f"<{name}>",
+    )
 
 
 rule extract_house_labels:
     input:
-        settings=settings_file("matterport3d_labels"),
+        settings=recipes.settings_file("matterport3d_labels"),
     output:
         "<matterport3d>/labels.extracted",
     log:
@@ -59,25 +61,36 @@ rule extract_house_labels:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        what=lambda wildcards: labels_options("matterport3d"),
+        what=lambda wildcards: datasets.labels_options("matterport3d"),
     shell:
         "python -m mvdiffusion.cli data labels {params.what:q} --overwrite 2>&1 | tee {log} && touch {output}"
 
 
 use rule extract_house_labels as extract_scene_labels with:
     input:
-        settings=settings_file("scannet_labels"),
+        settings=recipes.settings_file("scannet_labels"),
     output:
         "<scannet>/labels.extracted",
     log:
         "<scannet>/logs/labels.log",
     params:
-        what=lambda wildcards: labels_options("scannet"),
+        what=lambda wildcards: datasets.labels_options("scannet"),
+
+
+# Of houses only the splits read labels.
+for name in datasets.used:
+    recipes.register(
+        f"{name}_units",
+        settings=config["datasets"][name]["preparation"],
+        code=[f"mvdiffusion.preparation.{name}"],
+        after=datasets.labels_steps(name) if name == "scannet" else [],
+        root=f"<{name}>",
+    )
 
 
 rule prepare_house:
     input:
-        settings=settings_file("matterport3d_units"),
+        settings=recipes.settings_file("matterport3d_units"),
         fetched=ancient("<matterport3d>/fetched/{house}"),
     output:
         "<matterport3d>/prepared/{house}/.prepared",
@@ -86,7 +99,7 @@ rule prepare_house:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        then=lambda wildcards: after_preparing("matterport3d"),
+        then=lambda wildcards: datasets.after_preparing("matterport3d"),
     shell:
         "source=$(cat {input.fetched});"
         " python -m mvdiffusion.cli data prepare matterport3d --unit {wildcards.house}"
@@ -96,8 +109,8 @@ rule prepare_house:
 
 rule prepare_scene:
     input:
-        lambda wildcards: labels_mark("scannet"),
-        settings=settings_file("scannet_units"),
+        settings=recipes.settings_file("scannet_units"),
+        labels=lambda wildcards: datasets.labels_mark("scannet"),
         fetched=ancient("<scannet>/fetched/{split}/{scene}"),
     output:
         "<scannet>/prepared/{split}/{scene}/.prepared",
@@ -105,22 +118,32 @@ rule prepare_scene:
         "<scannet>/logs/prepare/{split}_{scene}.log",
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: min(4, cores())
+    threads: min(4, cores)
     params:
-        labels=lambda wildcards: labels_option("scannet"),
-        then=lambda wildcards: after_preparing("scannet"),
+        options=lambda wildcards: datasets.labels_option("scannet"),
+        then=lambda wildcards: datasets.after_preparing("scannet"),
     shell:
-        "source=$(cat {input.fetched});"
-        " python -m mvdiffusion.cli data prepare scannet --unit {wildcards.scene}"
-        ' --source "$source" --output $(dirname {output}) --settings {input.settings}'
-        " {params.labels:q} --workers {threads} --overwrite 2>&1 | tee {log} && touch {output}{params.then}"
+        'source=$(cat {input.fetched}); python -m mvdiffusion.cli data prepare scannet --source "$source"'
+        " --unit {wildcards.scene} --output $(dirname {output}) --settings {input.settings}"
+        " {params.options:q} --workers {threads} --overwrite 2>&1 | tee {log} && touch {output}{params.then}"
+
+
+for name in datasets.used:
+    recipes.register(
+        f"{name}_splits",
+        settings=datasets.split_settings(name),
+        besides=datasets.units(name),
+        code=["mvdiffusion.preparation.splits"],
+        after=[f"{name}_units", *datasets.labels_steps(name)],
+        root=f"<{name}>",
+    )
 
 
 rule split_houses:
     input:
-        lambda wildcards: labels_mark("matterport3d"),
-        settings=settings_file("matterport3d_splits"),
-        units=lambda wildcards: prepared_units("matterport3d"),
+        lambda wildcards: datasets.labels_mark("matterport3d"),
+        settings=recipes.settings_file("matterport3d_splits"),
+        units=lambda wildcards: datasets.prepared_units("matterport3d"),
     output:
         expand("<matterport3d>/prepared/{split}.npy", split=SPLITS),
         manifest="<matterport3d>/prepared/manifest.json",
@@ -129,7 +152,7 @@ rule split_houses:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        what=lambda wildcards: split_options("matterport3d"),
+        what=lambda wildcards: datasets.split_options("matterport3d"),
     shell:
         "python -m mvdiffusion.cli data splits {params.what:q} --settings {input.settings}"
         " --prepared $(dirname {output.manifest}) 2>&1 | tee {log}"
@@ -137,21 +160,32 @@ rule split_houses:
 
 use rule split_houses as split_scenes with:
     input:
-        settings=settings_file("scannet_splits"),
-        units=lambda wildcards: prepared_units("scannet"),
+        settings=recipes.settings_file("scannet_splits"),
+        units=lambda wildcards: datasets.prepared_units("scannet"),
     output:
         expand("<scannet>/prepared/{split}.json", split=SPLITS),
         manifest="<scannet>/prepared/manifest.json",
     log:
         "<scannet>/logs/splits.log",
     params:
-        what=lambda wildcards: split_options("scannet"),
+        what=lambda wildcards: datasets.split_options("scannet"),
 
 
 # The authors' captions came with the labels; BLIP-2 makes those that are missing.
+for name in datasets.used:
+    for split in SPLITS:
+        recipes.register(
+            f"{name}_captions_{split}",
+            settings=config["datasets"][name]["captions"],
+            code=["mvdiffusion.preparation.captions"],
+            after=[f"{name}_splits"],
+            root=f"<{name}>",
+        )
+
+
 rule caption_views:
     input:
-        settings=settings_file("matterport3d_captions_{split}"),
+        settings=recipes.settings_file("matterport3d_captions_{split}"),
         split="<matterport3d>/prepared/{split}.npy",
     output:
         "<matterport3d>/prepared/captions_{split}.json",
@@ -161,7 +195,7 @@ rule caption_views:
         "<matterport3d>/logs/captions_{split}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
         task="panorama",
     shell:
@@ -172,7 +206,7 @@ rule caption_views:
 
 use rule caption_views as caption_frames with:
     input:
-        settings=settings_file("scannet_captions_{split}"),
+        settings=recipes.settings_file("scannet_captions_{split}"),
         split="<scannet>/prepared/{split}.json",
     output:
         "<scannet>/prepared/captions_{split}.json",

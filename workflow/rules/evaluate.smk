@@ -1,13 +1,42 @@
-# Scores of folders of images. The miniature trains its own evaluators, on rooms held apart; they
-# serve all tasks. Where the configuration trains none, pretrained extractors alone score.
-FORMS = ("csv", "md", "tex", "html")
-KINDS = ("main", "distances", "consistency", "controls", "published")
-TABLES = [f"{task}_{kind}" for task in TASKS for kind in KINDS] + ["claims", "published"]
+# Scores of folders of images. The miniature trains its own feature extractors, on rooms held apart;
+# they serve all tasks. Where the configuration trains none, pretrained ones alone score.
+if tasks.extractors:
+    recipes.register(
+        "evaluator_rooms",
+        settings=tasks.real("panorama", config["data"]["rooms"]["num_scenes"]["evaluator"]),
+        code=sources.export_code("panorama"),
+        after=["rooms_evaluator"],
+        makes=["<results>/images/evaluator_rooms"],
+    )
+
+
+use rule export_real as export_evaluator_rooms with:
+    input:
+        settings=recipes.settings_file("evaluator_rooms"),
+        data=sources.rooms_file("evaluator"),
+    output:
+        "<results>/images/evaluator_rooms/manifest.json",
+    log:
+        "<results>/logs/export_evaluator_rooms.log",
+    params:
+        task="panorama",
+        split="evaluator",
+        sha256="",
+
+
+for kind in tasks.extractors:
+    recipes.register(
+        kind,
+        settings=config["evaluation"]["evaluators"][kind] | {"seed": config["seed"]},
+        code=["mvdiffusion_eval.extractors.train", "mvdiffusion_eval.folders.opening"],
+        after=["evaluator_rooms"],
+        makes=[f"<results>/evaluators/{kind}"],
+    )
 
 
 rule train_evaluator:
     input:
-        settings=settings_file("{kind}"),
+        settings=recipes.settings_file("{kind}"),
         views="<results>/images/evaluator_rooms/manifest.json",
     output:
         "<results>/evaluators/{kind}/extractor.json",
@@ -17,20 +46,35 @@ rule train_evaluator:
         "<results>/benchmarks/train_{kind}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     shell:
-        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind} --settings {input.settings}"
-        " --views $(dirname {input.views}) --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind}"
+        " --settings {input.settings} --views $(dirname {input.views})"
+        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+
+
+# Scores keep features of every image, for one another and for later ones. An image's features are the
+# same whoever computes them; other code begins a cache of its own.
+features = f"{config['results_dir']}/features/{code_sha256('mvdiffusion_eval.api')[:12]}"
+compared = ("generated", "reference", "vae_reconstruction", "extractor")
+
+for task, name in [folder.split("/") for folder in tasks.scored]:
+    recipes.register(
+        f"score_{task}_{name}",
+        settings=config["evaluation"]["score"],
+        code=["mvdiffusion_eval.api"],
+        after=[*tasks.extractors, *(f"{task}_{other}" for other in [name, *tasks.compared(task)])],
+        makes=[f"<results>/scores/{task}/{name}.json"],
+    )
 
 
 rule score:
     input:
-        settings=settings_file("score_{task}_{name}"),
-        features=settings_file("features"),
+        settings=recipes.settings_file("score_{task}_{name}"),
         generated="<results>/images/{task}/{name}/manifest.json",
         reference="<results>/images/{task}/real/manifest.json",
-        vae_reconstruction=vae_reconstruction_file,
-        evaluators=expand("<results>/evaluators/{kind}/extractor.json", kind=EVALUATORS),
+        vae_reconstruction=tasks.vae_reconstruction,
+        extractor=expand("<results>/evaluators/{kind}/extractor.json", kind=tasks.extractors),
     output:
         "<results>/scores/{task}/{name}.json",
     log:
@@ -40,29 +84,7 @@ rule score:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        cache=f"{config['results_dir']}/features",
-        bound=lambda wildcards, input: bound_option(input.vae_reconstruction),
-        evaluators=lambda wildcards, input: repeated("--extractor", folders_of(input.evaluators)),
+        options=folder_options(*compared, cache=features),
     shell:
-        "python -m mvdiffusion_eval score --settings {input.settings} --output {output} {params.bound:q}"
-        " --generated $(dirname {input.generated}) --reference $(dirname {input.reference})"
-        " {params.evaluators:q} --cache {params.cache} 2>&1 | tee {log}"
-
-
-rule make_tables:
-    input:
-        settings=settings_file("tables"),
-        scores=expand("<results>/scores/{folder}.json", folder=SCORED),
-    output:
-        tables=expand("<results>/tables/{table}.{ext}", table=TABLES, ext=FORMS),
-        metrics="<results>/metrics.json",
-    log:
-        "<results>/logs/tables.log",
-    conda:
-        "../envs/mvdiffusion.yaml"
-    params:
-        hashes=repeated("--settings-sha256", named(TASKS, map(images_sha256, TASKS))),
-    shell:
-        "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings} {params.hashes:q}"
-        " --output-dir $(dirname {output.tables[0]})"
-        " --metrics {output.metrics} 2>&1 | tee {log}"
+        "python -m mvdiffusion_eval score --settings {input.settings} {params.options:q}"
+        " --output {output} 2>&1 | tee {log}"

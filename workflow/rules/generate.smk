@@ -1,10 +1,55 @@
-# Views for the captions (and the given view, or the depth) of the test data, by every method. Only
-# methods with correspondence-aware attention wait for stage 2.
+# Images of the test data, to be scored: real ones first.
+images_sha256 = lambda wildcards: tasks.images_sha256(wildcards.task)
+
+for task in tasks.names:
+    recipes.register(
+        f"{task}_real",
+        settings=tasks.real(task, config[task]["generation"]["num_samples"]),
+        besides=[tasks.images_sha256(task)],
+        code=sources.export_code(task),
+        after=sources.steps(task, "test"),
+        makes=[f"<results>/images/{task}/real"],
+    )
+
+
+rule export_real:
+    input:
+        settings=recipes.settings_file("{task}_real"),
+        data=sources.split("test"),
+    output:
+        "<results>/images/{task}/real/manifest.json",
+    log:
+        "<results>/logs/export_{task}_real.log",
+    conda:
+        "../envs/mvdiffusion.yaml"
+    params:
+        task="{task}",
+        split="test",
+        sha256=images_sha256,
+    shell:
+        "python -m mvdiffusion.cli data export --task {params.task} --split {params.split}"
+        " --root $(dirname {input.data}) --settings {input.settings} --overwrite"
+        " --settings-sha256 {params.sha256:q} --output $(dirname {output}) 2>&1 | tee {log}"
+
+
+# Every method gets the captions (and the given view, or the depth). Only methods with
+# correspondence-aware attention wait for stage 2.
+for task, method in [(task, method) for task in tasks.names for method in tasks.methods[task]]:
+    recipes.register(
+        f"{task}_{method}",
+        settings=tasks.generation(task, method),
+        besides=[tasks.images_sha256(task)],
+        code=tasks.generation_code(task, method),
+        after=[tasks.model(task, method), *sources.steps(task, "test")],
+        makes=[f"<results>/images/{task}/{method}"],
+    )
+
+
 rule generate:
     input:
-        settings=settings_file("{task}_{method}"),
-        data=data_of("test"),
-        model=model_file,
+        settings=recipes.settings_file("{task}_{method}"),
+        data=sources.split("test"),
+        model=tasks.model_file(tasks.model),
     output:
         "<results>/images/{task}/{method}/manifest.json",
     log:
@@ -13,11 +58,10 @@ rule generate:
         "<results>/benchmarks/generate_{task}_{method}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        sha256=lambda wildcards: images_sha256(wildcards.task),
+        options=folder_options("model", "data", settings_sha256=images_sha256),
     shell:
         "python -m mvdiffusion.cli generate split --task {wildcards.task}"
-        " --method {wildcards.method} --split test --model $(dirname {input.model})"
-        " --data $(dirname {input.data}) --settings {input.settings}"
-        " --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+        " --method {wildcards.method} --split test {params.options:q} --settings {input.settings}"
+        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"

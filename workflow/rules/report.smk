@@ -1,37 +1,76 @@
-# What a person looks at: figures, and one self-contained page.
-PLOTS = [f"{plot}_{task}" for plot in ("overview", "psnr_per_pair") for task in TASKS]
-PLOTS += ["error_accumulation_panorama"] if errors_by_step() else []
-FIGURES = [f"contact_sheet_{task}.png" for task in TASKS] + [
-    f"{plot}.{ext}" for plot in (*PLOTS, "training_curves") for ext in ("png", "svg", "csv")
-]
+# What a person looks at: tables, figures, and one self-contained page.
+scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
+
+recipes.register(
+    "tables",
+    settings=config["evaluation"]["claims"],
+    code=["mvdiffusion_eval.tables.results", "mvdiffusion_eval.claims.remarks"],
+    after=tasks.scores,
+    makes=["<results>/tables", "<results>/metrics.json"],
+)
+
+
+rule make_tables:
+    input:
+        settings=recipes.settings_file("tables"),
+        scores=scores,
+    output:
+        tables=expand("<results>/tables/{table}", table=tasks.tables),
+        metrics="<results>/metrics.json",
+    log:
+        "<results>/logs/tables.log",
+    conda:
+        "../envs/mvdiffusion.yaml"
+    params:
+        hashes=repeated(
+            "--settings-sha256", named(tasks.names, map(tasks.images_sha256, tasks.names))
+        ),
+    shell:
+        "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings}"
+        " {params.hashes:q} --output-dir $(dirname {output.tables[0]})"
+        " --metrics {output.metrics} 2>&1 | tee {log}"
+
+
+recipes.register(
+    "figures",
+    settings={"num_samples": config["evaluation"]["contact_sheet_samples"]},
+    code=["mvdiffusion_eval.report.figures"],
+    after=[*tasks.scores, *tasks.trained],
+    makes=["<results>/figures"],
+)
 
 
 rule draw_figures:
     input:
-        settings=settings_file("figures"),
-        scores=expand("<results>/scores/{folder}.json", folder=SCORED),
-        images=expand("<results>/images/{folder}/manifest.json", folder=SCORED),
-        curves=expand("<results>/curves/{stage}.jsonl", stage=STAGES),
+        settings=recipes.settings_file("figures"),
+        scores=scores,
+        images=expand("<results>/images/{folder}/manifest.json", folder=tasks.scored),
+        curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
-        figures=expand("<results>/figures/{figure}", figure=FIGURES),
+        figures=expand("<results>/figures/{figure}", figure=tasks.figures),
     log:
         "<results>/logs/figures.log",
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        images=lambda wildcards, input: repeated("--generated", named(SCORED, input.images)),
-        scores=lambda wildcards, input: repeated("--scores", input.scores),
-        curves=lambda wildcards, input: repeated("--curves", named(STAGES, input.curves)),
-        num_samples=config["evaluation"]["contact_sheet_samples"],
+        options=tasks.figure_options,
     shell:
-        "python -m mvdiffusion_eval figures {params.images:q} {params.scores:q} {params.curves:q}"
-        " --num-samples {params.num_samples}"
+        "python -m mvdiffusion_eval figures {params.options:q}"
         " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
+
+
+recipes.register(
+    "report",
+    settings=sources.shown_configuration(),
+    code=["mvdiffusion_eval.report.page"],
+    after=["tables", "figures"],
+    makes=["<results>/report.html"],
+)
 
 
 rule write_report:
     input:
-        settings=settings_file("report"),
+        settings=recipes.settings_file("report"),
         tables=rules.make_tables.output.tables,
         metrics=rules.make_tables.output.metrics,
         figures=rules.draw_figures.output,
@@ -44,7 +83,7 @@ rule write_report:
         "../envs/mvdiffusion.yaml"
     params:
         benchmarks=f"{config['results_dir']}/benchmarks",
-        images=lambda wildcards, input: repeated("--generated", named(SCORED, input.images)),
+        images=lambda wildcards, input: repeated("--generated", named(tasks.scored, input.images)),
     shell:
         "python -m mvdiffusion_eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
         " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"

@@ -1,12 +1,21 @@
-# The paper's two stages: the UNet on single views, then correspondence-aware attention. The task of
-# outpainting has no first stage of its own: it goes on from the inpainting model (base.smk). A first
-# stage that is null in the configuration is left out.
+# The paper's two stages. The first trains the UNet on single views; it is left out where it is null in
+# the configuration, and outpainting has none of its own: it goes on from the inpainting model.
+for task in tasks.names:
+    if f"{task}_stage1" in tasks.trained:
+        recipes.register_training(
+            f"{task}_stage1",
+            settings=tasks.settings(task, config[task]["stage1"]),
+            code="stage1",
+            after=[tasks.base(task), *sources.steps(task, "train", "validation")],
+        )
+
+
 rule train_stage1:
     input:
-        settings=settings_file("{task}_stage1"),
-        data=data_of("train"),
-        validation=data_of("validation"),
-        base=base_file,
+        settings=recipes.settings_file("{task}_stage1"),
+        data=sources.split("train"),
+        validation=sources.split("validation"),
+        base=tasks.model_file(tasks.base),
     output:
         model="<results>/models/{task}_stage1/model_index.json",
         curve="<results>/curves/{task}_stage1.jsonl",
@@ -16,19 +25,29 @@ rule train_stage1:
         "<results>/benchmarks/train_{task}_stage1.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        settings=told("{task}_stage1"),
+        settings=recipes.settings("{task}_stage1"),
     shell:
-        train("stage1 --task {wildcards.task}", "{wildcards.task}_stage1", base="base")
+        train("stage1 --task {wildcards.task}", "{wildcards.task}_stage1", config["results_dir"])
+
+
+# The second trains correspondence-aware attention.
+for task in tasks.names:
+    recipes.register_training(
+        f"{task}_stage2",
+        settings=tasks.settings(task, config[task]["stage2"]),
+        code="stage2",
+        after=[tasks.single_view(task), *sources.steps(task, "train", "validation")],
+    )
 
 
 rule train_stage2:
     input:
-        settings=settings_file("{task}_stage2"),
-        data=data_of("train"),
-        validation=data_of("validation"),
-        base=lambda wildcards: f"<results>/models/{single_view(wildcards.task)}/model_index.json",
+        settings=recipes.settings_file("{task}_stage2"),
+        data=sources.split("train"),
+        validation=sources.split("validation"),
+        base=tasks.model_file(tasks.single_view),
     output:
         model="<results>/models/{task}_stage2/model_index.json",
         curve="<results>/curves/{task}_stage2.jsonl",
@@ -38,8 +57,8 @@ rule train_stage2:
         "<results>/benchmarks/train_{task}_stage2.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores()
+    threads: cores
     params:
-        settings=told("{task}_stage2"),
+        settings=recipes.settings("{task}_stage2"),
     shell:
-        train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", base="base")
+        train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", config["results_dir"])

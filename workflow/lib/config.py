@@ -1,30 +1,39 @@
-# Configuration files: reading, and one readable sentence about each mistake.
+"""Configuration files: reading, and one readable sentence about each mistake."""
+
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
+from snakemake_interface_common.exceptions import WorkflowError
+
+SCHEMA = Path(__file__).parents[1] / "schemas/config.schema.yaml"
 
 
-def read_yaml(path):
-    """Parse safely, in C where PyYAML was built with it: every start of Snakemake waits for this."""
+def read_yaml(path: str | Path) -> Any:
+    """Parse safely, in C where PyYAML was built with it: all starts of Snakemake wait."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(Path(path).read_text(), Loader=loader)
 
 
 @cache
-def read_schema():
-    return read_yaml("workflow/schemas/config.schema.yaml")
+def read_schema() -> Any:
+    """Read the schema of configurations."""
+    return read_yaml(SCHEMA)
 
 
-def has_all_sections(config):
+def has_all_sections(config: Mapping[str, Any]) -> bool:
     """Whether a configuration stands for itself; otherwise it is to change another."""
     return set(read_schema()["required"]) <= set(config)
 
 
-def checked(config, source):
+def checked(config: dict[str, Any], source: str) -> dict[str, Any]:
     """Return the configuration if it fits the schema; otherwise say which key to fix."""
     validator = Draft202012Validator(read_schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: list(error.path))
@@ -35,7 +44,7 @@ def checked(config, source):
     return config
 
 
-def contradictions(config):
+def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each pair of keys that do not go together."""
     data, base, datasets = config["data"], config["base"], config.get("datasets", {})
     if ("pretrained" in base) == bool({"vae", "diffusion"} & set(base)):
@@ -60,12 +69,7 @@ def contradictions(config):
             yield f"'{task}.{key}' is null; only a pretrained base knows the task without training"
 
 
-def dataset_root(config, name):
-    """Folder of a real dataset; rules name it even where no experiment needs it."""
-    return config.get("datasets", {}).get(name, {}).get("root", f"datasets/{name}")
-
-
-def config_error(error):
+def config_error(error: Any) -> str:
     """One sentence for a validation error: the key, what was found, what is expected."""
     path = [str(part) for part in error.absolute_path]
     key, wanted = ".".join(path), error.validator_value
@@ -85,17 +89,18 @@ def config_error(error):
     return f"'{key}': {error.message}"
 
 
-def unknown_key(path, key, known):
+def unknown_key(path: list[str], key: str, known: Iterable[str]) -> str:
+    """One sentence about a key that nothing reads."""
     close = get_close_matches(str(key), known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
     return f"unknown key '{'.'.join([*path, str(key)])}'; {hint}"
 
 
-def read_config(path):
+def read_config(path: str | Path) -> dict[str, Any]:
     """Read and check a configuration file."""
-    return checked(read_yaml(path), path)
+    return checked(read_yaml(path), str(path))
 
 
-def configuration_files():
-    """The files that the configuration in use is made of, the deciding one first."""
-    return ", ".join(os.path.relpath(path) for path in workflow.configfiles)
+def configuration_files(paths: Iterable[str | Path]) -> str:
+    """Name the files that a configuration is made of, the deciding one first."""
+    return ", ".join(os.path.relpath(path) for path in paths)

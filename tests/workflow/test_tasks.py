@@ -1,0 +1,117 @@
+"""What a configuration asks for: hashes of images, promised figures, where data come from."""
+
+from typing import Any
+
+import pytest
+import yaml
+from workflow_project import ROOT
+
+from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
+from workflow.lib.sources import Sources
+from workflow.lib.tasks import Tasks
+
+TASKS = ("panorama", "outpaint", "depth")
+
+
+def read(name: str = "mini") -> dict[str, Any]:
+    return yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())
+
+
+def changed(config: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Change one key (dotted) in place."""
+    *sections, name = key.split(".")
+    section = config
+    for part in sections:
+        section = section[part]
+    section[name] = value
+    return config
+
+
+def hashes(config: dict[str, Any]) -> dict[str, str]:
+    tasks = Tasks(config, Sources(config))
+    return {task: tasks.images_sha256(task) for task in TASKS}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "tasks"),
+    [
+        ("data.frames.num_between", 1, "depth"),
+        ("data.walks.overlap", 0.1, "depth"),
+        ("depth.stage2.variant", "paper", "depth"),
+        ("outpaint.base.training.steps", 1, "outpaint"),
+        ("outpaint.generation.guidance_scale", 1.0, "outpaint"),
+        ("panorama.stage1.loss.caption_dropout", 0.9, "panorama"),
+        ("panorama.generation.num_samples", 3, "panorama"),
+        ("base.vae.training.steps", 1, "panorama outpaint depth"),
+        ("data.rooms.face_size", 8, "panorama outpaint depth"),
+        ("seed", 1, "panorama outpaint depth"),
+        ("device", "cuda", ""),
+        ("panorama.methods", ["mvdiffusion"], ""),
+        ("depth.stage2.training.log_every", 1, ""),
+        ("base.vae.training.num_workers", 3, ""),
+    ],
+)
+def test_hashes_of_images_know_what_is_upstream_of_their_task_only(
+    key: str, value: object, tasks: str
+) -> None:
+    before, after = hashes(read()), hashes(changed(read(), key, value))
+    assert {task for task in TASKS if before[task] != after[task]} == set(tasks.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "tasks"),
+    [
+        *((key, "") for key in ("root", "downloads", "script", "python", "accept_terms",
+                                "keep_downloads")),
+        *((key, "panorama outpaint") for key in ("preparation", "splits", "captions", "labels")),
+    ],
+)  # fmt: skip
+def test_where_data_come_from_changes_nothing_and_what_they_are_changes_all(
+    key: str, tasks: str
+) -> None:
+    other = changed(read("paper"), f"datasets.matterport3d.{key}", ["elsewhere"])
+    before, after = hashes(read("paper")), hashes(other)
+    assert {task for task in TASKS if before[task] != after[task]} == set(tasks.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("tasks", ["panorama", "depth"], True),
+        ("tasks", ["outpaint", "depth"], False),
+        ("evaluation.score.protocols", ["error-accumulation"], True),
+        ("evaluation.score.protocols", ["paper-pano"], False),
+        ("panorama.generation.num_samples", LEAST_SAMPLES, True),
+        ("panorama.generation.num_samples", LEAST_SAMPLES - 1, False),
+        ("panorama.generation.num_samples", None, True),
+        ("data.rooms.num_scenes.test", LEAST_SAMPLES - 1, False),
+        ("data.views.num_views", 2, False),
+        ("data.sources.panorama", "matterport3d", False),
+    ],
+)
+def test_errors_by_step_are_promised_where_they_are_certain(
+    key: str, value: object, expected: bool
+) -> None:
+    config = changed(read(), key, value)
+    tasks = Tasks(config, Sources(config))
+    assert tasks.errors_by_step() == expected
+    assert ("error_accumulation_panorama.csv" in tasks.figures) == expected
+
+
+def test_models_and_settings_of_methods() -> None:
+    config = read()
+    tasks = Tasks(config, Sources(config))
+    models = {method: tasks.model("panorama", method) for method in tasks.methods["panorama"]}
+    multi_view = {"mvdiffusion", "wrong_correspondence"}
+    assert {method for method, step in models.items() if step == "panorama_stage2"} == multi_view
+    assert set(models.values()) == {"panorama_stage1", "panorama_stage2"}
+    assert tasks.generation("panorama", "wrong_correspondence")["num_samples"] == 32
+    assert tasks.generation("panorama", "mvdiffusion")["num_samples"] == 64
+    assert tasks.trained == [
+        "vae", "base", "panorama_stage1", "panorama_stage2", "outpaint_base", "outpaint_stage2",
+        "depth_stage1", "depth_stage2",
+    ]  # fmt: skip
+    paper = read("paper")
+    assert Tasks(paper, Sources(paper)).trained == [
+        "panorama_stage2", "outpaint_stage2", "depth_stage1", "depth_stage2",
+    ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""Words of the command lines that rules run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def repeated(option: str, values: Iterable[str]) -> list[str]:
+    """Give an option once for each value."""
+    return [word for value in values for word in (option, str(value))]
+
+
+def folders_of(files: Iterable[str]) -> list[str]:
+    """Folders that files lie in."""
+    return [str(Path(file).parent) for file in files]
+
+
+def named(names: Sequence[str], values: Iterable[str]) -> list[str]:
+    """NAME=VALUE arguments; a manifest stands for its folder."""
+    folders = [Path(v).parent if Path(v).name == "manifest.json" else v for v in values]
+    return [f"{name}={value}" for name, value in zip(names, folders, strict=True)]
+
+
+def train(stage: str, step: str, results: str, base: bool = True) -> str:
+    """Command of a rule that trains a model; it goes on where a killed job was.
+
+    Checkpoints and logs are no outputs of the rule, since Snakemake deletes outputs before a job.
+
+    Args:
+        stage: sub-command and options, in which wildcards of the rule may stand, as in `step`.
+        step: name of the model's folder.
+        results: folder of the experiment's results.
+        base: whether the rule's input `base` is a file of the model to start from.
+    """
+    work = f"{results}/training/{step}"
+    start = " --base $(dirname {input.base})" if base else ""
+    return (
+        f"python -m mvdiffusion.cli train {stage} --settings {{params.settings:q}}{start}"
+        " --data $(dirname {input.data}) --validation $(dirname {input.validation})"
+        f" --output $(dirname {{output.model}}) --checkpoints {work}/checkpoints"
+        f" --log-dir {work}/log --overwrite 2>&1 | tee {{log}}"
+        f" && cp {work}/log/metrics.jsonl {{output.curve}}"
+    )
+
+
+def folder_options(*names: str, **values: str | Callable[[Any], str]) -> Callable[..., list[str]]:
+    """Parameter of a rule: options of the names of inputs, with the folders that these lie in.
+
+    Args:
+        names: of inputs; `--a-name` is given once for each file of the input `a_name`.
+        values: of further options, or functions of the wildcards.
+    """
+
+    def options(wildcards: Any, input: Any) -> list[str]:
+        words: list[str] = []
+        for name in names:
+            files = getattr(input, name)
+            folders = folders_of([files] if isinstance(files, str) else files)
+            words += repeated(_option(name), folders)
+        for name, value in values.items():
+            words += [_option(name), value(wildcards) if callable(value) else value]
+        return words
+
+    return options
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,117 @@
+"""Where each task's data come from: procedural rooms and walks, or real datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mvdiffusion.tasks import Task
+from workflow.lib.datasets import DATASETS, SPLITS, Datasets
+from workflow.lib.recipes import Recipes
+
+READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data.scannet"}
+"""Modules that read the data, by the layout of a task's samples."""
+EMBEDDED = ("validation", "test")  # splits of the rooms that the repository holds
+
+
+class Sources:
+    """The data of one experiment.
+
+    Attributes:
+        datasets: the real ones.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Find out which data the tasks of a configuration need."""
+        self.config = config
+        self.tasks = [str(task) for task in Task if task in config["tasks"]]
+        self.trains_base = "pretrained" not in config["base"]
+        self.trains_extractors = bool(config["evaluation"]["evaluators"])
+        # A base that is trained learns from panoramas, whatever the tasks.
+        learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]
+        self.used = {self.of(task) for task in learned}
+        needed = {*self.used, config.get("dataset")}
+        self.datasets = Datasets(config, [name for name in DATASETS if name in needed])
+
+    def of(self, task: str) -> str:
+        """Name of the data that a task learns from and is tested on."""
+        return str(self.config["data"]["sources"]["depth" if task == "depth" else "panorama"])
+
+    def drawn(self, kind: str) -> list[str]:
+        """Splits of the `rooms` or the `walks` that are rendered."""
+        if kind == "walks":
+            return list(SPLITS) if "walks" in self.used else []
+        train = ["train"] if "rooms" in self.used else []
+        return train + (["evaluator"] if self.trains_extractors else [])
+
+    def scenes(self, kind: str, split: str) -> dict[str, Any]:
+        """Settings that decide one split of the rooms or the walks, and no other."""
+        scenes: dict[str, Any] = self.config["data"][kind]
+        return scenes | {"num_scenes": {split: scenes["num_scenes"][split]}}
+
+    def expected_sha256(self, kind: str) -> Callable[[Any], str]:
+        """Parameter of a rule that renders a split: the hash that is recorded, or nothing."""
+        hashes = self.config["data"].get("expected_sha256", {})
+        own = hashes if kind == "rooms" else hashes.get(kind, {})
+        return lambda wildcards: own[wildcards.split] or ""
+
+    def rooms_file(self, split: str) -> str:
+        """Rooms of the splits for testing are embedded in the repository."""
+        return f"data/{split}.npy" if split in EMBEDDED else f"<results>/rooms/{split}/{split}.npy"
+
+    def file(self, task: str, split: str) -> str:
+        """The file that tells of a split's data; the data lie beside it."""
+        source = self.of(task)
+        if source in DATASETS:
+            return self.datasets.captions_file(source, split)
+        walks = f"<results>/walks/{split}/{split}.json"
+        return walks if source == "walks" else self.rooms_file(split)
+
+    def split(self, name: str) -> Callable[[Any], str]:
+        """Input of a rule whose wildcard names the task: the file of a split."""
+        return lambda wildcards: self.file(wildcards.task, name)
+
+    def steps(self, task: str, *splits: str) -> list[str]:
+        """Steps whose results a command reads when it reads splits of a task's data."""
+        source = self.of(task)
+        step = f"{source}_captions" if source in DATASETS else source
+        return [f"{step}_{split}" for split in splits]
+
+    def export_code(self, task: str) -> list[str]:
+        """Modules that write a task's real images."""
+        return ["mvdiffusion.generation.export", READERS[Task(task).layout]]
+
+    def files(self) -> list[str]:
+        """What the target `data` makes: a dataset that is asked for, or what the tasks read."""
+        if dataset := self.config.get("dataset"):
+            return [self.datasets.captions_file(dataset, split) for split in SPLITS]
+        read = {self.file(task, split) for task in self.tasks for split in SPLITS}
+        return sorted(read) + ([self.rooms_file("evaluator")] if self.trains_extractors else [])
+
+    def settings_files(self, recipes: Recipes) -> list[str]:
+        """Settings files of the steps that make them."""
+        if dataset := self.config.get("dataset"):
+            return recipes.settings_files(f"<{dataset}>")
+        files = recipes.settings_files(names="rooms_") + recipes.settings_files(names="walks_")
+        for name in self.datasets.used:
+            files += recipes.settings_files(f"<{name}>")
+        return files
+
+    def deciding(self, task: str) -> dict[str, Any]:
+        """All that decides a task's data, and the data that its base is trained on."""
+        data = self.config["data"]
+        layouts = {Task(task).layout: self.of(task)}
+        if self.trains_base:
+            layouts["views"] = self.of("panorama")
+        sources = {
+            source: self.datasets.deciding(source) if source in DATASETS else data[source]
+            for source in layouts.values()
+        }
+        return sources | {layout: data[layout] for layout in layouts}
+
+    def shown_configuration(self) -> dict[str, Any]:
+        """The configuration without what is not used and what is of this machine."""
+        hidden = ("dataset", "datasets")
+        shown = {key: value for key, value in self.config.items() if key not in hidden}
+        used = {name: self.datasets.deciding(name) for name in self.datasets.used}
+        return shown | ({"datasets": used} if used else {})

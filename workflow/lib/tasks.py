@@ -1,0 +1,171 @@
+"""The tasks: which models each of them trains, which methods run, and what decides its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mvdiffusion.methods.registry import find_method
+from mvdiffusion.records import settings_sha256
+from mvdiffusion.tasks import Task
+from mvdiffusion.training.identity import deciding_settings
+from workflow.lib.commands import named, repeated
+from workflow.lib.sources import Sources
+
+LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
+BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
+
+
+class Tasks:
+    """The tasks of one experiment.
+
+    Attributes:
+        names: of the tasks.
+        methods: names by task.
+        scored: `<task>/<name>` of all folders of images that are scored.
+        extractors: kinds of feature extractors that are trained.
+    """
+
+    def __init__(self, config: Mapping[str, Any], sources: Sources) -> None:
+        """Read what a configuration asks for."""
+        self.config, self.sources = config, sources
+        self.names = sources.tasks
+        self.methods: dict[str, list[str]] = {task: config[task]["methods"] for task in self.names}
+        self.scored = [f"{task}/{name}" for task in self.names for name in self.folders(task)]
+        self.extractors = list(config["evaluation"]["evaluators"])
+
+    def folders(self, task: str) -> list[str]:
+        """Folders of a task that are scored: the real images, and what each method makes."""
+        return ["real", *self.methods[task]]
+
+    def settings(self, task: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a command that loads a task's data: with seed, device and their layout."""
+        shared = {key: self.config[key] for key in ("seed", "device")}
+        return shared | {"data": self.config["data"][Task(task).layout]} | dict(values)
+
+    def real(self, task: str, num_samples: int | None) -> dict[str, Any]:
+        """Settings of an export of real images."""
+        return {"data": self.config["data"][Task(task).layout], "num_samples": num_samples}
+
+    def generation(self, task: str, method: str) -> dict[str, Any]:
+        """Settings of a method's sampling; a control looks at fewer samples."""
+        settings = self.settings(task, self.config[task]["generation"])
+        if find_method(method, task).is_control:
+            settings["num_samples"] = self.config[task]["control_samples"]
+        return settings
+
+    def generation_code(self, task: str, method: str) -> list[str]:
+        """Modules of the project that make a method's images."""
+        own = find_method(method, task).module
+        return ["mvdiffusion.generation.split", *([own] if own.startswith("mvdiffusion.") else [])]
+
+    def base(self, task: str) -> str:
+        """The step that makes the model which the task's own training starts from."""
+        return "base" if self.sources.trains_base else f"{task}_pretrained"
+
+    def single_view(self, task: str) -> str:
+        """The step that makes the task's single-view model, from which stage 2 starts."""
+        section = "base" if task == "outpaint" else "stage1"
+        return f"{task}_{section}" if self.config[task][section] else self.base(task)
+
+    def model(self, task: str, method: str) -> str:
+        """Step of the model that a method runs: the multi-view one only if it asks for it."""
+        multi_view = find_method(method, task).model == "multi-view"
+        return f"{task}_stage2" if multi_view else self.single_view(task)
+
+    @property
+    def trained(self) -> list[str]:
+        """Steps that train a model, in their order."""
+        base = ["vae", "base"] if self.sources.trains_base else []
+        own = []
+        for task in self.names:
+            first = self.single_view(task)
+            own += [first] if first != self.base(task) else []
+            own.append(f"{task}_stage2")
+        return base + own
+
+    @property
+    def scores(self) -> list[str]:
+        """Steps that score the folders of images."""
+        return [f"score_{folder.replace('/', '_')}" for folder in self.scored]
+
+    @property
+    def tables(self) -> list[str]:
+        """Files of all tables."""
+        kinds = ("main", "distances", "consistency", "controls", "published")
+        names = [f"{task}_{kind}" for task in self.names for kind in kinds]
+        formats = ("csv", "md", "tex", "html")
+        return [f"{name}.{end}" for name in [*names, "claims", "published"] for end in formats]
+
+    @property
+    def figures(self) -> list[str]:
+        """Files of all figures."""
+        names = [f"{plot}_{task}" for plot in ("overview", "psnr_per_pair") for task in self.names]
+        names += ["error_accumulation_panorama"] if self.errors_by_step() else []
+        names += ["training_curves"]
+        plots = [f"{name}.{end}" for name in names for end in ("png", "svg", "csv")]
+        return [f"contact_sheet_{task}.png" for task in self.names] + plots
+
+    def figure_options(self, wildcards: Any, input: Any) -> list[str]:
+        """Parameter of the rule that draws the figures: what to draw them from."""
+        return [
+            *repeated("--generated", named(self.scored, input.images)),
+            *repeated("--scores", input.scores),
+            *repeated("--curves", named(self.trained, input.curves)),
+            *("--num-samples", str(self.config["evaluation"]["contact_sheet_samples"])),
+        ]
+
+    def compared(self, task: str) -> list[str]:
+        """Folders of a task that all scores need: outpainting also its VAE reconstructions."""
+        bound = [BOUND] if task == "outpaint" and BOUND in self.methods[task] else []
+        return ["real", *bound]
+
+    def vae_reconstruction(self, wildcards: Any) -> list[str]:
+        """Input of a rule whose wildcard names the task: reconstructions, if scores need them."""
+        manifest = f"<results>/images/{wildcards.task}/{BOUND}/manifest.json"
+        return [manifest] if BOUND in self.compared(wildcards.task) else []
+
+    def images_sha256(self, task: str) -> str:
+        """Hash of everything upstream of a task's images; tables refuse scores of any other."""
+        base = self.config["base"]
+        own = {key: value for key, value in self.config[task].items() if key != "methods"}
+        return settings_sha256(
+            {
+                "seed": self.config["seed"],
+                "base": _deciding(base) if self.sources.trains_base else base["pretrained"][task],
+                "data": self.sources.deciding(task),
+                task: _deciding(own),
+            }
+        )
+
+    def errors_by_step(self) -> bool:
+        """Whether panoramas are certainly scored step by step from view 0.
+
+        See eval/metrics/error_accumulation.py.
+        """
+        if "panorama" not in self.names:
+            return False
+        if named := self.config["evaluation"]["score"]["protocols"]:
+            return "error-accumulation" in named  # with too few samples, the score itself fails
+        data = self.config["data"]
+        if data["sources"]["panorama"] != "rooms":
+            return False  # drawn if there are enough; how many is not known before
+        there = data["rooms"]["num_scenes"]["test"]
+        rooms = min(there, self.config["panorama"]["generation"]["num_samples"] or there)
+        return bool(rooms >= LEAST_SAMPLES_BY_STEP and data["views"]["num_views"] > 2)
+
+    def model_file(self, step: Callable[..., str]) -> Callable[[Any], str]:
+        """Input of a rule: the model that a step makes which follows from the rule's wildcards.
+
+        Args:
+            step: one of `base`, `single_view` and `model`, which gets the wildcards.
+        """
+        return lambda wildcards: f"<results>/models/{step(**dict(wildcards))}/model_index.json"
+
+
+def _deciding(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of the configuration without what decides no result."""
+    return {
+        key: deciding_settings(value) if isinstance(value, Mapping) else value
+        for key, value in sections.items()
+    }

@@ -1,0 +1,38 @@
+# Targets. They list the settings files, so that results which other settings or other code left
+# behind never satisfy them, and the scores, which are never brought from elsewhere.
+rule data:
+    input:
+        sources.files(),
+        sources.settings_files(recipes),
+
+
+rule tables:
+    input:
+        recipes.settings_files(),
+        rules.make_tables.input.scores,
+        rules.make_tables.output,
+
+
+rule report:
+    input:
+        rules.tables.input,
+        rules.draw_figures.output,
+        rules.write_report.output,
+
+
+rule run:
+    input:
+        rules.report.input,
+        rules.make_tables.output,
+
+
+wildcard_constraints:
+    digest="[0-9a-f]{12}",
+    house="[A-Za-z0-9]+",
+    kind="|".join(tasks.extractors) or "none",
+    method="|".join({method for task in tasks.names for method in tasks.methods[task]}),
+    name="[a-z_]+",
+    scene="[A-Za-z0-9_-]+",
+    split="train|validation|test|evaluator",
+    step="|".join(recipes.steps),
+    task="|".join(tasks.names),
