@@ -50,21 +50,28 @@ def test_the_record_says_of_what_and_how(tmp_path, source):
 def test_it_is_recognized_until_something_changes(tmp_path, source):
     folder = tmp_path / "house"
 
-    def known(unit: str = "house", settings=SETTINGS, dataset: str = "matterport3d") -> bool:
-        return is_prepared(folder, dataset, unit, settings, source)
+    def known(unit: str = "house", settings=SETTINGS, file: Path = source, **options: bool) -> bool:
+        return is_prepared(folder, "matterport3d", unit, settings, file, **options)
 
     assert not known()
     prepare(folder, source)
     assert known()
-    assert not known(unit="other")
-    assert not known(dataset="scannet")
-    assert not known(settings={**SETTINGS, "size": 5})
-    source.write_bytes(b"Source")
-    assert not known()
-    source.write_bytes(b"source")
-    renamed = source.rename(source.with_name("renamed.zip"))
-    assert not is_prepared(folder, "matterport3d", "house", SETTINGS, renamed)
-    renamed.rename(source)
+    with pytest.raises(InputError, match="record of a scannet unit"):
+        is_prepared(folder, "scannet", "house", SETTINGS, source)
+    renamed = source.with_name("renamed.zip")
+    renamed.write_bytes(b"source")
+    edited = source.with_name("edited.zip")
+    edited.write_bytes(b"Source")
+    changes = {
+        "unit": {"unit": "other"},
+        r"settings\.size": {"settings": {**SETTINGS, "size": 5}},
+        r"source\.name": {"file": renamed},
+        r"source\.sha256": {"file": edited},
+    }
+    for name, change in changes.items():
+        with pytest.raises(InputError, match=name):
+            known(**change)
+        assert not known(**change, overwrite=True)
     assert known()
     (folder / "images" / "one.jpg").write_text("")
     assert not known()
@@ -73,12 +80,14 @@ def test_it_is_recognized_until_something_changes(tmp_path, source):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', "null", '{"format": 1}'])
-def test_a_broken_record_is_no_record(tmp_path, source, text):
+def test_a_broken_record_is_refused(tmp_path, source, text):
     prepare(tmp_path / "house", source)
     (tmp_path / "house" / RECORD).write_text(text)
-    assert not is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
+    with pytest.raises(InputError, match=RECORD):
+        is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
     with pytest.raises(InputError, match=RECORD):
         collect(tmp_path, "matterport3d", [tmp_path / "house"])
+    assert (tmp_path / "house" / "images" / "one.jpg").is_file()
 
 
 def test_captions_outlive_a_new_preparation(tmp_path, source):
