@@ -11,6 +11,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,7 @@ from mvdiffusion.preparation.rooms.paths import walk_poses
 from mvdiffusion.preparation.rooms.render import render_frame
 from mvdiffusion.preparation.rooms.sensor import drop_depth
 from mvdiffusion.preparation.scannet import prepare_scene
-from mvdiffusion.preparation.sens import FrameError, SensReader, read_frames
+from mvdiffusion.preparation.sens import SensReader
 
 DEPTH_SIZE = (480, 640)
 COLOR_SIZES = {"640x480": (480, 640), "1296x968": (968, 1296)}
@@ -107,9 +108,9 @@ def measure_decoding(path: Path, repeats: int) -> dict[str, Any]:
         for _ in range(repeats):
             for threads, found in rates.items():
                 before = time.perf_counter()
-                for frame in read_frames(reader, range(len(reader)), threads):
-                    if isinstance(frame, FrameError):
-                        raise frame
+                with ThreadPoolExecutor(threads) as pool:
+                    for _ in pool.map(_decode, [reader] * len(reader), range(len(reader))):
+                        pass
                 found.append(len(reader) / (time.perf_counter() - before))
     return {
         "frames": len(reader),
@@ -118,6 +119,11 @@ def measure_decoding(path: Path, repeats: int) -> dict[str, Any]:
             str(threads): statistics.median(found) for threads, found in rates.items()
         },
     }
+
+
+def _decode(reader: SensReader, number: int) -> None:
+    """Decode a frame and forget it, as preparing does once its files are written."""
+    reader.read(number)
 
 
 def measure_preparing(path: Path, output: Path, workers: int) -> dict[str, Any]:

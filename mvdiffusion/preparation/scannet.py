@@ -325,27 +325,31 @@ def _choose(
     frames: Sequence[_Frame], overlap: float, labeled: _Labels, source: Path
 ) -> tuple[list[int], list[int]]:
     """Numbers of the valid frames and of the key frames among them; the labels go first."""
-    usable = {
-        frame.number: (frame.depth, frame.K, frame.pose) for frame in frames if not frame.flaw
-    }
+    usable = [frame for frame in frames if not frame.flaw]
     if labeled.valid is not None:
         listed = {*labeled.valid, *(labeled.keys or [])}
-        usable = {number: frame for number, frame in usable.items() if number in listed}
-    valid = list(usable)
-    if labeled.keys is not None:
-        keys = [key for key in labeled.keys if key in usable]
-    elif valid:
-        depth, K, pose = (torch.stack(part) for part in zip(*usable.values(), strict=True))
-        keys = [valid[key] for key in choose_key_frames(depth / 1000, K, pose, overlap)]
-    if not valid or not keys:
-        first = next(
-            (f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw), ""
-        )
+        usable = [frame for frame in usable if frame.number in listed]
+    valid = [frame.number for frame in usable]
+    if labeled.keys is None:
+        keys = [valid[index] for index in _key_frames(usable, overlap)]
+    else:
+        keys = [key for key in labeled.keys if key in valid]
+    if not keys:
+        flaws = [f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw]
         raise InputError(
-            f"{source}: none of its {len(frames)} frames can be used{first}; fetch it again, and "
-            "if there are labels, see that they are of this scene."
+            f"{source}: none of its {len(frames)} frames can be used{''.join(flaws[:1])}; fetch it "
+            "again, and if there are labels, see that they are of this scene."
         )
     return valid, keys
+
+
+def _key_frames(usable: Sequence[_Frame], overlap: float) -> list[int]:
+    """Indices of the key frames among the usable frames."""
+    if not usable:
+        return []
+    kept = ((frame.depth, frame.K, frame.pose) for frame in usable)
+    depth, K, pose = (torch.stack(part) for part in zip(*kept, strict=True))
+    return choose_key_frames(depth / 1000, K, pose, overlap)
 
 
 def _skipped(frames: Sequence[_Frame], labeled: _Labels) -> list[dict[str, Any]]:

@@ -22,9 +22,6 @@ import os
 import struct
 import zlib
 from array import array
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,11 +51,8 @@ class SensHeader:
     """What a recording says of all its frames.
 
     Attributes:
-        sensor_name: as written by the recorder.
         intrinsic_color: float32 [4, 4], in pixels of the color images.
-        extrinsic_color: float32 [4, 4].
         intrinsic_depth: float32 [4, 4], in pixels of the depth images.
-        extrinsic_depth: float32 [4, 4].
         color_compression: one of `COLOR_COMPRESSIONS`.
         depth_compression: one of `DEPTH_COMPRESSIONS`.
         color_size: height and width.
@@ -67,11 +61,8 @@ class SensHeader:
         num_frames: at least one.
     """
 
-    sensor_name: str
     intrinsic_color: NDArray[np.float32]
-    extrinsic_color: NDArray[np.float32]
     intrinsic_depth: NDArray[np.float32]
-    extrinsic_depth: NDArray[np.float32]
     color_compression: str
     depth_compression: str
     color_size: tuple[int, int]
@@ -208,10 +199,9 @@ class SensReader:
                 f" expected version {VERSION} and at most {_MAX_NAME} bytes. It is no .sens "
                 "recording, or one of another version; fetch it again."
             )
-        name = self._take(_START.size, length).decode(errors="replace")
         place = _START.size + length
         fields = _FIELDS.unpack(self._take(place, _FIELDS.size))
-        return _parse_header(self.path, name, fields), place + _FIELDS.size
+        return _parse_header(self.path, fields), place + _FIELDS.size
 
     def _find_frames(self, position: int) -> array[int]:
         starts = array("Q")
@@ -243,38 +233,7 @@ class SensReader:
             )
 
 
-def read_frames(
-    reader: SensReader, numbers: Sequence[int], workers: int
-) -> Iterator[SensFrame | FrameError]:
-    """Read frames in `workers` threads; at most 2 · `workers` of them wait, decoded.
-
-    Yields:
-        For each number, in order, its frame, or the error if it can't be used.
-
-    Raises:
-        InputError: the file can't be read any more.
-    """
-    pool = ThreadPoolExecutor(workers)
-    ahead: deque[Future[SensFrame | FrameError]] = deque()
-    try:
-        for number in numbers:
-            ahead.append(pool.submit(_read_or_error, reader, number))
-            if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read_or_error(reader: SensReader, number: int) -> SensFrame | FrameError:
-    try:
-        return reader.read(number)
-    except FrameError as error:
-        return error
-
-
-def _parse_header(path: Path, name: str, fields: tuple) -> SensHeader:
+def _parse_header(path: Path, fields: tuple) -> SensHeader:
     matrices = np.frombuffer(fields[0], "<f4").reshape(4, 4, 4)
     color_code, depth_code, *sizes, depth_shift, num_frames = fields[1:]
     _check_field(path, "color compression", color_code, COLOR_COMPRESSIONS)
@@ -289,11 +248,8 @@ def _parse_header(path: Path, name: str, fields: tuple) -> SensHeader:
             "(ScanNet: 1000). Fetch it again."
         )
     return SensHeader(
-        sensor_name=name,
         intrinsic_color=matrices[0],
-        extrinsic_color=matrices[1],
         intrinsic_depth=matrices[2],
-        extrinsic_depth=matrices[3],
         color_compression=COLOR_COMPRESSIONS[color_code],
         depth_compression=DEPTH_COMPRESSIONS[depth_code],
         color_size=(sizes[1], sizes[0]),

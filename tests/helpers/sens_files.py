@@ -120,11 +120,8 @@ def decode_sens(data: bytes) -> tuple[dict[str, Any], list[tuple]]:
     position += 36
     header = {
         "version": version,
-        "sensor_name": data[12 : 12 + length].decode(),
         "intrinsic_color": matrices[0],
-        "extrinsic_color": matrices[1],
         "intrinsic_depth": matrices[2],
-        "extrinsic_depth": matrices[3],
         "color_compression": {code: name for name, code in COLOR_CODES.items()}[color_code],
         "depth_compression": {code: name for name, code in DEPTH_CODES.items()}[depth_code],
         "color_size": (ch, cw),

@@ -1,21 +1,19 @@
 """Recordings are read as the tests' own decoder reads them; what is broken is named."""
 
 import io
-import itertools
 import pickle
 import struct
-import threading
-import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
-from sens_files import decode_sens, sens_bytes, write_sens
+from sens_files import decode_sens, sens_bytes
 
 from mvdiffusion.preparation import sens
-from mvdiffusion.preparation.sens import FrameError, SensFrame, SensReader, read_frames
+from mvdiffusion.preparation.sens import FrameError, SensReader
 from mvdiffusion.records import InputError
 
 HEIGHT, WIDTH, DEPTH_HEIGHT, DEPTH_WIDTH = 48, 64, 30, 40
@@ -199,14 +197,12 @@ BAD_DEPTH = {
 
 def check_second_frame_is_left_out(tmp_path, data, message):
     with opened(tmp_path, data) as reader:
-        first, second, third = read_frames(reader, range(3), workers=2)
-    assert isinstance(first, SensFrame)
-    assert isinstance(second, FrameError)
-    assert (third.number, second.number) == (2, 1)
+        first, third = reader.read(0), reader.read(2)
+        with pytest.raises(FrameError, match=f"scene0000_00.sens: frame 1: .*{message}") as caught:
+            reader.read(1)
+    assert (first.number, caught.value.number, third.number) == (0, 1, 2)
     assert (third.depth == frame(2)[1]).all()
-    with pytest.raises(FrameError, match=f"scene0000_00.sens: frame 1: .*{message}"):
-        raise second
-    assert str(pickle.loads(pickle.dumps(second))) == str(second)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.parametrize("case", BAD_COLOR)
@@ -285,45 +281,19 @@ def test_opening_reads_no_payload(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sens.os, "pread", counting)
     opened(tmp_path, recording(20)).close()
-    assert sum(taken) == FIRST_FRAME + 20 * 96 + 8
+    assert sum(taken) == FIRST_FRAME - len(NAME) + 20 * 96 + 8
 
 
-def test_frames_come_in_the_order_asked_for(tmp_path):
+def test_threads_read_one_recording_together(tmp_path):
     numbers = [5, 0, 3, 3, 11, 1]
-    with opened(tmp_path, recording(12, color_compression="png")) as reader:
-        for workers in (1, 3):
-            found = list(read_frames(reader, numbers, workers))
-            assert [part.number for part in found] == numbers
-            for part in found:
-                assert (part.color == frame(part.number)[0]).all()
-        assert list(read_frames(reader, [], 2)) == []
-
-
-def test_few_frames_wait_and_threads_end_with_the_iteration(tmp_path):
-    workers, asked = 2, []
-
-    class Counting(SensReader):
-        def read(self, number):
-            asked.append(number)
-            return super().read(number)
-
-    path = tmp_path / "long.sens"
-    write_sens(path, (frame(number) for number in range(40)), intrinsic_depth=K)
-    before = threading.active_count()
-    with Counting(path) as reader:
-        frames = read_frames(reader, range(40), workers)
-        for taken in itertools.count(1):
-            if next(frames, None) is None:
-                break
-            time.sleep(0.002)  # time to run ahead
-            assert len(asked) <= taken + 2 * workers
-        assert sorted(asked) == list(range(40))
-        asked.clear()
-        frames = read_frames(reader, range(40), workers)
-        next(frames)
-        frames.close()  # as when the caller fails
-        assert len(asked) <= 1 + 2 * workers
-    assert threading.active_count() == before
+    with (
+        opened(tmp_path, recording(12, color_compression="png")) as reader,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        found = list(pool.map(reader.read, numbers))
+    assert [part.number for part in found] == numbers
+    for part in found:
+        assert (part.color == frame(part.number)[0]).all()
 
 
 def test_frames_that_are_not_there_are_refused(tmp_path):
@@ -333,7 +303,7 @@ def test_frames_that_are_not_there_are_refused(tmp_path):
             reader.read(number)
     (tmp_path / "scene0000_00.sens").write_bytes(recording(1)[:-20])  # while it is being read
     with pytest.raises(InputError, match="fetch it again") as caught:
-        list(read_frames(reader, range(3), workers=1))
+        reader.read(2)
     assert not isinstance(caught.value, FrameError)  # the recording can't go on
     reader.close()
     with pytest.raises(ValueError, match="closed file"):
