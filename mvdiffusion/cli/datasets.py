@@ -113,7 +113,7 @@ def data_splits(
     labels: Labels = None,
     unit: Units = None,
 ) -> None:
-    """Write the splits of what is prepared, and manifest.json."""
+    """Write the splits of what is prepared, and splits.json."""
     from mvdiffusion.preparation.splits import (
         PanoramaSplits,
         write_panorama_splits,
@@ -123,12 +123,12 @@ def data_splits(
     values = read_settings(settings)
     if dataset is Dataset.MATTERPORT3D:
         how = parse(PanoramaSplits, values)
-        manifest = write_panorama_splits(prepared, how, labels, unit or None)
+        summary = write_panorama_splits(prepared, how, labels, unit or None)
     elif values:
         raise InputError("--settings: ScanNet is split by scene number; expected none, {}.")
     else:
-        manifest = write_scene_splits(prepared, labels is not None, unit or None)
-    for name, split in manifest["splits"].items():
+        summary = write_scene_splits(prepared, labels is not None, unit or None)
+    for name, split in summary["splits"].items():
         print(name, *(f"{key} {split[key]}" for key in ("panoramas", "scenes") if key in split))
 
 

@@ -48,7 +48,7 @@ class DepthSample:
         sample_id: scene and first frame.
         frames: their numbers in the scene.
         is_key: which are key frames of the sequence, bool [V].
-        views: [V, 3, H, W] in −1 … 1.
+        views: [V, 3, H, W] in −1 … 1; [0, 3, H, W] where they were not asked for.
         depth: [V, H, W] along the optical axis in meters, 0 where there is none.
         prompts: one per frame.
         K: intrinsics [V, 3, 3] in pixels of the H x W images.
@@ -105,6 +105,7 @@ class ScanNetScene:
         sample_id: str | None = None,
         prompts: Sequence[str] | None = None,
         keys: Sequence[int] | None = None,
+        views: bool = True,
     ) -> DepthSample:
         """Read frames, resized to the scene's `height` and `width`.
 
@@ -113,31 +114,33 @@ class ScanNetScene:
             sample_id: name of the sample (default: scene and first frame).
             prompts: one per frame, instead of those in files; then no prefix is added.
             keys: numbers of those that count as key frames (default: the scene's key frames).
+            views: whether to read the color images; the scene may lack them.
 
         Raises:
             InputError: a file is missing or broken, or a frame is unusable.
         """
-        read = [self._read(frame) for frame in frames]
-        views, depths, cameras, poses = (torch.stack(part) for part in zip(*read, strict=True))
+        read = [self._read(frame, views) for frame in frames]
+        images, depths, cameras, poses = zip(*read, strict=True)
         captions = list(prompts) if prompts is not None else [self._prompt(n) for n in frames]
         counted = set(self.key_frames if keys is None else keys)
         return DepthSample(
             sample_id or f"{self.name}-{frames[0]:04d}",
             list(frames),
             torch.tensor([frame in counted for frame in frames]),
-            views,
-            depths,
+            torch.cat(images),
+            torch.stack(depths),
             captions,
-            cameras,
-            poses,
+            torch.stack(cameras),
+            torch.stack(poses),
         )
 
-    def _read(self, frame: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """View [3, H, W], depth [H, W], K [3, 3] and pose [4, 4] of a frame."""
+    def _read(self, frame: int, views: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """View [1 or 0, 3, H, W], depth [H, W], K [3, 3] and pose [4, 4] of a frame."""
         path = self.folder / "depth" / f"{frame}.png"
-        view = read_image(self.folder / "color" / f"{frame}.jpg")
+        size = (self.height, self.width)
         depth = torch.from_numpy(read_depth(path)).float()
-        self._check_sizes(path, view, depth)
+        self._check_center(path, depth)
+        view = self._read_view(frame, path, depth) if views else torch.empty(0, 3, *size)
         pose = read_pose(self.folder / "pose" / f"{frame}.txt")
         if pose is None:
             raise InputError(
@@ -148,23 +151,29 @@ class ScanNetScene:
             raise InputError(
                 f"{path}: no depth at all; take this frame out of {VALID_FRAMES} and {KEY_FRAMES}."
             )
-        size = (self.height, self.width)
         K = scale_intrinsics(self.K, (depth.shape[0], depth.shape[1]), size)
-        if view.shape[1:] != size:
-            view = F.interpolate(
-                view[None], size, mode="bilinear", antialias=True, align_corners=False
-            )[0].clamp(-1, 1)
         return view, resize_depth(depth, *size), K.float(), pose.float()
 
-    def _check_sizes(self, path: Path, view: Tensor, depth: Tensor) -> None:
-        """Check that color and depth show the same field, whatever their sizes."""
+    def _read_view(self, frame: int, path: Path, depth: Tensor) -> Tensor:
+        """View [1, 3, H, W] of a frame, which shows the same field as its depth in `path`."""
+        view = read_image(self.folder / "color" / f"{frame}.jpg")
         (high, wide), (rows, columns) = view.shape[1:], depth.shape
         if abs(wide * rows / (high * columns) - 1) > 0.03:
             raise InputError(
                 f"{path}: {columns} x {rows} pixels, but the color image has {wide} x {high}; "
                 "expected equal proportions. Export color and depth of the same field of view."
             )
-        center = self.K[0, 2] * 2 + 1
+        size = (self.height, self.width)
+        if view.shape[1:] == size:
+            return view[None]
+        resized = F.interpolate(
+            view[None], size, mode="bilinear", antialias=True, align_corners=False
+        )
+        return resized.clamp(-1, 1)
+
+    def _check_center(self, path: Path, depth: Tensor) -> None:
+        """Check that the intrinsics are for the size of the depth."""
+        center, columns = self.K[0, 2] * 2 + 1, depth.shape[1]
         if not 0.7 < float(center) / columns < 1.4:
             raise InputError(
                 f"{path}: {columns} pixels wide, but the intrinsics' center is at "
@@ -251,14 +260,18 @@ class ScanNetScenes:
             frames += [*_evenly(between, self.num_between), last]
         return frames
 
-    def load(self, index: int) -> DepthSample:
+    def load(self, index: int, views: bool = True) -> DepthSample:
         """Read a whole sequence: key frames and the frames between them, in order.
+
+        Args:
+            index: of the sequence.
+            views: whether to read the color images; the scenes may lack them.
 
         Raises:
             InputError: a file is missing or broken, or a frame is unusable.
         """
         scene, keys = self._sequences[index]
-        return scene.load(self.frames(index), self.sample_id(index), keys=keys)
+        return scene.load(self.frames(index), self.sample_id(index), keys=keys, views=views)
 
 
 def _scene_folders(split: Path) -> list[Path]:

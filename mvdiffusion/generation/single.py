@@ -207,7 +207,7 @@ def create_sequence(
     frames = sequence_frames(opened, key_frames, stride)
     wishes = {"height": height, "width": width, "num_views": num_views, "frames": frames}
     texts = _per_frame(prompts, len(frames))
-    sample = opened.load(frames, prompts=texts)
+    sample = opened.load(frames, prompts=texts, views=False)
     known = {
         "scene": opened.name,
         "depth_and_cameras": _tensor_hash(sample),

@@ -19,6 +19,7 @@ from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
+from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
     from mvdiffusion.methods.registry import Method  # which other methods there are is no matter
@@ -170,13 +171,15 @@ def generate_split(
     make_views = method.function(manifest.task)
     pipeline = load_pipeline(manifest.task, model, settings)
     count, size = len(manifest.samples), (manifest.height, manifest.width)
+    # Depth may be rendered: then there are no color images, and only some methods need them.
+    options = {"views": method.reads_views} if manifest.task == Task.DEPTH else {}
     starts = range(0, count, settings.batch_size)
     name = f"{manifest.task} {manifest.method}"
     for start in tqdm(starts, desc=name, unit="batch", mininterval=2):
         batch = range(start, min(start + settings.batch_size, count))
         if not all(folder.has_sample(manifest.samples[index]) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
-            for samples in _by_shape([dataset.load(index) for index in batch]):
+            for samples in _by_shape([dataset.load(index, **options) for index in batch]):
                 noise = draw_noise(pipeline, samples, *size, settings.seed)
                 views = make_views(Batch(pipeline, samples, noise, settings.sampling(), dataset))
                 _write(samples, views, settings.seed, folder)

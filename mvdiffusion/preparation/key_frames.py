@@ -60,7 +60,9 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """
     check_overlap(overlap)
-    numbers = sorted(int(path.stem) for path in (scene / "color").glob("*.jpg"))
+    # Depth that was rendered has no photographs.
+    kind = "color/*.jpg" if (scene / "color").is_dir() else "depth/*.png"
+    numbers = sorted(int(path.stem) for path in scene.glob(kind))
     camera = read_intrinsics(scene / INTRINSICS)
     frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
@@ -68,8 +70,8 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
             frames[number] = frame
     if not frames:
         raise InputError(
-            f"{scene}: none of {len(numbers)} frames in color/ has a rigid pose and depth; export "
-            "the scene again."
+            f"{scene}: none of {len(numbers)} frames has a rigid pose and depth; export the scene "
+            "again."
         )
     depth, K, pose = (torch.stack(part) for part in zip(*frames.values(), strict=True))
     valid = list(frames)

@@ -28,7 +28,7 @@ from mvdiffusion.preparation.units import RECORD, collect, read_record
 from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+SUMMARY = "splits.json"
 SPLITS = ("train", "validation", "test")
 _LAST_TRAINING_SCENE, _LAST_SCENE = 706, 806
 _ENTRY = re.compile(
@@ -93,7 +93,7 @@ def write_panorama_splits(
     labels: Path | None = None,
     houses: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Write train.npy, validation.npy and test.npy of prepared houses, and manifest.json.
+    """Write train.npy, validation.npy and test.npy of prepared houses, and splits.json.
 
     With labels, the authors' captions are copied into the houses. A split that the settings make
     empty (validation) is not written.
@@ -105,7 +105,7 @@ def write_panorama_splits(
         houses: which of the prepared houses (default: all).
 
     Returns:
-        The manifest: format, settings, per split its panoramas, houses and hash, per house the hash
+        The summary: format, settings, per split its panoramas, houses and hash, per house the hash
         of its record, whether labels were used, and how many of their entries were left out.
 
     Raises:
@@ -124,7 +124,7 @@ def write_panorama_splits(
             _copy_captions(labels, folder)
     for name in SPLITS:
         _write_rows(prepared / f"{name}.npy", splits.get(name, []))
-    manifest = {
+    summary = {
         "format": FORMAT,
         "dataset": "matterport3d",
         "settings": asdict(settings),
@@ -135,23 +135,23 @@ def write_panorama_splits(
         "labels": labels is not None,
         "dropped": dropped,
     }
-    write_json(prepared / MANIFEST, manifest)
-    return manifest
+    write_json(prepared / SUMMARY, summary)
+    return summary
 
 
 def write_scene_splits(
     prepared: Path, labels: bool = False, scenes: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Write train.json, validation.json and test.json of prepared scans, and manifest.json.
+    """Write train.json, validation.json and test.json of prepared scans, and splits.json.
 
     Args:
         prepared: the folder of prepared scans, <split>/<scan>; those of "validation" are of the
             owners' for training.
-        labels: whether they were prepared with the authors' labels, for the manifest.
+        labels: whether they were prepared with the authors' labels, for splits.json.
         scenes: all of them, to be sure that there are no others (default: whatever is there).
 
     Returns:
-        The manifest: format, per split its scans and hash, per scan the hash of its record.
+        The summary: format, per split its scans and hash, per scan the hash of its record.
 
     Raises:
         InputError: none is prepared, one of `scenes` is not, there are others than `scenes`, or one
@@ -165,7 +165,7 @@ def write_scene_splits(
         found = [name.split("/")[1] for name in units if name.startswith(f"{split}/")]
         records = {scene: units[f"{split}/{scene}"] for scene in found}
         splits |= _write_scenes(prepared / f"{split}.json", records)
-    manifest = {
+    summary = {
         "format": FORMAT,
         "dataset": "scannet",
         "settings": {},
@@ -173,8 +173,8 @@ def write_scene_splits(
         "units": units,
         "labels": labels,
     }
-    write_json(prepared / MANIFEST, manifest)
-    return manifest
+    write_json(prepared / SUMMARY, summary)
+    return summary
 
 
 def _write_scenes(path: Path, records: Mapping[str, str]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def open_unit(
 
 
 def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, str]:
-    """Gather the units of a dataset for its manifest.
+    """Gather the units of a dataset for the summary of its splits.
 
     Args:
         prepared: the dataset's folder of prepared units.

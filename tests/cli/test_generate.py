@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +175,29 @@ def test_results_can_be_scored_as_they_are(
 
 def keys_of(scene: Path) -> list[str]:
     return (scene / "key_frame_0.6.txt").read_text().split()
+
+
+def test_depth_needs_no_color_images(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    """Key frames, one sequence, and a whole split of scenes that were rendered without color."""
+    scene, size = tmp_path / "data/test/scene", ("--height", HEIGHT // 2, "--width", WIDTH // 2)
+    write_scene(scene, 9, None)
+    shutil.rmtree(scene / "color")
+    code, said = run("data", "key-frames", "--scene", scene, "--overlap", 0.9)
+    assert code == 0, said
+    words = ("generate", "depth", "--model", models["depth"], "--scene", scene, *size, *FAST)
+    code, said = run(*words, "--output", tmp_path / "one")
+    assert code == 0, said
+    frames = {"height": HEIGHT // 2, "width": WIDTH // 2, "num_views": len(keys_of(scene))}
+    settings = json.dumps({"data": frames, "num_inference_steps": 1, "device": "cpu"})
+    words = (
+        *("generate", "split", "--task", "depth", "--model", models["depth"], "--data"),
+        *(tmp_path / "data", "--settings", settings),
+    )
+    code, said = run(*words, "--method", "mvdiffusion", "--output", tmp_path / "split")
+    assert code == 0, said
+    assert len(pixels(tmp_path / "split")) == len(pixels(tmp_path / "one"))
+    code, said = run(*words, "--method", "vae_reconstruction", "--output", tmp_path / "real")
+    assert (code, "color/0.jpg: no such file" in said) == (2, True)
 
 
 def test_scenes_without_key_frames_get_them(

@@ -204,7 +204,7 @@ def splits(options: dict[str, list[str]]) -> None:
     units = sorted(str(path) for path in root.rglob("prepared.json"))
     for name in ("train", "validation", "test"):
         save(root / f"{name}.{'npy' if options[''] == ['matterport3d'] else 'json'}", str(units))
-    save(root / "manifest.json", json.dumps(units))
+    save(root / "splits.json", json.dumps(units))
 
 
 def caption(options: dict[str, list[str]]) -> None:

@@ -83,13 +83,13 @@ def rows(split: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_own_splits_are_disjoint_by_house(prepared, seed):
-    manifest = write_panorama_splits(prepared, PanoramaSplits(seed, 0.25, 1, 1))
+    summary = write_panorama_splits(prepared, PanoramaSplits(seed, 0.25, 1, 1))
     order = by_hash(seed, HOUSES)
     expected = {"test": order[:1], "validation": order[1:2], "train": order[2:]}
-    assert {name: split["houses"] for name, split in manifest["splits"].items()} == {
+    assert {name: split["houses"] for name, split in summary["splits"].items()} == {
         name: sorted(houses) for name, houses in expected.items()
     }
-    assert {name: split["panoramas"] for name, split in manifest["splits"].items()} == {
+    assert {name: split["panoramas"] for name, split in summary["splits"].items()} == {
         "train": 4,
         "validation": 1,
         "test": 2,
@@ -101,19 +101,19 @@ def test_own_splits_are_disjoint_by_house(prepared, seed):
     held = order[1]
     first = by_hash(seed, [f"{held}/{panorama_id(held, number)}" for number in range(2)])[0]
     assert f"{held}/{FOLDER}/{first.split('/')[1]}_" in rows(prepared / "validation.npy")[0][0]
-    assert json.loads((prepared / "manifest.json").read_text()) == manifest
+    assert json.loads((prepared / "splits.json").read_text()) == summary
 
 
 def test_files_are_those_that_anyone_would_write(prepared):
-    manifest = write_panorama_splits(prepared, PanoramaSplits())
+    summary = write_panorama_splits(prepared, PanoramaSplits())
     content = (prepared / "test.npy").read_bytes()
-    (house,) = manifest["splits"]["test"]["houses"]
+    (house,) = summary["splits"]["test"]["houses"]
     assert content == npy(sorted(row(house, number) for number in range(2)))
-    assert manifest["splits"]["test"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert summary["splits"]["test"]["sha256"] == hashlib.sha256(content).hexdigest()
     record = (prepared / house / "prepared.json").read_bytes()
-    assert manifest["units"][house] == hashlib.sha256(record).hexdigest()
-    assert Counter(manifest["units"].keys()) == Counter(HOUSES)
-    assert (manifest["labels"], manifest["dropped"]) == (False, 0)
+    assert summary["units"][house] == hashlib.sha256(record).hexdigest()
+    assert Counter(summary["units"].keys()) == Counter(HOUSES)
+    assert (summary["labels"], summary["dropped"]) == (False, 0)
 
 
 @pytest.mark.parametrize(("houses", "share", "test"), [(70, 0.1, 7), (71, 0.1, 8), (5, 0.01, 1)])
@@ -155,7 +155,7 @@ def test_settings_out_of_range(settings):
 
 
 def test_the_authors_splits_are_taken_as_they_are(prepared, labels):
-    manifest = write_panorama_splits(prepared, PanoramaSplits(validation_panoramas=2), labels)
+    summary = write_panorama_splits(prepared, PanoramaSplits(validation_panoramas=2), labels)
     assert rows(prepared / "train.npy") == [row(*panorama) for panorama in TRAIN]
     assert rows(prepared / "test.npy") == [row(*panorama) for panorama in TEST]
     names = [f"{house}/{panorama_id(house, number)}" for house, number in TRAIN]
@@ -163,7 +163,7 @@ def test_the_authors_splits_are_taken_as_they_are(prepared, labels):
     assert rows(prepared / "validation.npy") == [
         row(*panorama) for panorama, name in zip(TRAIN, names, strict=True) if name in chosen
     ]
-    assert (manifest["labels"], manifest["dropped"]) == (True, 0)
+    assert (summary["labels"], summary["dropped"]) == (True, 0)
 
 
 def test_the_authors_captions_come_along(prepared, labels):
@@ -200,8 +200,8 @@ def test_panoramas_that_are_not_prepared(prepared, labels):
     with pytest.raises(InputError, match=r"1 of its 3 panoramas are not prepared \(such as 1pXn"):
         write_panorama_splits(prepared, PanoramaSplits(), labels, some)
     settings = PanoramaSplits(allow_missing=True)
-    manifest = write_panorama_splits(prepared, settings, labels, some)
-    assert manifest["dropped"] == 1
+    summary = write_panorama_splits(prepared, settings, labels, some)
+    assert summary["dropped"] == 1
     assert rows(prepared / "train.npy") == [row(*TRAIN[0]), row(*TRAIN[2])]
     with pytest.raises(InputError, match=r"test\.npy: 1 of its 1 panoramas .*one panorama of"):
         write_panorama_splits(prepared, settings, labels, HOUSES[:1])
@@ -274,23 +274,23 @@ def test_splits_of_scenes(tmp_path, archives):
     for name in ("train/scene0000_00", "train/scene0001_01", "validation/scene0706_00"):
         write_scene(prepared / name, source)
     write_scene(prepared / "test" / "scene0707_00", source)
-    manifest = write_scene_splits(prepared, labels=True)
+    summary = write_scene_splits(prepared, labels=True)
     digest = hashlib.sha256((prepared / "train/scene0000_00/prepared.json").read_bytes())
     found = json.loads((prepared / "train.json").read_text())["scenes"]
     assert (list(found), found["scene0000_00"]) == (
         ["scene0000_00", "scene0001_01"],
         digest.hexdigest(),
     )
-    assert manifest["splits"]["train"] == {
+    assert summary["splits"]["train"] == {
         "scenes": 2,
         "sha256": hashlib.sha256((prepared / "train.json").read_bytes()).hexdigest(),
     }
-    assert {name: split["scenes"] for name, split in manifest["splits"].items()} == {
+    assert {name: split["scenes"] for name, split in summary["splits"].items()} == {
         "train": 2,
         "validation": 1,
         "test": 1,
     }
-    assert json.loads((prepared / "manifest.json").read_text()) == manifest
+    assert json.loads((prepared / "splits.json").read_text()) == summary
 
 
 @pytest.mark.parametrize(

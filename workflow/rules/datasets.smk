@@ -146,7 +146,7 @@ rule split_houses:
         units=lambda wildcards: datasets.prepared_units("matterport3d"),
     output:
         expand("<matterport3d>/prepared/{split}.npy", split=SPLITS),
-        manifest="<matterport3d>/prepared/manifest.json",
+        summary="<matterport3d>/prepared/splits.json",
     log:
         "<matterport3d>/logs/splits.log",
     conda:
@@ -155,7 +155,7 @@ rule split_houses:
         what=lambda wildcards: datasets.split_options("matterport3d"),
     shell:
         "python -m mvdiffusion.cli data splits {params.what:q} --settings {input.settings}"
-        " --prepared $(dirname {output.manifest}) 2>&1 | tee {log}"
+        " --prepared $(dirname {output.summary}) 2>&1 | tee {log}"
 
 
 use rule split_houses as split_scenes with:
@@ -164,7 +164,7 @@ use rule split_houses as split_scenes with:
         units=lambda wildcards: datasets.prepared_units("scannet"),
     output:
         expand("<scannet>/prepared/{split}.json", split=SPLITS),
-        manifest="<scannet>/prepared/manifest.json",
+        summary="<scannet>/prepared/splits.json",
     log:
         "<scannet>/logs/splits.log",
     params:
