@@ -159,7 +159,7 @@ def sens(frames: int = 2) -> bytes:
     """A recording with a header as the format has it; the payloads are none of fetching's."""
     header = struct.pack("<IQ4s64f", 4, 4, b"test", *range(64))
     header += struct.pack("<iiIIIIfQ", 2, 1, 8, 6, 8, 6, 1000.0, frames)
-    frame = struct.pack("<16fQQQQ", *range(16), 0, 0, 3, 5) + b"colourxx"
+    frame = struct.pack("<16fQQQQ", *range(16), 0, 0, 3, 5) + b"colorxxx"
     return header + frame * frames
 
 
