@@ -16,7 +16,7 @@ from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
-    from mvdiffusion.generation.single import Sampling
+    from mvdiffusion.generation.split import GenerationSettings
 
 generate_app = typer.Typer(
     no_args_is_help=True, help="Generate panoramas or sequences of your own, or a whole split."
@@ -117,7 +117,8 @@ def generate_panorama(
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
-    create_panorama(model, output, texts, sampling, height, width, num_views, fov_deg, overwrite)
+    size = (height, width)
+    create_panorama(model, output, texts, sampling, None, *size, num_views, fov_deg, overwrite)
 
 
 @generate_app.command("outpaint")
@@ -147,12 +148,13 @@ def generate_outpaint(
     overwrite: Overwrite = False,
 ) -> None:
     """Generate the rest of a panorama around one or several given views."""
-    from mvdiffusion.generation.single import create_outpainted_panorama
+    from mvdiffusion.generation.single import create_panorama
 
     sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
     texts = _texts(prompt, prompts)
-    create_outpainted_panorama(
-        model, output, texts, _given(image), sampling, height, width, num_views, fov_deg, overwrite
+    size = (height, width)
+    create_panorama(
+        model, output, texts, sampling, _given(image), *size, num_views, fov_deg, overwrite
     )
 
 
@@ -212,11 +214,17 @@ def _sampling(
     view_chunk: int | None,
     dtype: UnetDtype,
     device: Device,
-) -> Sampling:
-    from mvdiffusion.generation.single import Sampling
+) -> GenerationSettings:
+    from mvdiffusion.generation.split import GenerationSettings
 
-    return Sampling(
-        steps, guidance_scale, negative_prompt, seed, view_chunk, dtype.value, device.value
+    return GenerationSettings(
+        seed=seed,
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        dtype=dtype.value,
+        device=device.value,
+        view_chunk=view_chunk,
     )
 
 

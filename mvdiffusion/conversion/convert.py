@@ -15,17 +15,10 @@ from mvdiffusion.conversion.pickle_reader import read_state_dict
 from mvdiffusion.conversion.weights import ReleasedWeights, load_weights, sort_weights
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.outputs import already_made, is_begun, whole_output
-from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
-from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError, read_json, sha256_file, write_json
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
-PIPELINES = {
-    "panorama": MVDiffusionPanoramaPipeline,
-    "outpaint": MVDiffusionOutpaintPipeline,
-    "depth": MVDiffusionDepthPipeline,
-}
 REPORT = "conversion.json"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

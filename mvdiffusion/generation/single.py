@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,85 +21,38 @@ from torch import Tensor
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
 from mvdiffusion.generation.sample_folder import SampleFolder, identity
-from mvdiffusion.generation.split import GenerationSettings, check_model, load_pipeline
+from mvdiffusion.generation.split import GenerationSettings, load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.pipelines.loading import check_model
 from mvdiffusion.records import InputError, folder_sha256, sha256_file
 from mvdiffusion.tasks import Task
 
 METHOD = "mvdiffusion"
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample.
-
-    Attributes:
-        steps: denoising steps.
-        guidance_scale: classifier-free guidance.
-        negative_prompt: text of the unconditional branch.
-        seed: of the initial noise, which is drawn on the CPU.
-        view_chunk: views at a time in every layer, for less memory; None means all.
-        dtype: of the UNet.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    steps: int = 50
-    guidance_scale: float = 9.0
-    negative_prompt: str = ""
-    seed: int = 0
-    view_chunk: int | None = None
-    dtype: str = "float32"
-    device: str = "auto"
-
-    def load(self, task: str, model: Path) -> Any:
-        """Load a task's pipeline, ready to be called.
-
-        Raises:
-            InputError: no model of that task there.
-        """
-        values = {"dtype": self.dtype, "device": self.device}
-        pipeline = load_pipeline(task, model, GenerationSettings.from_mapping(values))
-        pipeline.set_progress_bar_config(disable=False, desc=task, unit="step")
-        pipeline.set_view_chunk(self.view_chunk)
-        return pipeline
-
-    def deciding(self) -> dict[str, Any]:
-        """What decides the images; the device and the chunks do not."""
-        return {
-            key: value for key, value in asdict(self).items() if key not in ("device", "view_chunk")
-        }
-
-    def arguments(self) -> dict[str, Any]:
-        """What every pipeline is called with."""
-        return {
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "negative_prompt": self.negative_prompt,
-            "generator": torch.Generator().manual_seed(self.seed),
-            "output_type": "pt",
-        }
-
-
 def create_panorama(
     model: Path,
     output: Path,
     prompts: Sequence[str],
-    sampling: Sampling,
+    settings: GenerationSettings,
+    given: Mapping[int, Path] | None = None,
     height: int | None = None,
     width: int | None = None,
     num_views: int | None = None,
     fov_deg: float = 90.0,
     overwrite: bool = False,
 ) -> None:
-    """Generate a panorama from text.
+    """Generate a panorama from text, or the rest of one around given views.
 
     Args:
-        model: folder of a panorama pipeline.
+        model: folder of a panorama pipeline; with `given`, of an outpainting pipeline.
         output: new folder of the result; a finished one of equal settings is kept.
-        prompts: one text for all views, or one per view.
-        sampling: how to sample.
+        prompts: one text for all views, or one per view, given ones too.
+        settings: how to sample.
+        given: image files by the number of the view that they are. Each is cropped about its
+            middle to the views' proportions and resized; it should have their field of view.
         height: of a view in pixels (default: the model's).
         width: of a view in pixels (default: the model's).
         num_views: evenly spaced views (default: as many as prompts, or 8).
@@ -108,67 +60,33 @@ def create_panorama(
         overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
-        InputError: wishes that do not fit together, no such model, an `output` of other settings.
+        InputError: arguments that do not fit together, no such model, files that are no images, an
+            `output` of other settings.
     """
+    given = given or {}
+    task = Task.OUTPAINT if given else Task.PANORAMA
     count = num_views or (len(prompts) if len(prompts) > 1 else 8)
-    wishes = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
-    known = {"prompts": list(prompts), **wishes}
-    settings = {"model": _model_sha256(model), **sampling.deciding(), **known}
-    if is_begun(output, identity(Task.PANORAMA, METHOD, settings), overwrite=overwrite):
+    layout = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
+    made_of = {
+        **_sampling_identity(model, settings),
+        "prompts": list(prompts),
+        "given": {str(view): _file_identity(path) for view, path in given.items()},
+        **layout,
+    }
+    if is_begun(output, identity(task, METHOD, made_of), overwrite=overwrite):
         return already_made(output)
-    pipeline = sampling.load("panorama", model)
-    with _pipeline_complaints():
-        images = pipeline(_one_or_all(prompts), **wishes, **sampling.arguments()).images[0]
-    _write_panorama(Task.PANORAMA, output, settings, 2 * images - 1, prompts, fov_deg)
-
-
-def create_outpainted_panorama(
-    model: Path,
-    output: Path,
-    prompts: Sequence[str],
-    given: Mapping[int, Path],
-    sampling: Sampling,
-    height: int | None = None,
-    width: int | None = None,
-    num_views: int | None = None,
-    fov_deg: float = 90.0,
-    overwrite: bool = False,
-) -> None:
-    """Generate the rest of a panorama around given views.
-
-    Args:
-        given: image files by the number of the view that they are. Each is cropped about its
-            middle to the views' proportions and resized; it should have their field of view.
-        model: folder of an outpainting pipeline.
-        output: as for `create_panorama`, and so are the others.
-        prompts: one text for all views, or one per view, given ones too.
-        sampling: how to sample.
-        height: of a view in pixels.
-        width: of a view in pixels.
-        num_views: evenly spaced views.
-        fov_deg: horizontal field of view in degrees.
-        overwrite: move an `output` of other settings aside instead of refusing.
-
-    Raises:
-        InputError: as `create_panorama`, and for files that are no images.
-    """
-    count = num_views or (len(prompts) if len(prompts) > 1 else 8)
-    wishes = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
-    files = {str(view): {"name": path.name, "sha256": _hash(path)} for view, path in given.items()}
-    known = {"prompts": list(prompts), "given": files, **wishes}
-    settings = {"model": _model_sha256(model), **sampling.deciding(), **known}
-    if is_begun(output, identity(Task.OUTPAINT, METHOD, settings), overwrite=overwrite):
-        return already_made(output)
-    pipeline = sampling.load("outpaint", model)
-    default = pipeline.default_size()
-    size = (width or default[1], height or default[0])
-    pictures = [_fitted(path, size) for path in given.values()]
-    with _pipeline_complaints():
-        images = pipeline(
-            _one_or_all(prompts), pictures, list(given), **wishes, **sampling.arguments()
-        ).images[0]
-    views = 2 * images - 1
-    _write_panorama(Task.OUTPAINT, output, settings, views, prompts, fov_deg, tuple(given))
+    pipeline = _load(task, model, settings)
+    high, wide = pipeline.default_size()
+    images = [_fitted(path, (width or wide, height or high)) for path in given.values()]
+    known = {"image": images, "given_views": list(given)} if given else {}
+    views = _sample(pipeline, settings, _one_or_all(prompts), **known, **layout)
+    size, sample = (views.shape[-2], views.shape[-1]), "panorama"
+    manifest = Manifest(
+        task, METHOD, *size, (sample,), None, fov_deg, even_yaws(count), tuple(given)
+    )
+    with _result(output, manifest, made_of) as folder:
+        folder.write_sample(sample, views, list(prompts) * (count // len(prompts)))
+        write_panorama(views, fov_deg, folder.root)
 
 
 def create_sequence(
@@ -176,7 +94,7 @@ def create_sequence(
     output: Path,
     scene: Path,
     prompts: Sequence[str] | None,
-    sampling: Sampling,
+    settings: GenerationSettings,
     height: int = 192,
     width: int = 256,
     num_views: int = 12,
@@ -191,7 +109,7 @@ def create_sequence(
         output: new folder of the result; a finished one of equal settings is kept.
         scene: folder of a scene in ScanNet's exported layout, with key frames.
         prompts: one text for all frames, or one per frame; None takes the scene's.
-        sampling: how to sample.
+        settings: how to sample.
         height: of a frame in pixels.
         width: of a frame in pixels.
         num_views: most frames to denoise together.
@@ -200,53 +118,47 @@ def create_sequence(
         overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
-        InputError: wishes that do not fit together, no such model or scene, an `output` of other
+        InputError: arguments that do not fit together, no such model or scene, an `output` of other
             settings.
     """
     opened = ScanNetScene(scene, height, width)
     frames = sequence_frames(opened, key_frames, stride)
-    wishes = {"height": height, "width": width, "num_views": num_views, "frames": frames}
-    texts = _per_frame(prompts, len(frames))
-    sample = opened.load(frames, prompts=texts, views=False)
-    known = {
+    sample = opened.load(frames, prompts=_per_frame(prompts, len(frames)), views=False)
+    made_of = {
+        **_sampling_identity(model, settings),
         "scene": opened.name,
         "depth_and_cameras": _tensor_hash(sample),
         "prompts": sample.prompts,
+        "height": height,
+        "width": width,
+        "num_views": num_views,
+        "frames": frames,
     }
-    settings = {"model": _model_sha256(model), **sampling.deciding(), **known, **wishes}
-    if is_begun(output, identity(Task.DEPTH, METHOD, settings), overwrite=overwrite):
+    if is_begun(output, identity(Task.DEPTH, METHOD, made_of), overwrite=overwrite):
         return already_made(output)
-    pipeline = sampling.load("depth", model)
+    pipeline = _load(Task.DEPTH, model, settings)
     keys = sample.is_key.nonzero().flatten().tolist()
-    with _pipeline_complaints():
-        images = pipeline(
-            sample.prompts, sample.depth, sample.pose, sample.K, keys, num_views,
-            **sampling.arguments(),
-        ).images[0]  # fmt: skip
-    views = 2 * images - 1
+    geometry = (sample.depth, sample.pose, sample.K)
+    views = _sample(pipeline, settings, sample.prompts, *geometry, keys, num_views)
     manifest = Manifest(Task.DEPTH, METHOD, height, width, (sample.sample_id,))
-    with _result(output, manifest, settings) as folder:
+    with _result(output, manifest, made_of) as folder:
         folder.write_sample(sample.sample_id, views, sample.prompts, geometry=sample.geometry)
         write_sequence(views, folder.root)
 
 
-def _write_panorama(
-    task: Task,
-    output: Path,
-    settings: Mapping[str, Any],
-    views: Tensor,
-    prompts: Sequence[str],
-    fov_deg: float,
-    given: tuple[int, ...] = (),
-) -> None:
-    count, _, height, width = views.shape
-    manifest = Manifest(
-        task, METHOD, height, width, ("panorama",), None, fov_deg, even_yaws(count), given
-    )
-    texts = list(prompts) * (count // len(prompts))
-    with _result(output, manifest, settings) as folder:
-        folder.write_sample("panorama", views, texts)
-        write_panorama(views, fov_deg, folder.root)
+def _load(task: Task, model: Path, settings: GenerationSettings) -> Any:
+    pipeline = load_pipeline(task, model, settings)
+    pipeline.set_progress_bar_config(disable=False, desc=task, unit="step")
+    return pipeline
+
+
+def _sample(pipeline: Any, settings: GenerationSettings, *inputs: Any, **options: Any) -> Tensor:
+    """Sample views [V, 3, H, W] in −1 … 1 from noise that is drawn on the CPU."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    options |= {**settings.sampling(), "generator": generator, "output_type": "pt"}
+    with _pipeline_complaints():
+        images: Tensor = pipeline(*inputs, **options).images[0]
+    return 2 * images - 1
 
 
 @contextmanager
@@ -294,14 +206,14 @@ def _one_or_all(prompts: Sequence[str]) -> str | list[str]:
     return prompts[0] if len(prompts) == 1 else list(prompts)
 
 
-def _model_sha256(model: Path) -> str:
+def _sampling_identity(model: Path, settings: GenerationSettings) -> dict[str, Any]:
     check_model(model)
-    return folder_sha256(model)
+    return {"model": folder_sha256(model), **settings.deciding()}
 
 
-def _hash(path: Path) -> str:
+def _file_identity(path: Path) -> dict[str, str]:
     try:
-        return sha256_file(path)
+        return {"name": path.name, "sha256": sha256_file(path)}
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected an image file.") from None
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from mvdiffusion.generation.sample_folder import SampleFolder
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
+from mvdiffusion.pipelines.loading import check_model
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
@@ -39,6 +40,8 @@ class GenerationSettings:
         batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
         dtype: of the UNet; all else is float32.
         device: where to run; "auto" takes a GPU if there is one.
+        view_chunk: views at a time in every layer of the UNet: less memory, the same images; None
+            means all.
     """
 
     seed: int = 0
@@ -50,10 +53,11 @@ class GenerationSettings:
     batch_size: int = 1
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    view_chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers below 1 and a scheduler that diffusers does not have."""
-        for name in ("num_samples", "num_inference_steps", "batch_size"):
+        for name in ("num_samples", "num_inference_steps", "batch_size", "view_chunk"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"setting 'generation.{name}' is {value}; expected 1 or more.")
         if not hasattr(diffusers, self.scheduler):
@@ -72,8 +76,9 @@ class GenerationSettings:
         return parse(cls, settings, where="generation")
 
     def deciding(self) -> dict[str, Any]:
-        """What decides the images; the device does not."""
-        return {key: value for key, value in asdict(self).items() if key != "device"}
+        """What decides the images; the device and the chunks do not."""
+        passing = ("device", "view_chunk")
+        return {key: value for key, value in asdict(self).items() if key not in passing}
 
     def torch_device(self) -> torch.device:
         """Resolve "auto"."""
@@ -89,18 +94,13 @@ class GenerationSettings:
         }
 
 
-def check_model(model: Path) -> None:
-    """Check that there is a model.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not (model / "model_index.json").is_file():
-        raise InputError(f"{model}: no model_index.json; expected a diffusers pipeline folder.")
-
-
 def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
     """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
+
+    Args:
+        task: the pipeline's.
+        model: folder in the format of diffusers.
+        settings: scheduler, precision, device and chunks.
 
     Raises:
         InputError: no model there, or one of another task.
@@ -115,6 +115,7 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.set_view_chunk(settings.view_chunk)
     if settings.dtype != "float32":
         pipeline.unet.to(getattr(torch, settings.dtype))
     return pipeline.to(settings.torch_device())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.models.depth_geometry import DepthGeometry
+from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.pipelines.checks import (
     Generators,
     Prompts,
@@ -243,7 +244,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
                 self.encode_prompt(part.prompts, negative),
                 self._geometry(part) if correspondence_attention else None,
                 extra_channels=normalized_inverse_depth(part.depth, *start.shape[-2:]),
-                image_condition=image_condition(keys, group, start) if group.given else None,
+                image_condition=key_frame_condition(keys, group) if group.given else None,
                 **options,
             )
             if group.given:
@@ -302,19 +303,17 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         )
 
 
-def image_condition(keys: dict[int, Tensor], group: FrameGroup, like: Tensor) -> Tensor:
-    """Make the condition of in-between frames: latents of the known images, and where they are.
+def key_frame_condition(keys: dict[int, Tensor], group: FrameGroup) -> Tensor:
+    """Make the condition of in-between frames: the first and the last of them are known.
 
     Args:
         keys: latents [B, C, h, w] of the key frames, by frame.
-        group: frames whose first and last are key frames.
-        like: latents [B, n, C, h, w] of the group, for their shape.
+        group: n frames whose first and last are key frames.
 
     Returns:
-        [B, n, C + 1, h, w]: latents or zeros, and a mask of ones or zeros.
+        Latents of the two, zeros between them, and their mask, [B, n, C + 1, h, w].
     """
-    condition = torch.zeros_like(like[:, :, :1]).repeat(1, 1, like.shape[2] + 1, 1, 1)
-    for position in (0, -1):
-        condition[:, position, :-1] = keys[group.frames[position]]
-        condition[:, position, -1] = 1
-    return condition
+    first, last = (keys[group.frames[place]] for place in (0, -1))
+    between = [torch.zeros_like(first)] * len(group.new)
+    known = torch.tensor([1.0, *[0.0] * len(group.new), 1.0], device=first.device)
+    return image_condition(torch.stack([first, *between, last], 1), known.expand(len(first), -1))

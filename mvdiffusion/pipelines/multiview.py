@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.checks import Generators, check_shape
+from mvdiffusion.pipelines.loading import load_single_view
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -75,19 +76,13 @@ class MultiViewPipeline(DiffusionPipeline):
     ) -> Self:
         """Load a Stable Diffusion folder (or hub id) and insert untrained multi-view layers.
 
-        Only the VAE, text encoder, tokenizer, UNet and scheduler are read, whichever of the
-        Stable Diffusion pipelines (text to image, inpainting, depth to image) wrote them.
-
         Args:
             folder: a folder in the format of diffusers, with as many input channels as the task
                 needs: those of Stable Diffusion 2 base, inpainting or depth.
             variant: CAA arithmetic, "released" or "paper".
             options: passed on to `from_pretrained`, such as `torch_dtype`.
         """
-        unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
-        base = StableDiffusionPipeline.from_pretrained(
-            folder, **unused, requires_safety_checker=False, **options
-        )
+        base = load_single_view(folder, **options)
         unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
         return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
 

@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.models import MultiViewUNet, PatchAutoencoder
-from mvdiffusion.records import InputError
+from mvdiffusion.pipelines.loading import check_model, load_single_view
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import DiffusionSettings
@@ -70,14 +70,9 @@ def load_parts(folder: Path) -> TextToImage:
     Raises:
         InputError: when the folder does not hold such a model.
     """
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder}: no model_index.json; expected a diffusers model folder there")
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
-    return TextToImage(
-        pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.unet, pipeline.scheduler
-    )
+    check_model(folder)
+    base = load_single_view(folder)
+    return TextToImage(base.vae, base.text_encoder, base.tokenizer, base.unet, base.scheduler)
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:

@@ -12,7 +12,7 @@ from tiny_walks import HEIGHT, WIDTH, walk
 from torch import Tensor
 
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
-from mvdiffusion.pipelines.depth import FrameGroup, frame_groups, image_condition
+from mvdiffusion.pipelines.depth import FrameGroup, frame_groups, key_frame_condition
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0, "output_type": "pt"}
 
@@ -109,7 +109,7 @@ def test_frames_between_follow_their_key_frames(depth: MVDiffusionDepthPipeline)
 
 def test_image_condition_holds_the_two_key_frames() -> None:
     keys = {2: torch.full((1, 4, 2, 3), 5.0), 6: torch.full((1, 4, 2, 3), 7.0)}
-    condition = image_condition(keys, FrameGroup([2, 3, 6], True), torch.zeros(1, 3, 4, 2, 3))
+    condition = key_frame_condition(keys, FrameGroup([2, 3, 6], True))
     assert condition.shape == (1, 3, 5, 2, 3)
     assert condition[0, :, :4].flatten(1).mean(1).tolist() == [5, 0, 7]
     assert condition[0, :, 4].flatten(1).mean(1).tolist() == [1, 0, 1]
