@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from .folders.samples import SampleFolder as SampleFolder
     from .folders.samples import SequenceFolder as SequenceFolder
     from .metrics.base import Inputs as Inputs
-    from .metrics.base import Measurement as Measurement
     from .metrics.base import Metric as Metric
     from .metrics.base import Outcome as Outcome
     from .metrics.base import ScoreSettings as ScoreSettings
     from .metrics.base import Step as Step
     from .metrics.base import per_sample as per_sample
+    from .metrics.measurement import Measurement as Measurement
 
 HOMES = {
     "mvdiffusion_eval.api": ("score",),
@@ -45,8 +45,9 @@ HOMES = {
     "mvdiffusion_eval.folders.opening": ("open_folder",),
     "mvdiffusion_eval.folders.samples": ("PanoramaFolder", "SampleFolder", "SequenceFolder"),
     "mvdiffusion_eval.metrics.base": (
-        *("Inputs", "Measurement", "Metric", "Outcome", "ScoreSettings", "Step", "per_sample"),
+        *("Inputs", "Metric", "Outcome", "ScoreSettings", "Step", "per_sample"),
     ),
+    "mvdiffusion_eval.metrics.measurement": ("Measurement",),
     "mvdiffusion.images": ("read_rgb",),
     "mvdiffusion.records": ("InputError",),
 }

@@ -336,7 +336,7 @@ def _quality(context: _Context) -> Claim:
 def _not_worse(context: _Context, metric: str, name: str) -> Condition:
     independent = context.scores.get("independent")
     measured = independent.metrics.get(metric) if independent else None
-    bound = -context.settings.quality_margin * measured["value"] if measured else 0.0
+    bound = -context.settings.quality_margin * measured.value if measured else 0.0
     pair, text = ("mvdiffusion", "independent"), f"{name}, MVDiffusion minus independent views"
     if metric == "fid":  # lower is better
         pair, text = pair[::-1], f"{name}, independent views minus MVDiffusion"

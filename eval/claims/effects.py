@@ -60,8 +60,8 @@ def interval_of(score: Score, metric: str) -> tuple[float, float] | None:
         KeyError: it was not measured.
     """
     measured = score.metrics[metric]
-    count = len(score.samples if measured["values"] is None else measured["values"])
-    return student_interval(measured["value"], measured["se"], count)
+    count = len(score.samples if measured.values is None else measured.values)
+    return student_interval(measured.value, measured.se, count)
 
 
 def difference_of(differences: np.ndarray) -> Effect:
@@ -83,7 +83,7 @@ def difference_between(first: Score, second: Score, metric: str) -> Effect:
         KeyError: the metric is not measured for both, or cannot be paired.
     """
     pairs = pairs_of(first, second, metric)
-    size = effect_size(pairs.differences) if pairs.values_per == "sample" else None
+    size = None if pairs.of_sets else effect_size(pairs.differences)
     interval = student_interval(pairs.difference, pairs.se, len(pairs.differences))
     return Effect(pairs.difference, pairs.se, interval, size)
 
@@ -107,11 +107,9 @@ def slope_of(score: Score, metric: str) -> Effect:
     Raises:
         KeyError: it was not measured.
     """
-    measurement = score.metrics[metric]
-    value, se = measurement["value"], measurement["se"]
-    if measurement["values"] is None:
-        return Effect(value, se)
-    values = np.array(measurement["values"])
-    per_sample = measurement["values_per"] == "sample"
-    size = effect_size(values) if per_sample else None
-    return Effect(value, se, student_interval(value, se, len(values)), size)
+    slope = score.metrics[metric]
+    if slope.values is None:
+        return Effect(slope.value, slope.se)
+    values = np.array(slope.values)
+    size = effect_size(values) if slope.values_per == "sample" else None
+    return Effect(slope.value, slope.se, interval_of(score, metric), size)

@@ -6,6 +6,7 @@ its name by `register`, or by a package of somebody else's (see `plugins`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from ..extractors.base import Extractor, FeatureExtractor, SimilarityExtractor
+from mvdiffusion.records import InputError
+
+from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder
 from ..statistics import mean_and_se, ratio_of_means
+from .measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -89,31 +93,6 @@ class Step:
         stands_in = f"@{name}" if name and name not in self.extractors else ""
         return f"{self.protocol}{self.changed}{at}{stands_in}"
 
-    def key_of(self, extractor: Extractor, number: int, key: str = "") -> str:
-        """Name a measurement; only those of further extractors are told apart."""
-        key = key or self.key
-        return key if number == 0 else f"{key}_{extractor.identity.name}"
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number with what it takes to read it.
-
-    Attributes:
-        values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
-            the order of the samples; differences between methods are taken pairwise from them.
-    """
-
-    value: float
-    se: float | None
-    unit: str
-    higher_is_better: bool | None
-    protocol: str
-    version: int
-    extractor: str | None = None
-    values: tuple[float, ...] | None = None
-    values_per: str | None = None
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -128,6 +107,40 @@ class Outcome:
     measurements: dict[str, Measurement]
     pairs: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
+
+    def repeated_with(self, extractor: Extractor) -> Outcome:
+        """Give measurements and curves the name of a further extractor."""
+        name = extractor.identity.name
+        found = self.measurements.items()
+        return Outcome(
+            {f"{key}_{name}": dataclasses.replace(one, repeats=key) for key, one in found},
+            steps=tuple(
+                {**row, "metric": f"{row['metric']}_{name}", "repeats": row["metric"]}
+                for row in self.steps
+            ),
+        )
+
+
+def merge(outcomes: Sequence[Outcome]) -> Outcome:
+    """Put outcomes together.
+
+    Raises:
+        InputError: two of them hold a measurement of one name.
+    """
+    measurements: dict[str, Measurement] = {}
+    for outcome in outcomes:
+        if double := sorted(measurements.keys() & outcome.measurements.keys()):
+            names = {outcome.measurements[double[0]].protocol, measurements[double[0]].protocol}
+            raise InputError(
+                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; name the "
+                "metrics of a protocol so that no other has them, or run one of them (--protocol)."
+            )
+        measurements |= outcome.measurements
+    return Outcome(
+        measurements,
+        tuple(row for outcome in outcomes for row in outcome.pairs),
+        tuple(row for outcome in outcomes for row in outcome.steps),
+    )
 
 
 @dataclass(frozen=True)
@@ -149,16 +162,6 @@ class Inputs:
     settings: ScoreSettings
     vae_reconstruction: SampleFolder | None = None
     store: FeatureStore = field(default_factory=FeatureStore)
-
-    @property
-    def feature_extractors(self) -> list[FeatureExtractor]:
-        """Extractors that serve FID, KID and Inception score."""
-        return [e for e in self.extractors if isinstance(e, FeatureExtractor)]
-
-    @property
-    def similarity_extractors(self) -> list[SimilarityExtractor]:
-        """Extractors that serve CLIP score and CMMD."""
-        return [e for e in self.extractors if isinstance(e, SimilarityExtractor)]
 
     @cached_property
     def has_other_reference(self) -> bool:
@@ -270,6 +273,21 @@ def per_sample(
         value, se, unit, better, step.protocol_with(by, at), step.version,
         str(by.identity) if by else None, tuple(values.tolist()), "sample",
     )  # fmt: skip
+
+
+def by_extractor(inputs: Inputs, measure: Callable[[Any], Outcome]) -> Outcome:
+    """Measure with each extractor.
+
+    Args:
+        inputs: with the extractors that serve the metric, all of the kind that it uses.
+        measure: measures with one of them.
+
+    Returns:
+        All that was measured; names tell those of further extractors apart from the first.
+    """
+    outcomes = [measure(extractor) for extractor in inputs.extractors]
+    further = zip(outcomes[1:], inputs.extractors[1:], strict=True)
+    return merge([*outcomes[:1], *(outcome.repeated_with(by) for outcome, by in further)])
 
 
 def ratio_to_real(

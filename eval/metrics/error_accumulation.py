@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from ..extractors.base import FeatureExtractor
+from ..extractors.base import FeatureExtractor, SimilarityExtractor
 from ..extractors.store import FeatureSet
 from ..functional.gradient_energy import gradient_energy
 from ..statistics import jackknife, mean_and_se, slope
 from .base import (
     Inputs,
-    Measurement,
     Metric,
     Outcome,
     Step,
+    by_extractor,
     needs_samples,
     per_sample,
     register,
 )
+from .measurement import Measurement
 from .panorama_consistency import as_panoramas, needs_a_ring, neighbor_psnr
 from .quality import clip_scores, frechet_statistic, sides_of
 
@@ -55,25 +56,21 @@ def _run_energy(inputs: Inputs, step: Step) -> Outcome:
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
-    measurements: dict[str, Measurement] = {}
-    rows: list[dict[str, Any]] = []
-    for number, extractor in enumerate(inputs.similarity_extractors):
+    def measure(extractor: SimilarityExtractor) -> Outcome:
         scores = clip_scores(inputs, extractor).numpy()
         values = scores.reshape(len(inputs.generated.sample_ids), -1)  # [S, V]
         slopes = per_sample(slope(values), "per step", True, step, by=extractor)
-        measurements[step.key_of(extractor, number)] = slopes
-        rows += _rows(inputs, step.key_of(extractor, number, "clip_score"), values)
-    return Outcome(measurements, steps=tuple(rows))
+        return Outcome({step.key: slopes}, steps=_rows(inputs, "clip_score", values))
+
+    return by_extractor(inputs, measure)
 
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
-    measurements: dict[str, Measurement] = {}
-    rows: list[dict[str, Any]] = []
-    for number, extractor in enumerate(inputs.feature_extractors):
+    def measure(extractor: FeatureExtractor) -> Outcome:
         values, errors, rise = _distances(inputs, extractor, step)
-        measurements[step.key_of(extractor, number)] = rise
-        rows += _labeled(inputs, step.key_of(extractor, number, "fid"), values, errors)
-    return Outcome(measurements, steps=tuple(rows))
+        return Outcome({step.key: rise}, steps=_labeled(inputs, "fid", values, errors))
+
+    return by_extractor(inputs, measure)
 
 
 def _distances(

@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
 from ..functional.cmmd import SCALE, gaussian_sums
 from ..functional.kernel_sums import Grouped
 from ..functional.kid import draw_subsets, polynomial_sums
-from .base import Inputs, Metric, Outcome, Step, register
+from .base import Inputs, Metric, Outcome, Step, by_extractor, register
 from .quality import groups_of_samples, per_group, sides_of
 
 Statistic = Callable[[np.ndarray], float]
 
 
 def _run_kid(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.extractors):
+    def measure(extractor: Extractor) -> Outcome:
         distance = _kernel_distance(inputs, step, *sides_of(inputs, extractor))
-        key = step.key_of(extractor, number)
-        measurements[key] = per_group(inputs, distance, False, step, extractor)
-    return Outcome(measurements)
+        return Outcome({step.key: per_group(inputs, distance, False, step, extractor)})
+
+    return by_extractor(inputs, measure)
 
 
 def _kernel_distance(
@@ -51,12 +51,11 @@ def _kernel_distance(
 
 
 def _run_cmmd(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.extractors):
+    def measure(extractor: Extractor) -> Outcome:
         discrepancy = _cmmd(inputs, *sides_of(inputs, extractor))
-        key = step.key_of(extractor, number)
-        measurements[key] = per_group(inputs, discrepancy, False, step, extractor)
-    return Outcome(measurements)
+        return Outcome({step.key: per_group(inputs, discrepancy, False, step, extractor)})
+
+    return by_extractor(inputs, measure)
 
 
 def _cmmd(inputs: Inputs, preds: FeatureSet, target: FeatureSet) -> Statistic:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
-from .base import Inputs, Metric, Outcome, Step, needs_samples, register
+from .base import Inputs, Metric, Outcome, Step, by_extractor, needs_samples, register
 from .quality import frechet_statistic, per_group, sides_of
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
@@ -52,13 +53,13 @@ def _faces(features: FeatureSet, faces: Sequence[int]) -> FeatureSet:
 
 
 def _run(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.extractors):
+    def measure(extractor: Extractor) -> Outcome:
         sides = sides_of(inputs, extractor)
-        for name, per_face in ((step.key, False), (f"{step.key}_per_face", True)):
-            key = step.key_of(extractor, number, name)
-            measurements[key] = per_group(inputs, omnifid(*sides, per_face), False, step, extractor)
-    return Outcome(measurements)
+        readings = {step.key: omnifid(*sides, False), f"{step.key}_per_face": omnifid(*sides, True)}
+        made = readings.items()
+        return Outcome({k: per_group(inputs, one, False, step, extractor) for k, one in made})
+
+    return by_extractor(inputs, measure)
 
 
 register(Metric("omnifid", _run, uses="features", compares=True, missing=needs_samples))

@@ -17,7 +17,8 @@ from ..functional.clip_score import clip_score
 from ..functional.fid import Moments, frechet_distance_of
 from ..functional.inception_score import SplitSums, assign_splits
 from ..statistics import jackknife, mean_and_se
-from .base import Inputs, Measurement, Metric, Outcome, Step, per_sample, register
+from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
+from .measurement import Measurement
 
 FEW_IMAGES = 4096
 """Up to here, and up to twice as many images as features, the moments of what a jackknife keeps
@@ -26,33 +27,31 @@ whole."""
 
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.extractors):
+    def measure(extractor: Extractor) -> Outcome:
         distance = frechet_statistic(*sides_of(inputs, extractor))
-        key = step.key_of(extractor, number)
-        measurements[key] = per_group(inputs, distance, False, step, extractor)
-    return Outcome(measurements)
+        return Outcome({step.key: per_group(inputs, distance, False, step, extractor)})
+
+    return by_extractor(inputs, measure)
 
 
 def _run_inception_score(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.extractors):
+    def measure(extractor: Extractor) -> Outcome:
         preds = inputs.store.features(inputs.generated, extractor)
         score = _inception_score(inputs, preds, step.options["splits"])
-        key = step.key_of(extractor, number)
-        measurements[key] = per_group(inputs, score, True, step, extractor)
-    return Outcome(measurements)
+        return Outcome({step.key: per_group(inputs, score, True, step, extractor)})
+
+    return by_extractor(inputs, measure)
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
-    measurements = {}
-    for number, extractor in enumerate(inputs.similarity_extractors):
-        counts = [len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids]
+    counts = [len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids]
+
+    def measure(extractor: SimilarityExtractor) -> Outcome:
         scores = clip_scores(inputs, extractor).split(counts)
         means = np.array([own.mean().item() for own in scores])
-        key = step.key_of(extractor, number)
-        measurements[key] = per_sample(means, "0-100", True, step, by=extractor)
-    return Outcome(measurements)
+        return Outcome({step.key: per_sample(means, "0-100", True, step, by=extractor)})
+
+    return by_extractor(inputs, measure)
 
 
 def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:

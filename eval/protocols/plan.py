@@ -16,7 +16,7 @@ from ..extractors.pretrained import STANDARD_EXTRACTORS, load_extractor
 from ..extractors.store import FeatureStore
 from ..folders.crops import select_images
 from ..folders.samples import SampleFolder
-from ..metrics.base import Inputs, Metric, Outcome, Step
+from ..metrics.base import Inputs, Metric, Outcome, Step, merge
 from ..settings import suggest
 from .protocol import Protocol, metrics, protocols
 
@@ -39,28 +39,6 @@ class Run:
         """
         outcomes = [metrics()[step.metric].run(inputs, step) for step, inputs in self.steps]
         return merge(outcomes)
-
-
-def merge(outcomes: Sequence[Outcome]) -> Outcome:
-    """Put outcomes together.
-
-    Raises:
-        InputError: two of them hold a measurement of one name.
-    """
-    measurements: dict[str, Any] = {}
-    for outcome in outcomes:
-        if double := sorted(measurements.keys() & outcome.measurements.keys()):
-            names = {outcome.measurements[double[0]].protocol, measurements[double[0]].protocol}
-            raise InputError(
-                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; name the "
-                "metrics of a protocol so that no other has them, or run one of them (--protocol)."
-            )
-        measurements |= outcome.measurements
-    return Outcome(
-        measurements,
-        tuple(row for outcome in outcomes for row in outcome.pairs),
-        tuple(row for outcome in outcomes for row in outcome.steps),
-    )
 
 
 def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:

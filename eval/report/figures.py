@@ -6,7 +6,7 @@ Equal inputs, equal bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,7 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
         return
     table = pd.DataFrame(rows, columns=STEP_COLUMNS)
     table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
-    names = {name.rpartition(" (")[0] for s in scores.values() for name in s.content["extractors"]}
-    panels = {metric: _panel(metric, names) for metric in table["metric"].unique()}
+    panels = {row["metric"]: _panel(row["metric"], row.get("repeats")) for row in rows}
     metrics = sorted(panels, key=lambda metric: panels[metric])
     across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
     down = -(-len(metrics) // across)
@@ -146,13 +145,11 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     _save(figure, stem)
 
 
-def _panel(metric: str, extractors: Collection[str]) -> tuple[int, str]:
-    """Place and title of a metric's panel; a further extractor stands behind the metric's name."""
-    if metric in STEP_PANELS:
-        return list(STEP_PANELS).index(metric), STEP_PANELS[metric]
-    further = next(name for name in extractors if metric.endswith(f"_{name}"))
-    place, title = _panel(metric.removesuffix(f"_{further}"), extractors)
-    return place, f"{title}, {further}"
+def _panel(metric: str, repeats: str | None) -> tuple[int, str]:
+    """Place and title of a metric's panel; a further extractor is named behind the title."""
+    known = repeats or metric
+    further = f", {metric.removeprefix(f'{known}_')}" if repeats else ""
+    return list(STEP_PANELS).index(known), STEP_PANELS[known] + further
 
 
 def _draw_steps(axis: Any, method: str, rows: pd.DataFrame) -> None:

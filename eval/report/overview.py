@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..claims.effects import interval_of
 from ..folders.methods import color, display_name, rank
-from ..scoring.score_files import Score, extractors_of
+from ..scoring.score_files import Score
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
 CEILINGS = {"real": "-", "vae_reconstruction": (0, (4, 3))}
@@ -43,7 +43,7 @@ def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
     detail = {metric: t for metric, t in CONSISTENCY[task].items() if metric not in MAIN[task]}
     rows = [
         _row(metric, title.rstrip(" ↑↓"), score)
-        for metric, title in measured_columns(MAIN[task] | detail, extractors_of(compared)).items()
+        for metric, title in measured_columns(MAIN[task] | detail, compared).items()
         for score in compared
         if metric in score.metrics
     ]
@@ -54,9 +54,9 @@ def _row(metric: str, title: str, score: Score) -> dict[str, Any]:
     measurement = score.metrics[metric]
     low, high = interval_of(score, metric) or (None, None)
     about = ("higher_is_better", "protocol", "version", "extractor")
-    numbers = {"value": measurement["value"], "se": measurement["se"], "low": low, "high": high}
+    numbers = {"value": measurement.value, "se": measurement.se, "low": low, "high": high}
     named = {"metric": metric, "title": title, "method": score.method}
-    return named | numbers | {key: measurement[key] for key in about}
+    return named | numbers | {key: getattr(measurement, key) for key in about}
 
 
 def draw_overview(table: pd.DataFrame) -> Figure:

@@ -13,8 +13,9 @@ from mvdiffusion.records import InputError, provenance
 from ..extractors.pretrained import load_extractor
 from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder, SequenceFolder
-from ..metrics.base import Inputs, Measurement, ScoreSettings
-from ..protocols.plan import Run, collect_features, merge, plan
+from ..metrics.base import Inputs, ScoreSettings, merge
+from ..metrics.measurement import Measurement
+from ..protocols.plan import Run, collect_features, plan
 from .sanity_checks import warnings_of
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mvdiffusion.records import InputError, read_json
 
 from ..folders.methods import is_control, rank
 from ..folders.samples import TASKS
+from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se, ratio_of_means
 
 CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
@@ -51,10 +53,10 @@ class Score:
         """Ids of the samples scored."""
         return self.content["images"]["samples"]
 
-    @property
-    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+    @cached_property
+    def metrics(self) -> Mapping[str, Measurement]:
         """Measurements by name."""
-        return self.content["metrics"]
+        return {name: Measurement(**one) for name, one in self.content["metrics"].items()}
 
     def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
         """The values behind a metric, for these samples (or per jackknife group of all).
@@ -63,10 +65,10 @@ class Score:
             KeyError: the metric was not measured, or is not stored by sample.
         """
         measurement = self.metrics[metric]
-        if measurement["values"] is None:
+        if measurement.values is None:
             raise KeyError(metric)
-        values = np.array(measurement["values"])
-        if measurement["values_per"] == "sample":
+        values = np.array(measurement.values)
+        if measurement.values_per == "sample":
             position = {sample: i for i, sample in enumerate(self.samples)}
             return values[[position[sample] for sample in samples]]
         if list(samples) != self.samples:
@@ -152,6 +154,12 @@ def _check_complete(score: Score) -> None:
         raise InputError(
             f"{score.path}: not a score file (no {missing}); make it with `mvdiffusion-eval score`."
         )
+    try:
+        _ = score.metrics
+    except TypeError as error:
+        raise InputError(
+            f"{score.path}: measurements of another version ({error}); score the images again."
+        ) from None
     if score.task not in TASKS:
         raise InputError(f"{score.path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
 
@@ -211,7 +219,7 @@ def _check_numeric_settings(score: Score, first: Score) -> None:
 
 def _check_same_protocol(score: Score, first: Score, metric: str) -> None:
     for key in ("protocol", "version", "extractor"):
-        ours, theirs = score.metrics[metric][key], first.metrics[metric][key]
+        ours, theirs = (getattr(one.metrics[metric], key) for one in (score, first))
         if ours != theirs:
             raise InputError(
                 f"{score.path}: {metric} has {key} {ours}, but {theirs} in {first.path}; numbers "
@@ -231,12 +239,12 @@ class Pairs:
     Attributes:
         difference: of the two metrics; where values are per sample, the mean of their differences.
         differences: first minus second, one by one.
-        values_per: what they are one by one: "sample" or "group".
+        of_sets: whether they are pseudo-values of a whole set, by group, instead of by sample.
     """
 
     difference: float
     differences: np.ndarray
-    values_per: str
+    of_sets: bool
 
     @property
     def se(self) -> float | None:
@@ -252,14 +260,13 @@ def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
     """
     common = common_samples([first, second])
     ours, theirs = first.values(metric, common), second.values(metric, common)
-    values_per = first.metrics[metric]["values_per"]
-    if ours.shape != theirs.shape or values_per != second.metrics[metric]["values_per"]:
+    one, other = first.metrics[metric], second.metrics[metric]
+    if ours.shape != theirs.shape or one.values_per != other.values_per:
         raise KeyError(metric)
-    difference = float((ours - theirs).mean())
-    if values_per == "group":
-        # Pseudo-values carry the error; the difference itself is that of the two statistics.
-        difference = first.metrics[metric]["value"] - second.metrics[metric]["value"]
-    return Pairs(difference, ours - theirs, values_per)
+    # Pseudo-values carry the error; the difference itself is that of the two statistics.
+    of_sets = one.values_per == "group"
+    difference = one.value - other.value if of_sets else float((ours - theirs).mean())
+    return Pairs(difference, ours - theirs, of_sets)
 
 
 def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
@@ -276,11 +283,6 @@ def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float
     """Ratio of the means of a metric over the samples both have, with its standard error."""
     common = common_samples([first, second])
     return ratio_of_means(first.values(metric, common), second.values(metric, common))
-
-
-def extractors_of(scores: Sequence[Score]) -> dict[str, str | None]:
-    """Every metric that any of the scores has, with the extractor that measured it."""
-    return {m: measured["extractor"] for score in scores for m, measured in score.metrics.items()}
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from ..scoring.score_files import Score
 
 QUALITY = {
     "fid": "FID ↓",
@@ -98,24 +100,21 @@ CONTROLS = {
 SCALE = {"gradient_energy": 1e3}
 
 
-def measured_columns(
-    columns: Mapping[str, str], extractors: Mapping[str, str | None]
-) -> dict[str, str]:
+def measured_columns(columns: Mapping[str, str], scores: Sequence[Score]) -> dict[str, str]:
     """Pick the columns that were measured, each followed by those of further extractors.
 
     Args:
         columns: titles by metric.
-        extractors: what measured each metric, as its measurement says, by the metric's name.
+        scores: of all methods.
 
-    >>> measured_columns({"fid": "FID ↓", "kid": "KID ↓"}, {"fid": "a (1)", "fid_vgg": "vgg (2)"})
-    {'fid': 'FID ↓', 'fid_vgg': 'FID ↓, vgg'}
+    Returns:
+        Titles by metric.
     """
+    first = {name: one.repeats for score in scores for name, one in score.metrics.items()}
     measured = {}
     for known, title in columns.items():
-        if known in extractors:
+        if known in first:
             measured[known] = title
-        for metric, extractor in sorted(extractors.items()):
-            name = (extractor or "").rpartition(" (")[0]
-            if name and metric == f"{known}_{name}":
-                measured[metric] = f"{title}, {name}"
+        for metric in sorted(name for name, repeats in first.items() if repeats == known):
+            measured[metric] = f"{title}, {metric.removeprefix(f'{known}_')}"
     return measured

@@ -70,11 +70,14 @@ def _row(score: Score, metric: str) -> dict[str, Any]:
     return {
         "metric": metric,
         "method": score.method,
-        "value": measured["value"],
-        "se": measured["se"],
+        "value": measured.value,
+        "se": measured.se,
         **_bounds(interval_of(score, metric)),
-        **{key: measured[key] for key in ("unit", "higher_is_better", "protocol", "version")},
-        "extractor": measured["extractor"],
+        "unit": measured.unit,
+        "higher_is_better": measured.higher_is_better,
+        "protocol": measured.protocol,
+        "version": measured.version,
+        "extractor": measured.extractor,
         "num_samples": images["num_samples"],
         "num_images": images["num_images"],
     }
@@ -109,7 +112,7 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
 
 
 def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for score in others:
         try:
             pairs = pairs_of(score, baseline, metric)
@@ -128,8 +131,10 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
                 "p_holm": None,
                 "test": test.method if test else None,
                 "num_pairs": count,
-                "pairs_of": pairs.values_per,
-                **{key: measured[key] for key in ("unit", "higher_is_better", "protocol")},
+                "pairs_of": measured.values_per,
+                "unit": measured.unit,
+                "higher_is_better": measured.higher_is_better,
+                "protocol": measured.protocol,
             }
         )
     tested = [row for row in rows if row["p_value"] is not None]
@@ -139,9 +144,9 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
 
 
 def _tested(pairs: Pairs) -> Test | None:
-    if pairs.values_per == "sample":
-        return sign_flip_test(pairs.differences)
-    return t_test(pairs.difference, pairs.se, len(pairs.differences))
+    if pairs.of_sets:
+        return t_test(pairs.difference, pairs.se, len(pairs.differences))
+    return sign_flip_test(pairs.differences)
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

@@ -49,8 +49,7 @@ def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[s
     for metric, title in columns.items():
         measured = next((s.metrics[metric] for s in scores if metric in s.metrics), None)
         if measured is not None:
-            by = f", extractor {measured['extractor']}" if measured["extractor"] else ""
-            notes.append(f"{title}: protocol {measured['protocol']} v{measured['version']}{by}.")
+            notes.append(f"{title}: protocol {measured.made_by}.")
     return (*notes, *fid_notes(columns, scores[0].content["images"]["num_evaluated"]))
 
 

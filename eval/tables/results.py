@@ -10,7 +10,7 @@ import pandas as pd
 from ..claims.claims import Claim, claim_numbers
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
-from ..scoring.score_files import Score, common_samples, extractors_of
+from ..scoring.score_files import Score, common_samples
 from ..statistics import mean_and_se, ratio_of_means
 from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
 from .formatting import column_notes, count_samples, decimals, number
@@ -61,7 +61,7 @@ def _metric_table(
     name: str, caption: str, columns: Mapping[str, str], scores: Sequence[Score]
 ) -> Table:
     """Table of the columns that were measured for any method, and of further extractors'."""
-    shown = measured_columns(columns, extractors_of(scores))
+    shown = measured_columns(columns, scores)
     rows = [_row(score, shown) for score in scores]
     counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"
@@ -71,13 +71,13 @@ def _metric_table(
 def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
     images = score.content["images"]
     row: dict[str, Any] = {"method": score.method}
-    for metric in columns:
-        measurement = score.metrics.get(metric, {})
-        row[metric], row[f"{metric}_se"] = measurement.get("value"), measurement.get("se")
+    measured = {metric: score.metrics.get(metric) for metric in columns}
+    for metric, one in measured.items():
+        row[metric], row[f"{metric}_se"] = (one.value, one.se) if one else (None, None)
     row["num_samples"], row["num_images"] = images["num_samples"], images["num_images"]
-    used = [score.metrics[metric] for metric in columns if metric in score.metrics]
-    row["protocols"] = _join(f"{m['protocol']} v{m['version']}" for m in used)
-    row["extractors"] = _join(m["extractor"] for m in used if m["extractor"])
+    used = [one for one in measured.values() if one]
+    row["protocols"] = _join(one.versioned_protocol for one in used)
+    row["extractors"] = _join(one.extractor for one in used if one.extractor)
     return row
 
 
@@ -103,7 +103,7 @@ def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
         row[metric], row[f"{metric}_se"] = value, se
     row["num_samples"] = len(samples)
     used = [score.metrics[metric] for metric in CONTROLS if metric in score.metrics]
-    row["protocols"] = _join(f"{m['protocol']} v{m['version']}" for m in used)
+    row["protocols"] = _join(one.versioned_protocol for one in used)
     return row
 
 
@@ -202,5 +202,5 @@ def metrics_of(
 def _numbers(score: Score) -> dict[str, Any]:
     numbers: dict[str, Any] = {"num_samples": score.content["images"]["num_samples"]}
     for metric, measurement in score.metrics.items():
-        numbers[metric], numbers[f"{metric}_se"] = measurement["value"], measurement["se"]
+        numbers[metric], numbers[f"{metric}_se"] = measurement.value, measurement.se
     return numbers

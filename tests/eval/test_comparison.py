@@ -335,7 +335,7 @@ def test_verdicts_take_direction_and_several_methods_into_account() -> None:
 
 def test_whole_set_metrics_have_student_t_over_groups() -> None:
     a, b, _ = three_methods()
-    pseudo = [np.array(score.metrics["fid"]["values"]) for score in (a, b)]
+    pseudo = [np.array(score.metrics["fid"].values) for score in (a, b)]
     row = difference_table([a, b], a).data.set_index("metric").loc["fid"]
     se = stats.sem(pseudo[1] - pseudo[0])
     bounds = stats.t.interval(0.95, 31, -2.0, se)
@@ -350,7 +350,7 @@ def test_whole_set_metrics_have_student_t_over_groups() -> None:
 
 def test_groups_that_differ_cannot_be_paired() -> None:
     a, b, _ = three_methods()
-    fid = b.metrics["fid"]
+    fid = b.content["metrics"]["fid"]
     fid["values"] = fid["values"][:16]
     table = difference_table([a, b], a)
     assert table.data["metric"].tolist() == ["cross_view_psnr"]

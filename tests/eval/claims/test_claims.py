@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mvdiffusion_eval.claims.effects import (
     slope_of,
 )
 from mvdiffusion_eval.claims.remarks import remarks_on
+from mvdiffusion_eval.metrics.measurement import Measurement
 from mvdiffusion_eval.scoring.score_files import Score, paired_difference
 from mvdiffusion_eval.tables.results import make_tables
 
@@ -26,16 +28,22 @@ RNG = np.random.default_rng(0)
 ROOMS = RNG.normal(0, 1, len(SAMPLES))  # some rooms are harder, for every method alike
 
 
+def measurement(
+    value: float, se: float | None, values: list[float] | None = None, per: str = "sample"
+) -> dict[str, Any]:
+    return asdict(Measurement(value, se, "", None, "protocol", 1, values=values, values_per=per))
+
+
 def measured(mean: float, spread: float = 0.2, per: str = "sample") -> dict[str, Any]:
     own = RNG.normal(0, 1, len(SAMPLES))
     values = mean + spread * (ROOMS + 0.3 * (own - own.mean()))
-    return {"value": mean, "se": 0.1, "values": values.tolist(), "values_per": per}
+    return measurement(mean, 0.1, values.tolist(), per)
 
 
 def by_step(psnr: float, distance: float, se: float = 0.01) -> dict[str, Any]:
     """What a method's PSNR and Fréchet distance change by with every step from view 0."""
     found = {"per_step_psnr": psnr, "per_step_fid": distance}
-    return {name: {"value": v, "se": se, "values": None} for name, v in found.items()}
+    return {name: measurement(v, se) for name, v in found.items()}
 
 
 def score(method: str, closing: float, others: float, **changes: Any) -> Score:
@@ -246,9 +254,7 @@ def test_a_failing_part_outweighs_a_missing_one() -> None:
 def test_differences_are_paired() -> None:
     """Rooms differ by 5 dB, methods by 1 dB in every room: pairing finds it, pooling would not."""
     hard = ROOMS * 5
-    entries = [
-        {"value": 0.0, "values": (hard + d).tolist(), "values_per": "sample"} for d in (1, 0)
-    ]
+    entries = [measurement(0.0, None, (hard + d).tolist()) for d in (1, 0)]
     first, second = (score("x", 1, 1, cross_view_psnr=entry) for entry in entries)
     difference, se = paired_difference(first, second, "cross_view_psnr")
     assert difference == pytest.approx(1)
@@ -262,7 +268,7 @@ def test_controls_on_fewer_samples_are_paired_by_name() -> None:
     values = part.content["metrics"]["cross_view_psnr"]["values"]
     part.content["metrics"]["cross_view_psnr"]["values"] = [values[i] for i in kept]
     part.content["images"]["samples"] = [SAMPLES[i] for i in kept]
-    expected = np.mean([full.metrics["cross_view_psnr"]["values"][i] - values[i] for i in kept])
+    expected = np.mean([full.metrics["cross_view_psnr"].values[i] - values[i] for i in kept])
     part.content["images"]["samples"] = sorted(part.content["images"]["samples"])
     part.content["metrics"]["cross_view_psnr"]["values"] = [values[i] for i in sorted(kept)]
     assert paired_difference(full, part, "cross_view_psnr")[0] == pytest.approx(expected)
@@ -305,7 +311,7 @@ def test_intervals_and_effect_sizes_are_those_of_a_paired_t_test() -> None:
     found = effects(scores)
     ours, theirs = (scores["panorama"][m].metrics for m in ("mvdiffusion", "independent"))
     for key, metric in {(1, 1): "cross_view_psnr", (5, 3): "clip_score"}.items():
-        test = stats.ttest_rel(ours[metric]["values"], theirs[metric]["values"])
+        test = stats.ttest_rel(ours[metric].values, theirs[metric].values)
         bounds = test.confidence_interval(0.95)
         assert found[key].interval == pytest.approx((bounds.low, bounds.high))
         assert found[key].size == pytest.approx(test.statistic / np.sqrt(len(SAMPLES)))
@@ -316,7 +322,7 @@ def test_both_ends_turn_with_the_sign() -> None:
     made = panoramas()["autoregressive"]
     values = made.metrics
     test = stats.ttest_rel(
-        values["cross_view_psnr_non_closing"]["values"], values["cross_view_psnr_closing"]["values"]
+        values["cross_view_psnr_non_closing"].values, values["cross_view_psnr_closing"].values
     )
     part = effects(world(autoregressive=made))[2, 2]
     bounds = test.confidence_interval(0.95)
@@ -329,9 +335,9 @@ def test_a_statistic_of_the_whole_set_has_an_interval_of_its_groups_and_no_effec
     scores = world()
     part = effects(scores)[5, 1]
     first, second = (scores["panorama"][m].metrics["fid"] for m in ("independent", "mvdiffusion"))
-    differences = np.subtract(first["values"], second["values"])
+    differences = np.subtract(first.values, second.values)
     bounds = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert part.value == first["value"] - second["value"]
+    assert part.value == first.value - second.value
     assert part.interval == pytest.approx(tuple(np.array(bounds) - differences.mean() + part.value))
     assert part.size is None
 
@@ -343,7 +349,7 @@ def test_a_ratio_has_the_effect_size_of_its_difference() -> None:
         scores["panorama"][m].metrics["gradient_energy"]
         for m in ("mvdiffusion", "vae_reconstruction")
     ]
-    test = stats.ttest_rel(*(energy["values"] for energy in energies))
+    test = stats.ttest_rel(*(energy.values for energy in energies))
     assert part.size == pytest.approx(test.statistic / 4)
     low, high = part.interval
     assert low < part.value < high
@@ -355,7 +361,7 @@ def test_slopes_of_samples_have_effect_sizes_and_those_of_a_set_have_none() -> N
         "x", 1, 1, per_step_psnr=measured(-0.5, 0.2), per_step_fid=measured(0.1, 0.02, "group")
     )
     own, whole = (slope_of(sloping, f"per_step_{name}") for name in ("psnr", "fid"))
-    values = np.array(sloping.metrics["per_step_psnr"]["values"])
+    values = np.array(sloping.metrics["per_step_psnr"].values)
     test = stats.ttest_1samp(values, 0)
     assert own.size == pytest.approx(test.statistic / 4)
     assert whole.size is None
@@ -375,10 +381,12 @@ def test_effect_sizes_do_not_depend_on_the_unit() -> None:
     hard = score("a", 1, 1, cross_view_psnr=measured(3, 1.0))
     easy = score("b", 1, 1, cross_view_psnr=measured(2, 0.0))
     base = difference_between(hard, easy, "cross_view_psnr").size
-    for scaled, factor in ((hard, 10.0), (easy, 10.0)):
-        entry = scaled.content["metrics"]["cross_view_psnr"]
-        entry["values"] = [factor * value for value in entry["values"]]
-    assert difference_between(hard, easy, "cross_view_psnr").size == pytest.approx(base)
+    scaled = []
+    for made in (hard, easy):
+        entry = made.content["metrics"]["cross_view_psnr"]
+        entry["values"] = [10.0 * value for value in entry["values"]]
+        scaled.append(Score(made.path, made.content))
+    assert difference_between(*scaled, "cross_view_psnr").size == pytest.approx(base)
 
 
 def test_tables_and_metrics_show_what_is_there_and_leave_out_what_is_not() -> None:

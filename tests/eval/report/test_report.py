@@ -144,7 +144,7 @@ def test_the_overview_draws_a_single_method_and_a_single_sample() -> None:
 def toy_measurement(value: float, se: float | None) -> dict:
     return {
         **{"value": value, "se": se, "values": [value], "higher_is_better": True},
-        **{"protocol": "p", "version": 1, "extractor": None},
+        **{"protocol": "p", "version": 1, "unit": ""},
     }
 
 
@@ -311,12 +311,15 @@ def test_columns_of_further_extractors_follow_their_metric() -> None:
         *("panfusion_8_fid_vgg", "clip_score_vit-b", "panorama_clip_score"),
     ]
     further = ("open", "vgg", "vit-b", "clip_fid")
-    extractors = {
-        n: next((f"{e} (1)" for e in further if n.endswith(f"_{e}")), "a (2)") for n in names
+    repeats = {
+        n: next((n.removesuffix(f"_{e}") for e in further if n.endswith(f"_{e}")), None)
+        for n in names
     }
-    found = measured_columns(QUALITY | DISTANCES | OMNIFID, extractors)
+    made = {n: toy_measurement(1.0, None) | {"repeats": repeats[n]} for n in names}
+    scores = [Score(Path("a.json"), {"metrics": made})]
+    found = measured_columns(QUALITY | DISTANCES | OMNIFID, scores)
     assert set(found) == set(names) - {"per_step_fid"}
     assert list(found)[:3] == ["fid", "fid_vgg", "clip_score_vit-b"]
     assert found["omnifid_per_face_vgg"] == "OmniFID, face by face ↓, vgg"
     assert found["kid_clip_fid"] == "KID ↓, clip_fid"
-    assert list(measured_columns({"kid": "KID ↓"}, extractors)) == ["kid", "kid_clip_fid"]
+    assert list(measured_columns({"kid": "KID ↓"}, scores)) == ["kid", "kid_clip_fid"]

@@ -1,0 +1,41 @@
+"""One number with what it takes to read it, as metrics make it and as score files hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with what it takes to read it.
+
+    Attributes:
+        extractor: feature extractor that it was made with, if any, and the hash of its weights.
+        values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
+            the order of the samples; differences between methods are taken pairwise from them.
+        repeats: the measurement of a protocol's first extractor that this one repeats with a
+            further extractor; its own name is then that name, `_` and the name of the extractor.
+    """
+
+    value: float
+    se: float | None
+    unit: str
+    higher_is_better: bool | None
+    protocol: str
+    version: int
+    extractor: str | None = None
+    values: Sequence[float] | None = None
+    values_per: str | None = None
+    repeats: str | None = None
+
+    @property
+    def versioned_protocol(self) -> str:
+        """Name and version of the protocol, printed."""
+        return f"{self.protocol} v{self.version}"
+
+    @property
+    def made_by(self) -> str:
+        """Protocol and feature extractor, printed."""
+        by = f", extractor {self.extractor}" if self.extractor else ""
+        return f"{self.versioned_protocol}{by}"
