@@ -51,7 +51,7 @@ def test_the_paper_is_planned_without_data_and_network(clone: Project) -> None:
     assert planned["fetch_base"] == 3, "every task starts from a model of its own"
     assert planned["train_stage1"] == 1, "only depth has a first stage"
     assert planned["train_stage2"] == 3
-    made_in_miniature = {"train_vae", "train_base", "train_inpainting", "train_evaluator"}
+    made_in_miniature = {"train_vae", "train_base", "train_inpainting", "train_extractor"}
     assert not set(planned) & {*made_in_miniature, "render_rooms", "render_walks", "fetch_data"}
 
 
@@ -64,7 +64,7 @@ def test_the_paper_with_a_few_houses_and_scans_runs_to_its_tables(project: Proje
         "train stage2 panorama", "train stage2 outpaint", "train stage1 depth",
         "train stage2 depth",
     }  # fmt: skip
-    assert not {name for name in ran if name.startswith("evaluator")}
+    assert not {name for name in ran if name.startswith("train-extractor")}
     assert "depth_main.md" in project.results("results/paper")
     assert "datasets" not in project.run("git", "status", "--porcelain", "--untracked-files=all")
     assert "Nothing to be done" in project.snakemake("run", *options)
@@ -168,9 +168,9 @@ def test_one_source_can_be_real_while_the_other_is_not(
     assert f"datasets/{unused}" not in planned
     trained = jobs(planned)
     assert trained["train_stage2"] == 1
-    # The base learns from rooms unless panoramas are real; the evaluators always do.
+    # The base learns from rooms unless panoramas are real; the extractors always do.
     assert trained.get("train_base", 0) == (source == "panorama")
-    assert "train_evaluator" not in trained
+    assert "train_extractor" not in trained
 
 
 def test_dvc_compares_prepared_data_and_holds_none_of_them(project: Project) -> None:

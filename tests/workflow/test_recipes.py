@@ -14,14 +14,14 @@ from workflow.lib.recipes import Recipes
 # Which function of a command line each step runs.
 COMMANDS = {
     "rooms_train": ("mvdiffusion/cli/data.py", "data_rooms"),
-    "rooms_evaluator": ("mvdiffusion/cli/data.py", "data_rooms"),
+    "rooms_extractor": ("mvdiffusion/cli/data.py", "data_rooms"),
     "walks_train": ("mvdiffusion/cli/data.py", "data_walks"),
     "walks_validation": ("mvdiffusion/cli/data.py", "data_walks"),
     "walks_test": ("mvdiffusion/cli/data.py", "data_walks"),
     "panorama_real": ("mvdiffusion/cli/data.py", "data_export"),
     "outpaint_real": ("mvdiffusion/cli/data.py", "data_export"),
     "depth_real": ("mvdiffusion/cli/data.py", "data_export"),
-    "evaluator_rooms": ("mvdiffusion/cli/data.py", "data_export"),
+    "extractor_rooms": ("mvdiffusion/cli/data.py", "data_export"),
     "vae": ("mvdiffusion/cli/train.py", "train_vae"),
     "base": ("mvdiffusion/cli/train.py", "train_base"),
     "panorama_stage1": ("mvdiffusion/cli/train.py", "train_stage1"),
@@ -106,7 +106,7 @@ def test_every_step_has_a_known_command(loaded: dict[str, Experiment], name: str
             "clip",
         }
         drawn = {step for step in COMMANDS if step.startswith(("rooms_", "walks_"))}
-        assert known - found == made_in_miniature | drawn | {"evaluator_rooms"}
+        assert known - found == made_in_miniature | drawn | {"extractor_rooms"}
 
 
 @pytest.mark.parametrize(("name", "step"), ALL_COMMANDS)

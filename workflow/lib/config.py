@@ -11,9 +11,12 @@ from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
+from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
 
-SCHEMA = Path(__file__).parents[1] / "schemas/config.schema.yaml"
+WORKFLOW = Path(__file__).parents[1]
+SCHEMA = WORKFLOW / "schemas/config.schema.yaml"
+MINI = WORKFLOW / "config/mini.yaml"
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -57,8 +60,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"'data.sources.{key}' is '{source}'; describe it in 'datasets.{source}'"
         elif not {source, "expected_sha256"} <= set(data):
             yield f"'data.sources.{key}' is '{source}'; add 'data.{source}' and its hashes"
-    if config["evaluation"]["evaluators"] and not {"rooms", "expected_sha256"} <= set(data):
-        yield "'evaluation.evaluators' are trained on rooms; add 'data.rooms' and its hashes"
+    if config["evaluation"]["extractors"] and not {"rooms", "expected_sha256"} <= set(data):
+        yield "'evaluation.extractors' are trained on rooms; add 'data.rooms' and its hashes"
     scans = datasets.get("scannet", {"scenes": {"train": None}})
     if scans["scenes"]["train"] and len(scans["scenes"]["train"]) <= scans["validation_scenes"]:
         yield "'datasets.scannet.scenes.train' has no more scenes than 'validation_scenes' takes"
@@ -97,8 +100,12 @@ def unknown_key(path: list[str], key: str, known: Iterable[str]) -> str:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read and check a configuration file."""
-    return checked(read_yaml(path), str(path))
+    """Read and check a configuration file, which may change some keys of mini."""
+    config = read_yaml(path)
+    if not has_all_sections(config):
+        changes, config = config, read_yaml(MINI)
+        update_config(config, changes)
+    return checked(config, str(path))
 
 
 def configuration_files(paths: Iterable[str | Path]) -> str:

@@ -26,7 +26,7 @@ class Sources:
         self.config = config
         self.tasks = [str(task) for task in Task if task in config["tasks"]]
         self.trains_base = "pretrained" not in config["base"]
-        self.trains_extractors = bool(config["evaluation"]["evaluators"])
+        self.trains_extractors = bool(config["evaluation"]["extractors"])
         # A base that is trained learns from panoramas, whatever the tasks.
         learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]
         self.used = {self.of(task) for task in learned}
@@ -42,7 +42,7 @@ class Sources:
         if kind == "walks":
             return list(SPLITS) if "walks" in self.used else []
         train = ["train"] if "rooms" in self.used else []
-        return train + (["evaluator"] if self.trains_extractors else [])
+        return train + (["extractor"] if self.trains_extractors else [])
 
     def scenes(self, kind: str, split: str) -> dict[str, Any]:
         """Settings that decide one split of the rooms or the walks, and no other."""
@@ -86,7 +86,7 @@ class Sources:
         if dataset := self.config.get("dataset"):
             return [self.datasets.captions_file(dataset, split) for split in SPLITS]
         read = {self.file(task, split) for task in self.tasks for split in SPLITS}
-        return sorted(read) + ([self.rooms_file("evaluator")] if self.trains_extractors else [])
+        return sorted(read) + ([self.rooms_file("extractor")] if self.trains_extractors else [])
 
     def settings_files(self, recipes: Recipes) -> list[str]:
         """Settings files of the steps that make them."""

@@ -32,7 +32,7 @@ class Tasks:
         self.names = sources.tasks
         self.methods: dict[str, list[str]] = {task: config[task]["methods"] for task in self.names}
         self.scored = [f"{task}/{name}" for task in self.names for name in self.folders(task)]
-        self.extractors = list(config["evaluation"]["evaluators"])
+        self.extractors = list(config["evaluation"]["extractors"])
 
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""

@@ -2,44 +2,44 @@
 # they serve all tasks. Where the configuration trains none, pretrained ones alone score.
 if tasks.extractors:
     recipes.register(
-        "evaluator_rooms",
-        settings=tasks.real("panorama", config["data"]["rooms"]["num_scenes"]["evaluator"]),
+        "extractor_rooms",
+        settings=tasks.real("panorama", config["data"]["rooms"]["num_scenes"]["extractor"]),
         code=sources.export_code("panorama"),
-        after=["rooms_evaluator"],
-        makes=["<results>/images/evaluator_rooms"],
+        after=["rooms_extractor"],
+        makes=["<results>/images/extractor_rooms"],
     )
 
 
-use rule export_real as export_evaluator_rooms with:
+use rule export_real as export_extractor_rooms with:
     input:
-        settings=recipes.settings_file("evaluator_rooms"),
-        data=sources.rooms_file("evaluator"),
+        settings=recipes.settings_file("extractor_rooms"),
+        data=sources.rooms_file("extractor"),
     output:
-        "<results>/images/evaluator_rooms/manifest.json",
+        "<results>/images/extractor_rooms/manifest.json",
     log:
-        "<results>/logs/export_evaluator_rooms.log",
+        "<results>/logs/export_extractor_rooms.log",
     params:
         task="panorama",
-        split="evaluator",
+        split="extractor",
         sha256="",
 
 
 for kind in tasks.extractors:
     recipes.register(
         kind,
-        settings=config["evaluation"]["evaluators"][kind] | {"seed": config["seed"]},
+        settings=config["evaluation"]["extractors"][kind] | {"seed": config["seed"]},
         code=["mvdiffusion_eval.extractors.train", "mvdiffusion_eval.folders.opening"],
-        after=["evaluator_rooms"],
-        makes=[f"<results>/evaluators/{kind}"],
+        after=["extractor_rooms"],
+        makes=[f"<results>/extractors/{kind}"],
     )
 
 
-rule train_evaluator:
+rule train_extractor:
     input:
         settings=recipes.settings_file("{kind}"),
-        views="<results>/images/evaluator_rooms/manifest.json",
+        views="<results>/images/extractor_rooms/manifest.json",
     output:
-        "<results>/evaluators/{kind}/extractor.json",
+        "<results>/extractors/{kind}/extractor.json",
     log:
         "<results>/logs/train_{kind}.log",
     benchmark:
@@ -74,7 +74,7 @@ rule score:
         generated="<results>/images/{task}/{name}/manifest.json",
         reference="<results>/images/{task}/real/manifest.json",
         vae_reconstruction=tasks.vae_reconstruction,
-        extractor=expand("<results>/evaluators/{kind}/extractor.json", kind=tasks.extractors),
+        extractor=expand("<results>/extractors/{kind}/extractor.json", kind=tasks.extractors),
     output:
         "<results>/scores/{task}/{name}.json",
     log:

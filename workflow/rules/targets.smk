@@ -33,6 +33,6 @@ wildcard_constraints:
     method="|".join({method for task in tasks.names for method in tasks.methods[task]}),
     name="[a-z_]+",
     scene="[A-Za-z0-9_-]+",
-    split="train|validation|test|evaluator",
+    split="train|validation|test|extractor",
     step="|".join(recipes.steps),
     task="|".join(tasks.names),

@@ -22,7 +22,7 @@ from mvdiffusion.preparation.rooms.scenes import (
 )
 from mvdiffusion.records import InputError, atomic_output
 
-SPLITS = ("train", "validation", "test", "evaluator")  # the position is part of a room's seed
+SPLITS = ("train", "validation", "test", "extractor")  # the position is part of a room's seed
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RoomSettings:
 
     Attributes:
         seed: of the whole collection.
-        num_scenes: rooms by split ("train", "validation", "test", "evaluator").
+        num_scenes: rooms by split ("train", "validation", "test", "extractor").
         face_size: edge of a cube face in pixels, a multiple of 16.
         jpeg_quality: 1 … 95.
     """

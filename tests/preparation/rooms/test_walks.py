@@ -274,7 +274,7 @@ def test_expected_hash_is_enforced(rendered, tmp_path):
     ("changes", "message"),
     [
         ({"sede": 1}, "sede: unknown setting of walks"),
-        ({"num_scenes": {"evaluator": 1}}, r"num_scenes\.evaluator"),
+        ({"num_scenes": {"extractor": 1}}, r"num_scenes\.extractor"),
         ({"num_scenes": 4}, "num_scenes: found 4; expected walks by split"),
         ({"num_frames": 1}, "num_frames: found 1"),
         ({"height": 90}, "height: found 90; expected a multiple of 16"),
