@@ -39,7 +39,7 @@ from mvdiffusion_eval.extractors.networks import Classifier, make_clip, prepare
 from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BLOCK, FeatureSet, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
-from mvdiffusion_eval.functional.kid import draw_subsets, kernel_distance
+from mvdiffusion_eval.functional.kid import draw_subsets, polynomial_sums
 from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
 from mvdiffusion_eval.metrics.quality import frechet_statistic
 from mvdiffusion_eval.protocols.plan import collect_features, merge, plan
@@ -201,7 +201,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
         with PeakMemory(torch.device("cpu")).measure() as memory:
             whole, _ = jackknife(frechet_statistic(*sides), row.images // VIEWS, row.groups)
             drawn = draw_subsets(row.images, row.images, 1000, 100, seed=0)
-            kid = [kernel_distance(sides[0].rows(i), sides[1].rows(j)) for i, j in drawn]
+            kid = [_kernel_distance(sides[0].rows(i), sides[1].rows(j)) for i, j in drawn]
         seconds = time.perf_counter() - before
         memory["above"] = round(memory["peak"] - memory["before"], 1)
         values = {"fid": whole, "kid": float(np.mean(kid))}
@@ -210,6 +210,11 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
         shutil.rmtree(folder)
         folder.mkdir()
     return found
+
+
+def _kernel_distance(preds: torch.Tensor, target: torch.Tensor) -> float:
+    ours, theirs = ((x, torch.zeros(len(x), dtype=torch.long)) for x in (preds, target))
+    return polynomial_sums(ours, theirs, 1).mmd2(torch.tensor([0]), unbiased=True)
 
 
 def write_features(folder: Path, count: int, size: int, seed: int) -> FeatureSet:

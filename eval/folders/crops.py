@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -232,8 +231,7 @@ def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | N
     alike = folder.fov_deg == fov_deg and folder.height == folder.width
     if not alike or any(DIRECTIONS[spec["directions"]](i) != looks for i in folder.sample_ids):
         return None
-    values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
-    return ResizedFolder(**values | {"height": size, "width": size, "source": folder})
+    return ResizedFolder(**_common(folder, size, size))
 
 
 def crop(
@@ -244,14 +242,9 @@ def crop(
     Args:
         folder: the panoramas.
         directions: where the crops of a sample look, as `level_8`.
-        fov_deg: field of view, between 0 and 180.
+        fov_deg: field of view in degrees, between 0 and 180.
         size: height and width of a crop in pixels.
-
-    Raises:
-        ValueError: an impossible field of view or size.
     """
-    if not 0 < fov_deg < 180 or size < 1:
-        raise ValueError(f"Expected `fov_deg` in (0, 180) and `size` > 0, got {fov_deg}, {size}.")
     return CropFolder(**_common(folder, size, size), directions=directions, fov_deg=float(fov_deg))
 
 
@@ -266,49 +259,25 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
 
     Args:
         folder: samples of any layout.
-        spec: `{"of": "views"}`, the folder itself; `{"of": "panoramas"}`, each whole panorama; or
-            `{"of": "crops", "directions": …, "fov_deg": …, "size": …}`, crops of them, with a name
-            out of `DIRECTIONS`, degrees (default 90), and pixels or "half" the panorama's height.
+        spec: as in `protocols.yaml`: `{"of": "views"}`, the folder itself; `{"of": "panoramas"}`,
+            each whole panorama; or `{"of": "crops", "directions": …, "fov_deg": …, "size": …}`,
+            crops of them, with a name out of `DIRECTIONS`, degrees (default 90), and pixels or
+            "half" the panorama's height.
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
         that look as the crops would, and are no smaller, are resized to them instead.
-
-    Raises:
-        ValueError: no such thing to look at.
     """
-    kind, given = spec.get("of"), set(spec) - {"of"}
-    needed, known = {"directions", "size"}, {"directions", "size", "fov_deg"}
-    if kind not in ("views", "panoramas", "crops"):
-        raise ValueError(f"images: unknown `of` {kind!r}; expected views, panoramas or crops.")
-    if (kind == "crops" and not needed <= given <= known) or (kind != "crops" and given):
-        raise ValueError(f"images: of {kind} with the keys {sorted(given)}; {_expected(kind)}.")
-    if kind == "crops":
-        _check_crops(spec)
-    if kind == "views":
+    if spec["of"] == "views":
         return folder
     if not isinstance(folder, EquirectangularFolder):
-        return _resized(folder, spec) if kind == "crops" else None
-    if kind == "panoramas":
+        return _resized(folder, spec) if spec["of"] == "crops" else None
+    if spec["of"] == "panoramas":
         return panoramas(folder)
     size = max(1, folder.panorama_size[1] // 2) if spec["size"] == "half" else spec["size"]
     return crop(folder, DIRECTIONS[spec["directions"]], spec.get("fov_deg", 90.0), size)
 
 
-def _expected(kind: str) -> str:
-    return "expected directions, size and perhaps fov_deg" if kind == "crops" else "expected none"
-
-
-def _check_crops(spec: Mapping[str, Any]) -> None:
-    name, size, fov_deg = spec["directions"], spec["size"], spec.get("fov_deg", 90.0)
-    if not isinstance(name, str) or name not in DIRECTIONS:
-        raise ValueError(f"images: unknown directions {name!r}; known: {', '.join(DIRECTIONS)}.")
-    if size != "half" and (type(size) is not int or size < 1):
-        raise ValueError(f"images: size is {size!r}; expected pixels, or half.")
-    if type(fov_deg) not in (int, float) or not 0 < fov_deg < 180 or not math.isfinite(fov_deg):
-        raise ValueError(f"images: fov_deg is {fov_deg!r}; expected degrees between 0 and 180.")
-
-
-def _common(folder: EquirectangularFolder, height: int, width: int) -> dict[str, Any]:
+def _common(folder: SampleFolder, height: int, width: int) -> dict[str, Any]:
     values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
     return values | {"height": height, "width": width, "source": folder}

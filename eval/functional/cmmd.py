@@ -22,22 +22,10 @@ Blocks = Callable[[], Iterable[Grouped]]
 """Starts a passage through embeddings and their groups, a block at a time."""
 
 
-def gaussian_kernel(x: Tensor, y: Tensor) -> Tensor:
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
     """Kernel matrix [N, M] of embeddings [N, D] and [M, D], whatever their lengths."""
     x, y = normalize(x.double(), dim=1), normalize(y.double(), dim=1)
     return torch.exp((x @ y.T - 1) / SIGMA**2)  # |x - y|² = 2 - 2 x·y
-
-
-def cmmd(preds: Tensor, target: Tensor) -> float:
-    """CMMD of embeddings [N, D] and [M, D].
-
-    >>> x = torch.eye(2)
-    >>> cmmd(x, x), round(cmmd(x[:1], x[1:]), 3)  # 2 (1 - exp(-0.01)) · 1000
-    (0.0, 19.9)
-    """
-    sides = [(x, torch.zeros(len(x), dtype=torch.long)) for x in (preds, target)]
-    sums = gaussian_sums(lambda: [sides[0]], lambda: [sides[1]], 1)
-    return SCALE * sums.mmd2(torch.tensor([0]), unbiased=False)
 
 
 def gaussian_sums(preds: Blocks, target: Blocks, num_groups: int) -> KernelSums:
@@ -64,7 +52,7 @@ def _within(side: Blocks, num_groups: int) -> Tensor:
     for first, (x, x_groups) in enumerate(side()):
         for second, (y, y_groups) in enumerate(side()):
             if second >= first:
-                part = sums_by_group(gaussian_kernel(x, y), x_groups, y_groups, num_groups)
+                part = sums_by_group(_kernel(x, y), x_groups, y_groups, num_groups)
                 sums += part if second == first else part + part.T
     return sums
 
@@ -73,5 +61,5 @@ def _across(preds: Blocks, target: Blocks, num_groups: int) -> Tensor:
     sums = torch.zeros(num_groups, num_groups, dtype=torch.float64)
     for x, x_groups in preds():
         for y, y_groups in target():
-            sums += sums_by_group(gaussian_kernel(x, y), x_groups, y_groups, num_groups)
+            sums += sums_by_group(_kernel(x, y), x_groups, y_groups, num_groups)
     return sums

@@ -74,30 +74,7 @@ class Moments:
         return Moments(count, mean, vectors.mul_(values.sqrt()).T)
 
 
-def frechet_distance(preds: Tensor, target: Tensor) -> float:
-    """Distance of the Gaussians fitted to two sets of features.
-
-    Args:
-        preds: features of generated images [N, D], N ≥ 2.
-        target: features of real images [M, D], M ≥ 2.
-
-    Raises:
-        ValueError: fewer than two images, or different feature sizes.
-
-    >>> frechet_distance(torch.tensor([[0.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
-    9.0
-    """
-    if preds.ndim != 2 or target.ndim != 2 or preds.shape[1] != target.shape[1]:
-        raise ValueError(
-            f"Expected features of shape [N, D] and [M, D], got {tuple(preds.shape)} "
-            f"and {tuple(target.shape)}."
-        )
-    if min(len(preds), len(target)) < 2:
-        raise ValueError("Expected at least two images on either side.")
-    return frechet_distance_of(Moments.of([preds]), Moments.of([target]))
-
-
-def frechet_distance_of(preds: Moments, target: Moments) -> float:
+def frechet_distance(preds: Moments, target: Moments) -> float:
     """|μ_p - μ_t|² + Tr(S_p + S_t - 2 (S_p S_t)^½) of two sets of at least two images.
 
     The last trace is the nuclear norm of R_p R_tᵀ for roots RᵀR = S, which needs no matrix root.

@@ -44,22 +44,6 @@ class SplitSums:
         return float((entropy[used] / count[used] - cross).exp().mean())
 
 
-def inception_score(logits: Tensor, split_of: Tensor) -> float:
-    """Inception score of images in memory.
-
-    Args:
-        logits: class scores [N, classes], before the softmax.
-        split_of: the split each image belongs to [N]; see `assign_splits`.
-
-    >>> logits = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
-    >>> round(inception_score(logits, torch.zeros(2)), 4)
-    2.0
-    """
-    sums = SplitSums(1, int(split_of.max()) + 1)
-    sums.add(logits, torch.zeros(len(logits), dtype=torch.long), split_of.long())
-    return sums.score(torch.tensor([0]))
-
-
 def assign_splits(num_images: int, num_splits: int, seed: int) -> Tensor:
     """Deal shuffled images [N] into equal consecutive splits, as torchmetrics does."""
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(seed))

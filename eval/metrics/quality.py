@@ -14,7 +14,7 @@ import torch
 from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureSet
 from ..functional.clip_score import clip_score
-from ..functional.fid import Moments, frechet_distance_of
+from ..functional.fid import Moments, frechet_distance
 from ..functional.inception_score import SplitSums, assign_splits
 from ..statistics import jackknife, mean_and_se
 from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
@@ -87,7 +87,7 @@ def _inception_score(
 def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Callable[[np.ndarray], float]:
     """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them."""
     sides = [(features, Moments.of(features.blocks())) for features in (preds, target)]
-    return lambda kept: frechet_distance_of(*(_moments(*side, kept) for side in sides))
+    return lambda kept: frechet_distance(*(_moments(*side, kept) for side in sides))
 
 
 def _moments(features: FeatureSet, whole: Moments, kept: np.ndarray) -> Moments:

@@ -150,6 +150,12 @@ GOOD = {
         ({"metrics": {"fid": {"extractors": ["inception"]}}}, "did you mean 'inception-v3'"),
         ({"images": {"of": "crops", "directions": "level_9", "size": 299}}, "images"),
         ({"images": {"of": "crops", "directions": "level_8"}}, "images"),
+        ({"images": {"of": "faces"}}, "images"),
+        ({"images": {"of": "views", "size": 299}}, "images"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": "third"}}, "images"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 0}}, "images"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "fov_deg": 180}}, "images"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "pitch": 0}}, "images"),
     ],
 )
 def test_wrong_protocols_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

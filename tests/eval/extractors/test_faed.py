@@ -15,6 +15,7 @@ import toy
 from cleanfid.fid import frechet_distance as cleanfid_distance
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from set_metrics import frechet_distance
 
 import mvdiffusion_eval
 from mvdiffusion.records import InputError, sha256_file
@@ -33,7 +34,6 @@ from mvdiffusion_eval.extractors.train_faed import FaedSettings
 from mvdiffusion_eval.folders.crops import panoramas
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
-from mvdiffusion_eval.functional.fid import frechet_distance
 from mvdiffusion_eval.metrics.quality import frechet_statistic
 
 HEIGHT, WIDTHS = 32, (16, 16)

@@ -19,6 +19,7 @@ import torch
 import toy
 from benchmark_runs import run_benchmark
 from PIL import Image
+from set_metrics import frechet_distance, inception_score, kernel_distance
 
 import mvdiffusion_eval.extractors.shards
 import mvdiffusion_eval.extractors.store
@@ -33,9 +34,7 @@ from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.clip_score import clip_score
-from mvdiffusion_eval.functional.fid import frechet_distance
-from mvdiffusion_eval.functional.inception_score import assign_splits, inception_score
-from mvdiffusion_eval.functional.kid import kernel_distance
+from mvdiffusion_eval.functional.inception_score import assign_splits
 from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
 from mvdiffusion_eval.statistics import jackknife
 

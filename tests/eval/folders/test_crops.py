@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import foreign
 import numpy as np
@@ -165,27 +164,6 @@ def test_a_folder_of_views_has_no_panoramas_to_look_at(tmp_path: Path) -> None:
     assert select_images(views, {"of": "panoramas"}) is None
     assert select_images(views, {"of": "crops", "directions": "cube_6", "size": "half"}) is None
     assert select_images(views, {"of": "views"}) is views
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {},
-        {"of": "faces"},
-        {"of": ["views"]},
-        {"of": "views", "size": 299},
-        {"of": "crops", "directions": "level_8"},
-        {"of": "crops", "directions": "level_9", "size": 299},
-        {"of": "crops", "directions": ["level_8"], "size": 299},
-        {"of": "crops", "directions": "level_8", "size": "third"},
-        {"of": "crops", "directions": "level_8", "size": 0},
-        {"of": "crops", "directions": "level_8", "size": 299, "fov_deg": 180},
-        {"of": "crops", "directions": "level_8", "size": 299, "pitch": 0},
-    ],
-)
-def test_an_unknown_spec_is_refused(folder: EquirectangularFolder, spec: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="images: "):
-        select_images(folder, spec)
 
 
 def test_views_in_the_directions_of_crops_are_resized(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import scipy.linalg
 import torch
 import toy
 from cleanfid.fid import frechet_distance as cleanfid_distance
+from set_metrics import frechet_distance, inception_score
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
 
 from mvdiffusion_eval.folders.images import resize_views
 from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbor_overlaps
-from mvdiffusion_eval.functional.fid import frechet_distance
 from mvdiffusion_eval.functional.gradient_energy import gradient_energy
-from mvdiffusion_eval.functional.inception_score import assign_splits, inception_score
+from mvdiffusion_eval.functional.inception_score import assign_splits
 from mvdiffusion_eval.functional.psnr import MAX_PSNR_DB
 from mvdiffusion_eval.statistics import jackknife, mean_and_se, ratio_of_means
 

@@ -8,14 +8,16 @@ import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from set_metrics import cmmd, frechet_distance, inception_score, kernel_distance
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from mvdiffusion_eval.functional.cmmd import cmmd, gaussian_sums
-from mvdiffusion_eval.functional.fid import Moments, frechet_distance, frechet_distance_of
-from mvdiffusion_eval.functional.inception_score import SplitSums, assign_splits, inception_score
-from mvdiffusion_eval.functional.kid import draw_subsets, kernel_distance, polynomial_sums
+from mvdiffusion_eval.functional import fid
+from mvdiffusion_eval.functional.cmmd import gaussian_sums
+from mvdiffusion_eval.functional.fid import Moments
+from mvdiffusion_eval.functional.inception_score import SplitSums, assign_splits
+from mvdiffusion_eval.functional.kid import draw_subsets, polynomial_sums
 
 
 def features(count: int, size: int, seed: int, shift: float = 0.0) -> torch.Tensor:
@@ -85,7 +87,7 @@ def test_moments_do_not_depend_on_the_blocks(count: int) -> None:
         scatter = sides[0].root.T @ sides[0].root / (count - 1)
         torch.testing.assert_close(scatter, preds.T.cov(), rtol=1e-9, atol=1e-10)
         assert len(sides[0].root) <= max(64, size)
-        assert frechet_distance_of(*sides) == pytest.approx(whole, rel=1e-9)
+        assert fid.frechet_distance(*sides) == pytest.approx(whole, rel=1e-9)
 
 
 def test_moments_without_a_part_are_those_of_the_rest() -> None:
@@ -94,7 +96,7 @@ def test_moments_without_a_part_are_those_of_the_rest() -> None:
     rest = [Moments.of(x.split(1000)).without(Moments.of([x[part]])) for x in (preds, target)]
     assert rest[0].count == 6200
     expected = frechet_distance(preds[~part], target[~part])
-    assert frechet_distance_of(*rest) == pytest.approx(expected, rel=1e-9)
+    assert fid.frechet_distance(*rest) == pytest.approx(expected, rel=1e-9)
 
 
 @given(
@@ -119,7 +121,7 @@ def test_the_rest_of_any_set_has_its_mean_and_covariance(
 def test_a_single_image_has_no_distance() -> None:
     one = Moments.of([torch.ones(1, 3)])
     with pytest.raises(ValueError, match="at least two"):
-        frechet_distance_of(one, one)
+        fid.frechet_distance(one, one)
     with pytest.raises(ValueError, match="at least one block"):
         Moments.of([])
 
