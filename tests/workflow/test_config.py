@@ -81,10 +81,12 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "'outpaint.base.training.mixed_precision' is False; expected one of no, bf16, fp16"),
         ("base.vae.loss.kl_weight", -1, "'base.vae.loss.kl_weight': -1 is less than the minimum"),
         ("panorama.methods", ["magic"],
-         "'panorama.methods.0' is 'magic'; expected one of vae_reconstruction, independent, "),
+         "'panorama.methods' names 'magic'; expected some of vae_reconstruction, mvdiffusion, "),
         ("depth.methods", ["autoregressive"],
-         "'depth.methods.0' is 'autoregressive'; expected one of vae_reconstruction, independent, "
-         "mvdiffusion"),
+         "'depth.methods' names 'autoregressive'; expected some of vae_reconstruction, "
+         "mvdiffusion, independent, wrong_correspondence"),
+        ("depth.methods", ["wrong_correspondence"],
+         "'depth.methods' names the control 'wrong_correspondence'; add 'depth.control_samples'"),
         ("tasks", ["video"],
          "'tasks.0' is 'video'; expected one of panorama, outpaint, depth"),
         ("tasks", [], "'tasks': [] should be non-empty"),

@@ -9,6 +9,7 @@ import pytest
 from workflow_project import ROOT
 from workflow_steps import Experiment, load_experiment
 
+from mvdiffusion.methods.registry import method_names
 from workflow.lib.recipes import Recipes
 
 # Which function of a command line each step runs.
@@ -89,8 +90,7 @@ def module_file(name: str) -> str | None:
 @pytest.mark.parametrize("name", ["mini", "paper"])
 def test_every_step_has_a_known_command(loaded: dict[str, Experiment], name: str) -> None:
     found = set(loaded[name].recipes.steps)
-    methods = {"vae_reconstruction", "independent", "autoregressive", "wrong_correspondence"}
-    generated = {step for step in found if step.split("_", 1)[-1] in methods}
+    generated = {step for step in found if step.split("_", 1)[-1] in method_names()}
     scores = {step for step in found if step.startswith("score_")}
     known = set(COMMANDS) | generated | scores
     if name == "mini":

@@ -14,6 +14,9 @@ from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
 
+from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.tasks import Task
+
 WORKFLOW = Path(__file__).parents[1]
 SCHEMA = WORKFLOW / "schemas/config.schema.yaml"
 MINI = WORKFLOW / "config/mini.yaml"
@@ -70,6 +73,18 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for task, key in (("outpaint", "base"), ("depth", "stage1")):
         if config[task][key] is None and "pretrained" not in base:
             yield f"'{task}.{key}' is null; only a pretrained base knows the task without training"
+    for task in Task:
+        yield from unknown_methods(task, config[task])
+
+
+def unknown_methods(task: Task, section: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each method of a task's section that cannot run."""
+    known = method_names(task)
+    for name in section["methods"]:
+        if name not in known:
+            yield f"'{task}.methods' names {name!r}; expected some of {', '.join(known)}"
+        elif find_method(name, task).is_control and "control_samples" not in section:
+            yield f"'{task}.methods' names the control {name!r}; add '{task}.control_samples'"
 
 
 def config_error(error: Any) -> str:
