@@ -17,7 +17,7 @@ from .api import score as score_folder
 from .folders.opening import open_folder
 from .scoring.score_files import Score, check_comparable, read_score
 from .tables.comparison import comparison_table, difference_table
-from .tables.published_tables import beside_published
+from .tables.published import beside_published
 from .tables.results import main_table
 from .tables.table import Table, write_tables
 

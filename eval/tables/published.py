@@ -1,15 +1,16 @@
-"""Published numbers: one data file, each table with its task, source and protocol."""
+"""Published numbers out of one data file, as tables: alone, and per task beside ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import yaml
 
-from ..folders.samples import TASKS
+from .table import Table
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 CONFIDENCE = {
@@ -19,18 +20,15 @@ CONFIDENCE = {
 }
 """How sure it is that these are the numbers of the source."""
 
+WARNING = "measured by others on other images: not comparable with ours"
+
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One published table; its digits are as printed.
+    """One published table; its digits are as printed. The data file explains its parts.
 
     Attributes:
-        table: its name in the file.
-        task: the task its methods were asked for; a key of `TASKS`.
-        cite: short name of the source, for column headings.
-        told_apart_by: what is added to the names of its columns where all tables share a file.
-        rows: numbers by method, in the order of `columns`; None where there is none.
-        notes: what is inconsistent or unknown in it.
+        rows: numbers by method, in the order of `columns`; empty where there is none.
     """
 
     table: str
@@ -40,109 +38,97 @@ class PublishedTable:
     source: str
     confidence: str
     protocol: str
-    columns: tuple[str, ...]
-    told_apart_by: str
-    rows: dict[str, tuple[str | None, ...]]
-    notes: tuple[str, ...]
+    columns: list[str]
+    rows: dict[str, list[str]]
+    told_apart_by: str = ""
+    notes: Sequence[str] = ()
 
     @property
-    def unique_columns(self) -> list[str]:
-        """Names of the columns that no other table has."""
-        mark = self.told_apart_by
-        return [f"{column}, {mark}" if mark else column for column in self.columns]
+    def footnotes(self) -> list[str]:
+        """Where it stands and how it was measured, then what is inconsistent or unknown in it."""
+        # The paper's own tables go by their numbers.
+        name = f"table {self.table}" if self.table[0].isdigit() else self.table
+        sure = "" if self.confidence == "primary" else f" ({CONFIDENCE[self.confidence]})"
+        about = f"{self.title} ({name}): {self.source}{sure}; {self.protocol}."
+        return [about, *(f"{name[0].upper()}{name[1:]}: {note}." for note in self.notes)]
 
-    @property
-    def cited_columns(self) -> list[str]:
-        """Names of the columns with their source."""
-        return [f"{column} ({self.cite})" for column in self.columns]
+    def numbers(self, method: str, mark: str = "") -> dict[str, str | None]:
+        """Numbers of a method by column.
 
-    def shown(self, numbers: Sequence[str | None]) -> str:
-        """Print a row's numbers with their names."""
-        pairs = zip(self.columns, numbers, strict=True)
-        return " · ".join(f"{column} {number}" for column, number in pairs if number)
+        Args:
+            method: a row.
+            mark: what is added to the names of the columns.
+        """
+        pairs = zip(self.columns, self.rows[method], strict=True)
+        return {f"{column}{mark}": number or None for column, number in pairs}
 
-    @property
-    def named(self) -> str:
-        """The paper's own tables go by their numbers."""
-        return f"table {self.table}" if self.table[0].isdigit() else self.table
+    def shown(self, method: str) -> str:
+        """Print a method's numbers with their names."""
+        numbers = self.numbers(method).items()
+        return " · ".join(f"{column} {number}" for column, number in numbers if number)
 
 
-def published_rows() -> Iterator[dict[str, Any]]:
-    """Go through the published numbers, one row of a table at a time.
+@cache
+def published_tables() -> tuple[PublishedTable, ...]:
+    """Read the data file."""
+    # The base loader keeps digits as they were printed: 7.40 stays 7.40.
+    entries = yaml.load(PUBLISHED.read_text("utf-8"), yaml.BaseLoader)
+    return tuple(PublishedTable(**entry) for entry in entries)
+
+
+def published_table() -> Table:
+    """One line per method; its numbers carry their names, as every table measured otherwise."""
+    numbers, about, shown = [], [], []
+    for table in published_tables():
+        mark = f", {table.told_apart_by}" if table.told_apart_by else ""
+        for method in table.rows:
+            head = {"table": table.table, "task": table.task, "method": method}
+            numbers.append({**head, **table.numbers(method, mark)})
+            shown.append([table.table, method, table.shown(method)])
+            sure = CONFIDENCE[table.confidence]
+            about.append([table.title, table.source, sure, table.protocol])
+    told = pd.DataFrame(about, columns=["title", "source", "confidence", "protocol"])
+    return Table(
+        "published",
+        f"Published numbers, {WARNING}",
+        pd.concat([pd.DataFrame(numbers), told], axis=1),
+        pd.DataFrame(shown, columns=["table", "method", "as published"]),
+        tuple(note for table in published_tables() for note in table.footnotes),
+    )
+
+
+def beside_published(task: str, ours: Table) -> Table:
+    """Our methods, then, as a block of their own, what was published on the same task.
+
+    Args:
+        task: the task.
+        ours: its main table, a line per method. Its columns and its notes come first.
 
     Returns:
-        Rows of `table`, `task`, `title`, `method`, the numbers by column as they were printed
-        (None where there is none), `source`, `confidence`, `protocol` and, to be read, `shown`:
-        names and numbers in one text. No two tables have a column in common.
-
-    Raises:
-        ValueError: as `published_tables`.
+        The table `<task>_published`. As data, every published protocol has columns of its own,
+        named by their source; to be read, a block of its own, its numbers with their names.
     """
-    for table in published_tables():
-        for method, numbers in table.rows.items():
-            yield {
-                "table": table.table,
-                "task": table.task,
-                "title": table.title,
-                "method": method,
-                **dict(zip(table.unique_columns, numbers, strict=True)),
-                "source": table.source,
-                "confidence": CONFIDENCE[table.confidence],
-                "protocol": table.protocol,
-                "shown": table.shown(numbers),
-            }
-
-
-def published_notes() -> Iterator[tuple[str, str]]:
-    """Go through what must be said of the tables: name of the table, and the sentence.
-
-    First where it stands and how it was measured, then what is inconsistent or unknown in it.
-    """
-    for table in published_tables():
-        sure = "" if table.confidence == "primary" else f" ({CONFIDENCE[table.confidence]})"
-        about = f"{table.title} ({table.named}): {table.source}{sure}; {table.protocol}."
-        yield table.table, about
-        name = table.named
-        for note in table.notes:
-            yield table.table, f"{name[0].upper()}{name[1:]}: {note}."
-
-
-def published_tables() -> list[PublishedTable]:
-    """Read the data file.
-
-    Raises:
-        ValueError: a table lacks a key, is of no known task or confidence, a row does not fit
-            its columns, or two tables share a column.
-    """
-    # The base loader keeps digits as they were printed: 7.40 stays 7.40.
-    tables = [_table(entry) for entry in yaml.load(PUBLISHED.read_text("utf-8"), yaml.BaseLoader)]
-    for columns in ("unique_columns", "cited_columns"):
-        owners: dict[str, str] = {}
-        for table in tables:
-            for column in getattr(table, columns):
-                if owners.setdefault(column, table.table) != table.table:
-                    raise ValueError(
-                        f"{PUBLISHED.name}: tables {owners[column]} and {table.table} share the "
-                        f"column '{column}'; numbers of two protocols never do."
-                    )
-    return tables
-
-
-def _table(entry: dict[str, Any]) -> PublishedTable:
-    name, columns = entry["table"], tuple(entry["columns"])
-    for key, known in (("task", TASKS), ("confidence", CONFIDENCE)):
-        if entry.get(key) not in known:
-            raise ValueError(
-                f"{PUBLISHED.name}: table {name} has {key} '{entry.get(key)}'; expected one of "
-                f"{', '.join(known)}."
-            )
-    rows = {method: tuple(n or None for n in numbers) for method, numbers in entry["rows"].items()}
-    for method, numbers in rows.items():
-        if len(numbers) != len(columns):
-            raise ValueError(
-                f"{PUBLISHED.name}: table {name}, row '{method}' has {len(numbers)} numbers; "
-                f"expected {len(columns)}."
-            )
-    told_apart_by, notes = entry.get("told_apart_by", ""), tuple(entry.get("notes", ()))
-    fixed = {"columns": columns, "rows": rows, "told_apart_by": told_apart_by, "notes": notes}
-    return PublishedTable(**{**entry, **fixed})
+    tables = [table for table in published_tables() if table.task == task]
+    lines: dict[str, dict[str, str | None]] = {}  # one per method, as they first appear
+    read: list[dict[str, str]] = []
+    blocks = []
+    for table in tables:
+        start = len(ours.shown) + len(read)
+        blocks.append((start, f"Published: {table.cite}; {WARNING}"))
+        for method in table.rows:
+            line = lines.setdefault(method, {"method": method})
+            line.update(table.numbers(method, f" ({table.cite})"))
+            read.append({"method": method, "as published": table.shown(method)})
+    cited = [f"{column} ({table.cite})" for table in tables for column in table.columns]
+    theirs = pd.DataFrame(list(lines.values()), columns=["method", *cited])
+    own = ours.data.drop(columns=["protocols", "extractors"])
+    written = [own.assign(block="ours"), theirs.assign(block="published")]
+    data = pd.concat(written, ignore_index=True).set_index(["block", "method"]).reset_index()
+    return Table(
+        f"{task}_published",
+        f"{ours.caption}; below, published numbers, {WARNING}",
+        data,
+        pd.concat([ours.shown, pd.DataFrame(read)], ignore_index=True).fillna("–"),
+        (*ours.notes, *(note for table in tables for note in table.footnotes)),
+        tuple(blocks),
+    )

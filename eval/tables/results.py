@@ -14,7 +14,7 @@ from ..scoring.score_files import Score, common_samples
 from ..statistics import mean_and_se, ratio_of_means
 from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
 from .formatting import column_notes, count_samples, decimals, number
-from .published_tables import beside_published, published_table
+from .published import beside_published, published_table
 from .table import Table
 
 ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
