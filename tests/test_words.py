@@ -10,8 +10,11 @@ import pytest
 import typer.main
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted(ROOT.glob("docs/*.md"))]
-FOLDERS = ("mvdiffusion", "eval", "workflow", "profiles", "docs", "benchmarks", "tests")
+PAGES = [
+    *(ROOT / folder / "README.md" for folder in (".", "benchmarks", "config")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
+FOLDERS = ("mvdiffusion", "eval", "workflow", "config", "profiles", "docs", "benchmarks", "tests")
 FILES = ("README.md", "Snakefile", "Makefile", "CITATION.cff", "pyproject.toml", "setup.py")
 SUFFIXES = {".py", ".md", ".yaml", ".smk", ".toml", ".txt", ".html", ".j2", ".cff"}
 OF_OTHERS = ("tests/golden", "workflow/resources", "mvdiffusion/preparation/lists")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -63,3 +64,25 @@ def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
 def test_lint_and_format(project: Project) -> None:
     assert "good condition" in project.run("snakemake", "--lint")
     project.run("snakefmt", "--check", "--config", str(ROOT / "pyproject.toml"), "workflow")
+
+
+def test_the_workflow_catalog_finds_the_workflow_its_software_and_its_configuration(
+    made_project: Project,
+) -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"]["conda"]
+    described = (ROOT / "config/README.md").read_text()
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    assert [key for key in schema["required"] if f"`{key}`" not in described] == []
+    planned = made_project.snakemake(
+        "--snakefile", "workflow/Snakefile", usage["mandatory-flags"]["flags"]
+    )
+    assert "Nothing to be done" in planned
+
+
+def test_the_report_of_snakemake_holds_tables_figures_and_the_page(
+    made_project: Project, tmp_path: Path
+) -> None:
+    made_project.snakemake("run", "--report", str(tmp_path / "report.zip"))
+    held = {Path(name).name for name in ZipFile(tmp_path / "report.zip").namelist()}
+    assert {"claims.md", "overview_depth.png", "report.html"} <= held

@@ -15,7 +15,7 @@ rule make_tables:
         settings=recipes.settings_file("tables"),
         scores=scores,
     output:
-        tables=expand("<results>/tables/{table}", table=tasks.tables),
+        tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
         metrics="<results>/metrics.json",
     log:
         "<results>/logs/tables.log",
@@ -47,7 +47,9 @@ rule draw_figures:
         images=expand("<results>/images/{folder}/manifest.json", folder=tasks.scored),
         curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
-        figures=expand("<results>/figures/{figure}", figure=tasks.figures),
+        figures=report(
+            expand("<results>/figures/{figure}", figure=tasks.figures), category="Figures"
+        ),
     log:
         "<results>/logs/figures.log",
     conda:
@@ -76,7 +78,7 @@ rule write_report:
         figures=rules.draw_figures.output,
         images=rules.draw_figures.input.images,
     output:
-        "<results>/report.html",
+        report("<results>/report.html", category="Page"),
     log:
         "<results>/logs/report.log",
     conda:
