@@ -1,6 +1,6 @@
 """A scene out of a .sens recording: against the renderer's export, with flaws, kills, labels."""
 
-import multiprocessing
+import importlib
 import os
 import shutil
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from processes import exit_code_of
 from sens_files import write_sens
 
 from mvdiffusion.data.scannet import ScanNetScene
@@ -201,8 +202,9 @@ def test_done_already(recording, tmp_path, monkeypatch):
     assert made["settings"]["jpeg_quality"] == 90
 
 
-def _killed_at(module, name: str, calls: int, *arguments) -> None:
+def _killed_at(module_name: str, name: str, calls: int, *arguments) -> None:
     """Prepare a scene, and kill the process at a call of a function of a module."""
+    module = importlib.import_module(module_name)
     function, count = getattr(module, name), [0]
 
     def kill(*given):
@@ -227,11 +229,8 @@ def _killed_at(module, name: str, calls: int, *arguments) -> None:
 def test_killed_and_started_again(recording, tmp_path, module, name, calls):
     prepare_scene(recording, tmp_path / "whole" / NAME, NAME, SIZE)
     output = tmp_path / "killed" / NAME
-    arguments = (module, name, calls, recording, output, NAME, SIZE, None, 2)
-    process = multiprocessing.get_context("fork").Process(target=_killed_at, args=arguments)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    arguments = (module.__name__, name, calls, recording, output, NAME, SIZE, None, 2)
+    assert exit_code_of(_killed_at, *arguments) == -signal.SIGKILL
     assert not output.exists()
     assert list(output.parent.iterdir()) != []  # what the kill left behind
     prepare_scene(recording, output, NAME, SIZE, workers=2)

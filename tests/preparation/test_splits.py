@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from archives_of_rooms import (
     write_tar,
     write_zip,
 )
+from processes import exit_code_of
 from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
@@ -340,27 +340,22 @@ def make_until(archives: Path, root: Path, last: int, seen: Path) -> None:
     seen.write_text(str(count))
 
 
-def run(*arguments: object) -> int | None:
-    process = multiprocessing.get_context("fork").Process(target=make_until, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
-
-
 def tree(root: Path) -> dict[str, str]:
     return {part: folder_sha256(root / part) for part in ("labels", "prepared")}
 
 
 def test_killed_anywhere_it_ends_in_the_same_hashes(archives, tmp_path):
-    assert run(archives, tmp_path / "whole", -1, tmp_path / "count") == 0
+    assert exit_code_of(make_until, archives, tmp_path / "whole", -1, tmp_path / "count") == 0
     expected, count = tree(tmp_path / "whole"), int((tmp_path / "count").read_text())
     assert count > 200
     for place in (*range(0, count, count // 12), count - 1, count - 2, count - 3):
         root = tmp_path / f"killed-{place}"
-        assert run(archives, root, place, tmp_path / "count") == -signal.SIGKILL
+        assert (
+            exit_code_of(make_until, archives, root, place, tmp_path / "count") == -signal.SIGKILL
+        )
         # And once more, on the way through what the first left.
-        run(archives, root, place // 2, tmp_path / "count")
-        assert run(archives, root, -1, tmp_path / "count") == 0
+        exit_code_of(make_until, archives, root, place // 2, tmp_path / "count")
+        assert exit_code_of(make_until, archives, root, -1, tmp_path / "count") == 0
         assert tree(root) == expected, place
         assert {path.name for path in root.rglob(".*")} == {".output.json"}, place
 

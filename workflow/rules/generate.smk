@@ -29,7 +29,7 @@ rule export_real:
     shell:
         "python -m mvdiffusion.cli data export --task {params.task} --split {params.split}"
         " --root $(dirname {input.data}) --settings {input.settings} --overwrite"
-        " --settings-sha256 {params.sha256:q} --output $(dirname {output}) 2>&1 | tee {log}"
+        " --settings-sha256 '{params.sha256}' --output $(dirname {output}) 2>&1 | tee {log}"
 
 
 # Every method gets the captions (and the given view, or the depth). Only methods with

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import torch
 import toy
 from benchmark_runs import run_benchmark
 from PIL import Image
+from processes import PROCESSES, start
 from set_metrics import frechet_distance, inception_score, kernel_distance
 
 import mvdiffusion_eval.extractors.shards
@@ -173,11 +173,8 @@ def _fill(cache: Path, offset: int, barrier: object) -> None:
 
 
 def test_two_processes_fill_one_shelf(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(2)
-    both = [context.Process(target=_fill, args=(tmp_path, start, barrier)) for start in (0, 50)]
-    for process in both:
-        process.start()
+    barrier = PROCESSES.Barrier(2)
+    both = [start(_fill, tmp_path, offset, barrier) for offset in (0, 50)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
@@ -259,11 +256,8 @@ def _stopped(cache: Path, stops: str) -> bool:
 @pytest.mark.parametrize("stops", ["computing", "writing"])
 def test_a_killed_process_loses_nothing_that_was_written(tmp_path: Path, stops: str) -> None:
     folder = toy.write_folder(tmp_path / "views", "x", toy.real_samples(20))  # five batches
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_compute, args=(tmp_path / "cache", folder, stops))
-    process.start()
-    until = time.monotonic() + 600
-    while not _stopped(tmp_path / "cache", stops) and time.monotonic() < until:
+    process = start(_compute, tmp_path / "cache", folder, stops)
+    while process.is_alive() and not _stopped(tmp_path / "cache", stops):
         time.sleep(0.01)
     process.kill()
     process.join()
