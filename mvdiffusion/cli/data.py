@@ -35,11 +35,11 @@ def data_rooms(
     overwrite: Overwrite = False,
 ) -> None:
     """Render procedural rooms in Matterport3D's layout."""
-    from mvdiffusion.preparation.rooms import RoomSettings, render_splits
+    from mvdiffusion.preparation.rooms import ROOMS, RoomSettings
 
     rooms = RoomSettings.from_mapping(read_settings(settings))
     expected = expect_sha256 or None
-    print(render_splits(output, rooms, split or None, workers, expected, overwrite))
+    print(ROOMS.render(output, rooms, split or None, workers, expected, overwrite))
 
 
 @data_app.command("walks")
@@ -52,11 +52,11 @@ def data_walks(
     overwrite: Overwrite = False,
 ) -> None:
     """Render walks through procedural rooms, with depth and poses, in ScanNet's layout."""
-    from mvdiffusion.preparation.rooms.walks import WalkSettings, render_walks
+    from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 
     walks = WalkSettings.from_mapping(read_settings(settings))
     expected = expect_sha256 or None
-    print(render_walks(output, walks, split or None, workers, expected, overwrite))
+    print(WALKS.render(output, walks, split or None, workers, expected, overwrite))
 
 
 @data_app.command("key-frames")

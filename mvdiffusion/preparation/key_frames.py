@@ -80,13 +80,12 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
     return keys
 
 
-def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "known") -> list[float]:
+def key_frame_overlaps(scene: Path, keys: Sequence[int]) -> list[float]:
     """Measure the overlap of each of a scene's frames with the one before it.
 
     Args:
         scene: an exported scene's folder.
         keys: numbers of frames, in order.
-        counted: the pixels that count.
 
     Returns:
         One share less than frames.
@@ -103,7 +102,7 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int], counted: Counted = "kno
     shares = []
     for pair in pairwise(frame for frame in frames if frame is not None):
         depth, K, pose = (torch.stack(part)[None] for part in zip(*pair, strict=True))
-        shares.append(float(overlaps(depth.double(), K, pose, counted)[0, 0, 1]))
+        shares.append(float(overlaps(depth.double(), K, pose, "known")[0, 0, 1]))
     return shares
 
 

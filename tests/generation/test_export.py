@@ -15,7 +15,7 @@ from mvdiffusion.generation.export import cut_equirectangular_files, export_spli
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest, read_manifest
-from mvdiffusion.preparation.rooms import RoomSettings, render_splits
+from mvdiffusion.preparation.rooms import ROOMS, RoomSettings
 from mvdiffusion.records import InputError, read_json
 from mvdiffusion.tasks import Task
 
@@ -142,7 +142,7 @@ def test_views_come_back(tmp_path):
 
 def test_exported_split_is_the_dataset(tmp_path):
     rooms = RoomSettings(1, {"test": 2}, face_size=32)
-    render_splits(tmp_path / "data", rooms, workers=1)
+    ROOMS.render(tmp_path / "data", rooms, workers=1)
     dataset = Matterport3DPanoramas(tmp_path / "data", "test", image_size=16)
     export_split(dataset, Task.PANORAMA, tmp_path / "real", {"image_size": 16})
     manifest = read_manifest(tmp_path / "real")

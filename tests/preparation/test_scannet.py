@@ -16,7 +16,7 @@ from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.preparation import scannet as preparation
 from mvdiffusion.preparation import units
 from mvdiffusion.preparation.key_frames import provide_key_frames, write_key_frames
-from mvdiffusion.preparation.rooms import WalkSettings, render_walks
+from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
@@ -30,7 +30,7 @@ def exported(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("walks") / "data"
     sizes = {"num_frames": FRAMES, "height": 48, "width": 64}
     settings = {"seed": 4, "num_scenes": {"test": 1}, "overlap": 0.6, **sizes}
-    render_walks(root, WalkSettings.from_mapping(settings), workers=1)
+    WALKS.render(root, WalkSettings.from_mapping(settings), workers=1)
     return root / "test" / "test-walk-00000"
 
 

@@ -14,7 +14,7 @@ from sens_files import write_sens
 from tiny_training import settings
 
 from mvdiffusion.cli import main
-from mvdiffusion.preparation.rooms import WalkSettings, render_walks
+from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 from mvdiffusion_eval.cli import main as evaluate
 
 Run = Callable[..., str]
@@ -134,7 +134,7 @@ def lists_of(count: int) -> dict[str, bytes]:
 
 def test_scans(run: Run, base_folder: Path, tmp_path: Path) -> None:
     walks = WalkSettings.from_mapping({"seed": 3, "num_scenes": {"train": 3}, **WALK})
-    render_walks(tmp_path / "walks", walks)
+    WALKS.render(tmp_path / "walks", walks)
     captions = record_walks(tmp_path / "owner", tmp_path / "walks")
     archive, place = tmp_path / "owner/{id}/{id}.sens", "scans/{id}/{id}.sens"
     script = write_script(tmp_path / "s.py", archive, ["fail", "whole"], place, questions=2)

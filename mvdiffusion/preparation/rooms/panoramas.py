@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_faces
 from mvdiffusion.preparation.rooms.scenes import (
+    Scenes,
     check_counts,
     check_whole,
     read_settings,
-    render_scenes,
 )
 from mvdiffusion.records import InputError, atomic_output
 
@@ -59,44 +59,14 @@ class RoomSettings:
         return read_settings(cls, settings, "rooms")
 
 
-def render_splits(
-    output: Path,
-    settings: RoomSettings,
-    splits: Sequence[str] | None = None,
-    workers: int | None = None,
-    expect_sha256: str | None = None,
-    overwrite: bool = False,
-) -> str:
-    """Render splits into one folder in Matterport3D's layout; killed, it goes on where it was.
-
-    Args:
-        output: the folder, which appears when all rooms are there.
-        settings: what decides the bytes.
-        splits: some of `settings.num_scenes` (default: all of them).
-        workers: processes (default: one per core); they do not change the bytes.
-        expect_sha256: the hash that the folder must have.
-        overwrite: move an output of other settings aside instead of refusing.
-
-    Returns:
-        The hash of the folder's scenes and lists.
-
-    Raises:
-        InputError: see `render_scenes`.
-    """
-    return render_scenes(
-        output, settings, splits, "rooms", scene_name, _render_scene, _write_list,
-        workers, expect_sha256, overwrite,
-    )  # fmt: skip
-
-
-def scene_name(split: str, scene: int) -> str:
+def _scene_name(split: str, scene: int) -> str:
     """Name of a room, which is also its panorama's id."""
     return f"{split}-{scene:05d}"  # no underscore: the released loader splits names there
 
 
 def _write_list(root: Path, split: str, settings: RoomSettings) -> None:
     """Write <split>.npy: relative paths [N, 6] of the faces."""
-    names = [scene_name(split, scene) for scene in range(settings.num_scenes[split])]
+    names = [_scene_name(split, scene) for scene in range(settings.num_scenes[split])]
     paths = [
         [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
         for name in names
@@ -106,7 +76,7 @@ def _write_list(root: Path, split: str, settings: RoomSettings) -> None:
 
 
 def _render_scene(root: Path, split: str, scene: int, settings: RoomSettings) -> None:
-    name = scene_name(split, scene)
+    name = _scene_name(split, scene)
     room = design_room(Dice(settings.seed, SPLITS.index(split), scene))
     faces, shown = render_faces(room, settings.face_size)
     with atomic_output(root / name) as folder:
@@ -117,3 +87,7 @@ def _render_scene(root: Path, split: str, scene: int, settings: RoomSettings) ->
             path.write_bytes(jpeg_bytes(image, settings.jpeg_quality))
         for degrees, caption in caption_views(room, shown).items():
             (folder / "blip3" / f"{name}_{degrees}.txt").write_text(caption + "\n")
+
+
+ROOMS = Scenes("rooms", _scene_name, _render_scene, _write_list)
+"""Rooms as panoramas, in Matterport3D's layout."""

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,72 +78,85 @@ def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def render_scenes(
-    output: Path,
-    settings: Any,
-    splits: Sequence[str] | None,
-    kind: str,
-    name: Callable[[str, int], str],
-    draw: Callable[[Path, str, int, Any], None],
-    list_split: Callable[[Path, str, Any], None],
-    workers: int | None = None,
-    expect_sha256: str | None = None,
-    overwrite: bool = False,
-) -> str:
-    """Render scenes of splits into one folder; killed, it goes on where it was.
+@dataclass(frozen=True)
+class Scenes:
+    """A kind of scenes, and how they are rendered into one folder.
 
-    Args:
-        output: the folder, which appears when all scenes are there.
-        settings: a dataclass with `num_scenes` that decides the bytes.
-        splits: some of `settings.num_scenes` (default: all of them).
-        kind: of scenes, for messages.
-        name: from split and index to the scene's path inside the folder.
+    Attributes:
+        kind: their name, for messages.
+        path: from split and index to a scene's path inside the folder.
         draw: writes a scene's folder atomically; gets the root, split, index and settings.
         list_split: writes a split's list when its scenes are there; gets root, split, settings.
-        workers: processes (default: one per core); they do not change the bytes.
-        expect_sha256: the hash that the folder must have.
-        overwrite: move an output of other settings aside instead of refusing.
-
-    Returns:
-        The hash of the folder's scenes and lists (`records.folder_sha256`).
-
-    Raises:
-        InputError: a split is unknown, `output` is of other settings, the hash differs, or the disk
-            refuses.
     """
-    counts = settings.num_scenes
-    splits = tuple(counts) if splits is None else splits
-    for split in splits:
-        if split not in counts:
-            raise InputError(f"num_scenes.{split}: missing; found {', '.join(counts) or 'none'}.")
-    made_of = {
-        "splits": list(splits),
-        "settings": asdict(settings),
-        "code": code_sha256(draw.__module__),
-        "versions": _versions(),
-    }
-    if is_begun(output, made_of, overwrite=overwrite):
-        already_made(output)
-        return _checked_sha256(output, kind, expect_sha256)
-    output = output.resolve()
-    partial = output.with_name(f".{output.name}.partial")
-    begin(partial, made_of, overwrite=overwrite)
-    jobs: list[_Job] = [
-        (draw, partial, split, scene, settings)
-        for split in splits
-        for scene in range(counts[split])
-    ]
-    todo = [job for job in jobs if not (partial / name(job[2], job[3])).is_dir()]
-    done = len(jobs) - len(todo)
-    with tqdm(total=len(jobs), initial=done, desc=f"{'+'.join(splits)} {kind}") as progress:
-        for _ in _each_drawn(todo, workers or os.cpu_count() or 1):
-            progress.update()
-    for split in splits:
-        list_split(partial, split, settings)
-    found = _checked_sha256(partial, kind, expect_sha256)
-    make_room(output)
-    partial.replace(output)
-    return found
+
+    kind: str
+    path: Callable[[str, int], str]
+    draw: Callable[[Path, str, int, Any], None]
+    list_split: Callable[[Path, str, Any], None]
+
+    def render(
+        self,
+        output: Path,
+        settings: Any,
+        splits: Sequence[str] | None = None,
+        workers: int | None = None,
+        expect_sha256: str | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Render splits into one folder; killed, it goes on where it was.
+
+        Args:
+            output: the folder, which appears when all scenes are there.
+            settings: a dataclass with `num_scenes` that decides the bytes.
+            splits: some of `settings.num_scenes` (default: all of them).
+            workers: processes (default: one per core); they do not change the bytes.
+            expect_sha256: the hash that the folder must have.
+            overwrite: move an output of other settings aside instead of refusing.
+
+        Returns:
+            The hash of the folder's scenes and lists (`records.folder_sha256`).
+
+        Raises:
+            InputError: a split is unknown, `output` is of other settings, the hash differs, or the
+                disk refuses.
+        """
+        counts = settings.num_scenes
+        splits = tuple(counts) if splits is None else splits
+        if unknown := [split for split in splits if split not in counts]:
+            found = ", ".join(counts) or "none"
+            raise InputError(f"num_scenes.{unknown[0]}: missing; found {found}.")
+        made_of = {
+            "splits": list(splits),
+            "settings": asdict(settings),
+            "code": code_sha256(self.draw.__module__),
+            "versions": _versions(),
+        }
+        if is_begun(output, made_of, overwrite=overwrite):
+            already_made(output)
+            return _checked_sha256(output, self.kind, expect_sha256)
+        output = output.resolve()
+        partial = output.with_name(f".{output.name}.partial")
+        begin(partial, made_of, overwrite=overwrite)
+        self._draw_all(partial, settings, splits, workers or os.cpu_count() or 1)
+        for split in splits:
+            self.list_split(partial, split, settings)
+        made = _checked_sha256(partial, self.kind, expect_sha256)
+        make_room(output)
+        partial.replace(output)
+        return made
+
+    def _draw_all(self, root: Path, settings: Any, splits: Sequence[str], workers: int) -> None:
+        """Draw the scenes that are not there."""
+        scenes = [(split, i) for split in splits for i in range(settings.num_scenes[split])]
+        jobs: list[_Job] = [
+            (self.draw, root, *scene, settings)
+            for scene in scenes
+            if not (root / self.path(*scene)).is_dir()
+        ]
+        done, title = len(scenes) - len(jobs), f"{'+'.join(splits)} {self.kind}"
+        with tqdm(total=len(scenes), initial=done, desc=title) as progress:
+            for _ in _each_drawn(jobs, workers):
+                progress.update()
 
 
 def _versions() -> dict[str, str | None]:

@@ -5,7 +5,7 @@ Beside the scenes of a split, `<output>/<split>.json` lists them with the settin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import walk_poses
 from mvdiffusion.preparation.rooms.render import render_frame
 from mvdiffusion.preparation.rooms.scenes import (
+    Scenes,
     check_counts,
     check_whole,
     read_settings,
-    render_scenes,
 )
 from mvdiffusion.preparation.rooms.sensor import drop_depth
 from mvdiffusion.records import InputError, atomic_output, write_json
@@ -87,47 +87,17 @@ class WalkSettings:
         return read_settings(cls, settings, "walks")
 
 
-def render_walks(
-    output: Path,
-    settings: WalkSettings,
-    splits: Sequence[str] | None = None,
-    workers: int | None = None,
-    expect_sha256: str | None = None,
-    overwrite: bool = False,
-) -> str:
-    """Render splits of walks into one folder; killed, it goes on where it was.
-
-    Args:
-        output: the folder, which appears when all walks are there.
-        settings: what decides the bytes.
-        splits: some of `settings.num_scenes` (default: all of them).
-        workers: processes (default: one per core); they do not change the bytes.
-        expect_sha256: the hash that the folder must have.
-        overwrite: move an output of other settings aside instead of refusing.
-
-    Returns:
-        The hash of the folder's scenes and lists.
-
-    Raises:
-        InputError: see `render_scenes`.
-    """
-    return render_scenes(
-        output, settings, splits, "walks", _scene_path, _render_walk, _write_list,
-        workers, expect_sha256, overwrite,
-    )  # fmt: skip
-
-
-def walk_name(split: str, scene: int) -> str:
+def _walk_name(split: str, scene: int) -> str:
     """Name of a walk's folder."""
     return f"{split}-walk-{scene:05d}"
 
 
 def _scene_path(split: str, scene: int) -> str:
-    return f"{split}/{walk_name(split, scene)}"
+    return f"{split}/{_walk_name(split, scene)}"
 
 
 def _write_list(root: Path, split: str, settings: WalkSettings) -> None:
-    names = [walk_name(split, scene) for scene in range(settings.num_scenes[split])]
+    names = [_walk_name(split, scene) for scene in range(settings.num_scenes[split])]
     write_json(root / f"{split}.json", {"scenes": names, "settings": asdict(settings)})
 
 
@@ -169,3 +139,7 @@ def _write_frame(
 
 def _matrix_text(matrix: NDArray) -> str:
     return "".join(" ".join(f"{value:.9f}" for value in row) + "\n" for row in matrix)
+
+
+WALKS = Scenes("walks", _scene_path, _render_walk, _write_list)
+"""Walks through rooms, in ScanNet's layout."""

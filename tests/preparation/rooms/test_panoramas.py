@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.preparation.rooms import RoomSettings, panoramas, render_splits
+from mvdiffusion.preparation.rooms import ROOMS, RoomSettings, panoramas
 from mvdiffusion.preparation.rooms.captions import CAPTION_DEGREES, caption_views
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, KINDS, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
@@ -38,7 +39,7 @@ def rooms() -> list[Room]:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory) -> tuple[Path, str]:
     output = tmp_path_factory.mktemp("rooms") / "data"
-    return output, render_splits(output, settings(), workers=1)
+    return output, ROOMS.render(output, settings(), workers=1)
 
 
 def test_pixels_are_those_that_recorded_results_used():
@@ -65,11 +66,11 @@ def test_pixels_do_not_depend_on_vector_instructions():
 
 
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
-    assert render_splits(tmp_path / "again", settings(), workers=2) == rendered[1]
+    assert ROOMS.render(tmp_path / "again", settings(), workers=2) == rendered[1]
 
 
 def test_seed_and_split_change_the_bytes(rendered, tmp_path):
-    other = render_splits(tmp_path / "seed", settings(seed=4), workers=1)
+    other = ROOMS.render(tmp_path / "seed", settings(seed=4), workers=1)
     assert other != rendered[1]
     name = "{0}/matterport_skybox_images/{0}_skybox2_sami.jpg"
     test, validation = (name.format(f"{split}-00000") for split in ("test", "validation"))
@@ -77,7 +78,7 @@ def test_seed_and_split_change_the_bytes(rendered, tmp_path):
 
 
 def test_one_split_alone_has_the_same_rooms(rendered, tmp_path):
-    render_splits(tmp_path / "one", settings(), ["test"], workers=1)
+    ROOMS.render(tmp_path / "one", settings(), ["test"], workers=1)
     assert not (tmp_path / "one" / "validation.npy").exists()
     for path in (tmp_path / "one").glob("test-*/*/*"):
         assert path.read_bytes() == (rendered[0] / path.relative_to(tmp_path / "one")).read_bytes()
@@ -92,13 +93,13 @@ def test_layout_is_matterports(rendered):
 
 def test_expected_hash_is_enforced(rendered, tmp_path):
     output = tmp_path / "data"
-    assert render_splits(output, settings(), workers=1, expect_sha256=rendered[1]) == rendered[1]
+    assert ROOMS.render(output, settings(), workers=1, expect_sha256=rendered[1]) == rendered[1]
     for place in (output, tmp_path / "new"):  # there already, and rendered for it
         with pytest.raises(InputError, match=r"expected 00.*numpy .*Pillow .*constraints"):
-            render_splits(place, settings(), workers=1, expect_sha256="00")
+            ROOMS.render(place, settings(), workers=1, expect_sha256="00")
     assert folder_sha256(output, "**/[!.]*") == rendered[1]
     assert not (tmp_path / "new").exists()
-    recorded = render_splits(tmp_path / "new", settings(), workers=1, expect_sha256=rendered[1])
+    recorded = ROOMS.render(tmp_path / "new", settings(), workers=1, expect_sha256=rendered[1])
     assert recorded == rendered[1]
 
 
@@ -108,26 +109,26 @@ def test_files_of_the_user_are_never_deleted(tmp_path, monkeypatch):
     (tmp_path / "own/thesis.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(InputError, match=r"own: holds other files \(thesis\.txt"):
-            render_splits(tmp_path / "own", small, workers=1, overwrite=overwrite)
+            ROOMS.render(tmp_path / "own", small, workers=1, overwrite=overwrite)
     monkeypatch.chdir(tmp_path / "own")
     with pytest.raises(InputError, match="holds other files"):
-        render_splits(Path(), small, workers=1)
+        ROOMS.render(Path(), small, workers=1)
     assert [path.name for path in tmp_path.rglob("*")] == ["own", "thesis.txt"]
     Path("thesis.txt").unlink()
-    render_splits(Path(), small, workers=1)
+    ROOMS.render(Path(), small, workers=1)
     assert (tmp_path / "own/test.npy").is_file()
 
 
 def test_rooms_of_other_settings_are_moved_aside_on_request(tmp_path, capsys):
     small, other = (settings(num_scenes={"test": 1}, seed=seed) for seed in (1, 2))
-    first = render_splits(tmp_path / "data", small, workers=1)
+    first = ROOMS.render(tmp_path / "data", small, workers=1)
     (tmp_path / "data/notes.txt").write_text("mine")
-    render_splits(tmp_path / "same", small, workers=1)
-    assert render_splits(tmp_path / "same", small, workers=1) == first
+    ROOMS.render(tmp_path / "same", small, workers=1)
+    assert ROOMS.render(tmp_path / "same", small, workers=1) == first
     assert "same: already made with these settings" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"other settings \(settings\.seed\)"):
-        render_splits(tmp_path / "data", other, workers=1)
-    assert render_splits(tmp_path / "data", other, workers=1, overwrite=True) != first
+        ROOMS.render(tmp_path / "data", other, workers=1)
+    assert ROOMS.render(tmp_path / "data", other, workers=1, overwrite=True) != first
     assert (tmp_path / "data.old/notes.txt").read_text() == "mine"
     assert (tmp_path / "data.old/test.npy").is_file()
 
@@ -154,7 +155,7 @@ def test_missing_setting_and_split(tmp_path):
     with pytest.raises(InputError, match="num_scenes: missing"):
         RoomSettings.from_mapping({"seed": 1})
     with pytest.raises(InputError, match=r"num_scenes\.train: missing; found test, validation"):
-        render_splits(tmp_path / "data", settings(), ["train"])
+        ROOMS.render(tmp_path / "data", settings(), ["train"])
 
 
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
@@ -169,7 +170,7 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(InputError, match="No space left"):
-        render_splits(tmp_path / "data", settings(), workers=1)
+        ROOMS.render(tmp_path / "data", settings(), workers=1)
     assert not (tmp_path / "data").exists()
     rooms = {path.name for path in next(tmp_path.glob(".data.*")).iterdir()}
     assert rooms == {".output.json", "test-00000"}  # the whole first room, nothing of the second
@@ -187,19 +188,20 @@ def test_finished_rooms_are_not_rendered_again(rendered, tmp_path, monkeypatch):
 
     monkeypatch.setattr(panoramas, "render_faces", count)
     with pytest.raises(KeyboardInterrupt):
-        render_splits(tmp_path / "data", settings(), workers=1)
-    assert render_splits(tmp_path / "data", settings(), workers=1) == rendered[1]
+        ROOMS.render(tmp_path / "data", settings(), workers=1)
+    assert ROOMS.render(tmp_path / "data", settings(), workers=1) == rendered[1]
     assert len(calls) == 4 + 3  # six rooms, three of them done before
 
 
-def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(panoramas, "_write_list", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            render_splits(tmp_path / "data", settings(seed=9), workers=1)
+def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(ROOMS, list_split=stop).render(tmp_path / "data", settings(seed=9), workers=1)
     with pytest.raises(InputError, match=r"\.data\.partial: was made with other settings"):
-        render_splits(tmp_path / "data", settings(), workers=1)
-    again = render_splits(tmp_path / "data", settings(), workers=1, overwrite=True)
+        ROOMS.render(tmp_path / "data", settings(), workers=1)
+    again = ROOMS.render(tmp_path / "data", settings(), workers=1, overwrite=True)
     assert again == rendered[1]
     assert len(list((tmp_path / ".data.partial.old").glob("*/blip3"))) == 6
 
@@ -208,7 +210,7 @@ def test_killed_render_is_taken_up_and_leaves_no_worker(tmp_path):
     program = (
         "from pathlib import Path; from mvdiffusion.preparation.rooms import *\n"
         "if __name__ == '__main__':\n"
-        "    render_splits(Path('data'), RoomSettings(3, {'test': 400}, 64), workers=2)"
+        "    ROOMS.render(Path('data'), RoomSettings(3, {'test': 400}, 64), workers=2)"
     )
     (tmp_path / "render.py").write_text(program)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene, ScanNetScenes
 from mvdiffusion.preparation.key_frames import write_key_frames
-from mvdiffusion.preparation.rooms import WalkSettings, render_walks, walks
+from mvdiffusion.preparation.rooms import WALKS, WalkSettings, walks
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_poses
@@ -39,14 +39,14 @@ def rooms() -> list[Room]:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory) -> tuple[Path, str]:
     output = tmp_path_factory.mktemp("walks") / "data"
-    return output, render_walks(output, settings(), workers=1)
+    return output, WALKS.render(output, settings(), workers=1)
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> DepthSample:
     """Key frames of one whole walk."""
     output = tmp_path_factory.mktemp("walk") / "data"
-    render_walks(output, settings(num_scenes={"test": 1}, num_frames=72), workers=1)
+    WALKS.render(output, settings(num_scenes={"test": 1}, num_frames=72), workers=1)
     return ScanNetScenes(output, "test", 96, 128, num_views=8, num_between=0).load(0)
 
 
@@ -200,7 +200,7 @@ def test_camera_walks_and_keeps_clear(rooms):
 
 
 def test_whole_walks_have_enough_key_frames(tmp_path):
-    render_walks(tmp_path / "data", settings(num_scenes={"test": 4}, num_frames=72), workers=1)
+    WALKS.render(tmp_path / "data", settings(num_scenes={"test": 4}, num_frames=72), workers=1)
     for folder in sorted((tmp_path / "data/test").iterdir()):
         scene = ScanNetScene(folder, 48, 64)
         assert 8 <= len(scene.key_frames) <= 16
@@ -227,11 +227,11 @@ def test_layout_is_scannets(rendered):
 
 
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
-    assert render_walks(tmp_path / "again", settings(), workers=2) == rendered[1]
+    assert WALKS.render(tmp_path / "again", settings(), workers=2) == rendered[1]
 
 
 def test_seed_changes_the_bytes_and_each_scene_has_its_room(rendered, tmp_path):
-    assert render_walks(tmp_path / "seed", settings(seed=4), workers=1) != rendered[1]
+    assert WALKS.render(tmp_path / "seed", settings(seed=4), workers=1) != rendered[1]
     first = {
         (path / "color/0.jpg").read_bytes()
         for split in ("train", "test")
@@ -257,15 +257,15 @@ def test_finished_walks_are_not_rendered_again(rendered, tmp_path, monkeypatch):
 
     monkeypatch.setattr(walks, "walk_poses", count)
     with pytest.raises(KeyboardInterrupt):
-        render_walks(tmp_path / "data", settings(), workers=1)
+        WALKS.render(tmp_path / "data", settings(), workers=1)
     assert not (tmp_path / "data").exists()
-    assert render_walks(tmp_path / "data", settings(), workers=1) == rendered[1]
+    assert WALKS.render(tmp_path / "data", settings(), workers=1) == rendered[1]
     assert len(calls) == 2 + 2
 
 
 def test_expected_hash_is_enforced(rendered, tmp_path):
     with pytest.raises(InputError, match=r"rendered walks have the hash .*expected 00"):
-        render_walks(tmp_path / "data", settings(num_scenes={"test": 1}), workers=1,
+        WALKS.render(tmp_path / "data", settings(num_scenes={"test": 1}), workers=1,
                      expect_sha256="00")  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == [".data.partial"]
 
