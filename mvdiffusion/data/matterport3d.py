@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
+from mvdiffusion.data.splits import CAPTION_DEGREES, caption_name, panorama_id, read_split
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
 from mvdiffusion.images import read_face
 from mvdiffusion.records import InputError
-
-_FACE_NAME = re.compile(r"(?P<id>.+)_skybox(?P<face>[0-5])_sami\.jpg")
-_FACE_FOLDER, _CAPTION_FOLDER, _CAPTION_STEP = "matterport_skybox_images", "blip3", 45
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Matterport3DPanoramas:
         self.num_views, self.fov_deg = num_views, fov_deg
         self.prompt_prefix = prompt_prefix
         self._faces = read_split(self.root, split)
-        self._ids = [_id(paths[0]) for paths in self._faces]
+        self._ids = [panorama_id(paths[0]) for paths in self._faces]
         self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache_faces else None
 
     def __len__(self) -> int:
@@ -130,8 +127,8 @@ class Matterport3DPanoramas:
 
     def caption_file(self, index: int, degrees: int) -> Path:
         """Return where the caption of a direction (0, 45, … 315) stands."""
-        folder = self.root / PurePosixPath(self._faces[index][0]).parent.parent / _CAPTION_FOLDER
-        return folder / f"{self._ids[index]}_{degrees}.txt"
+        scene = (self.root / self._faces[index][0]).parent.parent
+        return scene / caption_name(self._ids[index], degrees)
 
     def check(self) -> None:
         """Read every face and caption of the split once.
@@ -141,7 +138,7 @@ class Matterport3DPanoramas:
         """
         for index in tqdm(range(len(self)), desc=f"checking {self.split}"):
             self._decode(index)
-            for degrees in range(0, 360, _CAPTION_STEP):
+            for degrees in CAPTION_DEGREES:
                 self._prompt(index, degrees)
 
     def _cameras(self, yaw_deg: float) -> tuple[Tensor, Tensor]:
@@ -174,70 +171,6 @@ class Matterport3DPanoramas:
 
     def _prompt(self, index: int, yaw_deg: float) -> str:
         """Return the caption of the nearest multiple of 45°, as released, with its prefix."""
-        degrees = math.floor(yaw_deg / _CAPTION_STEP + 0.5) * _CAPTION_STEP % 360
+        step = CAPTION_DEGREES.step
+        degrees = math.floor(yaw_deg / step + 0.5) * step % 360
         return self.prompt_prefix + read_caption(self.caption_file(index, degrees))
-
-
-def read_split(root: Path, split: str) -> list[list[str]]:
-    """Read and check `<root>/<split>.npy`.
-
-    Returns:
-        Per panorama the six relative paths of its faces, all of which exist.
-
-    Raises:
-        InputError: the file is missing or not an array [N, 6] of text, or an entry is wrong.
-    """
-    path = root / f"{split}.npy"
-    if not path.is_file():
-        present = ", ".join(sorted(file.stem for file in root.glob("*.npy"))) or "none"
-        raise InputError(f"{path}: no such split; splits present: {present}.")
-    try:
-        entries = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(
-            f"{path}: not an array of text ({error}); write it with np.save."
-        ) from None
-    if not isinstance(entries, np.ndarray):
-        raise InputError(f"{path}: an archive of arrays; expected one, as np.save writes it.")
-    if (
-        entries.dtype.kind != "U"
-        or entries.ndim != 2
-        or entries.shape[1:] != (6,)
-        or not len(entries)
-    ):
-        raise InputError(
-            f"{path}: found an array {entries.shape} of {entries.dtype}; expected (N, 6) of text: "
-            "six relative paths of faces per panorama."
-        )
-    _check_entries(path, entries.tolist())
-    return entries.tolist()
-
-
-def _check_entries(path: Path, entries: list[list[str]]) -> None:
-    seen: set[str] = set()
-    for row, faces in enumerate(entries):
-        for face, name in enumerate(faces):
-            where, pure = f"{path}: entry [{row}, {face}] is {name!r}", PurePosixPath(name)
-            match = _FACE_NAME.fullmatch(pure.name)
-            if pure.is_absolute() or ".." in pure.parts:
-                raise InputError(f"{where}, which leads outside {path.parent}; use relative paths.")
-            if not match or int(match["face"]) != face or pure.parent.name != _FACE_FOLDER:
-                raise InputError(
-                    f"{where}; expected <scene>/{_FACE_FOLDER}/<id>_skybox{face}_sami.jpg."
-                )
-            if name.replace(f"_skybox{face}_", "_skybox0_") != faces[0]:
-                raise InputError(f"{where}; expected a face of the same panorama as {faces[0]!r}.")
-            if not (path.parent / name).is_file():
-                raise InputError(
-                    f"{path.parent / name}: no such file, but {path.name} lists it (entry {row}); "
-                    "download or render it, or take the entry out."
-                )
-        if _id(faces[0]) in seen:
-            raise InputError(
-                f"{path}: entry {row} repeats the panorama {_id(faces[0])!r}; drop it."
-            )
-        seen.add(_id(faces[0]))
-
-
-def _id(name: str) -> str:
-    return PurePosixPath(name).name.split("_skybox")[0]

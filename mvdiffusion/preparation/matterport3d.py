@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mvdiffusion.data.matterport3d import read_split
+from mvdiffusion.data.splits import FACE, FACES, face_names, panorama_id, read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.images import read_face, save_png
 from mvdiffusion.outputs import begin
@@ -24,8 +24,7 @@ from mvdiffusion.preparation.units import is_prepared, open_unit
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file
 
 DATASET = "matterport3d"
-FACES = "matterport_skybox_images"
-_MEMBER = re.compile(rf"(?:.*/)?{FACES}/(?P<name>(?P<id>[^/]+)_skybox[0-5]_sami\.jpg)")
+_MEMBER = re.compile(rf"(?:.*/)?{FACES}/(?P<name>{FACE.pattern})")
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def prepare_house(
         for name, reason in flaws.items():
             if reason:
                 unit.skipped.append({"panorama": name, "reason": reason})
-                for face in range(6):
-                    _face(unit.folder / FACES, name, face).unlink(missing_ok=True)
+                for face in face_names(name):
+                    (unit.folder / FACES / face).unlink(missing_ok=True)
         if all(flaws.values()):
             name, reason = next(iter(flaws.items()))
             raise InputError(
@@ -91,13 +90,9 @@ def _face_name(member: str) -> str | None:
     return match["name"] if match else None
 
 
-def _face(folder: Path, panorama: str, face: int) -> Path:
-    return folder / f"{panorama}_skybox{face}_sami.jpg"
-
-
 def _flaws(folder: Path, size: int | None, workers: int) -> Mapping[str, str]:
     """Say per panorama why it can't be used, if so; decodes every face."""
-    names = sorted({path.name.rsplit("_skybox", 1)[0] for path in folder.iterdir()})
+    names = sorted({panorama_id(path.name) for path in folder.iterdir()})
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(lambda name: _flaw(folder, name, size), names)
         return dict(zip(names, tqdm(found, "checking panoramas", len(names)), strict=True))
@@ -105,11 +100,11 @@ def _flaws(folder: Path, size: int | None, workers: int) -> Mapping[str, str]:
 
 def _flaw(folder: Path, panorama: str, size: int | None) -> str:
     # In words of our own, because those of the decoder change with its version.
-    for face in range(6):
-        if not (path := _face(folder, panorama, face)).is_file():
+    for face, name in enumerate(face_names(panorama)):
+        if not (folder / name).is_file():
             return f"face {face} is missing"
         try:
-            found = len(read_face(path))
+            found = len(read_face(folder / name))
         except InputError:
             return f"face {face} is not a whole square image"
         size = size or found
@@ -148,7 +143,7 @@ def write_equirectangular(
     entries = read_split(root, split)
     with ThreadPoolExecutor(workers) as pool:
         hashes = pool.map(lambda faces: _sha256(root, faces), entries)
-        names = map(_panorama_id, entries)
+        names = [panorama_id(faces[0]) for faces in entries]
         made_of = dict(zip(names, tqdm(hashes, "reading", len(entries)), strict=True))
         begin(output, {"faces": made_of, "height": height}, overwrite=overwrite)
         done = pool.map(lambda faces: _stitch(root, faces, output, height), entries)
@@ -157,16 +152,12 @@ def write_equirectangular(
     return len(entries)
 
 
-def _panorama_id(faces: Sequence[str]) -> str:
-    return Path(faces[0]).name.rsplit("_skybox", 1)[0]
-
-
 def _sha256(root: Path, faces: Sequence[str]) -> str:
     return settings_sha256({"faces": [sha256_file(root / face) for face in faces]})
 
 
 def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None:
-    path = output / f"{_panorama_id(faces)}.png"
+    path = output / f"{panorama_id(faces[0])}.png"
     if path.is_file():
         return
     pixels = [torch.from_numpy(read_face(root / face)) for face in faces]

@@ -21,8 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mvdiffusion.data.splits import FACE, FACES, read_rows, write_split
 from mvdiffusion.preparation.labels import find_captions, find_split
 from mvdiffusion.preparation.units import RECORD, collect, read_record
 from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
@@ -31,9 +30,7 @@ FORMAT = 1
 SUMMARY = "splits.json"
 SPLITS = ("train", "validation", "test")
 _LAST_TRAINING_SCENE, _LAST_SCENE = 706, 806
-_ENTRY = re.compile(
-    r"(?:.*/)?(?P<house>[^/]+)/matterport_skybox_images/(?P<id>[^/]+)_skybox(?P<face>[0-5])_sami\.jpg"
-)
+_ENTRY = re.compile(rf"(?:.*/)?(?P<house>[^/]+)/{FACES}/{FACE.pattern}")
 _SCENE = re.compile(r"scene(\d{4})_\d\d")
 
 Panorama = tuple[str, str]  # house and id
@@ -283,16 +280,8 @@ def _authors_splits(
 
 def _read_entries(path: Path) -> list[Panorama]:
     """Read the authors' list, whatever folders lead to the houses."""
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not an array of text ({error}); fetch it again.") from None
-    if rows.dtype.kind != "U" or rows.ndim != 2 or rows.shape[1] != 6:
-        raise InputError(
-            f"{path}: found an array {rows.shape} of {rows.dtype}; expected (N, 6) of text."
-        )
     entries = []
-    for number, row in enumerate(rows.tolist()):
+    for number, row in enumerate(read_rows(path)):
         matches = [match for name in row if (match := _ENTRY.fullmatch(name))]
         faces = [(match["house"], match["id"], match["face"]) for match in matches]
         if len(faces) != 6 or faces != [(*faces[0][:2], str(face)) for face in range(6)]:
@@ -332,13 +321,7 @@ def _write_rows(path: Path, panoramas: Sequence[Panorama]) -> None:
     if not panoramas:
         path.unlink(missing_ok=True)
         return
-    rows = [
-        [f"{house}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
-        for house, name in panoramas
-    ]
-    width = max(len(name) for row in rows for name in row)
-    with atomic_output(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.array(rows, dtype=f"<U{width}"), allow_pickle=False)
+    write_split(path, panoramas)
 
 
 def _summary(prepared: Path, name: str, panoramas: Sequence[Panorama]) -> Mapping[str, Any]:

@@ -27,7 +27,8 @@ from processes import exit_code_of
 from typer.testing import CliRunner
 
 from mvdiffusion.cli import app
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_split
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.splits import read_split
 from mvdiffusion.preparation.labels import (
     extract_labels,
     find_captions,

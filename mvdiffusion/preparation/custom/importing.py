@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mvdiffusion.data.scannet import KEY_FRAMES
+from mvdiffusion.data.splits import CAPTION_DEGREES, FACES, caption_name, write_split
 from mvdiffusion.preparation.custom.check import Survey, frame_names, panorama_names
 from mvdiffusion.preparation.custom.image_checks import identifier, in_parallel
 from mvdiffusion.preparation.custom.panorama_files import Panorama
@@ -39,7 +40,6 @@ from mvdiffusion.records import (
 )
 
 FORMAT = 1
-_FACES, _CAPTIONS, _DEGREES = "matterport_skybox_images", "blip3", range(0, 360, 45)
 
 
 @dataclass(frozen=True)
@@ -192,27 +192,21 @@ def _import_panoramas(
     todo = [panorama for panorama in found.panoramas if not (root / panorama.scene).is_dir()]
     for panorama in tqdm(todo, desc="cutting faces"):
         scene = partial_root / panorama.scene
-        write_panorama(panorama, scene / _FACES, settings.face_size, settings.quality)
-        _write_captions(found, panorama, scene / _CAPTIONS)
+        write_panorama(panorama, scene / FACES, settings.face_size, settings.quality)
+        _write_captions(found, panorama, scene)
     for scene in dict.fromkeys(panorama.scene for panorama in todo):
         (partial_root / scene).rename(root / scene)
     remove(partial_root)
-    entries = [_entry(panorama) for panorama in found.panoramas]
-    with atomic_output(root / f"{split}.npy") as temporary, open(temporary, "wb") as file:
-        np.save(file, np.asarray(sorted(entries)))
+    named = sorted((panorama.scene, panorama.id) for panorama in found.panoramas)
+    write_split(root / f"{split}.npy", named)
     return {panorama.id: 6 for panorama in found.panoramas}
 
 
-def _entry(panorama: Panorama) -> list[str]:
-    folder = f"{panorama.scene}/{_FACES}"
-    return [f"{folder}/{panorama.id}_skybox{face}_sami.jpg" for face in range(6)]
-
-
-def _write_captions(found: Survey, panorama: Panorama, folder: Path) -> None:
-    for degrees in _DEGREES:
+def _write_captions(found: Survey, panorama: Panorama, scene: Path) -> None:
+    for degrees in CAPTION_DEGREES:
         caption = found.captions.of(*panorama_names(panorama, degrees))
         if caption is not None:
-            with atomic_output(folder / f"{panorama.id}_{degrees}.txt") as temporary:
+            with atomic_output(scene / caption_name(panorama.id, degrees)) as temporary:
                 temporary.write_text(f"{caption}\n", encoding="utf-8")
 
 

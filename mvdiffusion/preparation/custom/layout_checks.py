@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mvdiffusion.data.captions import read_caption
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas, read_split
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
+from mvdiffusion.data.splits import CAPTION_DEGREES, panorama_id, read_rows, read_split
 from mvdiffusion.preparation.custom.image_checks import in_parallel, look_at
 from mvdiffusion.preparation.custom.panorama_files import Panorama, cube_problems
 from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
@@ -19,7 +18,6 @@ from mvdiffusion.preparation.units import RECORD
 from mvdiffusion.records import InputError, sha256_file
 
 CAPTIONS_FIX = "Write them with `mvdiffusion data caption`; training and generation need them."
-_DEGREES = range(0, 360, 45)
 
 
 def split_files(folder: Path) -> list[Path]:
@@ -39,7 +37,7 @@ def check_panoramas(root: Path) -> tuple[list[Panorama], list[Problem]]:
         for start in range(0, len(looks), 6):
             cube = tuple(looks[start : start + 6])
             problems += cube_problems(cube, root)
-            name = cube[0].path.name.split("_skybox")[0]
+            name = panorama_id(cube[0].path.name)
             panoramas.append(Panorama(cube[0].path.parent.parent.name, name, cube))
         if entries and all(face.is_file() for face in faces):
             problems += _panorama_captions(root, path.stem)
@@ -53,16 +51,13 @@ def _entries(root: Path, path: Path, problems: list[Problem]) -> list[list[str]]
     except InputError as error:
         found = from_error(error, root)
     try:
-        entries = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        entries = np.empty(0)
-    if entries.dtype.kind != "U" or entries.ndim != 2 or entries.shape[1] != 6:
+        entries = read_rows(path)
+    except InputError:
         problems.append(found)
         return []
     if found.file == path.name:  # a missing face is found again when all are looked at
         problems.append(found)
-    outside = [entry for entry in entries.tolist() if any(".." in Path(n).parts for n in entry)]
-    return [entry for entry in entries.tolist() if entry not in outside]
+    return [entry for entry in entries if not any(".." in Path(name).parts for name in entry)]
 
 
 def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
@@ -70,7 +65,7 @@ def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
         panoramas = Matterport3DPanoramas(root, split, image_size=8)
     except InputError:  # reported with the list
         return
-    files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in _DEGREES]
+    files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in CAPTION_DEGREES]
     yield from caption_problems(files, root)
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mvdiffusion.data.splits import FACE
+from mvdiffusion.data.splits import FACES as FACES_FOLDER
 from mvdiffusion.preparation.custom.image_checks import (
     Look,
     identifier,
@@ -30,10 +32,8 @@ from mvdiffusion.preparation.custom.image_checks import (
 from mvdiffusion.preparation.custom.problems import Problem, name_in, note
 
 FACES = ("up", "left", "front", "right", "back", "down")
-_SKYBOX = re.compile(r"(?P<id>.+)_skybox(?P<face>[0-5])_sami\.jpg")
 _WORD = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>up|left|front|right|back|down)", re.IGNORECASE)
 _LETTER = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>[ULFRBD])")
-_SKYBOX_FOLDER = "matterport_skybox_images"
 _SMALLEST = 64  # pixels, height of a panorama
 
 
@@ -172,8 +172,8 @@ def _cubes(paths: Sequence[Path], folder: Path) -> dict[tuple[Path, str, bool], 
 
 def _face(path: Path, folder: Path) -> _Face | None:
     inside = path.parent
-    if match := _SKYBOX.fullmatch(path.name):
-        house = inside.parent if inside.name == _SKYBOX_FOLDER and inside != folder else inside
+    if match := FACE.fullmatch(path.name):
+        house = inside.parent if inside.name == FACES_FOLDER and inside != folder else inside
         name = identifier(match["id"])
         return _Face(_scene(house, folder), name, int(match["face"]), False, path)
     match = _WORD.fullmatch(path.stem) or _LETTER.fullmatch(path.stem)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mvdiffusion.data.splits import face_names
 from mvdiffusion.geometry.cubemap import face_rotations
 from mvdiffusion.geometry.panoramas import cut_views
 from mvdiffusion.images import jpeg_bytes, read_face, read_image, to_pixels
@@ -27,7 +28,7 @@ def write_panorama(panorama: Panorama, folder: Path, size: int | None, quality: 
         size: pixels of a face of an equirectangular image (default: a quarter of its width).
         quality: of the JPEGs. Faces that are JPEGs and need no turn keep their bytes.
     """
-    paths = [folder / f"{panorama.id}_skybox{face}_sami.jpg" for face in range(6)]
+    paths = [folder / name for name in face_names(panorama.id)]
     if all(path.is_file() for path in paths):
         return
     if len(panorama.images) == 6:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdiffusion.data.splits import CAPTION_DEGREES
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, FLOOR, Room
 from mvdiffusion.preparation.rooms.render import face_pixel
 
-CAPTION_DEGREES = tuple(range(0, 360, 45))
 _GRID = 48  # rays per edge of a 90° view
 _OBJECT_SHARE, _WALL_SHARE, _MOST_OBJECTS = 0.012, 0.12, 4
 _NUMBERS = {2: "two", 3: "three"}

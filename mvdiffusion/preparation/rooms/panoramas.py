@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mvdiffusion.data.splits import FACES, caption_name, face_names, write_split
 from mvdiffusion.images import jpeg_bytes
 from mvdiffusion.preparation.rooms.captions import caption_views
 from mvdiffusion.preparation.rooms.design import design_room
@@ -65,14 +64,8 @@ def _scene_name(split: str, scene: int) -> str:
 
 
 def _write_list(root: Path, split: str, settings: RoomSettings) -> None:
-    """Write <split>.npy: relative paths [N, 6] of the faces."""
     names = [_scene_name(split, scene) for scene in range(settings.num_scenes[split])]
-    paths = [
-        [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
-        for name in names
-    ]
-    with atomic_output(root / f"{split}.npy") as temporary, open(temporary, "wb") as file:
-        np.save(file, np.asarray(paths))
+    write_split(root / f"{split}.npy", zip(names, names, strict=True))
 
 
 def _render_scene(root: Path, split: str, scene: int, settings: RoomSettings) -> None:
@@ -80,13 +73,13 @@ def _render_scene(root: Path, split: str, scene: int, settings: RoomSettings) ->
     room = design_room(Dice(settings.seed, SPLITS.index(split), scene))
     faces, shown = render_faces(room, settings.face_size)
     with atomic_output(root / name) as folder:
-        (folder / "matterport_skybox_images").mkdir(parents=True)
-        (folder / "blip3").mkdir()
-        for face, image in enumerate(faces):
-            path = folder / "matterport_skybox_images" / f"{name}_skybox{face}_sami.jpg"
-            path.write_bytes(jpeg_bytes(image, settings.jpeg_quality))
+        (folder / FACES).mkdir(parents=True)
+        for file, image in zip(face_names(name), faces, strict=True):
+            (folder / FACES / file).write_bytes(jpeg_bytes(image, settings.jpeg_quality))
         for degrees, caption in caption_views(room, shown).items():
-            (folder / "blip3" / f"{name}_{degrees}.txt").write_text(caption + "\n")
+            path = folder / caption_name(name, degrees)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(caption + "\n")
 
 
 ROOMS = Scenes("rooms", _scene_name, _render_scene, _write_list)
