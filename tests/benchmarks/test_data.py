@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_runs import ROOT, run_benchmark, take_memory
+from processes import ROOT, run_benchmark, take_memory
 from sens_files import decode_sens
 
 

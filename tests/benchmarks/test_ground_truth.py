@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import toy
 import walks
-from benchmark_runs import run_benchmark
 from PIL import Image
+from processes import run_benchmark
 
 import mvdiffusion_eval
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark_runs import ROOT, run_benchmark
+from processes import ROOT, run_benchmark
 
 
 def test_sampling(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from noise_rooms import write_rooms
+from noise_data import write_rooms
 from scenes import HEIGHT, WIDTH, write_scene
 
 from mvdiffusion.cli import app

@@ -1,13 +1,20 @@
-"""Functions of the tests in processes of their own, to be killed there.
+"""Scripts of benchmarks/, and functions of the tests to be killed, in processes of their own.
 
-They come from a server without threads: a plain fork of a process that has threads, as a worker of
+The functions' processes come from a server without threads: a plain fork of a process that has threads, as a worker of
 pytest-xdist or OpenCV's pool has, may never return.
 """
 
+import json
 import multiprocessing
+import os
 import runpy
+import subprocess
+import sys
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes long to import is imported once, by the server.
 PROCESSES.set_forkserver_preload(
@@ -32,3 +39,19 @@ def exit_code_of(function, *arguments: object) -> int | None:
 
 def _call(file: str, name: str, *arguments: object) -> None:
     runpy.run_path(file)[name](*arguments)
+
+
+def run_benchmark(script: str, output: Path, *words: object) -> dict[str, Any]:
+    """Run benchmarks/<script>; it must succeed. Returns its report."""
+    command = [sys.executable, ROOT / "benchmarks" / script, *map(str, words), "--output", output]
+    paths = os.pathsep.join(filter(None, sys.path))
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(output.read_text())
+
+
+def take_memory() -> None:
+    """Have a child take 200 MiB for a moment."""
+    take = "import time; taken = bytearray(b'x') * (200 << 20); time.sleep(0.3)"
+    subprocess.run([sys.executable, "-c", take], check=True)

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from noise_rooms import write_rooms
+from noise_data import HEIGHT, WIDTH, write_rooms, write_scene
 from tiny_models import TASKS, single_view_unet
-from tiny_walks import HEIGHT, WIDTH, write_scene
 from torch.nn.functional import interpolate
 from transformers import CLIPTextConfig, CLIPTextModel
 

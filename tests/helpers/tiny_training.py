@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from noise_rooms import write_rooms
+from noise_data import write_rooms
 
 from mvdiffusion.training.base import train_base
 from mvdiffusion.training.vae import train_vae

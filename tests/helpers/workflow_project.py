@@ -1,13 +1,28 @@
-"""A small copy of the project whose commands are stand-ins, so that a run takes seconds."""
+"""The experiment that Snakemake builds, and a small copy of the project for quick runs.
 
+The commands of the copy are stand-ins, so that a run takes seconds.
+"""
+
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+
+from mvdiffusion.code_closure import import_closure
+from workflow.lib.recipes import Recipes
+from workflow.lib.sources import Sources
+from workflow.lib.tasks import Tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "tests/workflow/profile"
@@ -153,3 +168,34 @@ def write_project(root: Path) -> Project:
 def load_json(path: Path) -> dict[str, object]:
     """Read a JSON file."""
     return json.loads(path.read_text())
+
+
+@dataclass
+class Experiment:
+    """What the rules of an experiment share."""
+
+    config: dict[str, Any]
+    recipes: Recipes
+    sources: Sources
+    tasks: Tasks
+
+    def covered(self, step: str) -> set[str]:
+        """Files, below the repository, of the code that decides a step."""
+        modules = self.recipes.steps[step].code
+        files = {file.resolve() for module in modules for file in import_closure(module)}
+        return {file.relative_to(ROOT).as_posix() for file in files}
+
+
+def load_experiment(*configfiles: Path) -> Experiment:
+    """Read the Snakefile of this repository as `snakemake --configfile` does."""
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(io.StringIO()):
+        monkeypatch.chdir(ROOT)
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+            loaded = api.workflow(
+                resource_settings=ResourceSettings(cores=2),
+                config_settings=ConfigSettings(configfiles=list(configfiles)),
+                snakefile=ROOT / "Snakefile",
+            )
+            loaded.list_rules()
+            names = loaded._workflow_store.globals
+    return Experiment(**{name: names[name] for name in Experiment.__annotations__})

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from unet_configs import SD2_UNET, TINY_UNET
+from tiny_models import SD2_UNET, TINY_UNET
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tiny_models import TINY_UNET
 from torch import Tensor, nn
-from unet_configs import TINY_UNET
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.depth import overlaps

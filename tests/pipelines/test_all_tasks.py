@@ -8,8 +8,8 @@ import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from noise_data import walk
 from tiny_models import TASKS, single_view_unet
-from tiny_walks import walk
 from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 

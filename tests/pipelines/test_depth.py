@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_walks import HEIGHT, WIDTH, walk
+from noise_data import HEIGHT, WIDTH, walk
 from torch import Tensor
 
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from noise_rooms import write_rooms
+from noise_data import write_rooms, write_scene
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_blip2 import write_blip2
-from tiny_walks import write_scene
 from torch import Tensor
 from transformers import AutoProcessor, Blip2ForConditionalGeneration
 from typer.testing import CliRunner

@@ -6,10 +6,10 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
 from tiny_models import single_view_unet
 from tiny_training import folders, settings, start_afresh
-from tiny_walks import HEIGHT, WIDTH, write_scene
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from mvdiffusion.conversion.base_model import fetch_base

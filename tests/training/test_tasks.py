@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
 from tiny_training import VIEW, folders, settings, start_afresh
-from tiny_walks import HEIGHT, WIDTH, write_scene
 
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.geometry.depth import normalized_inverse_depth

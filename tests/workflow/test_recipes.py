@@ -6,8 +6,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
-from workflow_project import ROOT
-from workflow_steps import Experiment, load_experiment
+from workflow_project import ROOT, Experiment, load_experiment
 
 from mvdiffusion.methods.registry import method_names
 from workflow.lib.recipes import Recipes

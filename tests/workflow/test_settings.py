@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from workflow_project import ROOT
-from workflow_steps import load_experiment
+from workflow_project import ROOT, load_experiment
 
 from mvdiffusion import settings
 from mvdiffusion.conversion.base_model import PretrainedSettings

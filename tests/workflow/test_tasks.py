@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workflow_project import ROOT
-from workflow_steps import load_experiment
+from workflow_project import ROOT, load_experiment
 
 from mvdiffusion.methods import registry
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES

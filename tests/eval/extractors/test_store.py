@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 import torch
 import toy
-from benchmark_runs import run_benchmark
 from PIL import Image
-from processes import PROCESSES, start
+from processes import PROCESSES, run_benchmark, start
 from set_metrics import frechet_distance, inception_score, kernel_distance
 
 import mvdiffusion_eval.extractors.shards

@@ -1,5 +1,9 @@
-"""A camera that walks along a wavy wall: depth and poses that fit each other."""
+"""Small rooms and walks whose images are smooth noise, in the layouts of the two datasets.
 
+The walk is along a wavy wall: its depth and poses fit each other.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ from torch import Tensor
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 
+COLORS = ("red", "green", "blue", "white")
 HEIGHT, WIDTH = 12, 16
 
 
@@ -43,3 +48,23 @@ def write_scene(folder: Path, keys: list[int], frames: int, seed: int) -> None:
     np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", cameras["K"][0].numpy())
     (folder / "key_frame_0.6.txt").write_text("".join(f"{key}\n" for key in keys))
     np.save(folder / "valid_frames.npy", np.arange(frames))
+
+
+def write_rooms(root: Path, split: str, names: Sequence[str], seed: int) -> None:
+    """Write rooms in Matterport3D's layout and the split's list; captions name a color."""
+    random, entries = np.random.default_rng(seed), []
+    for index, name in enumerate(names):
+        faces, captions = root / name / "matterport_skybox_images", root / name / "blip3"
+        faces.mkdir(parents=True)
+        captions.mkdir()
+        for face in range(6):
+            small = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            path = faces / f"{name}_skybox{face}_sami.jpg"
+            Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+        for degrees in range(0, 360, 45):
+            text = f"a {COLORS[(index + degrees) % 4]} room, no. {index}\nsecond line\n"
+            (captions / f"{name}_{degrees}.txt").write_text(text)
+        entries.append(
+            [f"{name}/matterport_skybox_images/{name}_skybox{face}_sami.jpg" for face in range(6)]
+        )
+    np.save(root / f"{split}.npy", np.array(entries))
