@@ -1,7 +1,7 @@
 """Scripts of benchmarks/, and functions of the tests to be killed, in processes of their own.
 
-The functions' processes come from a server without threads: a plain fork of a process that has threads, as a worker of
-pytest-xdist or OpenCV's pool has, may never return.
+The functions' processes come from a server without threads: a plain fork of a process that has
+threads, as a worker of pytest-xdist or OpenCV's pool has, may never return.
 """
 
 import json
