@@ -86,8 +86,8 @@ def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:
     """
     if missing := sorted(set(samples) - set(folder.sample_ids)):
         raise InputError(
-            f"{folder.root}: {len(missing)} of the samples asked for are not in it (first: "
-            f"{missing[0]}); ask for samples that it holds."
+            f"{folder.root}: {len(missing)} of the requested samples are missing (first: "
+            f"{missing[0]}); request only samples that the folder contains."
         )
     kept = tuple(sample_id for sample_id in folder.sample_ids if sample_id in set(samples))
     return dataclasses.replace(folder, sample_ids=kept)

@@ -22,13 +22,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Evaluate generated multi-view images: score folders, compare methods, decide claims.",
+    help="Evaluate generated multi-view images: score folders, compare methods and decide the "
+    "paper's claims.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SettingsOption = Annotated[
     str | None,
-    typer.Option("--settings", help="Settings as JSON text, or a JSON or YAML file of them."),
+    typer.Option(
+        "--settings", help="Settings as JSON or YAML text, or the path of a JSON or YAML file."
+    ),
 ]
 
 
@@ -46,7 +49,10 @@ class ScoringOptions:
 
     reference: Annotated[
         Path | None,
-        typer.Option(help="Folder of real views of the same samples; adds FID and ratios to real."),
+        typer.Option(
+            help="Folder with the real views of the same samples. Adds FID and the ratios to real "
+            "views."
+        ),
     ] = None
     vae_reconstruction: Annotated[
         Path | None,
@@ -67,7 +73,8 @@ class ScoringOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Protocol to run; by default all whose needs are met. May be repeated.",
+            help="Protocol to run; by default, every protocol whose requirements are met. May be "
+            "repeated.",
         ),
     ] = None
     settings: SettingsOption = None
@@ -150,14 +157,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @app.command()
 def train_extractor(
     kind: Annotated[Kind, typer.Option(help="Kind of feature extractor to train.")],
-    views: Annotated[Path, typer.Option(help="Folder of images that no method is trained on.")],
+    views: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of training images. Do not take images that a method is trained on."
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="Folder to write the feature extractor to.")],
     settings: SettingsOption = None,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Train anew if OUTPUT is of other settings or images; it is moved to OUTPUT.old.",
+            help="Replace an extractor that has other settings or training images; it is moved to "
+            "OUTPUT.old.",
         ),
     ] = False,
     as_json: Json = False,
@@ -182,7 +195,9 @@ def train_extractor(
 @app.command()
 @with_scoring_options
 def score(
-    generated: Annotated[Path, typer.Option(help="Folder of generated images, of any layout.")],
+    generated: Annotated[
+        Path, typer.Option(help="Folder of generated images, in any supported layout.")
+    ],
     output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
     as_json: Json = False,
     *,
@@ -212,11 +227,11 @@ def _check_output(path: Path) -> None:
         InputError: it cannot.
     """
     if path.is_dir():
-        raise InputError(f"--output: {path} is a folder; name a file to write in it.")
+        raise InputError(f"--output: {path} is a folder; give the name of a file.")
     above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
     if not above.is_dir() or not os.access(above, os.W_OK):
         problem = "cannot be written to" if above.is_dir() else "is not a folder"
-        raise InputError(f"--output: {path}: {above} {problem}; name a file elsewhere.")
+        raise InputError(f"--output: {path}: {above} {problem}; choose another place.")
 
 
 @app.command()
@@ -226,16 +241,16 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="DIR...",
-            help="One folder of images per method, of any layout, or its score file.",
+            help="One folder of images per method, in any supported layout, or its score file.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write the scores and tables to.")],
     baseline: Annotated[
         str | None,
-        typer.Option(help="Method that the others are compared with; by default the first."),
+        typer.Option(help="Method with which the others are compared; by default, the first."),
     ] = None,
     common: Annotated[
-        bool, typer.Option("--common", help="Restrict all methods to the samples they share.")
+        bool, typer.Option("--common", help="Compare only the samples that all methods have.")
     ] = False,
     as_json: Json = False,
     *,
@@ -278,8 +293,8 @@ def tables(
         list[str] | None,
         typer.Option(
             metavar="TASK=HASH",
-            help="Refuse scores of a task whose images were made with other settings. May be "
-            "repeated.",
+            help="Hash of the settings with which the images of a task must have been made. Scores "
+            "with another hash are refused. May be repeated.",
         ),
     ] = None,
     settings: SettingsOption = None,
@@ -323,10 +338,12 @@ def figures(
     curves: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=FILE", help="Training log (metrics.jsonl) to draw. May be repeated."
+            metavar="NAME=FILE", help="Training log to draw (metrics.jsonl). May be repeated."
         ),
     ] = None,
-    num_samples: Annotated[int, typer.Option(help="Samples per contact sheet.", min=1)] = 4,
+    num_samples: Annotated[
+        int, typer.Option(help="Number of samples per contact sheet.", min=1)
+    ] = 4,
 ) -> None:
     """Draw contact sheets, overviews, PSNR per pair, error by step and training curves."""
     from .report.figures import write_figures
@@ -342,7 +359,7 @@ def report(
     tables: Annotated[Path, typer.Option(help="Folder written by `tables`.")],
     figures: Annotated[Path, typer.Option(help="Folder written by `figures`.")],
     metrics: Annotated[Path, typer.Option(help="metrics.json written by `tables`.")],
-    config: Annotated[Path, typer.Option(help="Configuration of the experiment (YAML).")],
+    config: Annotated[Path, typer.Option(help="Configuration file of the experiment (YAML).")],
     output: Annotated[Path, typer.Option(help="HTML page to write.")],
     benchmarks: Annotated[
         Path | None, typer.Option(help="Folder of Snakemake's benchmark files (TSV).")

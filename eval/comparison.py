@@ -117,7 +117,9 @@ def _tables(scores: Sequence[Score], first: Score, notes: tuple[str, ...]) -> tu
 def _check_output(output: Path, cache: str | Path | None) -> None:
     """Find out before any work whether the output can be written."""
     if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
-        raise InputError(f"--cache: {cache} is in the output {output}; name a folder elsewhere.")
+        raise InputError(
+            f"--cache: {cache} is inside the output folder {output}; choose a folder outside it."
+        )
     made_before(output)
 
 
@@ -138,19 +140,19 @@ def _check_names(entries: Sequence[Entry], baseline: str | None) -> None:
     for entry in entries:
         if not re.fullmatch(r"[^/\\\0]+", entry.method) or entry.method.startswith("."):
             raise InputError(
-                f"{entry.source}: its method is named '{entry.method}'; expected a name that a "
-                "file can have, without / and not beginning with a dot."
+                f"{entry.source}: its method is named '{entry.method}'; expected a valid file name "
+                "without / that does not begin with a dot."
             )
         # Two names that differ in capitals alone would be one file on some disks.
         if (earlier := seen.get(entry.method.casefold())) is not None:
             raise InputError(
-                f"{entry.source}: its method is named '{entry.method}', as that of {earlier} is; "
-                "rename one folder, or 'method' in its manifest.json."
+                f"{entry.source}: its method is named '{entry.method}', and so is that of "
+                f"{earlier}; rename one of the folders, or change 'method' in its manifest.json."
             )
         seen[entry.method.casefold()] = entry.source
     if baseline is not None and baseline not in [entry.method for entry in entries]:
         names = ", ".join(entry.method for entry in entries)
-        raise InputError(f"--baseline: '{baseline}' is none of the methods: {names}.")
+        raise InputError(f"--baseline: '{baseline}' is not one of the methods: {names}.")
 
 
 def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
@@ -159,8 +161,8 @@ def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
     for entry in entries[1:]:
         if entry.task != first.task:
             raise InputError(
-                f"{entry.source}: its task is {entry.task}, that of {first.source} is "
-                f"{first.task}; compare methods of one task."
+                f"{entry.source}: its task is {entry.task}, but that of {first.source} is "
+                f"{first.task}; compare methods of the same task."
             )
         is_same_set = set(entry.samples) == set(first.samples)
         for key in (*SHARED, *(OF_SEQUENCES if is_same_set else ())):
@@ -174,7 +176,7 @@ def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
             raise InputError(_unequal(entry, first))
     shared = set(first.samples).intersection(*(entry.samples for entry in entries))
     if not shared:
-        raise InputError(f"compare: no sample is in all of the {len(entries)} folders.")
+        raise InputError(f"compare: the {len(entries)} folders have no sample in common.")
     return tuple(sorted(shared))
 
 
@@ -187,9 +189,10 @@ def _unequal(entry: Entry, first: Entry) -> str:
     more = sorted(set(entry.samples) - set(first.samples))
     fewer = sorted(set(first.samples) - set(entry.samples))
     return (
-        f"{entry.source}: has {len(entry.samples)} samples, {len(more)} of them not in "
-        f"{first.source} {more[:3]}, and lacks {len(fewer)} of its {len(first.samples)} "
-        f"{fewer[:3]}; N must be equal: generate the same samples, or add --common."
+        f"{entry.source}: has {len(entry.samples)} samples; {len(more)} of them are not in "
+        f"{first.source} {more[:3]}, and {len(fewer)} of the {len(first.samples)} samples there "
+        f"are missing here {fewer[:3]}; generate the same samples, or pass --common to compare "
+        "those that all methods have."
     )
 
 
@@ -197,8 +200,9 @@ def _scored(entry: Entry, shared: Sequence[str], options: Mapping[str, Any]) -> 
     if entry.score is not None:
         if len(entry.samples) != len(shared):
             raise InputError(
-                f"{entry.source}: scores {len(entry.samples)} samples, of which all methods have "
-                f"{len(shared)}; a score file cannot be restricted: give its folder."
+                f"{entry.source}: is a score file of {len(entry.samples)} samples, of which all "
+                f"methods have {len(shared)}; give its folder instead, because a score file cannot "
+                "be restricted."
             )
         return entry.score
     # What is written is what is compared: numbers as JSON has them.
@@ -211,5 +215,6 @@ def _restriction(entries: Sequence[Entry], shared: Sequence[str]) -> tuple[str, 
     if not more:
         return ()
     return (
-        f"Restricted to the {len(shared)} samples common to all; there were: {', '.join(more)}.",
+        f"Restricted to the {len(shared)} samples that all methods have; some have more: "
+        f"{', '.join(more)}.",
     )

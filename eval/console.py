@@ -57,7 +57,7 @@ def print_extractor(record: Mapping[str, Any]) -> None:
     """Print what a newly trained feature extractor reaches on the samples held out."""
     title = f"{record['name']} ({record['weights_sha256'][:8]})"
     rows = [(name, f"{value:.4g}") for name, value in record["validation"].items()]
-    print_table(title, ("on held-out samples", ""), rows)
+    print_table(title, ("validation metric", ""), rows)
 
 
 def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
@@ -66,7 +66,7 @@ def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
         (f"{p['name']} v{p['version']}", ", ".join(p["tasks"]), p["needs"], p["measures"])
         for p in protocols
     ]
-    print_table("Protocols", ("protocol", "tasks", "needs beside views", "measures"), rows)
+    print_table("Protocols", ("protocol", "tasks", "requires (beside views)", "measures"), rows)
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

@@ -201,7 +201,7 @@ class _Context:
         try:
             effect = measure()
         except KeyError as error:
-            return Condition(f"{text} (no {error.args[0]})", NOT_RUN, None, bound, unit)
+            return Condition(f"{text} (missing: {error.args[0]})", NOT_RUN, None, bound, unit)
         verdict = judge(effect.value, effect.se, bound, self.settings.num_standard_errors)
         return Condition(text, verdict, effect, bound, unit)
 
@@ -236,18 +236,18 @@ def _consistency(context: _Context) -> Claim:
         "dB",
         lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
     )
-    return Claim(1, "MVDiffusion's views are more consistent than independent ones", (condition,))
+    return Claim(1, "MVDiffusion's views are more consistent than independent views", (condition,))
 
 
 def _loop_closure(context: _Context) -> Claim:
     own = context.condition(
-        "MVDiffusion: PSNR of the closing pair minus the other pairs",
+        "MVDiffusion: PSNR of the closing pair minus that of the other pairs",
         -context.settings.closing_margin_db,
         "dB",
         lambda: context.closing_minus_others("mvdiffusion"),
     )
     baseline = context.condition(
-        "autoregressive: PSNR of the other pairs minus the closing pair",
+        "autoregressive: PSNR of the other pairs minus that of the closing pair",
         context.settings.autoregressive_drop_db,
         "dB",
         lambda: -context.closing_minus_others("autoregressive"),
@@ -286,7 +286,7 @@ def _accumulation(context: _Context) -> Claim:
         ),
     )
     return Claim(
-        3, "The autoregressive baseline accumulates error, MVDiffusion does not", conditions
+        3, "The autoregressive baseline accumulates errors, MVDiffusion does not", conditions
     )
 
 
@@ -307,13 +307,13 @@ def _controls(context: _Context) -> Claim:
             lambda: context.difference("independent", "mvdiffusion", "other_scene_psnr"),
         ),
         context.condition(
-            "the geometry does it: cross-view PSNR, MVDiffusion minus wrong correspondences",
+            "geometry matters: cross-view PSNR, MVDiffusion minus wrong correspondences",
             settings.wrong_correspondence_drop_db,
             "dB",
             lambda: context.difference("mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
         ),
     )
-    return Claim(4, "The gain is neither blur nor a shared palette", conditions)
+    return Claim(4, "The gain comes from neither blur nor a shared palette", conditions)
 
 
 def _not_blur(context: _Context) -> Condition:
@@ -329,7 +329,9 @@ def _quality(context: _Context) -> Claim:
     names = {"fid": "FID", "inception_score": "Inception score", "clip_score": "CLIP score"}
     conditions = tuple(_not_worse(context, metric, name) for metric, name in names.items())
     return Claim(
-        5, "FID, Inception score and CLIP score are not worse than independent views'", conditions
+        5,
+        "FID, Inception score and CLIP score are not worse than those of independent views",
+        conditions,
     )
 
 
@@ -351,13 +353,13 @@ def _depth(context: _Context) -> Claim:
         lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
     )
     between = context.condition(
-        "MVDiffusion: PSNR of in-between frames against both key frames, minus that of key frames "
-        "against one another",
+        "MVDiffusion: PSNR of in-between frames with their key frames, minus that of key frames "
+        "with one another",
         0.0 - context.settings.between_margin_db,
         "dB",
         lambda: context.between_minus_key("mvdiffusion"),
     )
-    title = "Depth: key frames are consistent, frames in between agree with both key frames"
+    title = "Depth: key frames are consistent, in-between frames agree with both key frames"
     return Claim(6, title, (gain, between, _not_blur(context)))
 
 

@@ -66,8 +66,8 @@ def _ceiling(scores: Scores, subject: str, where: str) -> list[str]:
     if not difference:
         return []
     return [
-        f"{subject} after VAE reconstruction, the ceiling of any method that uses the VAE, are "
-        f"{difference} MVDiffusion's {where}."
+        f"{subject} after VAE reconstruction, the upper bound of every method that uses this VAE, "
+        f"are {difference} MVDiffusion {where}."
     ]
 
 

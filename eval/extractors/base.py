@@ -116,8 +116,8 @@ def load_trained(folder: str | Path) -> Extractor:
     weights_path = folder / "weights.safetensors"
     if not weights_path.is_file() or sha256_file(weights_path) != record["weights_sha256"]:
         raise InputError(
-            f"{weights_path}: missing, or not the weights that {RECORD} names; "
-            "train the extractor again."
+            f"{weights_path}: is missing, or does not contain the weights named in {RECORD}; train "
+            "the extractor again."
         )
     loaders: dict[str, Callable[..., Extractor]] = {
         "classifier": _load_classifier,

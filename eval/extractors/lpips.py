@@ -69,10 +69,10 @@ def load_lpips(name: str) -> Lpips:
         network = make_network(name)
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         known = weights_of(f"lpips-{name}")
-        place = f" {known.place}, or" if known else ""
+        place = f" {known.place}," if known else ""
         raise InputError(
-            f"lpips: the weights of '{name}' could not be loaded ({error}); connect once, "
-            f"or{place} leave the setting 'lpips' empty."
+            f"lpips: the weights of '{name}' could not be loaded ({error}); connect to the "
+            f"internet once,{place} or leave the setting 'lpips' empty."
         ) from error
     network.to(best_device())
     return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)

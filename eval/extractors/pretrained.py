@@ -222,10 +222,11 @@ def _pretrained(name: str, make: Callable[[], Any]) -> Any:
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = weights_of(name)
-        place = f" {known.place}, or" if known else ""
+        place = f" {known.place}," if known else ""
         raise InputError(
-            f"extractor '{name}': its pretrained weights could not be loaded ({reason}); they are "
-            f"downloaded on first use: connect once, or{place} name a trained extractor instead."
+            f"extractor '{name}': its pretrained weights could not be loaded ({reason}); connect "
+            f"to the internet once to download them,{place} or choose an extractor that you have "
+            "trained."
         ) from error
 
 
@@ -252,5 +253,7 @@ def load_extractor(name_or_folder: str | Path) -> Extractor:
         return STANDARD_EXTRACTORS[name]()
     if not Path(name).is_dir():
         known = suggest(name, STANDARD_EXTRACTORS)
-        raise InputError(f"extractors: '{name}' is no folder, and no name of an extractor{known}")
+        raise InputError(
+            f"extractors: '{name}' is neither a folder nor the name of an extractor{known}"
+        )
     return load_trained(name)

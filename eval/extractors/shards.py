@@ -97,6 +97,6 @@ class Shards:
                 return torch.cat([output[int(run[0]) : int(run[-1]) + 1] for run in runs])
         except OSError as error:
             raise InputError(
-                f"{path}: could not be read again ({error}); "
-                "leave the cache alone while it is used, and run the same command again."
+                f"{path}: could not be read again ({error}); do not change the cache while it is "
+                "in use, and run the same command again."
             ) from None

@@ -203,7 +203,7 @@ def _make_folder(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--cache {cache}: cannot be made a folder ({error.strerror}); name another."
+            f"--cache {cache}: the folder cannot be created ({error.strerror}); choose another."
         ) from None
 
 

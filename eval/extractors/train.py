@@ -152,8 +152,8 @@ def _split(folder: SampleFolder, held_out: float) -> tuple[Sequence[str], Sequen
     num_held_out = round(len(folder.sample_ids) * held_out)
     if not 0 < num_held_out < len(folder.sample_ids):
         raise InputError(
-            f"{folder.root}: {len(folder.sample_ids)} samples with held_out = {held_out} leave "
-            "nothing to train on or to validate on; give more samples."
+            f"{folder.root}: with {len(folder.sample_ids)} samples and held_out = {held_out}, no "
+            "samples are left for training or for validation; give more samples."
         )
     return folder.sample_ids[:-num_held_out], folder.sample_ids[-num_held_out:]
 
@@ -182,7 +182,7 @@ def label_of(prompt: str, classes: Sequence[str]) -> int:
     if len(found) != 1:
         names = [classes[i] for i in found]
         raise InputError(
-            f"prompt '{prompt}' holds the class phrases {names}; expected exactly one of "
+            f"prompt '{prompt}' contains the class phrases {names}; expected exactly one of "
             f"{list(classes)} (settings key 'classes')."
         )
     return found[0]

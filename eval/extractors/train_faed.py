@@ -78,7 +78,7 @@ def train_autoencoder(
     """
     if not isinstance(folder, EquirectangularFolder):
         raise InputError(
-            f"{folder.root}: holds views; expected whole equirectangular panoramas "
+            f"{folder.root}: contains views; expected whole equirectangular panoramas "
             "(<sample>/pano.png, or images in the folder itself)."
         )
     _check(settings, len(training))

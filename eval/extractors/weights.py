@@ -38,7 +38,7 @@ class Weights:
     def place(self) -> str:
         """Where the file is to be put by whoever has no network."""
         if self.url:
-            return f"put {checkpoints() / self.file} in place (from {self.url})"
+            return f"download {self.url} to {checkpoints() / self.file}"
         from huggingface_hub.constants import HF_HUB_CACHE
 
         return (
@@ -81,9 +81,9 @@ class Weights:
         size = f" of {self.bytes:,} bytes" if self.bytes else ""
         digits = "" if len(self.sha256) == 64 else ", its first digits"
         raise InputError(
-            f"{path}: found {path.stat().st_size:,} bytes with the SHA-256 {found}; expected a file"
-            f"{size} with {self.sha256}{digits} (eval/{TABLE.name}); delete it and run the command "
-            f"again to fetch it anew, or {self.place}."
+            f"{path}: found {path.stat().st_size:,} bytes with the SHA-256 {found}; expected a "
+            f"file{size} with {self.sha256}{digits} (eval/extractors/{TABLE.name}); delete it and "
+            f"run the command again to download it, or {self.place}."
         )
 
 

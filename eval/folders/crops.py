@@ -110,7 +110,7 @@ class DerivedFolder(SampleFolder):
         found = self._prompts(sample_id)
         if found is None:
             raise InputError(
-                f"{self.prompt_path(sample_id)}: found a prompt for each of "
+                f"{self.prompt_path(sample_id)}: found one prompt for each of the "
                 f"{self.source.num_views} views; expected one line, the prompt of the whole "
                 "panorama."
             )

@@ -36,7 +36,8 @@ def check_depth(path: Path, height: int, width: int) -> None:
     mode = _check_size(path, height, width)
     if not holds_depth(mode):
         raise InputError(
-            f"{path}: is a '{mode}' image; expected 16-bit gray, depth in millimeters, 0 for none."
+            f"{path}: is a '{mode}' image; expected a 16-bit gray image, with depth in millimeters "
+            "and 0 for missing depth."
         )
 
 
@@ -50,7 +51,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
         with Image.open(path) as image:
             return image.size, image.mode
     except FileNotFoundError:
-        found = "is a link to nothing" if path.is_symlink() else "no such view"
+        found = "is a broken link" if path.is_symlink() else "no such view"
         raise InputError(f"{path}: {found}; expected every view of every sample.") from None
     except UNREADABLE as error:
         raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
@@ -73,8 +74,8 @@ def _check_size(path: Path, height: int, width: int) -> str:
     size, mode = image_header(path)
     if size != (width, height):
         raise InputError(
-            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height}, as manifest.json "
-            "or, without one, the other images say."
+            f"{path}: is {size[0]}×{size[1]} pixels; expected {width}×{height}, as stated in "
+            "manifest.json or, without a manifest, as the other images have."
         )
     return mode
 

@@ -112,8 +112,8 @@ def check_numbers(folder: SampleFolder) -> None:
         if extra:
             raise InputError(
                 f"{folder.root / sample_id / folder.view_name.format(view=extra[0])}: is one view "
-                f"more than the {count} of the other samples or of the manifest; all samples must "
-                "have the same views."
+                f"more than the {count} views of the manifest or of the other samples; all samples "
+                "need the same views."
             )
 
 
@@ -127,7 +127,7 @@ def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) 
     for name in found:
         frames = numbered_files(root / name, "{frame}_pred.png")
         if not frames:
-            raise InputError(f"{root / name}: holds no views; expected <frame>_pred.png …")
+            raise InputError(f"{root / name}: contains no views; expected <frame>_pred.png …")
         cameras[name] = read_text_trajectory(root / name, frames)
     view_name = "{frame}_gt.png" if assumed.real else "{frame}_pred.png"
     first = view_name.format(frame=cameras[found[0]].frames[0])
@@ -168,7 +168,7 @@ def _panoramas_in(root: Path, found: Sequence[str]) -> dict[str, tuple[Path, Pat
         files = [root / name / file for file in PANORAMA_NAMES]
         there = [file for file in files if file.exists() or file.is_symlink()]
         if len(there) != 1:
-            found_here = "holds no views" if not there else "holds two panoramas"
+            found_here = "contains no views" if not there else "contains two panoramas"
             raise InputError(f"{root / name}: {found_here}; {EXPECTED}.")
         pairs[name] = there[0], root / name / "prompt.txt"
     return pairs
@@ -182,11 +182,12 @@ def _loose_panoramas(root: Path) -> dict[str, tuple[Path, Path]]:
             continue
         if path.stem in pairs:
             raise InputError(
-                f"{path}: another image has the name '{path.stem}'; each sample needs its own."
+                f"{path}: another image also has the name '{path.stem}'; every sample needs its "
+                "own name."
             )
         pairs[path.stem] = path, path.with_suffix(".txt")
     if not pairs:
-        raise InputError(f"{root}: holds no sample directories and no images; {EXPECTED}.")
+        raise InputError(f"{root}: contains neither sample folders nor images; {EXPECTED}.")
     return pairs
 
 

@@ -58,7 +58,7 @@ def methods() -> Mapping[str, Method]:
                 f"{type(method).__name__}."
             )
         if method.name in found:
-            raise InputError(f"plug-in '{name}': the method '{method.name}' is known already.")
+            raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")
         found[method.name] = method
     return found
 

@@ -74,7 +74,7 @@ def _sample_directories(root: Path) -> list[str]:
         if path.name.startswith("."):
             continue
         if path.is_symlink() and not path.exists():
-            raise InputError(f"{path}: is a link to nothing or to itself; fix or delete it.")
+            raise InputError(f"{path}: is a broken or circular link; fix or delete it.")
         if path.is_dir():
             found.append(path.name)
     return found
@@ -99,7 +99,7 @@ def _check_samples(path: Path, samples: Sequence[str], found: Sequence[str]) -> 
     absent, extra = sorted(set(samples) - set(found)), sorted(set(found) - set(samples))
     if absent or extra:
         raise InputError(
-            f"{path}: does not match the folder: listed but absent {absent[:3]}, present but not "
+            f"{path}: does not match the folder: listed but missing {absent[:3]}, present but not "
             f"listed {extra[:3]} ({len(absent)} and {len(extra)} in all); generate the folder "
-            "again, or delete the manifest to score what is there."
+            "again, or delete the manifest to score the images that are there."
         )

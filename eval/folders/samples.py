@@ -263,8 +263,8 @@ class SequenceFolder(SampleFolder):
         found, count = numbered_files(self.root / sample_id, self.view_name), self.count(sample_id)
         if len(found) != count:
             raise InputError(
-                f"{self.root / sample_id}: {len(found)} views, but cameras.json has "
-                f"{count} frames; every view needs its camera."
+                f"{self.root / sample_id}: has {len(found)} views, but cameras.json has {count} "
+                "frames; every view needs its camera."
             )
         for path in self.depth_paths(sample_id):
             check_depth(path, self.height, self.width)

@@ -132,8 +132,8 @@ def merge(outcomes: Sequence[Outcome]) -> Outcome:
         if double := sorted(measurements.keys() & outcome.measurements.keys()):
             names = {outcome.measurements[double[0]].protocol, measurements[double[0]].protocol}
             raise InputError(
-                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; name the "
-                "metrics of a protocol so that no other has them, or run one of them (--protocol)."
+                f"'{double[0]}' is measured twice, by {' and '.join(sorted(names))}; give the "
+                "metrics names that no other protocol uses, or run one of them (--protocol)."
             )
         measurements |= outcome.measurements
     return Outcome(

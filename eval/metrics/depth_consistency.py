@@ -51,7 +51,9 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
 def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:
     at, folder = size_note(inputs, step), inputs.generated
     keys = _means(_psnr_of(inputs, step, folder, _key_pairs, "consecutive key frames")[0])
-    between, _ = _psnr_of(inputs, step, folder, _between_pairs, "in-between against key frames")
+    between, _ = _psnr_of(
+        inputs, step, folder, _between_pairs, "in-between frames against key frames"
+    )
     consecutive, _ = _psnr_of(inputs, step, folder, _consecutive_pairs, "consecutive frames")
     # A frame's two pairs follow one another; the worse one shows whether it ignores one key frame.
     worse = [np.fmin(row[0::2], row[1::2]) for row in between]
@@ -122,8 +124,8 @@ def _psnr_of(
         rows.append(_pair_psnr(source, target, cameras, pairs, step))
         if not np.isfinite(rows[-1][0]).any():
             raise InputError(
-                f"{sequences.root / sample_id}: no two frames compared ({what}) share a pixel; "
-                "check cameras.json and depth."
+                f"{sequences.root / sample_id}: no two of the compared frames ({what}) share a "
+                "pixel; check cameras.json and the depth maps."
             )
     return [psnr for psnr, _ in rows], [share for _, share in rows]
 

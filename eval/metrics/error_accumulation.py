@@ -141,7 +141,7 @@ def _missing(inputs: Inputs) -> str:
     if missing := needs_a_ring(inputs):
         return missing
     if as_panoramas(inputs.generated).given_views:
-        return "views none of which was given"
+        return "views of which none was given"
     return needs_samples(inputs)
 
 

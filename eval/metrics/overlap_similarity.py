@@ -57,7 +57,7 @@ def _compared(inputs: Inputs, step: Step, compare: Compare) -> list[np.ndarray]:
         if not np.isfinite(rows[-1]).any():
             raise InputError(
                 f"{inputs.generated.root / sample_id}: no two key frames share a pixel; check "
-                "cameras.json and depth."
+                "cameras.json and the depth maps."
             )
     return rows
 

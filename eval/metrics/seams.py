@@ -67,7 +67,8 @@ def _read_stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     if width != 2 * height:
         raise InputError(
             f"{path}: is {width}×{height} pixels; expected the whole sphere, twice as wide as "
-            "high; write it so, or delete it and the views are stitched."
+            "high; write the panorama in this format, or delete the file so that the views are "
+            "stitched."
         )
     return _band(folder, panorama / 255)
 
@@ -106,7 +107,7 @@ def seen_latitude(folder: PanoramaFolder) -> float:
 def _missing(inputs: Inputs) -> str:
     folder = as_panoramas(inputs.generated)
     whole = isinstance(folder, EquirectangularFolder) or seen_latitude(folder) > 0
-    return "" if whole else "views that see all round, or equirectangular panoramas"
+    return "" if whole else "views that cover the full circle, or equirectangular panoramas"
 
 
 register(Metric("seams", _run, missing=_missing))

@@ -70,7 +70,7 @@ def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
     possible = [run for run in runs if run.steps]
     if not possible and not names:
         lacks = "; ".join(f"'{run.protocol.name}' needs {_needs(run)}" for run in runs)
-        raise InputError(f"{inputs.generated.root}: no protocol can run on it: {lacks}.")
+        raise InputError(f"{inputs.generated.root}: no protocol can run on this folder: {lacks}.")
     if not possible:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "

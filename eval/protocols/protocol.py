@@ -97,7 +97,9 @@ def protocols() -> Mapping[str, Protocol]:
     for file in files:
         for protocol in read_protocols(file):
             if protocol.name in found:
-                raise InputError(f"{file}: expected new names, got protocol '{protocol.name}'.")
+                raise InputError(
+                    f"{file}: there already is a protocol '{protocol.name}'; choose another name."
+                )
             found[protocol.name] = protocol
     return found
 

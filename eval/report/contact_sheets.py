@@ -75,7 +75,10 @@ def colored_depth(depth: np.ndarray) -> np.ndarray:
 
 def _note(folder: SampleFolder) -> str:
     if not isinstance(folder, PanoramaFolder):
-        return "left: consecutive key frames; right: the first two with the frames between them"
+        return (
+            "left: consecutive key frames; right: the first two key frames and the frames between "
+        )
+        "them"
     yaws = ", ".join(f"{yaw:g}°" for yaw in folder.yaw_deg)
     given = "".join(f"; view {view} is given" for view in folder.given_views)
     return f"views at {yaws}; each shows {folder.fov_deg:g}°, so neighbors overlap{given}"

@@ -107,7 +107,7 @@ def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) ->
         axis.errorbar(
             group["pair"], group["psnr_db"], errors, label=display_name(str(method)), **style
         )
-    axis.set(xlabel=label, ylabel="PSNR where both show the same (dB)", ylim=(0, None))
+    axis.set(xlabel=label, ylabel="PSNR of the overlap (dB)", ylim=(0, None))
     _legend_beside(axis)
     _save(figure, stem)
 
@@ -195,7 +195,7 @@ def read_curve(name: str, path: Path) -> pd.DataFrame:
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a training log ({error!r}); expected JSON lines.") from None
     if not rows:
-        raise InputError(f"{path}: holds no line with 'step' and 'loss'.")
+        raise InputError(f"{path}: contains no line with 'step' and 'loss'.")
     return pd.DataFrame(rows).drop_duplicates("step", keep="last").sort_values("step")
 
 

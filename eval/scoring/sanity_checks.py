@@ -67,8 +67,9 @@ def fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
     if reference is None or len(reference.sample_ids) == count:
         return ""
     return (
-        f"{count} samples were scored, of {len(reference.sample_ids)} in {reference.root}: FID "
-        "depends on the number of images; compare it only with methods scored on as many."
+        f"{count} samples were scored, but {reference.root} has {len(reference.sample_ids)}; FID "
+        "depends on the number of images, so compare it only with methods scored on the same "
+        "number."
     )
 
 
@@ -87,8 +88,8 @@ def real_as_generated(inputs: Inputs) -> str:
     if not copies:
         return ""
     return (
-        f"{copies} of {len(evaluated)} images in {folder.root} are images of the reference "
-        f"{real.root}, byte for byte: real images were scored as generated."
+        f"{copies} of {len(evaluated)} images in {folder.root} are byte-for-byte copies of images "
+        f"in the reference {real.root}: real images were scored as generated."
     )
 
 
@@ -110,9 +111,9 @@ def swapped_channels(inputs: Inputs) -> str:
     if swapped.mean() >= 0.5 * as_it_is.mean() or gain.mean() < 3 * error:
         return ""
     return (
-        f"red and blue seem to be swapped in {folder.root} or in the reference {real.root}: "
-        f"red minus blue is {ours.mean():+.1f} gray levels in the one and {theirs.mean():+.1f} in "
-        "the other, and the views agree better with red for blue; write RGB on both sides."
+        f"red and blue seem to be swapped in {folder.root} or in the reference {real.root}: the "
+        f"mean of red minus blue is {ours.mean():+.1f} gray levels in one and {theirs.mean():+.1f} "
+        "in the other, and the views agree better after swapping; store both as RGB."
     )
 
 
@@ -131,8 +132,9 @@ def copied_pixels(inputs: Inputs) -> str:
     if not copies:
         return ""
     return (
-        f"{copies} of {len(shares)} overlaps compared in {folder.root} hold their neighbor's "
-        "pixels, warped: pixels were copied from view to view, and consistency measures the copy."
+        f"{copies} of {len(shares)} overlaps compared in {folder.root} contain the warped pixels "
+        "of the neighboring view: pixels were copied from view to view, so consistency only "
+        "measures the copying."
     )
 
 
@@ -200,8 +202,8 @@ def wrong_order(inputs: Inputs) -> str:
     if not order:
         return ""
     return (
-        f"the views of {folder.root} agree far better in the order {order} than in the order "
-        "of their numbers: are they numbered as the cameras turn, to the right?"
+        f"the views in {folder.root} agree much better in the order {order} than in the order of "
+        "their numbers; number them in the order in which the camera turns, to the right."
     )
 
 
@@ -256,9 +258,10 @@ def one_sided_jpeg(inputs: Inputs) -> str:
     if len(lossy) != 1:
         return ""
     return (
-        f"the images of {lossy[0].root} went through JPEG, or a VAE of 8-pixel patches, those of "
-        f"{(real if lossy[0] is folder else folder).root} did not: FID sees the difference; if it "
-        "was JPEG, store both sides without loss."
+        f"the images in {lossy[0].root} show the borders of 8-pixel blocks, as JPEG compression or "
+        f"some VAEs leave them, but those in {(real if lossy[0] is folder else folder).root} do "
+        "not; FID is sensitive to this difference: if the cause is JPEG, store both sets without "
+        "loss."
     )
 
 
@@ -295,7 +298,7 @@ def other_prompts(inputs: Inputs) -> str:
         return ""
     return (
         f"the prompts of {len(differ)} of {len(both)} samples in {folder.root} (first: "
-        f"{differ[0]}) differ from those in {real.root}: CLIP scores are of other prompts."
+        f"{differ[0]}) differ from those in {real.root}, so their CLIP scores are not comparable."
     )
 
 

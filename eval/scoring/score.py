@@ -106,15 +106,17 @@ def _protocol_warnings(runs: Sequence[Run], inputs: Inputs) -> list[str]:
         name, count = run.protocol.name, run.protocol.count
         if name in inputs.settings.protocols:
             warnings += [
-                f"{name}: '{k}' needs {need}; not measured." for k, need in run.lacking.items()
+                f"{name}: '{k}' was not measured because it needs {need}."
+                for k, need in run.lacking.items()
             ]
         pretrained = any(
             e.identity.name in step.extractors for step, seen in run.steps for e in seen.extractors
         )
         if count and pretrained and evaluated != count:
             warnings.append(
-                f"{name}: its published numbers are of {count} images, these of {evaluated}; FID "
-                "depends on the number: compare it with methods scored on as many."
+                f"{name}: its published numbers use {count} images, these use {evaluated}; FID "
+                "depends on the number of images, so compare it only with methods scored on the "
+                "same number."
             )
     return warnings
 
@@ -127,8 +129,8 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
     """
     if isinstance(generated, SequenceFolder) != isinstance(reference, SequenceFolder):
         raise InputError(
-            f"{generated.root}: its task is {generated.task}, that of the reference "
-            f"{reference.root} is {reference.task}; both must be of the same task."
+            f"{generated.root}: its task is {generated.task}, but that of the reference "
+            f"{reference.root} is {reference.task}; both must have the same task."
         )
     for key in ("height", "width", "fov_deg", "yaw_deg"):
         _check_alike(generated, reference, key)
@@ -136,7 +138,7 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
     if unknown:
         raise InputError(
             f"{generated.root}: samples {unknown[:3]} ({len(unknown)} in all) are not in the "
-            f"reference {reference.root}; real views of the same samples are needed."
+            f"reference {reference.root}; give real views of the same samples."
         )
     reference = dataclasses.replace(reference, sample_ids=generated.sample_ids)
     if isinstance(generated, SequenceFolder) and isinstance(reference, SequenceFolder):
@@ -148,8 +150,8 @@ def _check_alike(generated: SampleFolder, reference: SampleFolder, key: str) -> 
     ours, theirs = getattr(generated, key, None), getattr(reference, key, None)
     if ours != theirs:
         raise InputError(
-            f"{generated.root}: {key} is {ours}, but the reference {reference.root} has "
-            f"{theirs}; both must be the same views at the same size."
+            f"{generated.root}: {key} is {ours}, but {theirs} in the reference {reference.root}; "
+            "both must contain the same views at the same size."
         )
 
 
@@ -158,8 +160,8 @@ def _check_geometry(generated: SequenceFolder, reference: SequenceFolder) -> Non
         one = [dataclasses.replace(f, sample_ids=(sample_id,)) for f in (generated, reference)]
         if one[0].geometry_sha256() != one[1].geometry_sha256():
             raise InputError(
-                f"{generated.root / sample_id}: frames, cameras or depth differ from those in the "
-                f"reference {reference.root}; both must be the same frames."
+                f"{generated.root / sample_id}: its frames, cameras or depth maps differ from "
+                f"those in the reference {reference.root}; both must contain the same frames."
             )
 
 
@@ -183,7 +185,7 @@ def _numbers(measurements: Mapping[str, Measurement]) -> dict[str, dict[str, Any
     for name, measurement in measurements.items():
         if not math.isfinite(measurement.value):
             raise InputError(
-                f"{name} came out as {measurement.value}; are there enough samples, and are "
-                "the images not all alike?"
+                f"{name} is {measurement.value}; check that there are enough samples and that the "
+                "images are not all alike."
             )
     return {name: dataclasses.asdict(measurement) for name, measurement in measurements.items()}

@@ -146,13 +146,15 @@ def read_score(path: str | Path) -> Score:
 def _check_complete(score: Score) -> None:
     if not isinstance(score.content, Mapping):
         raise InputError(
-            f"{score.path}: not a score file (no mapping); make it with `mvdiffusion-eval score`."
+            f"{score.path}: is not a score file (it contains no mapping); make one with "
+            "`mvdiffusion-eval score`."
         )
     needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
     missing = [key for key in needed if key not in score.content]
     if missing:
         raise InputError(
-            f"{score.path}: not a score file (no {missing}); make it with `mvdiffusion-eval score`."
+            f"{score.path}: is not a score file (missing keys: {missing}); make one with "
+            "`mvdiffusion-eval score`."
         )
     try:
         _ = score.metrics
@@ -170,8 +172,9 @@ def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
         actual = score.content["settings_sha256"]
         if actual != expected:
             raise InputError(
-                f"{score.path}: scored images made with settings {str(actual)[:12]}…, expected "
-                f"{str(expected)[:12]}…; they are stale: generate and score '{score.method}' again."
+                f"{score.path}: its images were generated with settings {str(actual)[:12]}…, "
+                f"expected {str(expected)[:12]}…; the scores are outdated: generate and score "
+                f"'{score.method}' again."
             )
 
 
@@ -180,8 +183,8 @@ def _check_methods(scores: Sequence[Score]) -> None:
     for score in scores:
         if score.method in seen:
             raise InputError(
-                f"{score.path}: scores '{score.method}', as {seen[score.method]} does; "
-                "give one score file per task and method."
+                f"{score.path}: scores '{score.method}', and so does {seen[score.method]}; give "
+                "one score file per task and method."
             )
         seen[score.method] = score.path
 
@@ -191,19 +194,21 @@ def _check_images(score: Score, first: Score) -> None:
     for key in CONTROL_KEYS if score.is_control else (*CONTROL_KEYS, *SAMPLE_KEYS):
         if ours.get(key) != theirs.get(key):
             raise InputError(
-                f"{score.path}: {key} is {_short(ours.get(key))}, but {_short(theirs.get(key))} "
-                f"in {first.path}; score the same samples for every method of a table."
+                f"{score.path}: {key} is {_short(ours.get(key))}, but {_short(theirs.get(key))} in "
+                f"{first.path}; score the same samples for every method of a table."
             )
     if score.is_control and not set(score.samples) <= set(first.samples):
-        raise InputError(f"{score.path}: has samples that {first.path} lacks; score the same ones.")
+        raise InputError(
+            f"{score.path}: has samples that {first.path} lacks; score the same samples."
+        )
 
 
 def _check_reference(score: Score, first: Score) -> None:
     ours, theirs = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
     if not score.is_control and ours and theirs and ours != theirs:
         raise InputError(
-            f"{score.path}: compared with other real views (sha256 {ours[:12]}…) than {first.path} "
-            f"({theirs[:12]}…); give both the same --reference."
+            f"{score.path}: was compared with other real views (sha256 {ours[:12]}…) than "
+            f"{first.path} ({theirs[:12]}…); give both the same --reference."
         )
 
 
@@ -212,8 +217,8 @@ def _check_numeric_settings(score: Score, first: Score) -> None:
     for key in NUMERIC_SETTINGS:
         if ours.get(key) != theirs.get(key):
             raise InputError(
-                f"{score.path}: scored with {key} {ours.get(key)}, but {theirs.get(key)} in "
-                f"{first.path}; score both again with the same settings."
+                f"{score.path}: was scored with {key} {ours.get(key)}, but {first.path} with "
+                f"{theirs.get(key)}; score both again with the same settings."
             )
 
 
@@ -223,7 +228,8 @@ def _check_same_protocol(score: Score, first: Score, metric: str) -> None:
         if ours != theirs:
             raise InputError(
                 f"{score.path}: {metric} has {key} {ours}, but {theirs} in {first.path}; numbers "
-                "of different protocols or extractors never share a table: score both again alike."
+                "of different protocols or extractors are never put in one table: score both in "
+                "the same way."
             )
 
 

@@ -16,8 +16,8 @@ DISTANCES = {
     "cmmd": "CMMD ↓",
     "fd_dinov2": "FD-DINOv2 ↓",
     "clip_fid": "CLIP-FID ↓",
-    "clean_fid": "FID, clean-fid's resize ↓",
-    "clean_kid": "KID, clean-fid's resize ↓",
+    "clean_fid": "FID, clean-fid's resizing ↓",
+    "clean_kid": "KID, clean-fid's resizing ↓",
     "faed": "FAED ↓",
     "panorama_fid": "FID, whole panoramas ↓",
     "panorama_inception_score": "Inception score, whole panoramas ↑",
@@ -30,7 +30,7 @@ DISTANCES = {
 """Image quality otherwise measured than in the paper."""
 OMNIFID = {
     "omnifid": "OmniFID ↓",
-    "omnifid_per_face": "OmniFID, face by face ↓",
+    "omnifid_per_face": "OmniFID, mean over faces ↓",
 }
 RING = {
     "cross_view_psnr": "all pairs (dB) ↑",
@@ -45,12 +45,12 @@ STRUCTURE = {
 }
 STEPS = {
     "per_step_psnr": "PSNR per step from view 0 (dB) ↑",
-    "per_step_fid": "FID per step, of its mean ↓",
+    "per_step_fid": "FID per step, relative to its mean ↓",
 }
 SEAMS = {
     "discontinuity_score": "discontinuity score ↓",
-    "edge_step": "step at the edges ↓",
-    "worst_step": "worst column's step ↓",
+    "edge_step": "color step at the edges ↓",
+    "worst_step": "color step at the worst column ↓",
 }
 """Of one panorama, beside what neighboring views share."""
 MAIN = {
@@ -87,7 +87,7 @@ CONSISTENCY = {
         "cross_view_psnr_ratio": "key frames / real ↑",
         "consecutive_psnr": "all frames (dB) ↑",
         "between_to_key_psnr": "in-between with key frames (dB) ↑",
-        "between_to_worse_key_psnr": "with the worse one (dB) ↑",
+        "between_to_worse_key_psnr": "in-between with the worse key frame (dB) ↑",
         "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
         **STRUCTURE,
     },

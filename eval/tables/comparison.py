@@ -28,8 +28,8 @@ ARROWS = {True: " ↑", False: " ↓", None: ""}
 MOST_DIGITS = 7
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 INTERVALS = (
-    "Intervals are Student's t between samples, never between views: from the values per sample, "
-    "from the jackknife for metrics of the whole set, from the linearization for quotients."
+    "Intervals are Student's t intervals between samples, never between views: from the values "
+    "per sample; for metrics of the whole set, from the jackknife; for ratios, by linearization."
 )
 
 
@@ -94,7 +94,11 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
     rows = [row for metric in metrics for row in _differences(metric, others, baseline)]
     paired = {row["metric"] for row in rows}
     alone = [metric for metric in metrics if metric not in paired]
-    left_out = (f"Not paired, for want of values by sample: {', '.join(alone)}.",) if alone else ()
+    left_out = (
+        (f"Not paired, because there are no values per sample: {', '.join(alone)}.",)
+        if alone
+        else ()
+    )
     columns = ["metric", "method", "difference", "p", "p (Holm)", "verdict"]
     return Table(
         "differences",
@@ -183,15 +187,16 @@ def _about(scores: Sequence[Score]) -> str:
 def _test_notes(num_samples: int, num_compared: int) -> tuple[str, ...]:
     least = num_compared * 2.0 ** (1 - num_samples)  # two of all patterns of signs, and Holm's
     cannot = (
-        f"{num_samples} samples cannot show a difference by sign flips between {num_compared} "
-        f"methods and the baseline: p (Holm) is at least {min(least, 1.0):g}.",
+        f"{num_samples} samples are too few to show a difference between {num_compared} methods "
+        f"and the baseline by sign flips: p (Holm) is at least {min(least, 1.0):g}.",
     )
     return (
-        "p: if there were no difference, how often one as large would be seen; by sign flips of "
-        "the differences per sample, of metrics of the whole set by Student's t of the jackknife.",
-        "p (Holm): corrected, metric by metric, for the number of methods compared with the "
-        f"baseline; a verdict is given where it is below {SIGNIFICANCE}. Metrics are not "
-        "corrected for being many.",
+        "p: probability of a difference at least this large if the methods did not differ; by "
+        "sign flips of the differences per sample, and for metrics of the whole set by Student's "
+        "t of the jackknife.",
+        "p (Holm): p corrected, for each metric, for the number of methods compared with the "
+        f"baseline; a verdict is given where it is below {SIGNIFICANCE}. There is no correction "
+        "for the number of metrics.",
         *(cannot if least >= SIGNIFICANCE else ()),
     )
 

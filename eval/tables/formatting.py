@@ -62,8 +62,8 @@ def fid_notes(metrics: Collection[str], num_images: int) -> tuple[str, ...]:
     if num_images >= FEW_FOR_FID or not any(map(_is_frechet_distance, metrics)):
         return ()
     return (
-        f"FID on {num_images} images is biased upwards (asked for: {FEW_FOR_FID}); it ranks "
-        "methods of one table and must not be compared with FID on another number of images.",
+        f"FID of {num_images} images is biased upwards (recommended: {FEW_FOR_FID}); it ranks the "
+        "methods of one table and must not be compared with FID of another number of images.",
     )
 
 

@@ -15,12 +15,12 @@ from .table import Table
 PUBLISHED = Path(__file__).with_name("published.yaml")
 CONFIDENCE = {
     "primary": "read in the source itself",
-    "secondary": "as a secondary note has it",
-    "mixed": "read in the source itself but for the rows named",
+    "secondary": "as quoted by a secondary source",
+    "mixed": "read in the source itself, except for the rows named",
 }
 """How sure it is that these are the numbers of the source."""
 
-WARNING = "measured by others on other images: not comparable with ours"
+WARNING = "measured by others on other images, not comparable with ours"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def published_table() -> Table:
     told = pd.DataFrame(about, columns=["title", "source", "confidence", "protocol"])
     return Table(
         "published",
-        f"Published numbers, {WARNING}",
+        f"Published numbers ({WARNING})",
         pd.concat([pd.DataFrame(numbers), told], axis=1),
         pd.DataFrame(shown, columns=["table", "method", "as published"]),
         tuple(note for table in published_tables() for note in table.footnotes),
@@ -114,7 +114,7 @@ def beside_published(task: str, ours: Table) -> Table:
     blocks = []
     for table in tables:
         start = len(ours.shown) + len(read)
-        blocks.append((start, f"Published: {table.cite}; {WARNING}"))
+        blocks.append((start, f"Published: {table.cite} ({WARNING})"))
         for method in table.rows:
             line = lines.setdefault(method, {"method": method})
             line.update(table.numbers(method, f" ({table.cite})"))
@@ -126,7 +126,7 @@ def beside_published(task: str, ours: Table) -> Table:
     data = pd.concat(written, ignore_index=True).set_index(["block", "method"]).reset_index()
     return Table(
         f"{task}_published",
-        f"{ours.caption}; below, published numbers, {WARNING}",
+        f"{ours.caption}; below, published numbers ({WARNING})",
         data,
         pd.concat([ours.shown, pd.DataFrame(read)], ignore_index=True).fillna("–"),
         (*ours.notes, *(note for table in tables for note in table.footnotes)),

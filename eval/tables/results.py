@@ -46,7 +46,7 @@ def main_table(task: str, scores: Sequence[Score]) -> Table:
 def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
     pairs = f"{TASKS[task]}: consistency in detail"
-    others = f"{TASKS[task]}: image quality by other measures"
+    others = f"{TASKS[task]}: further measures of image quality"
     main = main_table(task, compared)
     return [
         main,
@@ -153,11 +153,12 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
             "verdict": [row["verdict"] for row in rows],
         }
     )
-    caption = "Claims about the method, decided from paired differences ± standard error"
+    caption = "Claims about the method, decided by paired differences ± standard error"
     note = (
-        "Holds: two standard errors above the bound; does not hold: two below; else undecided. "
-        "Intervals are Student's. Effect size: mean of the paired differences over their standard "
-        "deviation between samples; a level, or a statistic of the whole set, has none."
+        "A condition holds if its value is at least two standard errors above its bound, does not "
+        "hold if it is two below, and is undecided otherwise. Intervals are Student's t "
+        "intervals. The effect size is the mean of the paired differences over their standard "
+        "deviation between samples; levels and statistics of the whole set have none."
     )
     return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
 

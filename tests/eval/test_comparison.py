@@ -90,7 +90,7 @@ def test_the_table_holds_every_metric_of_every_method(made: Path) -> None:
     text = (made / "tables/comparison.md").read_text()
     assert f"N = {COUNT} samples of 8 views" in text
     assert re.search(r"cross_view_psnr ↑ +\| dB +\| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\]", text)
-    assert "Intervals are Student's t between samples" in text
+    assert "Intervals are Student's t intervals between samples" in text
 
 
 def test_differences_are_paired_and_judged(made: Path) -> None:
@@ -112,9 +112,9 @@ def test_differences_are_paired_and_judged(made: Path) -> None:
     assert float(row["p_holm"]) == pytest.approx(4 / 2**COUNT)  # of two comparisons
     assert row["verdict"] == "undecided"  # 0.0625 is the least that six samples can show
     text = (made / "tables/differences.md").read_text()
-    assert "6 samples cannot show a difference by sign flips between 2 methods" in text
+    assert "6 samples are too few to show a difference between 2 methods" in text
     assert "p (Holm) is at least 0.0625" in text
-    assert "Not paired, for want of values by sample: cross_view_psnr_ratio" in text
+    assert "Not paired, because there are no values per sample: cross_view_psnr_ratio" in text
 
 
 def test_again_gives_equal_bytes_and_replaces_only_a_comparison(
@@ -167,8 +167,11 @@ def test_unequal_samples_are_refused_or_restricted(
     output = ("--output", str(tmp_path / "o"), "--reference", str(folders / "real"))
     assert fails(*chosen, *output, *OPTIONS) == 2
     error = capsys.readouterr().err
-    assert "has 4 samples, 0 of them not in" in error
-    assert "lacks 2 of its 6 ['room004', 'room005']; N must be equal" in error
+    assert "has 4 samples; 0 of them are not in" in error
+    assert (
+        "2 of the 6 samples there are missing here ['room004', 'room005']; generate the same"
+        in error
+    )
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     toy.run("compare", *chosen, *output, *OPTIONS, "--common")
@@ -181,7 +184,10 @@ def test_unequal_samples_are_refused_or_restricted(
     for name in ("comparison", "differences"):
         text = (tmp_path / f"o/tables/{name}.md").read_text()
         assert ("4 samples cannot show a difference" in text) == (name == "differences")
-        assert "Restricted to the 4 samples common to all; there were: mvdiffusion 6." in text
+        assert (
+            "Restricted to the 4 samples that all methods have; some have more: mvdiffusion 6."
+            in text
+        )
     file = str(made / "scores/mvdiffusion.json")
     assert fails(file, chosen[1], "--output", str(tmp_path / "p"), "--common") == 2
     assert "cannot be restricted: give its folder" in capsys.readouterr().err
@@ -230,13 +236,17 @@ def spoil_samples(root: Path) -> None:
     [
         (spoil_size, (), r"b: height is 48, but 32 in .*/a; compare the same views"),
         (spoil_views, (), r"b: num_views is 4, but 8"),
-        (spoil_task, (), r"b: its task is depth, that of .*/a is panorama"),
-        (spoil_name, (), r"named 'A', as that of .*/a is; rename one folder, or 'method'"),
-        (spoil_path, (), r"named '\.\./b'; expected a name that a file can have"),
-        (spoil_samples, ("--common",), "no sample is in all of the 2 folders"),
+        (spoil_task, (), r"b: its task is depth, but that of .*/a is panorama"),
+        (
+            spoil_name,
+            (),
+            r"named 'A', and so is that of .*/a; rename one of the folders, or change 'method'",
+        ),
+        (spoil_path, (), r"named '\.\./b'; expected a valid file name"),
+        (spoil_samples, ("--common",), "the 2 folders have no sample in common"),
         (lambda root: None, (), r"b: no such folder"),
-        (spoil_samples, ("--baseline", "c"), "--baseline: 'c' is none of the methods: a, b"),
-        (spoil_samples, ("--cache", "{}/o/cache"), "--cache: .* is in the output"),
+        (spoil_samples, ("--baseline", "c"), "--baseline: 'c' is not one of the methods: a, b"),
+        (spoil_samples, ("--cache", "{}/o/cache"), "--cache: .* is inside the output folder"),
     ],
 )
 def test_folders_that_do_not_belong_together(
@@ -362,5 +372,5 @@ def test_fid_of_few_images_comes_with_a_warning() -> None:
     for evaluated, warned in {8736: True, FEW_FOR_FID - 1: True, FEW_FOR_FID: False}.items():
         scores = three_methods(evaluated)
         for table in (comparison_table(scores), difference_table(scores, scores[0])):
-            found = any(f"FID on {evaluated} images is biased" in note for note in table.notes)
+            found = any(f"FID of {evaluated} images is biased" in note for note in table.notes)
             assert found == warned

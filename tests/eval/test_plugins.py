@@ -76,7 +76,7 @@ def test_the_example_adds_a_metric_a_protocol_and_a_method(installed: Path, tmp_
     assert (found["protocol"], found["version"]) == ("colors", 1)
     np.testing.assert_allclose(found["values"], [by_hand(views) for views in samples.values()])
     assert result["metrics"]["cross_view_psnr"]["value"] > 40
-    assert any("'color_fid' needs" in warning for warning in result["warnings"])
+    assert any("'color_fid' was not measured" in warning for warning in result["warnings"])
     assert row["source"] == "Hasler and Süsstrunk, 2003"
 
 
@@ -116,14 +116,14 @@ def test_a_plug_in_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_method_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -> None:
     entries(monkeypatch, mine=methods.Method("real", "Mine"))
-    with pytest.raises(InputError, match="'real' is known already"):
+    with pytest.raises(InputError, match="'real' is already registered"):
         methods.methods.__wrapped__()
 
 
 def test_a_protocol_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -> None:
     protocols.metrics()  # known before there are these entries
     entries(monkeypatch, again=protocols.PROTOCOLS_FILE)
-    with pytest.raises(InputError, match="new names, got protocol 'paper-pano'"):
+    with pytest.raises(InputError, match="there already is a protocol 'paper-pano'"):
         protocols.protocols.__wrapped__()
 
 

@@ -322,5 +322,5 @@ def test_views_are_no_panoramas(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as end:
         main(["train-extractor", "--kind", "faed", *given, "--settings", '{"held_out": 0.25}'])
     assert end.value.code == 2
-    assert "holds views; expected whole equirectangular panoramas" in capsys.readouterr().err
+    assert "contains views; expected whole equirectangular panoramas" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

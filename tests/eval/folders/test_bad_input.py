@@ -115,7 +115,7 @@ VIEWS = {
     "zero bytes": (lambda path: path.write_bytes(b""), r"not a readable image"),
     "text": (lambda path: path.write_text("a picture of a room"), r"not a readable image"),
     "decompression bomb": (bomb, r"not a readable image .*decompression bomb"),
-    "link to nothing": (link_to("nowhere.png"), r"is a link to nothing"),
+    "link to nothing": (link_to("nowhere.png"), r"is a broken link"),
     "link to itself": (link_to("4.png"), r"not a readable image"),
     "a directory": (directory, r"not a readable image"),
     "missing": (Path.unlink, r"no such view"),
@@ -174,10 +174,10 @@ FOLDERS = {
     "manifest is a list": (write("manifest.json", "[]"), r"is a list; expected a mapping"),
     "manifest: size": (edit("manifest.json", height=64), r"is 32×32 pixels; expected 32×64"),
     "manifest: size in words": (edit("manifest.json", width="wide"), r"width is wide; expected"),
-    "manifest: samples": (edit("manifest.json", samples=["room000", "x"]), r"absent \['x'\]"),
+    "manifest: samples": (edit("manifest.json", samples=["room000", "x"]), r"missing \['x'\]"),
     "manifest: no samples": (edit("manifest.json", samples=[]), r"samples is \[\]"),
     "manifest: samples in words": (edit("manifest.json", samples=7), r"samples is 7; expected"),
-    "manifest: escape": (edit("manifest.json", samples=["../real"]), r"absent \['../real'\]"),
+    "manifest: escape": (edit("manifest.json", samples=["../real"]), r"missing \['../real'\]"),
     "manifest: task": (
         edit("manifest.json", task="panoram"),
         r"task is 'panoram'; expected",
@@ -199,12 +199,12 @@ FOLDERS = {
     ),
     "manifest: another field of view": (
         edit("manifest.json", fov_deg=20),
-        r"fov_deg is 20, but the reference",
+        r"fov_deg is 20, but 90.0 in the reference",
     ),
     "manifest: given view": (edit("manifest.json", given_views=[9]), r"given_views is \[9\]"),
     "one view more": (no_manifest(one_more_view), r"room001/8.png: is one view more than the 8"),
     "gap in the numbers": (no_manifest(delete("room000/3.png")), r"room000/3.png: no such view"),
-    "a sample that loops": (looping_sample, r"room002: is a link to nothing or to itself"),
+    "a sample that loops": (looping_sample, r"room002: is a broken or circular link"),
     "prompts not UTF-8": (write("room001/prompt.txt", b"caf\xe9\n" * 8), r"not be read as UTF-8"),
     "prompts: fewer than views": (write("room001/prompt.txt", "a\nb\n"), r"found 2 lines"),
     "prompts: an empty line": (write("room001/prompt.txt", "a\n\n" * 4), r"4 of them empty"),
@@ -260,8 +260,8 @@ DEPTH = {
     "cameras: frames": (cameras(frames=3), r"frames is 3; expected a list of whole numbers"),
     "cameras: key frames": (cameras(key_frames=[0, 9]), r"key_frames are positions"),
     "cameras: a list": (write("walk001/cameras.json", "[1]"), r"is no mapping"),
-    "depth: all zero": (no_depth_at_all, r"walk001: no two frames compared"),
-    "depth: 8 bits": (depth_map(save("L", (32, 24))), r"is a 'L' image; expected 16-bit"),
+    "depth: all zero": (no_depth_at_all, r"walk001: no two of the compared frames"),
+    "depth: 8 bits": (depth_map(save("L", (32, 24))), r"is a 'L' image; expected a 16-bit"),
     "depth: another size": (depth_map(save("I;16", (8, 6))), r"is 8×6 pixels; expected 32×24"),
     "depth: cut short": (depth_map(truncated), r"not a readable image"),
     "depth: damaged": (depth_map(damaged), r"not a readable image"),
@@ -284,9 +284,9 @@ def test_folders_that_hold_too_little(workplace: Path, capsys: pytest.CaptureFix
 
     assert "nowhere: no such folder" in message(generated="nowhere")
     (workplace / "empty").mkdir()
-    assert "empty: holds no sample directories" in message(generated="empty")
+    assert "empty: contains neither sample folders" in message(generated="empty")
     (workplace / "hollow" / "room000").mkdir(parents=True)
-    assert "hollow/room000: holds no views" in message(generated="hollow")
+    assert "hollow/room000: contains no views" in message(generated="hollow")
     (workplace / "one").mkdir()
     Image.new("RGB", (64, 64)).save(workplace / "one" / "x.png")
     assert "one/x.png: is 64×64 pixels; expected an equirect" in message(generated="one")
@@ -299,13 +299,15 @@ def test_references_that_do_not_fit(workplace: Path, capsys: pytest.CaptureFixtu
     def message(**folders: str) -> str:
         return refused(capsys, workplace, **folders)
 
-    assert "both must be of the same task" in message(reference="walks")
+    assert "both must have the same task" in message(reference="walks")
     toy.write_folder(workplace / "others", "real", {"attic": toy.views_of(9, 2)})
     assert "['room000', 'room001'] (2 in all) are not in the" in message(reference="others")
     edit("manifest.json", yaw_deg=lambda yaws: [yaw + 10 for yaw in yaws])(workplace / "real")
     assert "yaw_deg is" in message()
     edit("walk001/cameras.json", pose=shifted)(workplace / "real_walks")
-    assert "frames, cameras or depth differ" in message(generated="walks", reference="real_walks")
+    assert "frames, cameras or depth maps differ" in message(
+        generated="walks", reference="real_walks"
+    )
 
 
 def shifted(poses: list) -> list:
@@ -320,7 +322,7 @@ def test_outputs_that_cannot_be_written(
     def message(output: Path) -> str:
         return refused(capsys, workplace, "--output", str(output))
 
-    assert "real is a folder; name a file" in message(workplace / "real")
+    assert "real is a folder; give the name of a file" in message(workplace / "real")
     assert "manifest.json is not a folder" in message(workplace / "real/manifest.json/s.json")
     (workplace / "loop").symlink_to("loop")
     assert "loop is not a folder" in message(workplace / "loop" / "s.json")
@@ -331,7 +333,7 @@ def test_outputs_that_cannot_be_written(
 def test_names_that_nobody_knows(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, workplace, "--protocol", "paper-consistency-panorama")
     assert "did you mean 'paper-consistency-pano'" in line
-    assert "'inception' is no folder, and no name of an extractor; did you mean" in refused(
+    assert "'inception' is neither a folder nor the name of an extractor; did you mean" in refused(
         capsys, workplace, "--extractor", "inception"
     )
 
@@ -382,12 +384,12 @@ FOREIGN = {
     "one name twice": (
         foreign.panoramas,
         lambda root: Image.new("RGB", (256, 128)).save(root / "room001.jpg"),
-        r"room001.png: another image has the name 'room001'",
+        r"room001.png: another image also has the name 'room001'",
     ),
     "no panorama": (
         foreign.panfusion,
         delete("room001/pano.png"),
-        r"room001: holds no views; expected",
+        r"room001: contains no views; expected",
     ),
     "two prompts for eight views": (
         foreign.panfusion,

@@ -140,7 +140,7 @@ def test_the_prompt_of_the_whole_is_that_of_every_crop(folder: EquirectangularFo
     elsewhere = crop(folder, cube_6, 90.0, 16)
     assert elsewhere.has_prompts("room001")
     assert not elsewhere.has_prompts("room000")
-    with pytest.raises(InputError, match="each of 8 views; expected one line"):
+    with pytest.raises(InputError, match="each of the 8 views; expected one line"):
         panoramas(folder).prompts("room000")
 
 

@@ -108,7 +108,7 @@ def manifest_without_yaws(folder: Path) -> None:
         (small_view, r"room001/4.png: is 16×16 pixels; expected 32×32"),
         (truncated_header, r"room001/4.png: not a readable image"),
         (missing_view, r"room001/4.png: no such view"),
-        (missing_sample, r"manifest.json: does not match the folder.*absent \['room001'\]"),
+        (missing_sample, r"manifest.json: does not match the folder.*missing \['room001'\]"),
         (extra_sample, r"manifest.json: does not match the folder.*listed \['room009'\]"),
         (broken_manifest, r"manifest.json: not valid JSON"),
         (manifest_without_yaws, r"manifest.json: missing keys \['yaw_deg'\]"),

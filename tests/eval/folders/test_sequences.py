@@ -146,8 +146,8 @@ def unknown_task(folder: Path) -> None:
         (edited(frames=[1, 1, 2, 3, 4, 5, 6]), r"cameras.json: frames must rise"),
         (no_depth, r"walk001/depth/2.png: no such view"),
         (small_depth, r"walk001/depth/2.png: is 4×4 pixels; expected 32×24"),
-        (colored_depth, r"walk001/depth/2.png: is a 'RGB' image; expected 16-bit"),
-        (stray_view, r"walk001: 8 views, but cameras.json has 7 frames"),
+        (colored_depth, r"walk001/depth/2.png: is a 'RGB' image; expected a 16-bit"),
+        (stray_view, r"walk001: has 8 views, but cameras.json has 7 frames"),
         (unknown_task, r"task is 'dept'; expected one of panorama, outpaint, depth"),
     ],
 )
@@ -182,8 +182,8 @@ def test_a_reference_must_be_the_same_frames(folder: Path, tmp_path: Path) -> No
     moved = np.array(walks.poses())
     moved[4, 0, 3] += 0.01
     change(folder, lambda content: {**content, "pose": moved.tolist()})
-    with pytest.raises(InputError, match=r"walk001: frames, cameras or depth differ"):
+    with pytest.raises(InputError, match=r"walk001: its frames, cameras or depth maps differ"):
         matching_reference(opened_sequence(folder), real)
     panorama = open_folder(toy.write_folder(tmp_path / "p", "real", toy.real_samples(2)))
-    with pytest.raises(InputError, match="must be of the same task"):
+    with pytest.raises(InputError, match="must have the same task"):
         matching_reference(generated, panorama)

@@ -167,7 +167,7 @@ def test_views_that_leave_gaps_have_no_panorama(
                 '{"protocols": ["equirect"]}',
             ]
         )
-    assert "protocol 'equirect' needs views that see all round" in capsys.readouterr().err
+    assert "protocol 'equirect' needs views that cover the full circle" in capsys.readouterr().err
 
 
 def test_faces_look_where_they_should() -> None:
@@ -231,5 +231,8 @@ def test_omnifid_needs_whole_panoramas(
     given = ["--generated", str(world / "vae_reconstruction"), "--reference", str(world / "real")]
     more = ["--extractor", str(extractors[0]), "--output", str(tmp_path / "s.json")]
     toy.run("score", *given, *more, "--settings", '{"protocols": ["equirect"]}')
-    assert "equirect: 'omnifid' needs whole equirectangular" in capsys.readouterr().err
+    assert (
+        "equirect: 'omnifid' was not measured because it needs whole equirectangular"
+        in capsys.readouterr().err
+    )
     assert "omnifid" not in json.loads((tmp_path / "s.json").read_text())["metrics"]

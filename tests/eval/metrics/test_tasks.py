@@ -200,7 +200,7 @@ def test_sequences_whose_frames_share_nothing_are_refused(
         Image.fromarray(np.zeros((walks.HEIGHT, walks.WIDTH), np.uint16)).save(path)
     arguments = ("--generated", str(root), "--output", str(tmp_path / "s.json"))
     error = score_fails(capsys, *arguments)
-    assert "walk000: no two frames compared (consecutive key frames) share a pixel" in error
+    assert "walk000: no two of the compared frames (consecutive key frames) share a pixel" in error
 
 
 def test_the_other_scene_is_not_the_next_sequence(world: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_protocol_loads_the_extractors_that_it_is_defined_with(
     assert set(metrics) == {"fid", "inception_score", "clip_score", "clip_score_clip-vit-b-16"}
     assert {m["protocol"] for m in metrics.values()} == {"paper-pano"}
     assert metrics["clip_score_clip-vit-b-16"]["extractor"] == "clip-vit-b-16 (11111111)"
-    assert any("of 8736 images, these of 64" in warning for warning in result["warnings"])
+    assert any("use 8736 images, these use 64" in warning for warning in result["warnings"])
     assert result["protocols"]["paper-pano"]["metrics"]["inception_score"]["splits"] == 10
 
 
@@ -65,7 +65,10 @@ def test_only_what_can_be_used_is_loaded(world: Path, loaded: tuple[list[str], A
     )
     assert loaded[0] == ["inception-v3", "clip-vit-l-14", "clip-vit-b-16"]
     assert "fid" not in result["metrics"]
-    assert any("'fid' needs real views" in warning for warning in result["warnings"])
+    assert any(
+        "'fid' was not measured because it needs real views" in warning
+        for warning in result["warnings"]
+    )
     loaded[0].clear()
     mvdiffusion_eval.score(world / "vae_reconstruction", protocols=["equirect"])
     assert not loaded[0]

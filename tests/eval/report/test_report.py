@@ -216,7 +216,7 @@ def test_unreadable_logs_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not a training log"):
             read_curve("x", path)
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(InputError, match="holds no line"):
+    with pytest.raises(InputError, match="contains no line"):
         read_curve("x", tmp_path / "log.jsonl")
 
 
@@ -320,6 +320,6 @@ def test_columns_of_further_extractors_follow_their_metric() -> None:
     found = measured_columns(QUALITY | DISTANCES | OMNIFID, scores)
     assert set(found) == set(names) - {"per_step_fid"}
     assert list(found)[:3] == ["fid", "fid_vgg", "clip_score_vit-b"]
-    assert found["omnifid_per_face_vgg"] == "OmniFID, face by face ↓, vgg"
+    assert found["omnifid_per_face_vgg"] == "OmniFID, mean over faces ↓, vgg"
     assert found["kid_clip_fid"] == "KID ↓, clip_fid"
     assert list(measured_columns({"kid": "KID ↓"}, scores)) == ["kid", "kid_clip_fid"]

@@ -156,7 +156,7 @@ def test_changed_weights_are_refused(extractors: list[Path], tmp_path: Path) -> 
     weights = bytearray((tmp_path / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "weights.safetensors").write_bytes(weights)
-    with pytest.raises(InputError, match=r"not the weights that extractor\.json names"):
+    with pytest.raises(InputError, match=r"not contain the weights named in extractor\.json"):
         load_trained(tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:
     assert json.loads((made / "metrics.json").read_text())["claims"] == verdicts
     assert verdicts["claim_1"] == verdicts["claim_2"] == "holds"
     assert (
-        "Real views after VAE reconstruction, the ceiling"
+        "Real views after VAE reconstruction, the upper bound"
         in (made / "tables/claims.md").read_text()
     )
 
@@ -270,15 +270,15 @@ def drop_metrics(content: dict) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (change_settings, "stale: generate and score 'mvdiffusion' again"),
+        (change_settings, "outdated: generate and score 'mvdiffusion' again"),
         (change_count, "num_samples is 7, but 8"),
         (change_size, "height is 64, but 32"),
         (change_extractor, "fid has extractor inception-v3"),
         (change_reference, "compared with other real views (sha256 ffff"),
-        (change_groups, "scored with jackknife_groups 5, but 4"),
+        (change_groups, "was scored with jackknife_groups 5, but"),
         (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
         (change_version, "cross_view_psnr has version 2, but 1"),
-        (change_method, "scores 'independent', as"),
+        (change_method, "scores 'independent', and so does"),
         (drop_metrics, "not a score file"),
     ],
 )
@@ -314,7 +314,7 @@ def test_scores_of_other_settings_are_refused(
     arguments = ["tables", *files, "--settings-sha256", f"panorama={'c' * 64}"]
     with pytest.raises(SystemExit):
         main([*arguments, "--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")])
-    assert "stale" in capsys.readouterr().err
+    assert "outdated" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -325,7 +325,7 @@ def test_each_task_has_settings_of_its_own(
     files = [str(file) for file in sorted(scores.parent.rglob("*.json"))]
     output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m")]
     for word, message in {
-        f"depth={'a' * 64}": "depth/independent.json: scored images made with settings dddd",
+        f"depth={'a' * 64}": "depth/independent.json: its images were generated with settings dddd",
         f"deep={'d' * 64}": "--settings-sha256: there are no scores of the task 'deep'",
         "d" * 64: "--settings-sha256: expected TASK=HASH",
     }.items():
@@ -363,8 +363,8 @@ def test_tasks_have_the_columns_that_were_measured(made: Path) -> None:
     assert {"between_to_key_psnr", "consecutive_psnr"} <= depth[0].keys()
     caption = (made / "tables" / "depth_main.md").read_text().splitlines()[0]
     assert "4 sequences with 12 key frames and 16 frames in between, 32×24 px" in caption
-    assert "FID on 12 images" in (made / "tables" / "depth_main.md").read_text()
-    assert "FID on 28 images" in (made / "tables" / "outpaint_main.md").read_text()  # 4 × 7
+    assert "FID of 12 images" in (made / "tables" / "depth_main.md").read_text()
+    assert "FID of 28 images" in (made / "tables" / "outpaint_main.md").read_text()  # 4 × 7
 
 
 def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
