@@ -183,7 +183,7 @@ def test_unequal_samples_are_refused_or_restricted(
     assert part["method"] == "mvdiffusion"
     for name in ("comparison", "differences"):
         text = (tmp_path / f"o/tables/{name}.md").read_text()
-        assert ("4 samples cannot show a difference" in text) == (name == "differences")
+        assert ("4 samples are too few to show a difference" in text) == (name == "differences")
         assert (
             "Restricted to the 4 samples that all methods have; some have more: mvdiffusion 6."
             in text

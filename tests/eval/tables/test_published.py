@@ -111,4 +111,6 @@ def test_a_method_of_several_tables_has_one_line_with_digits_as_printed() -> Non
 
 def test_how_sure_a_number_is_can_be_read() -> None:
     tables = {table.table: table for table in published_tables()}
-    assert "as a secondary note" in tables["PanFusion protocol, in UniPano"].footnotes[0]
+    assert (
+        "as quoted by a secondary source" in tables["PanFusion protocol, in UniPano"].footnotes[0]
+    )
