@@ -168,7 +168,7 @@ def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bo
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise InputError(
             f"{output}: was made with other settings ({', '.join(others[:_NAMED])}{more}); choose "
-            "another output, or pass --overwrite to make this one anew."
+            "another output, or pass --overwrite to replace this one."
         )
     return not others
 

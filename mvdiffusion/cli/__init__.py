@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import typer
 
-import mvdiffusion.cli.captions  # registers its command
-import mvdiffusion.cli.datasets  # registers its commands
-import mvdiffusion.cli.own  # noqa: F401 (registers its commands)
-from mvdiffusion.cli.base import fetch_base
+import mvdiffusion.cli.custom  # registers its commands
+import mvdiffusion.cli.datasets  # noqa: F401 (registers its commands)
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.generate import generate_app
-from mvdiffusion.cli.tools import convert, mesh
+from mvdiffusion.cli.tools import convert, fetch_base, mesh
 from mvdiffusion.cli.train import train_app
 from mvdiffusion.records import reporting_input_errors
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train MVDiffusion, and generate images of several views that agree with each other.",
+)
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,69 +10,87 @@ import typer
 
 from mvdiffusion.cli.options import (
     Data,
-    Expected,
-    ForTask,
+    DataTask,
     Hash,
     Output,
     Overwrite,
     Settings,
-    Splits,
+    Split,
     Workers,
+    spread,
 )
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
 
-data_app = typer.Typer(no_args_is_help=True, help="Make, cut, export and stitch views.")
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Download, prepare, check, import, caption, render, cut, stitch and export data.",
+)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Options of both renderers."""
+
+    settings: Settings
+    output: Output
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to render (default: all); repeatable.")
+    ] = None
+    workers: Workers = 1
+    expect_sha256: Annotated[
+        str, typer.Option(help="Fail if the rendered data do not have this SHA-256.")
+    ] = ""
+    overwrite: Overwrite = False
+
+    def render(self, kind: Any, renderer: Any) -> None:
+        """Render with settings of a kind, and print the hash."""
+        settings, expected = kind.from_mapping(read_settings(self.settings)), self.expect_sha256
+        options = (self.split or None, self.workers, expected or None, self.overwrite)
+        print(renderer(self.output, settings, *options))
 
 
 @data_app.command("rooms")
-def data_rooms(
-    settings: Settings,
-    output: Output,
-    split: Splits = None,
-    workers: Workers = 1,
-    expect_sha256: Expected = "",
-    overwrite: Overwrite = False,
-) -> None:
-    """Render procedural rooms in Matterport3D's layout."""
+@spread
+def data_rooms(options: Rendering) -> None:
+    """Render panoramas of procedural rooms in Matterport3D's layout."""
     from mvdiffusion.preparation.rooms import ROOMS, RoomSettings
 
-    rooms = RoomSettings.from_mapping(read_settings(settings))
-    expected = expect_sha256 or None
-    print(ROOMS.render(output, rooms, split or None, workers, expected, overwrite))
+    options.render(RoomSettings, ROOMS.render)
 
 
 @data_app.command("walks")
-def data_walks(
-    settings: Settings,
-    output: Output,
-    split: Splits = None,
-    workers: Workers = 1,
-    expect_sha256: Expected = "",
-    overwrite: Overwrite = False,
-) -> None:
-    """Render walks through procedural rooms, with depth and poses, in ScanNet's layout."""
+@spread
+def data_walks(options: Rendering) -> None:
+    """Render trajectories through procedural rooms, with depth and poses, in ScanNet's layout."""
     from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 
-    walks = WalkSettings.from_mapping(read_settings(settings))
-    expected = expect_sha256 or None
-    print(WALKS.render(output, walks, split or None, workers, expected, overwrite))
+    options.render(WalkSettings, WALKS.render)
 
 
 @data_app.command("key-frames")
 def data_key_frames(
-    scene: Annotated[list[Path], typer.Option(help="Folder of a scene in ScanNet's layout.")],
+    scene: Annotated[
+        list[Path], typer.Option(help="Folder of a scene in ScanNet's layout; repeatable.")
+    ],
     overlap: Annotated[
-        float, typer.Option(help="Of consecutive key frames, 0 … 1, where both have depth.")
+        float,
+        typer.Option(
+            help="Minimum overlap of consecutive key frames (0-1), counted over pixels with depth."
+        ),
     ] = 0.65,
     show: Annotated[
-        bool, typer.Option("--list", help="Print each, and its overlap with the one before.")
+        bool,
+        typer.Option(
+            "--list", help="Print the key frames and their overlap with the previous one."
+        ),
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Choose anew where there are key frames; their files move to *.old."
+            "--overwrite",
+            help="Choose key frames again where a scene has some; its files are moved to *.old.",
         ),
     ] = False,
 ) -> None:
@@ -89,39 +108,40 @@ def data_key_frames(
 
 @data_app.command("export")
 def data_export(
-    root: Data,
-    split: Annotated[str, typer.Option(help="Which split.")],
+    data: Data,
+    split: Split,
     settings: Settings,
     output: Output,
     settings_sha256: Hash = "",
-    task: ForTask = Task.PANORAMA,
+    task: DataTask = Task.PANORAMA,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a split's real views as a sample folder, to be scored like a method.
+    """Export the real views of a split as a sample folder, to be scored like a method.
 
-    SETTINGS holds `data` (panorama and outpaint: image_size, num_views, fov_deg, prompt_prefix;
-    depth: height, width, num_views, num_between, prompt_prefix, sequences) and, where not all of
-    the split is wanted, num_samples.
+    SETTINGS has the key `data` (panorama and outpaint: image_size, num_views, fov_deg,
+    prompt_prefix; depth: height, width, num_views, num_between, prompt_prefix, sequences) and, if
+    only the first samples of the split are wanted, the key `num_samples`.
     """
     from mvdiffusion.generation.export import export_split
 
     values = read_settings(settings)
     views, count = values.get("data", {}), values.get("num_samples")
-    dataset = open_dataset(task, root, split, views)
+    dataset = open_dataset(task, data, split, views)
     export_split(dataset, task, output, views, count, settings_sha256 or None, overwrite=overwrite)
 
 
 @data_app.command("views")
 def data_views(
-    files: Annotated[list[Path], typer.Argument(help="Images of your own.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Equirectangular panoramas, twice as wide as high.")
+    ],
     output: Output,
-    equirect: Annotated[bool, typer.Option("--equirect", help="They are panoramas, W = 2 H.")],
-    size: Annotated[int, typer.Option(help="Height and width of a view, pixels.")] = 512,
-    fov_deg: Annotated[float, typer.Option(help="Field of view, degrees.")] = 90.0,
-    num_views: Annotated[int, typer.Option(help="Evenly spaced views.")] = 8,
+    size: Annotated[int, typer.Option(help="Height and width of a view in pixels.")] = 512,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of a view in degrees.")] = 90.0,
+    num_views: Annotated[int, typer.Option(help="Number of evenly spaced views.")] = 8,
     overwrite: Overwrite = False,
 ) -> None:
-    """Cut images into perspective views: --equirect FILE... --output DIR."""
+    """Cut equirectangular panoramas into perspective views, written as a sample folder."""
     from mvdiffusion.generation.export import cut_equirectangular_files
 
     cut_equirectangular_files(files, output, size, fov_deg, num_views, overwrite=overwrite)
@@ -129,12 +149,12 @@ def data_views(
 
 @data_app.command("stitch")
 def data_stitch(
-    views: Annotated[Path, typer.Option(help="A sample folder.")],
+    views: Annotated[Path, typer.Option(help="Sample folder whose views are stitched.")],
     output: Output,
-    height: Annotated[int, typer.Option(help="Height of the panorama, pixels.")] = 1024,
+    height: Annotated[int, typer.Option(help="Height of a panorama in pixels.")] = 1024,
     overwrite: Overwrite = False,
 ) -> None:
-    """Blend every sample's views into an equirectangular PNG."""
+    """Stitch the views of every sample into an equirectangular PNG image."""
     from mvdiffusion.generation.export import stitch_folder
 
     stitch_folder(views, output, height, overwrite=overwrite)
@@ -142,6 +162,12 @@ def data_stitch(
 
 def open_dataset(task: Task, root: Path, split: str, settings: dict[str, Any]) -> Any:
     """Open a task's split.
+
+    Args:
+        task: decides the layout: recordings for depth, else panoramas.
+        root: folder of the data.
+        split: name of the split.
+        settings: how data become samples: arguments of the dataset.
 
     Raises:
         InputError: settings that the dataset does not have, or no such data.

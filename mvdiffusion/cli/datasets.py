@@ -3,96 +3,98 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mvdiffusion.cli.data import data_app
-from mvdiffusion.cli.options import Data, DefaultSettings, Output, Overwrite, Workers
+from mvdiffusion.cli.options import Data, DataTask, Output, Overwrite, Settings, Split, Workers
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
 
-
-class Dataset(StrEnum):
-    """Datasets that the owners give to licensees."""
-
-    MATTERPORT3D = "matterport3d"
-    SCANNET = "scannet"
-
-
-Which = Annotated[Dataset, typer.Argument(help="Which dataset.")]
-Unit = Annotated[str, typer.Option(help="Id of a house or scene.")]
-Units = Annotated[list[str] | None, typer.Option(help="Houses or scenes; default all there.")]
-Labels = Annotated[Path | None, typer.Option(help="The authors' labels, extracted.")]
+Dataset = Annotated[
+    Literal["matterport3d", "scannet"], typer.Argument(help="Name of the data set.")
+]
+Unit = Annotated[str, typer.Option(help="Id of the house or scene.")]
+Labels = Annotated[
+    Path | None, typer.Option(help="Folder of the authors' labels, made by `data labels`.")
+]
 
 
 @data_app.command("fetch")
 def data_fetch(
-    dataset: Which,
+    dataset: Dataset,
     unit: Unit,
-    downloads: Annotated[Path, typer.Option(help="Folder of the owners' files.")],
-    script: Annotated[Path | None, typer.Option(help="The script that the owners sent.")] = None,
+    downloads: Annotated[Path, typer.Option(help="Folder of downloaded files.")],
+    script: Annotated[
+        Path | None, typer.Option(help="Download script that you received from the owners.")
+    ] = None,
     accept_terms: Annotated[
-        bool, typer.Option("--accept-terms", help="You have signed the terms it asks about.")
+        bool,
+        typer.Option(
+            "--accept-terms", help="Confirm that you have signed the data set's terms of use."
+        ),
     ] = False,
-    retries: Annotated[int, typer.Option(help="How often to try again.", min=0)] = 3,
-    verify: Annotated[bool, typer.Option("--verify", help="Hash a file that is there.")] = False,
-    python: Annotated[str, typer.Option(help="Runs the script.")] = sys.executable,
+    retries: Annotated[
+        int, typer.Option(help="Number of further attempts after a failed download.", min=0)
+    ] = 3,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Verify the SHA-256 of a file already downloaded.")
+    ] = False,
+    python: Annotated[
+        str, typer.Option(help="Python interpreter that runs the script.")
+    ] = sys.executable,
 ) -> None:
-    """Fetch a house's .zip or a scene's .sens with its owners' script; keep one that is there."""
+    """Download a house (.zip) or scene (.sens) with its owners' script; existing files are kept."""
     from mvdiffusion.preparation.fetch import fetch_unit
 
-    print(
-        fetch_unit(
-            dataset.value,
-            unit,
-            downloads,
-            script,
-            accept_terms,
-            retries,
-            verify=verify,
-            python=python,
-        )
-    )
+    options = (script, accept_terms, retries)
+    print(fetch_unit(dataset, unit, downloads, *options, verify=verify, python=python))
 
 
 @data_app.command("labels")
 def data_labels(
-    dataset: Which,
-    archive: Annotated[list[Path], typer.Option(help="mp3d_skybox.tar or scannet_*.tar.")],
+    dataset: Dataset,
+    archive: Annotated[
+        list[Path], typer.Option(help="Archive mp3d_skybox.tar or scannet_*.tar; repeatable.")
+    ],
     output: Output,
     overwrite: Overwrite = False,
 ) -> None:
-    """Extract the authors' splits, captions and key frames."""
+    """Extract the authors' splits, captions and key frames from their archives."""
     from mvdiffusion.preparation.labels import extract_labels
 
-    print(f"{output}: {extract_labels(dataset.value, archive, output, overwrite)} files")
+    print(f"{output}: {extract_labels(dataset, archive, output, overwrite)} files")
 
 
 @data_app.command("prepare")
 def data_prepare(
-    dataset: Which,
+    dataset: Dataset,
     unit: Unit,
-    source: Annotated[Path, typer.Option(help="The .zip or .sens, or the folder of downloads.")],
+    source: Annotated[
+        Path, typer.Option(help="Downloaded .zip or .sens file, or the folder of downloads.")
+    ],
     output: Output,
-    settings: DefaultSettings = "{}",
+    settings: Settings = "{}",
     labels: Labels = None,
     workers: Workers = 1,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Prepare a unit of other settings anew; captions stay."),
+        typer.Option(
+            "--overwrite",
+            help="Replace a house or scene of other settings; captions and other files are kept.",
+        ),
     ] = False,
 ) -> None:
-    """Prepare a house or scene; one that is there, of this source and settings, is kept."""
+    """Prepare a house or scene; one of the same source and settings is kept as it is."""
     from mvdiffusion.preparation.fetch import find_download
 
     if source.is_dir():
-        if (found := find_download(dataset.value, unit, source)) is None:
+        if (found := find_download(dataset, unit, source)) is None:
             raise InputError(f"{source}: holds no file of {unit}; run `mvdiffusion data fetch`.")
         source = found
-    if dataset is Dataset.MATTERPORT3D:
+    if dataset == "matterport3d":
         from mvdiffusion.preparation.matterport3d import HousePreparation, prepare_house
 
         if labels is not None:
@@ -107,13 +109,16 @@ def data_prepare(
 
 @data_app.command("splits")
 def data_splits(
-    dataset: Which,
+    dataset: Dataset,
     prepared: Annotated[Path, typer.Option(help="Folder of prepared houses or scenes.")],
-    settings: DefaultSettings = "{}",
+    settings: Settings = "{}",
     labels: Labels = None,
-    unit: Units = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="House or scene to include (default: all prepared ones); repeatable."),
+    ] = None,
 ) -> None:
-    """Write the splits of what is prepared, and splits.json."""
+    """Write the splits of the prepared houses or scenes, and splits.json."""
     from mvdiffusion.preparation.splits import (
         PanoramaSplits,
         write_panorama_splits,
@@ -121,7 +126,7 @@ def data_splits(
     )
 
     values = read_settings(settings)
-    if dataset is Dataset.MATTERPORT3D:
+    if dataset == "matterport3d":
         how = parse(PanoramaSplits, values)
         summary = write_panorama_splits(prepared, how, labels, unit or None)
     elif values:
@@ -132,16 +137,39 @@ def data_splits(
         print(name, *(f"{key} {split[key]}" for key in ("panoramas", "scenes") if key in split))
 
 
+@data_app.command("caption")
+def data_caption(
+    data: Data,
+    split: Split,
+    task: DataTask,
+    settings: Settings = "{}",
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Maximum number of images to caption now.")
+    ] = None,
+    workers: Workers = 1,
+) -> None:
+    """Caption the images of a split with BLIP-2; existing captions are kept.
+
+    SETTINGS may have the keys model, revision, batch_size, device, dtype, max_new_tokens,
+    num_beams and prompt; for panoramas image_size; for scenes frames (valid or key).
+    """
+    from mvdiffusion.preparation.captions import CaptionSettings, caption_split
+
+    values = parse(CaptionSettings, read_settings(settings))
+    counts = caption_split(task.value, data, split, values, limit, workers)
+    print(f"{data}: {counts['made']} captions made, {counts['left']} of {counts['all']} left")
+
+
 @data_app.command("equirect")
 def data_equirect(
     data: Data,
-    split: Annotated[str, typer.Option(help="Which split.")],
-    output: Annotated[Path, typer.Option(help="Folder of the images.")],
-    height: Annotated[int, typer.Option(help="Of the images, pixels.")] = 1024,
+    split: Split,
+    output: Output,
+    height: Annotated[int, typer.Option(help="Height of the panoramas in pixels.")] = 1024,
     workers: Workers = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Stitch every panorama of a split to an equirectangular PNG."""
+    """Stitch every panorama of a split into an equirectangular PNG image."""
     from mvdiffusion.preparation.matterport3d import write_equirectangular
 
     count = write_equirectangular(data, split, output, height, workers, overwrite)

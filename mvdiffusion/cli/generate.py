@@ -1,15 +1,27 @@
-"""`mvdiffusion generate`: a split with one method, or a panorama or sequence of one's own."""
+"""`mvdiffusion generate`: a split with one method, or one panorama or sequence for a user."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mvdiffusion.cli.data import open_dataset
-from mvdiffusion.cli.options import Data, ForTask, Hash, Model, Output, Overwrite, Settings
+from mvdiffusion.cli.options import (
+    Data,
+    Dtype,
+    ForTask,
+    Hash,
+    Model,
+    Output,
+    Overwrite,
+    Settings,
+    Split,
+    spread,
+)
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import read_settings
@@ -19,59 +31,129 @@ if TYPE_CHECKING:
     from mvdiffusion.generation.split import GenerationSettings
 
 generate_app = typer.Typer(
-    no_args_is_help=True, help="Generate panoramas or sequences of your own, or a whole split."
+    no_args_is_help=True, help="Generate a whole split, or a single panorama or sequence."
 )
 
 
-class Device(StrEnum):
-    """Where to run."""
+@dataclass(frozen=True)
+class Request:
+    """Options of every single result."""
 
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+    model: Model
+    output: Output
+    prompt: Annotated[str | None, typer.Option(help="Prompt of all views.")] = None
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file of prompts, one line per view.")
+    ] = None
+    steps: Annotated[int, typer.Option(help="Number of denoising steps.")] = 50
+    guidance_scale: Annotated[
+        float, typer.Option(help="Scale of classifier-free guidance; 1 or less disables it.")
+    ] = 9.0
+    negative_prompt: Annotated[str, typer.Option(help="Negative prompt.")] = ""
+    seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0
+    view_chunk: Annotated[
+        int | None,
+        typer.Option(help="Number of views per pass of the UNet: less memory, same result."),
+    ] = None
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the UNet.")] = "float32"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Device; auto prefers a GPU.")
+    ] = "auto"
+    overwrite: Overwrite = False
+
+    def settings(self) -> GenerationSettings:
+        """Return the settings of the sampling."""
+        from mvdiffusion.generation.split import GenerationSettings
+
+        return GenerationSettings(
+            seed=self.seed,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            negative_prompt=self.negative_prompt,
+            dtype=self.dtype,
+            device=self.device,
+            view_chunk=self.view_chunk,
+        )
+
+    def texts(self) -> list[str]:
+        """Return the one prompt, or the lines of the file.
+
+        Raises:
+            InputError: neither or both are given, or the file has no text.
+        """
+        if (self.prompt is None) == (self.prompts is None):
+            raise InputError("expected either --prompt TEXT or --prompts FILE.")
+        if self.prompts is None:
+            return [str(self.prompt)]
+        try:
+            lines = self.prompts.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--prompts {self.prompts}: {error}; expected a text file, one line per view."
+            ) from None
+        if not (texts := [line.strip() for line in lines if line.strip()]):
+            raise InputError(
+                f"--prompts {self.prompts}: no text in it; expected one line per view."
+            )
+        return texts
 
 
-class UnetDtype(StrEnum):
-    """Types of the UNet's numbers."""
+@dataclass(frozen=True)
+class PanoramaRequest(Request):
+    """Options of a panorama."""
 
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
+    height: Annotated[
+        int | None, typer.Option(help="View height in pixels (default: the model's).")
+    ] = None
+    width: Annotated[
+        int | None, typer.Option(help="View width in pixels (default: the model's).")
+    ] = None
+    num_views: Annotated[
+        int | None,
+        typer.Option(help="Number of evenly spaced views (default: one per prompt, or 8)."),
+    ] = None
+    fov_deg: Annotated[
+        float, typer.Option(help="Horizontal field of view of a view in degrees.")
+    ] = 90.0
 
+    def create(self, given: Mapping[int, Path] | None = None) -> None:
+        """Generate the panorama, or the rest of one around given views."""
+        from mvdiffusion.generation.single import create_panorama
 
-Prompt = Annotated[str | None, typer.Option(help="One text for all views.")]
-Prompts = Annotated[Path | None, typer.Option(help="Text file, one line per view.")]
-Negative = Annotated[str, typer.Option(help="Text to stay away from.")]
-Steps = Annotated[int, typer.Option(help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option(help="Classifier-free guidance.")]
-Seed = Annotated[int, typer.Option(help="Equal seeds give equal images.")]
-NumViews = Annotated[int | None, typer.Option(help="Views around (default 8).")]
-FieldOfView = Annotated[float, typer.Option(help="Of a view, horizontal, degrees.")]
-Side = Annotated[int | None, typer.Option(help="Of a view in pixels (default: the model's).")]
-ViewChunk = Annotated[
-    int | None, typer.Option(help="Views at a time in every layer: less memory, same result.")
-]
-UnetType = Annotated[UnetDtype, typer.Option(help="Of the UNet's numbers.")]
-On = Annotated[Device, typer.Option(help="auto: a GPU if there is one.")]
+        create_panorama(
+            self.model,
+            self.output,
+            self.texts(),
+            self.settings(),
+            given,
+            self.height,
+            self.width,
+            self.num_views,
+            self.fov_deg,
+            self.overwrite,
+        )
 
 
 @generate_app.command("split")
 def generate_split(
     method: Annotated[
-        str, typer.Option(metavar=f"[{'|'.join(method_names())}]", help="Method to generate with.")
+        str,
+        typer.Option(
+            metavar=f"[{'|'.join(method_names())}]", help="Method that generates the images."
+        ),
     ],
     model: Model,
     data: Data,
     settings: Settings,
     output: Output,
     settings_sha256: Hash = "",
-    split: Annotated[str, typer.Option(help="Split that gives the prompts.")] = "test",
+    split: Split = "test",
     task: ForTask = Task.PANORAMA,
     overwrite: Overwrite = False,
 ) -> None:
-    """Generate the samples of a split; finished samples are kept when started again.
+    """Generate the samples of a split; when started again, finished samples are kept.
 
-    SETTINGS holds `data` (as for `data export`) beside the keys of `generation` in the
+    SETTINGS has the key `data` (as for `data export`) and the keys of `generation` in the
     configuration.
     """
     from mvdiffusion.generation import split as generation
@@ -94,155 +176,69 @@ def generate_split(
 
 
 @generate_app.command("panorama")
-def generate_panorama(
-    model: Model,
-    output: Output,
-    prompt: Prompt = None,
-    prompts: Prompts = None,
-    steps: Steps = 50,
-    guidance_scale: Guidance = 9.0,
-    negative_prompt: Negative = "",
-    seed: Seed = 0,
-    height: Side = None,
-    width: Side = None,
-    num_views: NumViews = None,
-    fov_deg: FieldOfView = 90.0,
-    view_chunk: ViewChunk = None,
-    dtype: UnetType = UnetDtype.FLOAT32,
-    device: On = Device.AUTO,
-    overwrite: Overwrite = False,
-) -> None:
+@spread
+def generate_panorama(request: PanoramaRequest) -> None:
     """Generate a panorama from text: views, panorama.png and .jpg, turning.mp4, contact sheet."""
-    from mvdiffusion.generation.single import create_panorama
-
-    sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
-    texts = _texts(prompt, prompts)
-    size = (height, width)
-    create_panorama(model, output, texts, sampling, None, *size, num_views, fov_deg, overwrite)
+    request.create()
 
 
 @generate_app.command("outpaint")
+@spread
 def generate_outpaint(
-    model: Model,
-    output: Output,
+    request: PanoramaRequest,
     image: Annotated[
         list[str],
         typer.Option(
-            help="FILE, the view at yaw 0, or VIEW=FILE, several times: perspective images of the "
-            "views' field; their middle square is taken."
+            help="Given view: FILE at yaw 0, or VIEW=FILE; repeatable. A perspective image of the "
+            "views' field of view, cropped about its center to their proportions."
         ),
     ],
-    prompt: Prompt = None,
-    prompts: Prompts = None,
-    steps: Steps = 50,
-    guidance_scale: Guidance = 9.0,
-    negative_prompt: Negative = "",
-    seed: Seed = 0,
-    height: Side = None,
-    width: Side = None,
-    num_views: NumViews = None,
-    fov_deg: FieldOfView = 90.0,
-    view_chunk: ViewChunk = None,
-    dtype: UnetType = UnetDtype.FLOAT32,
-    device: On = Device.AUTO,
-    overwrite: Overwrite = False,
 ) -> None:
     """Generate the rest of a panorama around one or several given views."""
-    from mvdiffusion.generation.single import create_panorama
-
-    sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
-    texts = _texts(prompt, prompts)
-    size = (height, width)
-    create_panorama(
-        model, output, texts, sampling, _given(image), *size, num_views, fov_deg, overwrite
-    )
+    request.create(_given(image))
 
 
 @generate_app.command("depth")
+@spread
 def generate_depth(
-    model: Model,
-    scene: Annotated[Path, typer.Option(help="Folder of a scene in ScanNet's layout.")],
-    output: Output,
-    prompt: Prompt = None,
-    prompts: Prompts = None,
-    steps: Steps = 50,
-    guidance_scale: Guidance = 9.0,
-    negative_prompt: Negative = "",
-    seed: Seed = 0,
-    height: Annotated[int, typer.Option(help="Of a frame in pixels.")] = 192,
-    width: Annotated[int, typer.Option(help="Of a frame in pixels.")] = 256,
-    num_views: Annotated[int, typer.Option(min=3, help="Most frames to denoise together.")] = 12,
+    request: Request,
+    scene: Annotated[
+        Path, typer.Option(help="Folder of a scene in ScanNet's layout; it needs no color images.")
+    ],
+    height: Annotated[int, typer.Option(help="Frame height in pixels.")] = 192,
+    width: Annotated[int, typer.Option(help="Frame width in pixels.")] = 256,
+    num_views: Annotated[
+        int, typer.Option(min=3, help="Maximum number of frames that are denoised together.")
+    ] = 12,
     key_frames: Annotated[
-        int | None, typer.Option(help="So many key frames, from the first; default all.")
+        int | None, typer.Option(help="Number of key frames, from the first (default: all).")
     ] = None,
     stride: Annotated[
-        int, typer.Option(help="Of the frames between, take every STRIDEth; 0 takes none.")
+        int,
+        typer.Option(
+            help="Step between the frames that are generated between key frames; 0 generates none."
+        ),
     ] = 1,
-    view_chunk: ViewChunk = None,
-    dtype: UnetType = UnetDtype.FLOAT32,
-    device: On = Device.AUTO,
-    overwrite: Overwrite = False,
 ) -> None:
-    """Generate the images of a scene's depth: key frames, then the frames between them.
+    """Generate the images of a scene from its depth: key frames, then the frames between them.
 
-    Without --prompt and --prompts (one line per frame) the scene's prompt/N.txt are used.
+    Without --prompt and --prompts, the scene's captions prompt/N.txt are the prompts.
     """
     from mvdiffusion.generation.single import create_sequence
 
-    sampling = _sampling(steps, guidance_scale, negative_prompt, seed, view_chunk, dtype, device)
-    texts = None if prompt is prompts is None else _texts(prompt, prompts)
     create_sequence(
-        model,
-        output,
+        request.model,
+        request.output,
         scene,
-        texts,
-        sampling,
+        None if request.prompt is request.prompts is None else request.texts(),
+        request.settings(),
         height,
         width,
         num_views,
         key_frames,
         stride,
-        overwrite,
+        request.overwrite,
     )
-
-
-def _sampling(
-    steps: int,
-    guidance_scale: float,
-    negative_prompt: str,
-    seed: int,
-    view_chunk: int | None,
-    dtype: UnetDtype,
-    device: Device,
-) -> GenerationSettings:
-    from mvdiffusion.generation.split import GenerationSettings
-
-    return GenerationSettings(
-        seed=seed,
-        num_inference_steps=steps,
-        guidance_scale=guidance_scale,
-        negative_prompt=negative_prompt,
-        dtype=dtype.value,
-        device=device.value,
-        view_chunk=view_chunk,
-    )
-
-
-def _texts(prompt: str | None, prompts: Path | None) -> list[str]:
-    """One text, or the lines of a file."""
-    if (prompt is None) == (prompts is None):
-        raise InputError("expected either --prompt TEXT or --prompts FILE.")
-    if prompts is None:
-        return [str(prompt)]
-    try:
-        lines = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--prompts {prompts}: {error}; expected a text file, one line per view."
-        ) from None
-    if not (texts := [line for line in lines if line]):
-        raise InputError(f"--prompts {prompts}: no text in it; expected one line per view.")
-    return texts
 
 
 def _given(images: list[str]) -> dict[int, Path]:

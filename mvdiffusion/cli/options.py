@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mvdiffusion.tasks import Task
 
-Settings = Annotated[str, typer.Option(help="JSON text, or path of a JSON or YAML file.")]
+Settings = Annotated[str, typer.Option(help="Settings: JSON text, or a JSON or YAML file.")]
 Data = Annotated[
     Path, typer.Option(help="Data folder in Matterport3D's layout; for depth, in ScanNet's.")
 ]
@@ -24,21 +27,38 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Make an output of other settings anew; what is there is moved to OUTPUT.old.",
+        help="Replace an output of other settings; the previous one is moved to OUTPUT.old.",
     ),
 ]
-DefaultSettings = Annotated[
-    str, typer.Option("--settings", help="JSON text, or path of a JSON or YAML file.")
-]
 Hash = Annotated[
-    str, typer.Option(help="Of the run's settings, kept in the manifest; default: of these here.")
+    str,
+    typer.Option(
+        help="Hash of the experiment's settings, stored in the manifest (default: hash of "
+        "--settings)."
+    ),
 ]
-Validation = Annotated[Path, typer.Option(help="Data folder that holds the validation split.")]
-Checkpoints = Annotated[Path, typer.Option(help="Folder of resumable states.")]
-LogDir = Annotated[Path, typer.Option(help="Gets metrics.jsonl, TensorBoard events, pictures.")]
-Base = Annotated[Path, typer.Option(help="Model folder of the stage before.")]
-Model = Annotated[Path, typer.Option(help="Model folder (diffusers format).")]
-ForTask = Annotated[Task, typer.Option(help="What the model is for.")]
-Workers = Annotated[int, typer.Option(help="Processes.")]
-Splits = Annotated[list[str] | None, typer.Option(help="Which splits; default all.")]
-Expected = Annotated[str, typer.Option(help="Refuse any other result.")]
+Split = Annotated[str, typer.Option(help="Name of the split, such as train or test.")]
+Model = Annotated[Path, typer.Option(help="Model folder in the format of diffusers.")]
+ForTask = Annotated[Task, typer.Option(help="Task of the model.")]
+DataTask = Annotated[Task, typer.Option(help="Task whose data are read.")]
+Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function whose first parameter is a dataclass of options.
+
+    The command has an option for each field and for each of the function's other parameters.
+    """
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    shared = inspect.signature(first.annotation, eval_str=True).parameters
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        fields = {name: values.pop(name) for name in shared}
+        command(first.annotation(**fields), **values)
+
+    # By keyword alone, so that options with a default may come before those without.
+    options = [option.replace(kind=option.KEYWORD_ONLY) for option in (*shared.values(), *own)]
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return run

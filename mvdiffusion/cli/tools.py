@@ -1,38 +1,55 @@
-"""`mvdiffusion convert` and `mvdiffusion mesh`."""
+"""`mvdiffusion fetch-base`, `mvdiffusion convert` and `mvdiffusion mesh`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from mvdiffusion.cli.options import Output, Overwrite
+from mvdiffusion.cli.options import Dtype, Output, Overwrite, Settings
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 
-class Dtype(StrEnum):
-    """Types of a model's numbers."""
+def fetch_base(
+    output: Output,
+    model: Annotated[
+        str, typer.Option(help="Folder of the model, or its id on the Hugging Face Hub.")
+    ] = "",
+    settings: Settings = "",
+    overwrite: Overwrite = False,
+) -> None:
+    """Copy a pretrained Stable Diffusion 2 model (base, inpainting or depth) into a folder.
 
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
+    Name the model by --model, or by the key `model` of SETTINGS.
+    """
+    from mvdiffusion.conversion import base_model
 
-
-class Reconstruction(StrEnum):
-    """What `mesh` makes of a sequence."""
-
-    MESH = "mesh"
-    POINTS = "points"
+    values = read_settings(settings) if settings else {"model": model}
+    chosen = parse(base_model.PretrainedSettings, values)
+    if not chosen.model:
+        raise InputError("fetch-base: no model; expected --model, or settings with `model`.")
+    base_model.fetch_base(chosen.model, output, overwrite)
+    print(f"{output}: the parts of {chosen.model}")
 
 
 def convert(
     checkpoint: Annotated[
         Path,
-        typer.Option(help="pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt, depth_single_view.ckpt"),
+        typer.Option(
+            help="Released checkpoint: pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt or "
+            "depth_single_view.ckpt."
+        ),
     ],
-    base: Annotated[str, typer.Option(help="Folder or hub id of its Stable Diffusion 2.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Stable Diffusion 2 model that it was trained from: a folder, or an id on the "
+            "Hugging Face Hub."
+        ),
+    ],
     output: Output,
     task: Annotated[
         str,
@@ -41,28 +58,33 @@ def convert(
             help="Task of the checkpoint; auto recognizes it by its tensors.",
         ),
     ] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Of the written weights.")] = Dtype.FLOAT32,
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the written weights.")] = "float32",
     overwrite: Overwrite = False,
 ) -> None:
-    """Import one of the authors' checkpoints; only tensors are read, nothing in it is run."""
+    """Convert a released checkpoint into a model folder in the format of diffusers.
+
+    Only tensors are read from the checkpoint; no code in it is executed.
+    """
     from mvdiffusion.conversion.convert import convert_checkpoint
 
-    report = convert_checkpoint(checkpoint, base, output, task, dtype.value, overwrite)
+    report = convert_checkpoint(checkpoint, base, output, task, dtype, overwrite)
     counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
     print(f"{output}: {report['task']}; weights: {counts}")
 
 
 def mesh(
-    sample: Annotated[Path, typer.Option(help="Folder with views, depth/ and cameras.json.")],
-    output: Annotated[Path, typer.Option(help="PLY file.")],
+    sample: Annotated[
+        Path, typer.Option(help="Folder of a sample with images, depth/ and cameras.json.")
+    ],
+    output: Annotated[Path, typer.Option(help="PLY file to write.")],
     kind: Annotated[
-        Reconstruction, typer.Option(help="mesh needs the package open3d.")
-    ] = Reconstruction.MESH,
-    voxel_size: Annotated[float, typer.Option(help="Edge of a voxel, meters.")] = 0.02,
+        Literal["mesh", "points"],
+        typer.Option(help="Triangle mesh (needs the package open3d) or point cloud."),
+    ] = "mesh",
+    voxel_size: Annotated[float, typer.Option(help="Edge length of a voxel in meters.")] = 0.02,
 ) -> None:
-    """Make a colored mesh or point cloud of generated images, their depth and poses."""
+    """Reconstruct a colored mesh or point cloud from generated images, their depth and poses."""
     from mvdiffusion.generation.meshes import write_mesh, write_points
 
-    write = write_mesh if kind is Reconstruction.MESH else write_points
-    count = write(sample, output, voxel_size)
-    print(f"{output}: {count} {'triangles' if kind is Reconstruction.MESH else 'points'}")
+    count = (write_mesh if kind == "mesh" else write_points)(sample, output, voxel_size)
+    print(f"{output}: {count} {'triangles' if kind == 'mesh' else kind}")

@@ -1,122 +1,86 @@
-"""`mvdiffusion train`: the miniature's base, and the paper's stages."""
+"""`mvdiffusion train`: the miniature's base model, and the paper's stages."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-from mvdiffusion.cli.options import (
-    Base,
-    Checkpoints,
-    Data,
-    ForTask,
-    LogDir,
-    Output,
-    Overwrite,
-    Settings,
-    Validation,
-)
-from mvdiffusion.records import InputError
+from mvdiffusion.cli.options import Data, ForTask, Output, Overwrite, Settings, spread
 from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
 
-train_app = typer.Typer(no_args_is_help=True, help="Train a base and the stages of a task.")
+train_app = typer.Typer(
+    no_args_is_help=True, help="Train the miniature's base model and the stages of a task."
+)
+
+Base = Annotated[Path, typer.Option(help="Model folder that the training starts from.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of every training."""
+
+    settings: Settings
+    data: Data
+    validation: Annotated[Path, typer.Option(help="Data folder of the validation split.")]
+    output: Output
+    checkpoints: Annotated[Path, typer.Option(help="Folder of checkpoints to resume from.")]
+    log_dir: Annotated[
+        Path, typer.Option(help="Folder of metrics.jsonl, TensorBoard events and sample images.")
+    ]
+    overwrite: Overwrite = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the training functions, settings read."""
+        return {**vars(self), "settings": read_settings(self.settings)}
 
 
 @train_app.command("vae")
-def train_vae(
-    settings: Settings,
-    data: Data,
-    validation: Validation,
-    output: Output,
-    checkpoints: Checkpoints,
-    log_dir: LogDir,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train the miniature's VAE from scratch."""
+@spread
+def train_vae(options: Training) -> None:
+    """Train the VAE of the miniature from scratch."""
     from mvdiffusion.training import vae
 
-    vae.train_vae(
-        read_settings(settings), data, validation, output, checkpoints, log_dir, overwrite
-    )
+    vae.train_vae(**options.arguments())
 
 
 @train_app.command("base")
+@spread
 def train_base(
-    settings: Settings,
-    data: Data,
-    validation: Validation,
-    base: Base,
-    output: Output,
-    checkpoints: Checkpoints,
-    log_dir: LogDir,
-    overwrite: Overwrite = False,
+    options: Training,
+    base: Annotated[Path, typer.Option(help="Folder of the miniature's VAE.")],
 ) -> None:
-    """Train the miniature's text encoder and UNet from scratch (--base: the VAE)."""
+    """Train the text encoder and UNet of the miniature from scratch."""
     from mvdiffusion.training import base as training
 
-    values = read_settings(settings)
-    training.train_base(values, data, validation, base, output, checkpoints, log_dir, overwrite)
+    training.train_base(vae=base, **options.arguments())
 
 
 @train_app.command("inpainting")
-def train_inpainting(
-    settings: Settings,
-    data: Data,
-    validation: Validation,
-    base: Base,
-    output: Output,
-    checkpoints: Checkpoints,
-    log_dir: LogDir,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train the base of outpainting: single views of which a part is given, 9 input channels."""
-    from mvdiffusion.training import stage1 as single_view
+@spread
+def train_inpainting(options: Training, base: Base) -> None:
+    """Train the base model of outpainting: inpainting of single views, with 9 input channels."""
+    from mvdiffusion.training import stage1
 
-    values = read_settings(settings)
-    single_view.train_inpainting(
-        values, data, validation, base, output, checkpoints, log_dir, overwrite
-    )
+    stage1.train_inpainting(base=base, **options.arguments())
 
 
 @train_app.command("stage1")
-def train_stage1(
-    settings: Settings,
-    data: Data,
-    validation: Validation,
-    base: Base,
-    output: Output,
-    checkpoints: Checkpoints,
-    log_dir: LogDir,
-    task: ForTask = Task.PANORAMA,
-    overwrite: Overwrite = False,
-) -> None:
-    """Stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
-    from mvdiffusion.training.stage1 import train_stage1
+@spread
+def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -> None:
+    """Train stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
+    from mvdiffusion.training import stage1
 
-    if task is Task.OUTPAINT:
-        raise InputError("--task outpaint: has no stage 1; run `mvdiffusion train inpainting`.")
-    values = read_settings(settings)
-    train_stage1(
-        task.value, values, data, validation, base, output, checkpoints, log_dir, overwrite
-    )
+    stage1.train_stage1(task.value, base=base, **options.arguments())
 
 
 @train_app.command("stage2")
-def train_stage2(
-    settings: Settings,
-    data: Data,
-    validation: Validation,
-    base: Base,
-    output: Output,
-    checkpoints: Checkpoints,
-    log_dir: LogDir,
-    task: ForTask = Task.PANORAMA,
-    overwrite: Overwrite = False,
-) -> None:
-    """Stage 2: train the attention between views only (depth: the image condition, too)."""
-    from mvdiffusion.training.stage2 import train_stage2
+@spread
+def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -> None:
+    """Train stage 2: only the attention between views (depth: and the image condition)."""
+    from mvdiffusion.training import stage2
 
-    values = read_settings(settings)
-    train_stage2(
-        task.value, values, data, validation, base, output, checkpoints, log_dir, overwrite
-    )
+    stage2.train_stage2(task.value, base=base, **options.arguments())

@@ -85,7 +85,7 @@ def cut_equirectangular_files(
     """
     names = [path.stem for path in files]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"--equirect: several files are called {min(repeated)!r}; rename one.")
+        raise InputError(f"several files are called {min(repeated)!r}; rename one.")
     if missing := [path for path in files if not path.is_file()]:
         raise InputError(f"{missing[0]}: no such file; expected an image there.")
     hashes = {path.name: sha256_file(path) for path in files}

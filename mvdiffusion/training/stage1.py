@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mvdiffusion.models.multiview_unet import extend_input_channels
+from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import (
     DiffusionTask,
@@ -51,6 +52,8 @@ def train_stage1(
     Raises:
         InputError: for wrong settings, data or base model.
     """
+    if task == "outpaint":
+        raise InputError("--task outpaint: has no stage 1; run `mvdiffusion train inpainting`.")
     run = Run(
         f"{task}_stage1", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
     )

@@ -1,15 +1,17 @@
 """The commands that the workflow calls reach what they name."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import typer
 from noise_data import write_rooms
 from scenes import HEIGHT, WIDTH, write_scene
+from typer.main import get_command
 
 from mvdiffusion.cli import app
 
@@ -18,30 +20,54 @@ VIEWS = {"image_size": 16, "num_views": 4, "fov_deg": 90.0}
 FRAMES = {"height": HEIGHT // 2, "width": WIDTH // 2, "num_views": 3, "num_between": 1}
 
 
-def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    own = [
-        (*path, str(command.name or command.callback.__name__))
-        for command in group.registered_commands
-    ]
-    return own + [
-        name
-        for child in group.registered_groups
-        for name in commands(child.typer_instance, (*path, str(child.name)))
-    ]
+NO_SENTENCE = re.compile(r"(Of|What|Those|They|You|Gets|So many|At most|Where)\b")
+OLD_WORDS = re.compile(
+    r"\b(anew|be had|goes on|is none|middle square|stay away|told|whole or not at all)\b"
+)
 
 
-def test_every_command_explains_itself(run: Run) -> None:
-    assert set(map(" ".join, commands(app))) == {
-        *("convert", "mesh", "fetch-base"),
+def commands(group: Any, path: str = "") -> dict[str, Any]:
+    """Commands by their words, groups of commands too."""
+    found = {path.strip(): group}
+    for name, command in getattr(group, "commands", {}).items():
+        found |= commands(command, f"{path} {name}")
+    return found
+
+
+COMMANDS = commands(get_command(app))
+
+
+def test_there_are_these_commands() -> None:
+    assert set(COMMANDS) == {
+        *("", "convert", "mesh", "fetch-base", "data", "train", "generate"),
         *(f"data {name}" for name in ("rooms", "walks", "key-frames", "export", "views", "stitch")),
         *(f"data {name}" for name in ("fetch", "labels", "prepare", "splits", "caption")),
         *(f"data {name}" for name in ("check", "import", "equirect")),
         *(f"train {name}" for name in ("vae", "base", "inpainting", "stage1", "stage2")),
         *(f"generate {name}" for name in ("split", "panorama", "outpaint", "depth")),
     }
-    for words in commands(app):
-        code, said = run(*words, "--help")
-        assert (code, "--help" in said) == (0, True)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_explains_itself_in_sentences(run: Run, words: str) -> None:
+    code, said = run(*words.split(), "--help")
+    assert (code, "--help" in said) == (0, True)
+    command = COMMANDS[words]
+    texts = {"itself": command.help} | {option.name: option.help for option in command.params}
+    for name, text in texts.items():
+        assert text, f"{name} is not explained"
+        assert text[0].isupper(), f"{name}: {text!r} does not begin with a capital"
+        assert text.endswith("."), f"{name}: {text!r} does not end with a period"
+        assert not NO_SENTENCE.match(text), f"{name}: {text!r} begins without its noun"
+        assert not OLD_WORDS.search(text), f"{name}: {text!r}"
+
+
+def test_outputs_say_what_happens_to_those_of_other_settings() -> None:
+    for words, command in COMMANDS.items():
+        options = {option.name: option.help for option in command.params}
+        if options.get("output", "").startswith("Output folder"):
+            assert "refused" in options["output"], words
+            assert re.search("moved|files are kept", options["overwrite"]), words
 
 
 def test_as_a_module_it_loads_nothing_heavy() -> None:
@@ -65,7 +91,7 @@ def test_splits_of_every_task(run: Run, models: dict[str, Path], tmp_path: Path,
     data = FRAMES if task == "depth" else VIEWS
     settings = json.dumps({"data": data, "num_samples": 1})
     code, said = run(
-        "data", "export", "--root", root, "--output", tmp_path / "real", *shared, "--settings",
+        "data", "export", "--data", root, "--output", tmp_path / "real", *shared, "--settings",
         settings,
     )  # fmt: skip
     assert code == 0, said
@@ -83,7 +109,7 @@ def test_splits_of_every_task(run: Run, models: dict[str, Path], tmp_path: Path,
         assert manifest.get("given_views", []) == ([0] if task == "outpaint" else [])
     settings = json.dumps({"data": {"color": 3}})
     code, said = run(
-        "data", "export", "--root", root, "--output", tmp_path / "x", *shared, "--settings",
+        "data", "export", "--data", root, "--output", tmp_path / "x", *shared, "--settings",
         settings,
     )  # fmt: skip
     assert code == 2

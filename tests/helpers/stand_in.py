@@ -19,10 +19,10 @@ CODE = {
     "score": ["eval/functional/psnr.py"],
     "tables": ["eval/tables/published.yaml"],
 }
-READ = ("root", "data", "validation", "base", "model", "views", "generated", "reference",
+READ = ("data", "validation", "base", "model", "views", "generated", "reference",
         "vae-reconstruction", "extractor", "scores", "tables", "figures", "metrics",
         "curves")  # fmt: skip
-SPLITS = {"root": "test", "data": "train", "validation": "validation"}
+SPLITS = {"data": "train", "validation": "validation"}
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def run_stages(run: Run, task: str, data: Path, base: Path, root: Path, form: di
         *(*shared, "--settings", json.dumps(sampling), "--output", root / "made"),
     )
     real = json.dumps({"data": form})
-    run("data", "export", "--root", data, *shared, "--settings", real, "--output", root / "real")
+    run("data", "export", "--data", data, *shared, "--settings", real, "--output", root / "real")
     return root / "made"
 
 

@@ -28,7 +28,7 @@ rule export_real:
         sha256=images_sha256,
     shell:
         "python -m mvdiffusion.cli data export --task {params.task} --split {params.split}"
-        " --root $(dirname {input.data}) --settings {input.settings} --overwrite"
+        " --data $(dirname {input.data}) --settings {input.settings} --overwrite"
         " --settings-sha256 '{params.sha256}' --output $(dirname {output}) 2>&1 | tee {log}"
 
 
