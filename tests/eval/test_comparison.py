@@ -190,7 +190,7 @@ def test_unequal_samples_are_refused_or_restricted(
         )
     file = str(made / "scores/mvdiffusion.json")
     assert fails(file, chosen[1], "--output", str(tmp_path / "p"), "--common") == 2
-    assert "cannot be restricted: give its folder" in capsys.readouterr().err
+    assert "give its folder instead" in capsys.readouterr().err
 
 
 def test_loose_panoramas_are_restricted_too(tmp_path: Path) -> None:
