@@ -27,7 +27,7 @@ lint: $(READY)  ## formats, types, import directions, workflow
 	mypy
 	lint-imports
 	snakefmt --check Snakefile workflow
-	snakemake --lint
+	snakemake --lint --configfile workflow/config/paper.yaml  # which includes all files of rules
 
 reference: $(READY)  ## copy the results of a complete run of mini to results/reference/mini
 	python workflow/scripts/publish_reference.py

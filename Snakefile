@@ -34,23 +34,29 @@ pathvars:
     scannet=roots["scannet"],
 
 
-# Data: procedural rooms and walks            -> <results>/rooms, <results>/walks
+# data.dvc, settings   -> data, <results>/rooms, <results>/walks: procedural rooms, walks through them
 include: "workflow/rules/data.smk"
-# or the paper's, Matterport3D and ScanNet     -> datasets/<name>/prepared
-include: "workflow/rules/datasets.smk"
-# Base models, trained or fetched              -> <results>/models/base, …
+
+
+if sources.datasets.used:
+
+    # downloads      -> datasets/<name>/prepared: Matterport3D and ScanNet, as the paper has them
+    include: "workflow/rules/datasets.smk"
+
+
+# data                 -> <results>/models: the models that all training starts from, trained or fetched
 include: "workflow/rules/base.smk"
-# The paper's two stages of training, by task  -> <results>/models/<task>_stage1, <task>_stage2
+# models, data         -> <results>/models/<task>_stage1, <task>_stage2: the paper's two stages
 include: "workflow/rules/train.smk"
-# Real images and those of every method        -> <results>/images/<task>/<method>
+# models, test data    -> <results>/images/<task>/<method>: images of every method, and the real ones
 include: "workflow/rules/generate.smk"
-# Feature extractors, and a score by folder    -> <results>/extractors, <results>/scores
+# images               -> <results>/extractors, <results>/scores/<task>/<method>.json
 include: "workflow/rules/evaluate.smk"
-# Tables with verdicts on the claims, figures  -> <results>/tables, metrics.json, figures, report.html
+# scores, images       -> <results>/tables, metrics.json, figures, report.html: verdicts on the claims
 include: "workflow/rules/report.smk"
-# The file that every step reads first         -> <results>/settings/<step>-<digest>.json
+# configuration, code  -> <results>/settings/<step>-<digest>.json: what every step reads first
 include: "workflow/rules/settings.smk"
-# Targets: data, tables, report, run
+# The targets data, tables, report and run
 include: "workflow/rules/targets.smk"
 
 
@@ -66,8 +72,8 @@ if config["results_dir"] != SMOKE["results_dir"]:
         config:
             SMOKE
 
-    # Real data are the same for all experiments, and so are the rules that make them.
-    use rule * from smoke_experiment exclude all, smoke, fetch_data, fetch_house, fetch_scene, extract_house_labels, extract_scene_labels, prepare_house, prepare_scene, split_houses, split_scenes, caption_views, caption_frames as smoke_*
+    # All experiments read the same embedded data.
+    use rule * from smoke_experiment exclude all, smoke, fetch_data as smoke_*
 
     rule smoke:
         input:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 
 def repeated(option: str, values: Iterable[str]) -> list[str]:
@@ -43,28 +42,3 @@ def train(stage: str, step: str, results: str, base: bool = True) -> str:
         f" --log-dir {work}/log --overwrite 2>&1 | tee {{log}}"
         f" && cp {work}/log/metrics.jsonl {{output.curve}}"
     )
-
-
-def folder_options(*names: str, **values: str | Callable[[Any], str]) -> Callable[..., list[str]]:
-    """Parameter of a rule: options of the names of inputs, with the folders that these lie in.
-
-    Args:
-        names: of inputs; `--a-name` is given once for each file of the input `a_name`.
-        values: of further options, or functions of the wildcards.
-    """
-
-    def options(wildcards: Any, input: Any) -> list[str]:
-        words: list[str] = []
-        for name in names:
-            files = getattr(input, name)
-            folders = folders_of([files] if isinstance(files, str) else files)
-            words += repeated(_option(name), folders)
-        for name, value in values.items():
-            words += [_option(name), value(wildcards) if callable(value) else value]
-        return words
-
-    return options
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -9,7 +9,7 @@ from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.identity import deciding_settings
-from workflow.lib.commands import named, repeated
+from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.sources import Sources
 
 LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
@@ -124,6 +124,14 @@ class Tasks:
         """Input of a rule whose wildcard names the task: reconstructions, if scores need them."""
         manifest = f"<results>/images/{wildcards.task}/{BOUND}/manifest.json"
         return [manifest] if BOUND in self.compared(wildcards.task) else []
+
+    def score_options(self, input: Any) -> list[str]:
+        """Options of the scoring command for the folders that others are compared with."""
+        return [
+            *repeated("--reference", folders_of([input.reference])),
+            *repeated("--vae-reconstruction", folders_of(input.vae_reconstruction)),
+            *repeated("--extractor", folders_of(input.extractor)),
+        ]
 
     def images_sha256(self, task: str) -> str:
         """Hash of everything upstream of a task's images; tables refuse scores of any other."""

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 from mvdiffusion.code_closure import code_sha256
-from workflow.lib.commands import folder_options, named, repeated, train
+from workflow.lib.commands import named, repeated, train
 from workflow.lib.datasets import DATASETS, SPLITS, dataset_root
 from workflow.lib.recipes import Recipes
 from workflow.lib.sources import EMBEDDED, Sources

@@ -56,7 +56,6 @@ rule train_extractor:
 # Scores keep features of every image, for one another and for later ones. An image's features are the
 # same whoever computes them; other code begins a cache of its own.
 features = f"{config['results_dir']}/features/{code_sha256('mvdiffusion_eval.api')[:12]}"
-compared = ("generated", "reference", "vae_reconstruction", "extractor")
 
 for task, name in [folder.split("/") for folder in tasks.scored]:
     recipes.register(
@@ -84,7 +83,7 @@ rule score:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        options=folder_options(*compared, cache=features),
+        options=lambda wildcards, input: tasks.score_options(input) + ["--cache", features],
     shell:
-        "python -m mvdiffusion_eval score --settings {input.settings} {params.options:q}"
-        " --output {output} 2>&1 | tee {log}"
+        "python -m mvdiffusion_eval score --generated $(dirname {input.generated}) {params.options:q}"
+        " --settings {input.settings} --output {output} 2>&1 | tee {log}"

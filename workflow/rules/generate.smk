@@ -60,8 +60,8 @@ rule generate:
         "../envs/mvdiffusion.yaml"
     threads: cores
     params:
-        options=folder_options("model", "data", settings_sha256=images_sha256),
+        sha256=images_sha256,
     shell:
-        "python -m mvdiffusion.cli generate split --task {wildcards.task}"
-        " --method {wildcards.method} --split test {params.options:q} --settings {input.settings}"
-        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+        "python -m mvdiffusion.cli generate split --task {wildcards.task} --method {wildcards.method}"
+        " --model $(dirname {input.model}) --data $(dirname {input.data}) --settings {input.settings}"
+        " --split test --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
