@@ -58,29 +58,32 @@ def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
         InputError: an unknown name, none of the task's protocols, one of which nothing can run, or
             an extractor that cannot be loaded.
     """
-    names, task = inputs.settings.protocols, inputs.generated.task
-    for name in names:
-        if name not in protocols():
-            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
+    names = inputs.settings.protocols
     views = _Views(inputs, loads_extractors=bool(names) and not inputs.extractors)
-    runs = [_run(p, views) for p in _of_task(task) if p.name in names or not names]
-    for run in runs:
-        if names and not run.steps:
-            raise InputError(f"protocol '{run.protocol.name}' needs {_needs(run)}.")
+    runs = [_run(protocol, views) for protocol in _chosen(names, inputs.generated.task)]
     possible = [run for run in runs if run.steps]
-    if not possible and not names:
-        lacks = "; ".join(f"'{run.protocol.name}' needs {_needs(run)}" for run in runs)
-        raise InputError(f"{inputs.generated.root}: no protocol can run on this folder: {lacks}.")
+    lacking = [f"'{run.protocol.name}' needs {_needs(run)}" for run in runs if not run.steps]
+    if names and lacking:
+        raise InputError(f"protocol {lacking[0]}.")
     if not possible:
-        raise InputError(
-            f"protocols: none of {list(names)} is for the task '{task}'; "
-            f"known for it: {', '.join(p.name for p in _of_task(task))}."
-        )
+        root = inputs.generated.root
+        raise InputError(f"{root}: no protocol can run on this folder: {'; '.join(lacking)}.")
     return possible, dataclasses.replace(inputs, extractors=tuple(views.extractors))
 
 
-def _of_task(task: str) -> list[Protocol]:
-    return [protocol for protocol in protocols().values() if task in protocol.tasks]
+def _chosen(names: Sequence[str], task: str) -> list[Protocol]:
+    """The task's protocols that are named, or all of them."""
+    for name in names:
+        if name not in protocols():
+            raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
+    of_task = [protocol for protocol in protocols().values() if task in protocol.tasks]
+    chosen = [protocol for protocol in of_task if protocol.name in names or not names]
+    if not chosen:
+        raise InputError(
+            f"protocols: none of {list(names)} is for the task '{task}'; "
+            f"known for it: {', '.join(protocol.name for protocol in of_task)}."
+        )
+    return chosen
 
 
 def run_of(protocol: Protocol, inputs: Inputs) -> Run:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..claims.claims import Claim, claim_numbers
+from ..claims.claims import Claim, Condition, claim_numbers
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..scoring.score_files import Score, common_samples
@@ -131,27 +131,8 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         for claim in claims
         for condition in claim.conditions
     ]
-    digits = [decimals([row["value_se"]]) for row in rows]
-    bounds = [
-        [number(row[f"value_{end}"], None, n) for end in ("low", "high")]
-        for row, n in zip(rows, digits, strict=True)
-    ]
     shown = pd.DataFrame(
-        {
-            "claim": [f"{row['claim']}. {row['title']}" for row in rows],
-            "measured": [row["condition"] for row in rows],
-            "value": [
-                number(row["value"], row["value_se"], n)
-                for row, n in zip(rows, digits, strict=True)
-            ],
-            "95 % interval": ["–" if "–" in pair else " to ".join(pair) for pair in bounds],
-            "effect size": [number(row["effect_size"]) for row in rows],
-            "at least": [
-                number(row["at_least"], None, n) for row, n in zip(rows, digits, strict=True)
-            ],
-            "unit": [row["unit"] for row in rows],
-            "verdict": [row["verdict"] for row in rows],
-        }
+        [_printed(claim, condition) for claim in claims for condition in claim.conditions]
     )
     caption = "Claims about the method, decided by paired differences ± standard error"
     note = (
@@ -161,6 +142,23 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         "deviation between samples; levels and statistics of the whole set have none."
     )
     return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
+
+
+def _printed(claim: Claim, condition: Condition) -> dict[str, Any]:
+    """A line of the table of claims."""
+    numbers = condition.numbers
+    digits = decimals([numbers["value_se"]])
+    low, high = (number(numbers[end], None, digits) for end in ("value_low", "value_high"))
+    return {
+        "claim": f"{claim.number}. {claim.title}",
+        "measured": condition.text,
+        "value": number(numbers["value"], numbers["value_se"], digits),
+        "95 % interval": "–" if numbers["value_low"] is None else f"{low} to {high}",
+        "effect size": number(numbers["effect_size"]),
+        "at least": number(numbers["at_least"], None, digits),
+        "unit": condition.unit,
+        "verdict": condition.verdict,
+    }
 
 
 def _table(

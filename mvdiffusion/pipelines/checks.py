@@ -28,13 +28,13 @@ def per_view_prompts(prompt: Prompts, num_views: int, batch: int | None = None) 
     """
     if isinstance(prompt, str):
         return [[prompt] * num_views] * (batch or 1)
-    if not prompt or any(not texts for texts in prompt if not isinstance(texts, str)):
-        raise ValueError("Expected at least one `prompt` per sample, got none.")
-    if all(isinstance(text, str) for text in prompt):
-        return [[str(text) for text in prompt]] * (batch or 1)
+    if prompt and all(isinstance(text, str) for text in prompt):
+        return [list(map(str, prompt))] * (batch or 1)
     prompts = [list(texts) for texts in prompt]
-    if len({len(texts) for texts in prompts}) > 1:
-        counts = [len(texts) for texts in prompts]
+    counts = [len(texts) for texts in prompts]
+    if not prompts or 0 in counts:
+        raise ValueError("Expected at least one `prompt` per sample, got none.")
+    if len(set(counts)) > 1:
         raise ValueError(f"Expected the same number of prompts per sample, got {counts}.")
     return prompts
 

@@ -200,13 +200,11 @@ def given_images(image: GivenImages) -> Tensor:
 
 
 def _from_pil(image: Any) -> Tensor:
-    samples = image
-    if isinstance(image, Image.Image):
-        samples = [[image]]
-    elif image and all(isinstance(one, Image.Image) for one in image):
-        samples = [image]
+    samples = [[image]] if isinstance(image, Image.Image) else image
+    if _are_images(samples):
+        samples = [samples]
     images = [one for sample in samples for one in sample]
-    if not images or not all(isinstance(one, Image.Image) for one in images):
+    if not _are_images(images):
         raise ValueError("Expected `image` as PIL images or a tensor, got something else or none.")
     sizes = sorted({one.size for one in images})
     counts = sorted({len(sample) for sample in samples})
@@ -218,3 +216,7 @@ def _from_pil(image: Any) -> Tensor:
     pixels = np.stack([np.asarray(one.convert("RGB")) for one in images])
     views = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     return views.unflatten(0, (-1, counts[0]))
+
+
+def _are_images(found: Any) -> bool:
+    return bool(found) and all(isinstance(one, Image.Image) for one in found)

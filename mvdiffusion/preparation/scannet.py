@@ -98,6 +98,10 @@ class _Labels:
     keys: list[int] | None = None
     valid: list[int] | None = None
 
+    def allows(self, frame: int) -> bool:
+        """Whether a frame may be valid."""
+        return self.valid is None or frame in self.valid or frame in (self.keys or [])
+
 
 def prepare_scene(
     source: Path,
@@ -325,15 +329,10 @@ def _choose(
     frames: Sequence[_Frame], overlap: float, labeled: _Labels, source: Path
 ) -> tuple[list[int], list[int]]:
     """Numbers of the valid frames and of the key frames among them; the labels go first."""
-    usable = [frame for frame in frames if not frame.flaw]
-    if labeled.valid is not None:
-        listed = {*labeled.valid, *(labeled.keys or [])}
-        usable = [frame for frame in usable if frame.number in listed]
+    usable = [frame for frame in frames if not frame.flaw and labeled.allows(frame.number)]
     valid = [frame.number for frame in usable]
-    if labeled.keys is None:
-        keys = [valid[index] for index in _key_frames(usable, overlap)]
-    else:
-        keys = [key for key in labeled.keys if key in valid]
+    keys = _key_frames(usable, overlap) if labeled.keys is None else labeled.keys
+    keys = [key for key in keys if key in valid]
     if not keys:
         flaws = [f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw]
         raise InputError(
@@ -344,12 +343,13 @@ def _choose(
 
 
 def _key_frames(usable: Sequence[_Frame], overlap: float) -> list[int]:
-    """Indices of the key frames among the usable frames."""
+    """Numbers of the key frames among the usable frames."""
     if not usable:
         return []
     kept = ((frame.depth, frame.K, frame.pose) for frame in usable)
     depth, K, pose = (torch.stack(part) for part in zip(*kept, strict=True))
-    return choose_key_frames(depth / 1000, K, pose, overlap)
+    indices = choose_key_frames(depth / 1000, K, pose, overlap)
+    return [usable[index].number for index in indices]
 
 
 def _skipped(frames: Sequence[_Frame], labeled: _Labels) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 
 from mvdiffusion.data.splits import FACE
@@ -114,19 +115,17 @@ def looks_like_faces(paths: Sequence[Path], folder: Path) -> list[Path]:
 def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     """Find cube faces below a folder."""
     paths, problems = list_images(folder)
-    found = _cubes(paths, folder)
-    named = {face.path for cube in found.values() for face in cube}
-    for path in (path for path in paths if path not in named):
+    cubes = list(_cubes(paths, folder).values())
+    faces = [face.path for cube in cubes for face in cube]
+    for path in filterfalse(set(faces).__contains__, paths):
         fix = "Nothing, or name it <id>_front.png etc. if it is one."
         problems.append(note(name_in(path, folder), "not named as a cube face; left out", fix))
-    faces = [face for cube in found.values() for face in cube]
-    paths = [face.path for face in faces]
-    looks = in_parallel(partial(look_at, folder=folder), paths, "looking at faces")
+    looks = in_parallel(partial(look_at, folder=folder), faces, "looking at faces")
     seen = {look.path: look for look in looks}
     problems += [problem for look in seen.values() for problem in look.problems]
-    problems += repeated((cube[0].id, name_in(cube[0].path, folder)) for cube in found.values())
+    problems += repeated((cube[0].id, name_in(cube[0].path, folder)) for cube in cubes)
     panoramas = []
-    for cube in found.values():
+    for cube in cubes:
         problems += (wrong := list(_incomplete(cube, folder)))
         if not wrong:
             images = tuple(seen[face.path] for face in sorted(cube, key=lambda face: face.face))

@@ -54,11 +54,10 @@ def caption_view(room: Room, shown: NDArray[np.integer[Any]]) -> str:
     """Describe one view by what its pixels show, an array of any shape (see `render_faces`)."""
     pixels = np.bincount(shown.ravel(), minlength=FIRST_OBJECT + len(room.names))
     total = int(pixels.sum())
-    walls = [wall for wall in np.argsort(-pixels[:FLOOR], kind="stable") if pixels[wall]]
-    faced = [room.wall_words[wall] for wall in walls[:1]]
-    faced += [room.wall_words[wall] for wall in walls[1:2] if pixels[wall] >= _WALL_SHARE * total]
-    counts = pixels[FIRST_OBJECT:]
-    seen = [i for i in np.argsort(-counts, kind="stable") if counts[i] >= _OBJECT_SHARE * total]
+    walls = _largest(pixels[:FLOOR], 1)[:2]
+    large = [wall for wall in walls if wall == walls[0] or pixels[wall] >= _WALL_SHARE * total]
+    faced = [room.wall_words[wall] for wall in large]
+    seen = _largest(pixels[FIRST_OBJECT:], _OBJECT_SHARE * total)
     objects = Counter(room.names[i] for i in seen if room.names[i])
     phrases = [f"{' and '.join(faced)} walls"] if faced else []  # a shelf may hide the wall
     phrases += [_count(name, objects[name]) for name in list(objects)[:_MOST_OBJECTS]]
@@ -66,6 +65,11 @@ def caption_view(room: Room, shown: NDArray[np.integer[Any]]) -> str:
         return f"{_article(room.kind)} {room.kind}"
     listed = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
     return f"{_article(room.kind)} {room.kind} with {listed}"
+
+
+def _largest(pixels: NDArray[np.integer[Any]], least: float) -> list[int]:
+    """What fills at least so many pixels, the largest first."""
+    return [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] >= least]
 
 
 def _count(name: str, count: int) -> str:
