@@ -29,7 +29,6 @@ NOT_RIGID = (
 _COMMON_KEYS = ("method", "height", "width", "samples")
 _PANORAMA_KEYS = ("num_views", "fov_deg", "yaw_deg")
 _CAMERA_KEYS = ("frames", "key_frames", "K", "pose")
-_OLD_NAMES = {"codec": "vae_reconstruction"}  # of methods, in folders of earlier versions
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,6 @@ def read_manifest(root: Path) -> Manifest:
         raise InputError(f"{path}: is a {type(content).__name__}; expected a mapping of keys.")
     if content.get("format", FORMAT) != FORMAT:
         raise InputError(f"{path}: its format is {content['format']!r}; expected {FORMAT}.")
-    if "files" in content and "samples" not in content:
-        raise InputError(
-            f"{path}: an earlier version of `mvdiffusion generate` wrote it, which named no "
-            "samples; generate again, or delete this file to score what is in views/."
-        )
     task: str = content.get("task", Task.PANORAMA.value)
     if task not in list(Task):
         raise InputError(f"{path}: task is {task!r}; expected one of {', '.join(Task)}.")
@@ -117,7 +111,7 @@ def read_manifest(root: Path) -> Manifest:
         _check_views(path, task, content)
     return Manifest(
         Task(task),
-        str(_OLD_NAMES.get(content["method"], content["method"])),
+        content["method"],
         content["height"],
         content["width"],
         tuple(sorted(content["samples"])),

@@ -37,12 +37,9 @@ def test_a_manifest_comes_back(manifest: Manifest, tmp_path: Path) -> None:
     assert read_json(tmp_path / "manifest.json")["settings"] == {"steps": 3}
 
 
-def test_earlier_forms(tmp_path: Path) -> None:
-    write_manifest(tmp_path, replace(PANORAMA, method="codec"), {})
-    assert read_manifest(tmp_path).method == "vae_reconstruction"
-    old = {"format": 1, "settings": {"task": "panorama"}, "settings_sha256": "0", "files": {}}
-    (tmp_path / "manifest.json").write_text(json.dumps(old))
-    with pytest.raises(InputError, match="an earlier version of `mvdiffusion generate` wrote it"):
+def test_other_forms_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "settings": {}, "files": {}}))
+    with pytest.raises(InputError, match=r"manifest\.json: missing keys \['method', 'height'"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 2}))
     with pytest.raises(InputError, match=r"manifest\.json: its format is 2; expected 1"):

@@ -1,0 +1,104 @@
+"""A method is one file and one line of a registry: everything else learns of it from there."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from noise_data import write_rooms
+from PIL import Image
+from workflow_project import load_experiment
+
+from mvdiffusion.methods import registry
+from mvdiffusion_eval.cli import main as eval_command
+from mvdiffusion_eval.folders import methods as shown
+
+Run = Callable[..., tuple[int, str]]
+FILE = """
+import torch
+from mvdiffusion.methods.registry import Method
+
+METHOD = Method("gray", "Gray images", ("panorama",), code="gray")
+
+def panorama(batch):
+    return torch.full((*batch.noise.shape[:2], 3, *batch.size.values()), 0.5)
+"""
+LINE = "[mvdiffusion.methods]\ngray = gray:METHOD\n"
+DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installed package that holds the method."""
+    folder = tmp_path / "site"
+    about = folder / "gray-1.0.dist-info"
+    about.mkdir(parents=True)
+    (folder / "gray.py").write_text(FILE)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gray\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(LINE)
+    monkeypatch.syspath_prepend(folder)
+    for known in (registry.methods, shown.methods):
+        known.cache_clear()
+    yield folder
+    for known in (registry.methods, shown.methods):
+        known.cache_clear()
+    sys.modules.pop("gray", None)
+
+
+def score(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        eval_command(list(map(str, arguments)))
+    assert not ended.value.code
+
+
+def test_the_command_line_offers_it(package: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{package}:{os.environ.get('PYTHONPATH', '')}"}
+    words = [sys.executable, "-m", "mvdiffusion.cli", "generate", "split", "--help"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    assert "|gray]" in "".join(part.strip(" │") for part in ran.stdout.splitlines()).replace(
+        " ", ""
+    )
+
+
+def test_it_can_be_configured_and_has_its_step(package: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "gray.yaml"
+    overlay.write_text("panorama: {methods: [vae_reconstruction, mvdiffusion, gray]}")
+    experiment = load_experiment(overlay)
+    assert "panorama/gray" in experiment.tasks.scored
+    assert "panorama_gray" in experiment.recipes.steps
+
+
+def test_its_images_are_generated_scored_and_shown(
+    package: Path, run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    write_rooms(tmp_path / "rooms", "test", ["a", "b", "c", "d"], 0)
+    settings = json.dumps({"data": DATA, "num_inference_steps": 1, "device": "cpu"})
+    words = ("--data", tmp_path / "rooms", "--settings-sha256", "0" * 64, "--split", "test",
+             "--settings")  # fmt: skip
+    code, said = run("data", "export", *words, json.dumps({"data": DATA}), "--output",
+                     tmp_path / "real")  # fmt: skip
+    assert code == 0, said
+    words = ("generate", "split", "--model", models["panorama"], *words, settings)
+    for method in ("gray", "independent"):
+        code, said = run(*words, "--method", method, "--output", tmp_path / method)
+        assert code == 0, said
+    assert np.unique(Image.open(tmp_path / "gray/a/0.png")).tolist() == [128]
+    scores = []
+    for method in ("independent", "real", "gray"):
+        scores.append(tmp_path / f"{method}.json")
+        score("score", "--generated", tmp_path / method, "--reference", tmp_path / "real",
+              "--protocol", "paper-consistency-pano", "--output", scores[-1])  # fmt: skip
+    score("tables", *scores, "--output-dir", tmp_path / "tables", "--metrics", tmp_path / "m.json")
+    with (tmp_path / "tables/panorama_main.csv").open() as file:
+        rows = [row[0] for row in csv.reader(file)]
+    assert rows[1:] == ["real", "independent", "gray"]
+    assert "Gray images" in (tmp_path / "tables/panorama_main.md").read_text()
+    sheet = shown.shown_side_by_side()
+    assert sheet[0] == "real"
+    assert sheet[-1] == "mvdiffusion"
+    assert "gray" in sheet
