@@ -52,6 +52,7 @@ def _within(side: Blocks, num_groups: int) -> Tensor:
     for first, (x, x_groups) in enumerate(side()):
         for second, (y, y_groups) in enumerate(side()):
             if second >= first:
+                # Pairs (x, y) and (y, x) have one kernel, and groups the other way round.
                 part = sums_by_group(_kernel(x, y), x_groups, y_groups, num_groups)
                 sums += part if second == first else part + part.T
     return sums

@@ -50,6 +50,8 @@ class Moments:
         """Moments of both sets together."""
         count = self.count + other.count
         apart = (other.mean - self.mean)[None]
+        # Both sets are centered at means of their own. About the common mean the scatter is the sum
+        # of both and n m / (n + m) · d dᵀ, d between the means: one more row under the roots.
         between = apart * (self.count * other.count / count) ** 0.5
         root = torch.cat([self.root, other.root, between])
         mean = self.mean + apart[0] * (other.count / count)
@@ -63,6 +65,9 @@ class Moments:
         count = self.count - part.count
         mean = (self.count * self.mean - part.count * part.mean) / count
         apart = part.mean - mean
+        # `with_` turned round: the scatter of the rest is that of the whole, less that of the part,
+        # less (n - m) m / n · d dᵀ, d between the part's mean and the rest's. A difference has no
+        # root to be read off, so the matrix itself is formed and its root taken by eigenvectors.
         # In place, for memory: D × D numbers are 32 MiB for Inception's features.
         scatter = self.root.T @ self.root
         scatter.addmm_(part.root.T, part.root, alpha=-1)

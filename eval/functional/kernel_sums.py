@@ -41,10 +41,12 @@ class KernelSums:
             groups: numbers of those groups.
             unbiased: leave k(x, x) out of the means within a set.
         """
+        # The sums of chosen groups are those of a submatrix: leaving a group out costs no kernel.
         n, m = self.preds_count[groups].sum(), self.target_count[groups].sum()
         within_p, within_t, cross = (
             sums[groups][:, groups].sum() for sums in (self.preds, self.target, self.cross)
         )
+        # An image and itself are no pair of the set: k(x, x) would draw the mean up.
         if unbiased:
             within_p = (within_p - self.preds_own[groups].sum()) / (n * (n - 1))
             within_t = (within_t - self.target_own[groups].sum()) / (m * (m - 1))
@@ -55,6 +57,7 @@ class KernelSums:
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:
     """Add up a kernel matrix [n, m] by group of its rows [n] and of its columns [m]: [G, G]."""
+    # With a one-hot row per image, [G, n] · [n, m] · [m, G] adds up the blocks of the matrix.
     left, right = (one_hot(groups, num_groups).double() for groups in (rows, columns))
     return left.T @ kernel @ right
 

@@ -85,8 +85,11 @@ class CorrespondenceAttention(nn.Module):
     ) -> Tensor:
         """Update the asking cells [B / G, G, v, h * w, C] (with their own code) from all views."""
         cells, query_code = asking
+        # The variants differ in where the position code enters: as released it is added before
+        # norm and projections, in the paper (equation 1) to the normed query and sampled target.
         project = self._tokens_released if self.variant == "released" else self._tokens_paper
         query, key, value, mask = project(views, cells, query_code, level, code)
+        # Residuals whose last layers begin at zero: untrained, the views do not see each other.
         cells = cells + self.to_out(self._attend(query, key, value, mask))
         return cells + self.ff(self.norm2(cells))
 
@@ -94,6 +97,7 @@ class CorrespondenceAttention(nn.Module):
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         sampled = _sample_targets(views, level)  # [B / G, G, v, h * w, N, C]
+        # What is not valid stays a token, zero before the norm: the released code masks nothing.
         tokens = self.norm1((sampled + code) * level.valid[..., None].to(code.dtype))
         query = self.norm1(cells + query_code)
         mask = None if level.absent is None else ~level.absent[:, :, None]
@@ -103,6 +107,8 @@ class CorrespondenceAttention(nn.Module):
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         query = self.to_q(self.norm1(cells) + query_code)
+        # Projections are linear, so that features can be projected before they are sampled, once a
+        # cell instead of once a token (9 neighbors of each query), and the code apart from them.
         weight = torch.cat([self.to_k.weight, self.to_v.weight])
         normed = self.norm1(views.movedim(3, -1))  # [B / G, G, V, h, w, C]
         projected = F.linear(normed, weight).movedim(-1, 3)
@@ -120,6 +126,7 @@ class CorrespondenceAttention(nn.Module):
         )
         if mask is None:
             return F.scaled_dot_product_attention(query, key, value).reshape(shape)
+        # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
         any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
         allowed = (mask | ~any_valid).expand(*shape[:-1], -1)
         allowed = allowed.reshape(-1, 1, 1, mask.shape[-1])
@@ -170,10 +177,16 @@ def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
     repeats, samples = views.shape[:2]
     cells, height = level.grid.shape[3], views.shape[-2]
     sample = torch.arange(samples, device=views.device)[:, None, None]
+    # `sample` [G, 1, 1] and the targets [G, v, T] index G and V together, so that every sample
+    # takes views of its own.
     targets = views[:, sample, level.targets]  # [B / G, G, v, T, C, h, w]
+    # One image per (repeat, sample, view, target); its grid has the P neighbors' grids of [h, w]
+    # under one another, [P · h, w], so that `grid_sample` reads them in one call.
     grid = level.grid.expand(repeats, *level.grid.shape).flatten(4, 5).flatten(0, 3)
     # Float32: half precision cannot hold a position to a fraction of a cell.
     features = targets.flatten(0, 3).float()
     sampled = F.grid_sample(features, grid, align_corners=False).to(views.dtype)
     sampled = sampled.unflatten(0, targets.shape[:4]).unflatten(5, (cells, height))
+    # [B / G, G, v, T, C, P, h, w] → [B / G, G, v, h, w, T, P, C]: tokens by target, then neighbor,
+    # the order of `displacement` and `valid`.
     return sampled.permute(0, 1, 2, 6, 7, 3, 5, 4).flatten(5, 6).flatten(3, 4)

@@ -166,6 +166,8 @@ class MultiViewGeometry(CorrespondenceGeometry):
         forward = homography(K_query, R_query, K_target, R_target)
         backward = homography(K_target, R_target, K_query, R_query)
 
+        # Where a query lands in its target, in pixels; then in cells of the features, whose centers
+        # lie half a cell in; its 3 x 3 neighbors there are whole cells away.
         query = query_pixels(h, w, scale)  # [3, h * w]
         xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
         offsets = torch.tensor(NEIGHBORHOOD, device=K.device, dtype=xy.dtype)[:, None]
@@ -174,11 +176,14 @@ class MultiViewGeometry(CorrespondenceGeometry):
         valid = inside(pixels, self.height, self.width) & in_front[:, :, :, None]
         valid &= (targets != torch.arange(views, device=K.device)[:, None])[..., None, None]
 
+        # The displacement of a neighbor is measured in the query's own view (paper, section 4.1:
+        # s - s*): each neighbor is carried back by the inverse homography.
         columns = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
         columns = columns.flatten(3, 4).transpose(-1, -2)  # [G, V, T, 3, 9 * h * w]
         back, _ = project(backward, columns)
         displacement = (back.unflatten(3, (9, h * w)) - query[:2].T) / scale
 
+        # Cell centers at integers → -1 … 1 from edge to edge, as `align_corners=False` has it.
         size = torch.tensor([w, h], device=K.device)
         grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
         return LevelGeometry(

@@ -93,11 +93,13 @@ class DepthGeometry(CorrespondenceGeometry):
         targets, exists = self.targets
         scale = torch.tensor([self.width / w, self.height / h], device=self.depth.device)
         query = query_pixels(h, w, scale)[:2].T  # [h * w, 2]
+        # With depth, a pixel lies at one point of the target, if that is in front of it.
         depth = self._read(self.depth, query.expand(*self.depth.shape[:2], -1, -1))
         K, pose = self._of_targets(self.K), self._of_targets(self.pose)
         to_target = (self.K[:, :, None], self.pose[:, :, None], K, pose)
         xy, z = reproject(query, depth[:, :, None], *to_target)  # [G, V, T, h * w, 2]
         seen = (depth[:, :, None] > 0) & (z > 0) & exists[..., None]
+        # The released code attends to that point alone, the paper to its 3 x 3 neighbors too.
         offsets = NEIGHBORHOOD if self.variant == "paper" else [(0, 0)]
         around = torch.tensor(offsets, device=xy.device, dtype=xy.dtype)[:, None]
         cells = (xy / scale - 0.5)[:, :, :, None] + around  # [G, V, T, P, h * w, 2]
@@ -105,6 +107,8 @@ class DepthGeometry(CorrespondenceGeometry):
         found = self._read(self._of_targets(self.depth), pixels.flatten(3, 4))
         found = found.unflatten(3, pixels.shape[3:5])  # [G, V, T, P, h * w]
         valid = seen[:, :, :, None] & (found > 0)
+        # What tells correspondences from what hides them: as released, how far the depths are apart
+        # goes into the code; in the paper, points that differ by 0.5 m or more are masked out.
         if self.variant == "released":
             displacement = self._depth_difference(depth, found, valid)
         else:
