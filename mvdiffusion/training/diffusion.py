@@ -21,7 +21,7 @@ from mvdiffusion.models import MultiViewUNet, PatchAutoencoder
 from mvdiffusion.pipelines.loading import check_model, load_single_view
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.runs import picture_rows
-from mvdiffusion.training.settings import DiffusionSettings
+from mvdiffusion.training.settings import FrameStage, ViewStage
 
 VALIDATION_EXAMPLES = 64  # views whose loss is recorded while training
 
@@ -88,29 +88,41 @@ def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 class DiffusionTask(nn.Module):
     """Denoising of single views; the forward pass is the loss."""
 
+    shared_timestep = False  # among the views of an example
+
     def __init__(
         self,
+        settings: ViewStage | FrameStage,
         parts: TextToImage,
-        min_snr_gamma: float | None,
-        examples: DiffusionExamples,
-        held_out: DiffusionExamples,
+        sources: tuple[Source, Source],
         pictures: Pictures,
     ) -> None:
         """Hold the parts; which of them train is decided by their `requires_grad`.
 
         Args:
+            settings: of the training.
             parts: of the model.
-            min_snr_gamma: clamp of the weights, None for equal ones.
-            examples: what is learned from.
-            held_out: examples whose loss is recorded while training.
+            sources: of the views that are learned from, and of those whose loss is recorded while
+                training.
             pictures: makes views of a held-out sample and samples from their captions, both
                 [V, 3, H, W] in −1 … 1.
         """
         super().__init__()
-        self.parts, self.examples, self.held_out = parts, examples, held_out
+        self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
-        self.min_snr_gamma, self.pictures = min_snr_gamma, pictures
+        height, width = (side // parts.vae_scale_factor for side in settings.data.size)
+        self.examples, self.held_out = (
+            DiffusionExamples(
+                source,
+                tokenizer=parts.tokenizer,
+                latent_shape=(parts.vae.config.latent_channels, height, width),
+                num_train_timesteps=parts.scheduler.config.num_train_timesteps,
+                caption_dropout=settings.loss.caption_dropout,
+                shared_timestep=self.shared_timestep,
+            )
+            for source in sources
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the weighted squared error over all views of the batch."""
@@ -169,33 +181,6 @@ class DiffusionTask(nn.Module):
             batch = {k: v.to(self.vae.device) for k, v in self.held_out[position].items()}
             losses.append(self(batch).item())
         return picture_rows(views, samples), {"validation_loss": sum(losses) / len(losses)}
-
-
-def diffusion_examples(
-    settings: DiffusionSettings,
-    parts: TextToImage,
-    size: tuple[int, int],
-    source: Source,
-    together: bool = False,
-) -> DiffusionExamples:
-    """Return the stream of examples of a source.
-
-    Args:
-        settings: of the training.
-        parts: of the model.
-        size: height and width of the views in pixels.
-        source: where the views come from.
-        together: whether the views of an example share their timestep.
-    """
-    height, width = (side // parts.vae_scale_factor for side in size)
-    return DiffusionExamples(
-        source,
-        tokenizer=parts.tokenizer,
-        latent_shape=(parts.vae.config.latent_channels, height, width),
-        num_train_timesteps=parts.scheduler.config.num_train_timesteps,
-        caption_dropout=settings.loss.caption_dropout,
-        shared_timestep=together,
-    )
 
 
 def freeze(*modules: nn.Module) -> None:

@@ -48,23 +48,15 @@ def view_pictures(panoramas: Matterport3DPanoramas) -> Pictures:
     return draw
 
 
-def outpaint_pictures(panoramas: Matterport3DPanoramas, fov_deg: float) -> Pictures:
+def outpaint_pictures(panoramas: Matterport3DPanoramas) -> Pictures:
     """Picture the first panorama from its captions and its first view."""
 
     def draw(task: Any) -> tuple[Tensor, Tensor]:
         sample = panoramas.load(0)
         pipeline = make_pipeline(MVDiffusionOutpaintPipeline, task.parts)
-        height, width = sample.views.shape[-2:]
-        samples = _sampled(
-            pipeline,
-            [sample.prompts],
-            sample.views[:1],
-            height=height,
-            width=width,
-            fov_deg=fov_deg,
-            keep_given=False,
-        )
-        return sample.views, samples
+        size = dict(zip(("height", "width"), sample.views.shape[-2:], strict=True))
+        options = {**size, "fov_deg": panoramas.fov_deg, "keep_given": False}
+        return sample.views, _sampled(pipeline, [sample.prompts], sample.views[:1], **options)
 
     return draw
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,7 @@ import torch
 from mvdiffusion.models.multiview_unet import extend_input_channels
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
-from mvdiffusion.training.diffusion import (
-    DiffusionTask,
-    TextToImage,
-    diffusion_examples,
-    freeze,
-    load_parts,
-)
+from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, freeze, load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews
 from mvdiffusion.training.pictures import depth_pictures, outpaint_pictures, view_pictures
 from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
@@ -81,7 +76,7 @@ def train_inpainting(
     run = Run(
         "outpaint_base", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
     )
-    _fine_tune(run, ViewStage, _on_masked_views, validation)
+    _fine_tune(run, ViewStage, partial(view_task, masked=True), validation)
 
 
 def _fine_tune(run: Run, kind: Any, build: Any, validation: Path) -> None:
@@ -99,49 +94,41 @@ def _fine_tune(run: Run, kind: Any, build: Any, validation: Path) -> None:
 
 
 def view_task(
-    settings: ViewStage, data: Path, validation: Path, parts: TextToImage
+    settings: ViewStage, data: Path, validation: Path, parts: TextToImage, masked: bool = False
 ) -> DiffusionTask:
-    """Make the task of denoising single views of panoramas."""
-    view, chosen = settings.data, settings.training.views_per_panorama
-    train = open_panoramas(data, "train", view)
-    held_out = open_panoramas(validation, "validation", view)
-    sources = (
-        PanoramaViews(train, settings.seed, view.num_views, chosen),
-        PanoramaViews(held_out, settings.seed, view.num_views),
-    )
-    streams = [diffusion_examples(settings, parts, view.size, source) for source in sources]
-    return DiffusionTask(
-        parts, settings.loss.min_snr_gamma, streams[0], streams[1], view_pictures(held_out)
-    )
+    """Make the task of denoising single views of panoramas.
 
-
-def _on_masked_views(
-    settings: ViewStage, data: Path, validation: Path, parts: TextToImage
-) -> DiffusionTask:
-    extend_input_channels(parts.unet, 2 * parts.vae.config.latent_channels + 1)
-    view, chosen = settings.data, settings.training.views_per_panorama
-    train = open_panoramas(data, "train", view)
-    held_out = open_panoramas(validation, "validation", view)
-    sources = (
-        MaskedViews(train, settings.seed, view.num_views, chosen),
-        MaskedViews(held_out, settings.seed, view.num_views),
+    Args:
+        settings: of the training.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        parts: of the model.
+        masked: whether a part of each view is given; then the UNet gets 2 C + 1 input channels.
+    """
+    view = settings.data
+    train, held_out = (
+        open_panoramas(root, split, view)
+        for root, split in ((data, "train"), (validation, "validation"))
     )
-    streams = [diffusion_examples(settings, parts, view.size, source) for source in sources]
-    pictures = outpaint_pictures(held_out, view.fov_deg)
-    return DiffusionTask(parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)
+    kind, draw = (MaskedViews, outpaint_pictures) if masked else (PanoramaViews, view_pictures)
+    sources = (
+        kind(train, settings.seed, view.num_views, settings.training.views_per_panorama),
+        kind(held_out, settings.seed, view.num_views),
+    )
+    if masked:
+        extend_input_channels(parts.unet, 2 * parts.vae.config.latent_channels + 1)
+    return DiffusionTask(settings, parts, sources, draw(held_out))
 
 
 def _on_frames(
     settings: FrameStage, data: Path, validation: Path, parts: TextToImage
 ) -> DiffusionTask:
     extend_input_channels(parts.unet, parts.vae.config.latent_channels + 1)
-    frame, chosen = settings.data, settings.training.views_per_panorama
+    frame = settings.data
     train = open_scenes(data, "train", frame, num_views=1)
     held_out = open_scenes(validation, "validation", frame)
     sources = (
-        Frames(train.scenes, settings.seed, chosen),
+        Frames(train.scenes, settings.seed, settings.training.views_per_panorama),
         Frames(held_out.scenes, settings.seed, frame.num_views),
     )
-    streams = [diffusion_examples(settings, parts, frame.size, source) for source in sources]
-    pictures = depth_pictures(held_out)
-    return DiffusionTask(parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)
+    return DiffusionTask(settings, parts, sources, depth_pictures(held_out))

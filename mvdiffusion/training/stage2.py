@@ -18,13 +18,7 @@ from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
-from mvdiffusion.training.diffusion import (
-    DiffusionTask,
-    TextToImage,
-    diffusion_examples,
-    freeze,
-    load_parts,
-)
+from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, freeze, load_parts
 from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences
 from mvdiffusion.training.pictures import (
     depth_pictures,
@@ -34,7 +28,6 @@ from mvdiffusion.training.pictures import (
 )
 from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
 from mvdiffusion.training.settings import (
-    FrameSettings,
     MultiFrameSettings,
     MultiViewSettings,
     ViewSettings,
@@ -45,11 +38,12 @@ class MultiViewTask(DiffusionTask):
     """Denoising of all views of a sample together, at one timestep per sample."""
 
     unet: MultiViewUNet
+    shared_timestep = True
 
-    def __init__(self, view: ViewSettings | FrameSettings, *task: Any) -> None:
+    def __init__(self, settings: MultiViewSettings | MultiFrameSettings, *task: Any) -> None:
         """Add how samples become views to a `DiffusionTask`."""
-        super().__init__(*task)
-        self.view = view
+        super().__init__(settings, *task)
+        self.view = settings.data
         self._panorama: MultiViewGeometry | None = None
 
     def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
@@ -167,32 +161,38 @@ def _with_attention(parts: TextToImage, task: str, variant: str) -> TextToImage:
 def panorama_task(
     settings: MultiViewSettings, data: Path, validation: Path, parts: TextToImage, outpaint: bool
 ) -> MultiViewTask:
-    """Make the task of denoising whole panoramas, of which views are given or not."""
+    """Make the task of denoising whole panoramas.
+
+    Args:
+        settings: of the training.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        parts: of the model.
+        outpaint: whether a view of each panorama is given.
+    """
     view, kind = settings.data, OutpaintedViews if outpaint else PanoramaViews
     held_out = open_panoramas(validation, "validation", view)
     panoramas = (open_panoramas(data, "train", view), held_out)
-    sources = [kind(part, settings.seed, view.num_views) for part in panoramas]
-    streams = [
-        diffusion_examples(settings, parts, view.size, source, together=True) for source in sources
-    ]
-    pictures = outpaint_pictures(held_out, view.fov_deg) if outpaint else view_pictures(held_out)
-    return MultiViewTask(view, parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures)
+    train, tested = (kind(part, settings.seed, view.num_views) for part in panoramas)
+    draw = outpaint_pictures if outpaint else view_pictures
+    return MultiViewTask(settings, parts, (train, tested), draw(held_out))
 
 
 def sequence_task(
     settings: MultiFrameSettings, data: Path, validation: Path, parts: TextToImage
 ) -> MultiViewTask:
-    """Make the task of denoising posed frames: key frames, and frames between two of them."""
+    """Make the task of denoising posed frames: key frames, and frames between two of them.
+
+    Args:
+        settings: of the training.
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        parts: of the model.
+    """
     frame, share = settings.data, settings.interpolation_share
     held_out = open_scenes(validation, "validation", frame)
-    parts_of_data = (open_scenes(data, "train", frame), held_out)
-    sources = [
-        Sequences(part.scenes, settings.seed, frame.num_views, share) for part in parts_of_data
-    ]
-    streams = [
-        diffusion_examples(settings, parts, frame.size, source, together=True) for source in sources
-    ]
-    pictures = depth_pictures(held_out)
-    return MultiViewTask(
-        frame, parts, settings.loss.min_snr_gamma, streams[0], streams[1], pictures
+    train, tested = (
+        Sequences(part.scenes, settings.seed, frame.num_views, share)
+        for part in (open_scenes(data, "train", frame), held_out)
     )
+    return MultiViewTask(settings, parts, (train, tested), depth_pictures(held_out))
