@@ -146,6 +146,12 @@ class Claim:
 def judge(value: float, se: float | None, bound: float, num_standard_errors: float) -> str:
     """Decide `value ≥ bound`, given the standard error of `value`.
 
+    Args:
+        value: what was measured.
+        se: its standard error; None if there are too few samples for one.
+        bound: what it must reach.
+        num_standard_errors: certainty asked for.
+
     >>> judge(5.0, 0.5, 0.0, 2.0), judge(0.5, 0.5, 0.0, 2.0), judge(-5.0, 0.5, 0.0, 2.0)
     ('holds', 'undecided', 'does not hold')
     """
@@ -160,6 +166,10 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
     """Decide the claims from the scores at hand, by task and method.
 
     Claims 1 to 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
+
+    Args:
+        scores: by task, then by method.
+        settings: bounds and certainty.
     """
     panorama, outpaint, depth = (
         _Context(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")

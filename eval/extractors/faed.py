@@ -120,6 +120,12 @@ def prepare_panoramas(images: Tensor, height: int) -> Tensor:
 
 
 def encode(network: PanoramaAutoencoder, images: Tensor, height: int) -> Tensor:
-    """FAED features [N, 4 height] of panoramas uint8 [N, 3, h, 2 h]."""
+    """FAED features [N, 4 height] of panoramas uint8 [N, 3, h, 2 h].
+
+    Args:
+        network: the trained autoencoder.
+        images: panoramas uint8 [N, 3, h, 2 h].
+        height: of the panoramas that it was trained on, in pixels.
+    """
     parts = images.split(CHUNK)
     return torch.cat([faed_features(network.encoder(prepare_panoramas(p, height))) for p in parts])

@@ -51,14 +51,24 @@ def make_clip(architecture: dict[str, Any]) -> nn.Module:
 
 
 def tokenize(prompts: Sequence[str], context_length: int) -> Tensor:
-    """Tokens [N, context_length] of open_clip's own byte-pair vocabulary."""
+    """Tokens [N, context_length] of open_clip's own byte-pair vocabulary.
+
+    Args:
+        prompts: N texts.
+        context_length: tokens of each; longer texts are cut.
+    """
     import open_clip
 
     return open_clip.tokenize(list(prompts), context_length)
 
 
 def prepare(images: Tensor, image_size: int) -> Tensor:
-    """Bring uint8 images [N, 3, H, W] to [N, 3, image_size, image_size] in [-1, 1]."""
+    """Bring uint8 images [N, 3, H, W] to [N, 3, image_size, image_size] in [-1, 1].
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        image_size: height and width that a network sees, in pixels.
+    """
     scaled = images.float() / 127.5 - 1
     if images.shape[-2:] == (image_size, image_size):
         return scaled

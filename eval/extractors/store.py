@@ -58,11 +58,21 @@ class FeatureSet:
         return len(self.keys)
 
     def rows(self, images: np.ndarray, name: str = "features") -> Tensor:
-        """Features (or "logits") [len(images), D] of some images by number, float64."""
+        """Features (or "logits") [len(images), D] of some images by number, float64.
+
+        Args:
+            images: their numbers.
+            name: "features" or "logits".
+        """
         return self.shards.rows([self.keys[image] for image in images], name).double()
 
     def blocks(self, samples: np.ndarray | None = None, name: str = "features") -> Iterator[Tensor]:
-        """Go through the features of some samples, or of all, at most `BLOCK` images at a time."""
+        """Go through the features of some samples, or of all, at most `BLOCK` images at a time.
+
+        Args:
+            samples: numbers of the samples; None for all.
+            name: "features" or "logits".
+        """
         for images in self.block_images(samples):
             yield self.rows(images, name)
 
@@ -116,7 +126,15 @@ class FeatureStore:
         )
 
     def add(self, folder: SampleFolder, extractors: Sequence[Extractor]) -> None:
-        """Compute what is not there yet for any of the extractors; decodes each image once."""
+        """Compute what is not there yet for any of the extractors; decodes each image once.
+
+        Args:
+            folder: samples, of whose views those evaluated count.
+            extractors: all that are to see them.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
         keys = self._keys_of(folder)
         queues = [_Queue(extractor, self._shards_of(extractor), keys) for extractor in extractors]
         lacking: set[str] = set().union(*(queue.lacking for queue in queues))
@@ -132,7 +150,15 @@ class FeatureStore:
             queue.finish()
 
     def texts(self, extractor: SimilarityExtractor, prompts: Sequence[str]) -> FeatureSet:
-        """Embeddings of prompts by a CLIP; each different one is encoded once."""
+        """Embeddings of prompts by a CLIP; each different one is encoded once.
+
+        Args:
+            extractor: the CLIP.
+            prompts: N texts, some perhaps equal.
+
+        Returns:
+            Embeddings of the N texts, in order.
+        """
         shards = self._shards_of(extractor, "texts")
         keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in shards}
@@ -230,7 +256,15 @@ def _jobs(
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    """Results in order, computed by threads a few items ahead of their use."""
+    """Results in order, computed by threads a few items ahead of their use.
+
+    Args:
+        function: what is computed, as decoding an image.
+        items: its arguments.
+
+    Yields:
+        Each item with its result.
+    """
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()

@@ -97,6 +97,11 @@ def resize_views(views: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bring uint8 views [V, H, W, 3] to a size, as float32 in [0, 1].
 
     Bilinear when enlarging, area-averaging when shrinking, untouched at equal size.
+
+    Args:
+        views: uint8 [V, H, W, 3].
+        height: wanted, in pixels.
+        width: wanted, in pixels.
     """
     images = views.astype(np.float32) / 255
     if images.shape[1:3] == (height, width):

@@ -83,7 +83,15 @@ class SampleFolder(ABC):
             check_view(path, self.height, self.width)
 
     def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
-        """Read the views of a sample, or some of them: uint8 RGB [V, H, W, 3]."""
+        """Read the views of a sample, or some of them: uint8 RGB [V, H, W, 3].
+
+        Args:
+            sample_id: the sample.
+            which: numbers of the views; None for all.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
         paths = self.view_paths(sample_id)
         chosen = paths if which is None else [paths[view] for view in which]
         return np.stack([read_rgb(path) for path in chosen])

@@ -29,7 +29,12 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def gaussian_sums(preds: Blocks, target: Blocks, num_groups: int) -> KernelSums:
-    """Sums of the kernel over all pairs, by group; memory holds two blocks at a time."""
+    """Sums of the kernel over all pairs, by group; memory holds two blocks at a time.
+
+    Args:
+        preds, target: start a passage through the embeddings of either set.
+        num_groups: G, groups of images.
+    """
     count_p, count_t = (_count(side, num_groups) for side in (preds, target))
     return KernelSums(
         _within(preds, num_groups),

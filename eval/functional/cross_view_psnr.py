@@ -108,7 +108,12 @@ def _psnr(query_view: np.ndarray, target_view: np.ndarray, overlap: Overlap) -> 
 
 
 def warp(target_view: np.ndarray, overlap: Overlap) -> np.ndarray:
-    """Warp a target view [H, W, C] into the query; only pixels of the mask are to be used."""
+    """Warp a target view [H, W, C] into the query; only pixels of the mask are to be used.
+
+    Args:
+        target_view: [H, W, C], any range.
+        overlap: pair of views, at this size.
+    """
     return _warp(target_view, overlap.H)
 
 

@@ -61,6 +61,11 @@ def shared_pixels(query: Camera, target: Camera, max_difference: float) -> Share
     pixel centers (there interpolation would need what is not in the image) and pixels that
     something else hides: those whose depth, seen from the target, differs from the target's own
     depth at the nearest pixel by more than `max_difference` meters.
+
+    Args:
+        query: the frame whose pixels are looked for.
+        target: the frame that may see them.
+        max_difference: of the two depths of one point, in meters (paper, section 5.3: 0.5).
     """
     height, width = query.depth.shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2)
@@ -94,7 +99,12 @@ def depth_psnr(query: np.ndarray, target: np.ndarray, shared: SharedPixels) -> f
 
 
 def sample_shared(target: np.ndarray, shared: SharedPixels) -> np.ndarray:
-    """Sample a frame [H, W, C] bilinearly at the shared pixels: [N, C], float64."""
+    """Sample a frame [H, W, C] bilinearly at the shared pixels: [N, C], float64.
+
+    Args:
+        target: [H, W, C], any range.
+        shared: N pixels of another frame, from `shared_pixels`.
+    """
     image = _double(target).permute(2, 0, 1)[None]
     return sample_pixels(image, _double(shared.xy)[None, None])[0, :, 0].T.numpy()
 

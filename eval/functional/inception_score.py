@@ -21,7 +21,13 @@ class SplitSums:
         self.p: Tensor | None = None
 
     def add(self, logits: Tensor, group_of: Tensor, split_of: Tensor) -> None:
-        """Add images: class scores [n, classes], before the softmax; group and split [n]."""
+        """Add images: class scores [n, classes], before the softmax; group and split [n].
+
+        Args:
+            logits: class scores [n, classes], before the softmax.
+            group_of: group of each image [n].
+            split_of: split of each image [n].
+        """
         log_p = logits.double().log_softmax(-1)
         p = log_p.exp()
         cell = group_of * self.shape[1] + split_of
@@ -45,7 +51,16 @@ class SplitSums:
 
 
 def assign_splits(num_images: int, num_splits: int, seed: int) -> Tensor:
-    """Deal shuffled images [N] into equal consecutive splits, as torchmetrics does."""
+    """Deal shuffled images [N] into equal consecutive splits, as torchmetrics does.
+
+    Args:
+        num_images: N.
+        num_splits: of the score.
+        seed: of the shuffle.
+
+    Returns:
+        Number of each image's split [N].
+    """
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(seed))
     split_of = torch.empty(num_images, dtype=torch.long)
     for split, members in enumerate(order.chunk(num_splits)):

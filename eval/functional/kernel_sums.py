@@ -56,7 +56,17 @@ class KernelSums:
 
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:
-    """Add up a kernel matrix [n, m] by group of its rows [n] and of its columns [m]: [G, G]."""
+    """Add up a kernel matrix [n, m] by group of its rows [n] and of its columns [m]: [G, G].
+
+    Args:
+        kernel: [n, m].
+        rows: group of each row [n].
+        columns: group of each column [m].
+        num_groups: G.
+
+    Returns:
+        Sums [G, G], float64.
+    """
     # With a one-hot row per image, [G, n] · [n, m] · [m, G] adds up the blocks of the matrix.
     left, right = (one_hot(groups, num_groups).double() for groups in (rows, columns))
     return left.T @ kernel @ right

@@ -21,7 +21,12 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def polynomial_sums(preds: Grouped, target: Grouped, num_groups: int) -> KernelSums:
-    """Sums of the kernel by group of the images."""
+    """Sums of the kernel by group of the images.
+
+    Args:
+        preds, target: features [N, D] and [M, D] with the group of each image.
+        num_groups: G, groups of images.
+    """
     (x, x_groups), (y, y_groups) = ((each[0].double(), each[1]) for each in (preds, target))
     within_x, within_y, cross = (_kernel(*pair) for pair in ((x, x), (y, y), (x, y)))
     nothing = torch.zeros(num_groups, dtype=torch.float64)

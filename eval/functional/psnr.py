@@ -18,5 +18,12 @@ def psnr_db(mse: float) -> float:
 
 
 def image_psnr(preds: np.ndarray, target: np.ndarray) -> float:
-    """PSNR of images of equal shape in [0, 1], errors pooled over all pixels and channels."""
+    """PSNR of images of equal shape in [0, 1], errors pooled over all pixels and channels.
+
+    Args:
+        preds, target: images of equal shape in [0, 1].
+
+    Returns:
+        PSNR in dB, at most `MAX_PSNR_DB`.
+    """
     return psnr_db(float(np.square(preds - target).mean()))

@@ -88,7 +88,12 @@ class Step:
     changed: str = ""
 
     def protocol_with(self, extractor: Extractor | None = None, at: str = "") -> str:
-        """Name the protocol, marked where it is not as published: numbers then stand apart."""
+        """Name the protocol, marked where it is not as published: numbers then stand apart.
+
+        Args:
+            extractor: what the number is made with; marked if the protocol is not defined with it.
+            at: mark of anything else that is not as published.
+        """
         name = extractor.identity.name if extractor else None
         stands_in = f"@{name}" if name and name not in self.extractors else ""
         return f"{self.protocol}{self.changed}{at}{stands_in}"
@@ -293,13 +298,26 @@ def by_extractor(inputs: Inputs, measure: Callable[[Any], Outcome]) -> Outcome:
 def ratio_to_real(
     values: np.ndarray, real: np.ndarray, better: bool | None, step: Step, at: str = ""
 ) -> Measurement:
-    """Make a measurement of the quotient of two means over the same samples [S]."""
+    """Make a measurement of the quotient of two means over the same samples [S].
+
+    Args:
+        values: of the generated samples [S].
+        real: of the same samples' real views [S].
+        better: whether higher is better; None if neither is.
+        step: what is measured.
+        at: what else was changed in the protocol, to be added to its name.
+    """
     ratio, se = ratio_of_means(values, real)
     return Measurement(ratio, se, "of real", better, step.protocol_with(at=at), step.version)
 
 
 def pair_rows(names: Sequence[str], psnr: Sequence[np.ndarray]) -> tuple[dict[str, Any], ...]:
-    """Break a consistency down by pair of views: mean over samples, without missing values."""
+    """Break a consistency down by pair of views: mean over samples, without missing values.
+
+    Args:
+        names: of the pairs.
+        psnr: of each pair, in dB, its values over the samples that have it [S]; NaN if missing.
+    """
     rows = []
     for name, values in zip(names, psnr, strict=True):
         value, se = mean_and_se(values[np.isfinite(values)])

@@ -131,7 +131,15 @@ def _psnr_of(
 
 
 def cameras_of(folder: SequenceFolder, sample_id: str) -> list[Camera]:
-    """Read what a sample's frames need to be compared, in order."""
+    """Read what a sample's frames need to be compared, in order.
+
+    Args:
+        folder: sequences with depth.
+        sample_id: one of them.
+
+    Raises:
+        InputError: a depth map cannot be read.
+    """
     trajectory = folder.trajectories[sample_id]
     frames = zip(folder.depth(sample_id), trajectory.K, trajectory.pose, strict=True)
     return [Camera(*frame) for frame in frames]

@@ -64,7 +64,14 @@ def needs_a_ring(inputs: Inputs) -> str:
 def neighbor_psnr(
     inputs: Inputs, folder: SampleFolder, resolution: int, other: bool = False
 ) -> np.ndarray:
-    """PSNR [S, pairs] at a height in pixels; with `other`, against the next sample's neighbors."""
+    """PSNR [S, pairs] at a height in pixels; with `other`, against the next sample's neighbors.
+
+    Args:
+        inputs: says which samples.
+        folder: generated or real views.
+        resolution: height in pixels at which views are compared.
+        other: compare with the next sample's views instead, the control of a shared palette.
+    """
     size = comparison_size(inputs, resolution)
     overlaps = overlaps_of(as_panoramas(folder), *size)
     rows = []

@@ -55,7 +55,15 @@ def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
 
 
 def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:
-    """CLIP score [N] of every evaluated view with its own prompt, in the order of the samples."""
+    """CLIP score [N] of every evaluated view with its own prompt, in the order of the samples.
+
+    Args:
+        inputs: generated views with prompts.
+        extractor: the CLIP.
+
+    Raises:
+        InputError: prompts are missing.
+    """
     folder, prompts = inputs.generated, []
     for sample_id in folder.sample_ids:
         own = folder.prompts(sample_id)
@@ -67,7 +75,12 @@ def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:
 
 
 def sides_of(inputs: Inputs, extractor: Extractor) -> tuple[FeatureSet, FeatureSet]:
-    """Features of generated and of real images."""
+    """Features of generated and of real images.
+
+    Args:
+        inputs: generated views and the same samples' real ones.
+        extractor: makes the features.
+    """
     store = inputs.store
     return store.features(inputs.generated, extractor), store.features(inputs.real, extractor)
 
@@ -85,7 +98,14 @@ def _inception_score(
 
 
 def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Callable[[np.ndarray], float]:
-    """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them."""
+    """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them.
+
+    Args:
+        preds, target: features of generated and of real images.
+
+    Returns:
+        The distance, given the numbers of the samples kept.
+    """
     sides = [(features, Moments.of(features.blocks())) for features in (preds, target)]
     return lambda kept: frechet_distance(*(_moments(*side, kept) for side in sides))
 
@@ -112,7 +132,15 @@ def per_group(
     step: Step,
     extractor: Extractor,
 ) -> Measurement:
-    """Make a measurement of a statistic of all samples, with its jackknife standard error."""
+    """Make a measurement of a statistic of all samples, with its jackknife standard error.
+
+    Args:
+        inputs: says how many samples and groups.
+        statistic: of the samples kept, given their numbers.
+        better: whether higher is better.
+        step: what is measured.
+        extractor: what with.
+    """
     count = len(inputs.generated.sample_ids)
     value, pseudo_values = jackknife(statistic, count, inputs.settings.jackknife_groups)
     return Measurement(

@@ -177,6 +177,10 @@ def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
     """Run the extractors over all images that the steps look at, each image decoded once.
 
     Real images go through those extractors alone whose features are compared.
+
+    Args:
+        runs: protocols with the steps that will be run.
+        store: where the features are kept.
     """
     folders: dict[int, SampleFolder] = {}
     wanted: dict[int, dict[int, Extractor]] = defaultdict(dict)

@@ -60,7 +60,12 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:
-    """Pick evenly spaced samples or frames, so that nobody can pick the prettiest."""
+    """Pick evenly spaced samples or frames, so that nobody can pick the prettiest.
+
+    Args:
+        things: samples or frames, in order.
+        count: how many; all if there are fewer.
+    """
     positions = np.linspace(0, len(things) - 1, min(count, len(things))).round().astype(int)
     return [things[position] for position in positions]
 

@@ -58,10 +58,10 @@ def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
         One sentence per check that found something.
     """
     warnings = [check(inputs) for check in CHECKS]
-    return [warning for warning in (*warnings, fewer_samples(inputs, reference)) if warning]
+    return [warning for warning in (*warnings, _fewer_samples(inputs, reference)) if warning]
 
 
-def fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
+def _fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
     """FID is biased by the number of images: fewer samples than the reference has."""
     count = len(inputs.generated.sample_ids)
     if reference is None or len(reference.sample_ids) == count:

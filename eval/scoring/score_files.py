@@ -286,7 +286,15 @@ def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, 
 
 
 def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
-    """Ratio of the means of a metric over the samples both have, with its standard error."""
+    """Ratio of the means of a metric over the samples both have, with its standard error.
+
+    Args:
+        first, second: numerator and denominator.
+        metric: name of the measurement.
+
+    Raises:
+        KeyError: it is not measured for both, or not stored by sample.
+    """
     common = common_samples([first, second])
     return ratio_of_means(first.values(metric, common), second.values(metric, common))
 

@@ -34,7 +34,12 @@ INTERVALS = (
 
 
 def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Table:
-    """A line per metric, a column per method; numbers of two protocols never share a line."""
+    """A line per metric, a column per method; numbers of two protocols never share a line.
+
+    Args:
+        scores: of all methods, comparable.
+        notes: that come first under the table.
+    """
     metrics = measured_metrics(scores)
     rows = [
         _row(score, metric) for metric in metrics for score in scores if metric in score.metrics
@@ -88,7 +93,13 @@ def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:
 
 
 def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[str] = ()) -> Table:
-    """Differences from the baseline on the same samples: interval, p-value, Holm's, and verdict."""
+    """Differences from the baseline on the same samples: interval, p-value, Holm's, and verdict.
+
+    Args:
+        scores: of all methods, comparable.
+        baseline: the one that the others are compared with.
+        notes: that come first under the table.
+    """
     others = [score for score in scores if score.method != baseline.method]
     metrics = measured_metrics(scores)
     rows = [row for metric in metrics for row in _differences(metric, others, baseline)]

@@ -15,7 +15,12 @@ of Inception's 2,048 features is singular besides.)"""
 
 
 def decimals(errors: Sequence[float | None], most: int = 4) -> int:
-    """Digits worth printing: two of the middle standard error, at least 2 and at most `most`."""
+    """Digits worth printing: two of the middle standard error, at least 2 and at most `most`.
+
+    Args:
+        errors: standard errors of a column; None where there is none.
+        most: digits at most.
+    """
     known = sorted(error for error in errors if error)
     if not known:
         return 2
@@ -23,7 +28,13 @@ def decimals(errors: Sequence[float | None], most: int = 4) -> int:
 
 
 def number(value: float | None, se: float | None = None, digits: int = 2) -> str:
-    """Print a number and its standard error; a dash for none."""
+    """Print a number and its standard error; a dash for none.
+
+    Args:
+        value: the number; None prints a dash.
+        se: its standard error, printed behind ±.
+        digits: behind the point.
+    """
     if value is None:
         return "–"
     error = "" if se is None else f" ± {se:.{digits}f}"
@@ -31,7 +42,12 @@ def number(value: float | None, se: float | None = None, digits: int = 2) -> str
 
 
 def count_samples(images: Mapping[str, Any], num_samples: int) -> str:
-    """Say on how many samples, of how many views of which size, a table stands."""
+    """Say on how many samples, of how many views of which size, a table stands.
+
+    Args:
+        images: what a score file says of the images.
+        num_samples: of the table.
+    """
     size = f"{images['width']}×{images['height']} px"
     if "num_views" in images:
         return f"N = {num_samples} samples of {images['num_views']} views, {size}"
@@ -55,6 +71,10 @@ def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[s
 
 def fid_notes(metrics: Collection[str], num_images: int) -> tuple[str, ...]:
     """Warn of the bias of Fréchet distances if there are any, of fewer than `FEW_FOR_FID` images.
+
+    Args:
+        metrics: their names.
+        num_images: that were evaluated.
 
     >>> fid_notes(["clip_score"], 12)
     ()

@@ -126,7 +126,12 @@ class Matterport3DPanoramas:
         return fast_cube_to_views(faces, K[chosen], R[chosen], self.image_size, factor)
 
     def caption_file(self, index: int, degrees: int) -> Path:
-        """Return where the caption of a direction (0, 45, … 315) stands."""
+        """Return where the caption of a direction (0, 45, … 315) stands.
+
+        Args:
+            index: of the panorama.
+            degrees: direction, one of `CAPTION_DEGREES`.
+        """
         scene = (self.root / self._faces[index][0]).parent.parent
         return scene / caption_name(self._ids[index], degrees)
 

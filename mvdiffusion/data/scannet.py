@@ -331,7 +331,13 @@ def _evenly(frames: list[int], count: int | None) -> list[int]:
 
 
 def resize_depth(depth: Tensor, height: int, width: int) -> Tensor:
-    """Take the nearest depth for each pixel: [H, W] -> [height, width]."""
+    """Take the nearest depth for each pixel: [H, W] -> [height, width].
+
+    Args:
+        depth: [H, W].
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+    """
     return F.interpolate(depth[None, None], (height, width), mode="nearest-exact")[0, 0]
 
 

@@ -45,7 +45,14 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def pixel_grid(height: int, width: int, stride: int = 1, offset: int = 0) -> Tensor:
-    """List the pixels `offset`, `offset + stride`, … of an image as homogeneous columns [3, N]."""
+    """List the pixels `offset`, `offset + stride`, … of an image as homogeneous columns [3, N].
+
+    Args:
+        height: of the image.
+        width: of the image.
+        stride: between the pixels listed.
+        offset: of the first one.
+    """
     y, x = torch.meshgrid(
         torch.arange(offset, height, stride), torch.arange(offset, width, stride), indexing="ij"
     )
@@ -69,6 +76,12 @@ def project(H: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inside(xy: Tensor, height: int, width: int) -> Tensor:
-    """Tell which pixels [..., 2] lie strictly inside an image; returns a mask [...]."""
+    """Tell which pixels [..., 2] lie strictly inside an image; returns a mask [...].
+
+    Args:
+        xy: pixels [..., 2], centers at integers.
+        height: of the image.
+        width: of the image.
+    """
     x, y = xy.unbind(-1)
     return (x > 0) & (x < width) & (y > 0) & (y < height)

@@ -107,7 +107,13 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int]) -> list[float]:
 
 
 def write_lists(scene: Path, valid: Sequence[int], keys: Sequence[int]) -> None:
-    """Write the numbers of a scene's valid frames and key frames; earlier files move aside."""
+    """Write the numbers of a scene's valid frames and key frames; earlier files move aside.
+
+    Args:
+        scene: the scene's folder.
+        valid: numbers of the valid frames, in order.
+        keys: numbers of the key frames among them.
+    """
     for name in (VALID_FRAMES, KEY_FRAMES):
         make_room(scene / name)
     with atomic_output(scene / VALID_FRAMES) as temporary, open(temporary, "wb") as file:
@@ -117,7 +123,12 @@ def write_lists(scene: Path, valid: Sequence[int], keys: Sequence[int]) -> None:
 
 
 def small_depth(depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Shrink depth [H, W] and its intrinsics [3, 3] to the size that frames are compared at."""
+    """Shrink depth [H, W] and its intrinsics [3, 3] to the size that frames are compared at.
+
+    Args:
+        depth: [H, W] in meters.
+        K: its intrinsics [3, 3] in pixels.
+    """
     height, width = depth.shape
     across = min(width, _WIDTH)
     size = (max(1, round(height * across / width)), across)

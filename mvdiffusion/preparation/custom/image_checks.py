@@ -65,7 +65,16 @@ class Look:
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], title: str
 ) -> Iterator[Result]:
-    """Apply a function to all items in threads (decoding lets others run), in order."""
+    """Apply a function to all items in threads (decoding lets others run), in order.
+
+    Args:
+        function: what is applied.
+        items: its arguments.
+        title: of the progress bar.
+
+    Yields:
+        The results, in order.
+    """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(function, items)
         yield from tqdm(results, desc=title, total=len(items), disable=len(items) < _MANY)
@@ -119,7 +128,13 @@ def _refused(path: Path, name: str, error: OSError) -> Problem:
 
 
 def undecodable(path: Path, name: str, error: Exception) -> Problem:
-    """Say why a file's bytes are no image."""
+    """Say why a file's bytes are no image.
+
+    Args:
+        path: the file.
+        name: what to call it.
+        error: what the decoder raised.
+    """
     if isinstance(error, Image.DecompressionBombError):
         limit = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
         return Problem(name, limit, "Make the image smaller.")

@@ -66,10 +66,10 @@ def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
     except InputError:  # reported with the list
         return
     files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in CAPTION_DEGREES]
-    yield from caption_problems(files, root)
+    yield from _caption_problems(files, root)
 
 
-def caption_problems(files: Iterable[Path], root: Path) -> Iterator[Problem]:
+def _caption_problems(files: Iterable[Path], root: Path) -> Iterator[Problem]:
     """Report captions that are missing (a note), no text, or empty."""
     for path in files:
         if not path.exists():
@@ -90,7 +90,12 @@ def scene_folders(folder: Path) -> list[Path]:
 
 
 def check_lists(scene: Path, root: Path) -> Iterator[Problem]:
-    """Check a scene's key frames, valid frames and the captions of the former."""
+    """Check a scene's key frames, valid frames and the captions of the former.
+
+    Args:
+        scene: the scene's folder.
+        root: that file names are reported relative to.
+    """
     if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():
         return
     try:
@@ -99,7 +104,7 @@ def check_lists(scene: Path, root: Path) -> Iterator[Problem]:
         yield from_error(error, root)
         return
     files = [scene / "prompt" / f"{frame}.txt" for frame in opened.key_frames]
-    yield from caption_problems(files, root)
+    yield from _caption_problems(files, root)
 
 
 def changed_files(root: Path) -> Iterator[Problem]:

@@ -36,7 +36,7 @@ def motion_problems(
         problem = f"{keys} key frames; a sequence of {SEQUENCE} or more cannot be made"
         fix = "Record more of the scene, raise --overlap, or use a smaller num_views."
         yield note(where, problem, fix)
-    disagreement = depth_disagreement(depth, K, pose)
+    disagreement = _depth_disagreement(depth, K, pose)
     if disagreement is not None and disagreement > _TOLERANCE:
         problem = f"depth and poses contradict each other by {disagreement:.0%} (median of pairs)"
         fix = (
@@ -46,7 +46,7 @@ def motion_problems(
         yield note(where, problem, fix)
 
 
-def depth_disagreement(depth: Tensor, K: Tensor, pose: Tensor) -> float | None:
+def _depth_disagreement(depth: Tensor, K: Tensor, pose: Tensor) -> float | None:
     """Measure how far depth carried into another frame is from the depth there.
 
     Frames some way apart are compared, as neighbors agree under any pose.

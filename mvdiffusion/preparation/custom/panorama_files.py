@@ -107,7 +107,12 @@ def _mixed(looks: list[Look], folder: Path) -> Iterator[Problem]:
 
 
 def looks_like_faces(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Return those image files that belong to a cube: at least two faces of one id are there."""
+    """Return those image files that belong to a cube: at least two faces of one id are there.
+
+    Args:
+        paths: image files.
+        folder: that they were found below.
+    """
     cubes = _cubes(paths, folder)
     return [face.path for cube in cubes.values() if len(cube) > 1 for face in cube]
 
@@ -135,7 +140,12 @@ def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
 
 
 def cube_problems(faces: Sequence[Look], folder: Path) -> Iterator[Problem]:
-    """Report faces that are not square, or not of one size."""
+    """Report faces that are not square, or not of one size.
+
+    Args:
+        faces: those of one panorama.
+        folder: that file names are reported relative to.
+    """
     decoded = [face for face in faces if face.width]
     for face in decoded:
         name = name_in(face.path, folder)

@@ -37,7 +37,12 @@ def name_in(path: Path, folder: Path) -> str:
 
 
 def from_error(error: InputError, folder: Path) -> Problem:
-    """Turn the sentence "file: what; fix" of an `InputError` into a problem."""
+    """Turn the sentence "file: what; fix" of an `InputError` into a problem.
+
+    Args:
+        error: of a file.
+        folder: that file names are reported relative to.
+    """
     file, _, rest = str(error).partition(": ")
     problem, separator, fix = rest.partition("; ")
     if not separator:

@@ -202,7 +202,12 @@ def _pose(path: Path, folder: Path, problems: list[Problem]) -> NDArray[np.float
 
 
 def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
-    """Say why a pose [4, 4] is no rigid motion."""
+    """Say why a pose [4, 4] is no rigid motion.
+
+    Args:
+        pose: camera-to-world [4, 4].
+        name: of its file.
+    """
     if is_rigid(torch.from_numpy(pose)):
         return
     fix = "Export camera-to-world poses: rotation and translation in meters, last row 0 0 0 1."

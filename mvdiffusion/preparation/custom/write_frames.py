@@ -20,7 +20,12 @@ _SAME_CAMERA = 0.5  # pixels in the corners
 
 
 def write_intrinsics(K: Tensor, folder: Path) -> None:
-    """Write a scene's intrinsics [3, 3] in pixels of the depth images."""
+    """Write a scene's intrinsics [3, 3] in pixels of the depth images.
+
+    Args:
+        K: intrinsics [3, 3] in pixels of the depth images.
+        folder: of the scene.
+    """
     lines = (" ".join(f"{value:.9g}" for value in row) for row in K.tolist())
     (folder / INTRINSICS).write_text("\n".join(lines) + "\n")
 

@@ -51,7 +51,12 @@ def _view_pixels(size: int) -> NDArray[np.int64]:
 
 
 def caption_view(room: Room, shown: NDArray[np.integer[Any]]) -> str:
-    """Describe one view by what its pixels show, an array of any shape (see `render_faces`)."""
+    """Describe one view by what its pixels show, an array of any shape (see `render_faces`).
+
+    Args:
+        room: the room.
+        shown: what the pixels show, an array of any shape (see `render_faces`).
+    """
     pixels = np.bincount(shown.ravel(), minlength=FIRST_OBJECT + len(room.names))
     total = int(pixels.sum())
     walls = _largest(pixels[:FLOOR], 1)[:2]

@@ -134,7 +134,12 @@ def _swerve(toward: _Point, tangent: float) -> _Point:
 
 
 def clearance(room: Room, x: float, z: float) -> float:
-    """Smallest distance from walls and furniture, in units of the gaps that must be kept."""
+    """Smallest distance from walls and furniture, in units of the gaps that must be kept.
+
+    Args:
+        room: the furnished room.
+        x, z: a point of its floor in meters.
+    """
     walls = min(x, room.size[0] - x, z, room.size[2] - z) / WALL_GAP
     gaps = [max(x0 - x, x - x1, z0 - z, z - z1) for x0, x1, z0, z1 in room.standing]
     return min(walls, min(gaps, default=9.0) / FURNITURE_GAP)
