@@ -38,7 +38,7 @@ def export_split(
         dataset: the split.
         task: what the images are for.
         output: the sample folder.
-        settings: of the dataset, for readers of the manifest.
+        settings: settings of the dataset, for readers of the manifest.
         num_samples: how many, from the split's start; None means all.
         settings_sha256: hash of everything that decides the images (default: of what is known).
         overwrite: move samples of other settings aside instead of refusing.
@@ -111,7 +111,7 @@ def stitch_folder(
     Args:
         views: the sample folder.
         output: folder of the panoramas; finished ones of the same views are kept.
-        height: of the panoramas, in pixels.
+        height: height of the panoramas in pixels.
         overwrite: move panoramas of other views or of another height aside instead of refusing.
 
     Raises:

@@ -95,7 +95,7 @@ def turning_frames(
         panorama: whole sphere [3, H, 2 H] in −1 … 1.
         covered: mask [H, 2 H] of what the views show.
         fov_deg: horizontal field of view in degrees.
-        width: of the frames in pixels; the height is at most three quarters of it, less where
+        width: width of the frames in pixels; the height is at most three quarters of it, less where
             the band is narrow.
         count: frames of one turn to the right, beginning at yaw 0.
 
@@ -141,7 +141,13 @@ def _open_film(path: Path, frames_per_second: float, width: int, height: int) ->
 
 
 def contact_sheet(views: Tensor, columns: int = 4, margin: int = 4) -> Image.Image:
-    """Lay views [V, 3, H, W] in −1 … 1 out in rows, left to right, on white."""
+    """Lay views [V, 3, H, W] in −1 … 1 out in rows, left to right, on white.
+
+    Args:
+        views: images of one size.
+        columns: most images of a row.
+        margin: white pixels around each image.
+    """
     count, _, height, width = views.shape
     columns = min(columns, count)
     rows = math.ceil(count / columns)
@@ -164,7 +170,7 @@ def write_panorama(
         fov_deg: their horizontal field of view in degrees.
         folder: an existing folder.
         seconds: duration of the film's one turn.
-        frames_per_second: of the film.
+        frames_per_second: frame rate of the film.
     """
     views = views.float().cpu()
     panorama, covered = stitch(views, fov_deg)
@@ -182,7 +188,7 @@ def write_sequence(views: Tensor, folder: Path, frames_per_second: int = 8) -> N
     Args:
         views: frames in order [V, 3, H, W] in −1 … 1.
         folder: an existing folder.
-        frames_per_second: of the film.
+        frames_per_second: frame rate of the film.
     """
     even = views[..., : views.shape[-2] // 2 * 2, : views.shape[-1] // 2 * 2]
     write_film(map(to_pixels, even), folder / "sequence.mp4", frames_per_second)

@@ -70,7 +70,14 @@ def split_manifest(
 def identity(
     task: Task, method: str, settings: Mapping[str, Any], settings_sha256: str | None = None
 ) -> dict[str, Any]:
-    """Gather what decides the images of a folder, for `mvdiffusion.outputs`."""
+    """Gather what decides the images of a folder, for `mvdiffusion.outputs`.
+
+    Args:
+        task: task of the images.
+        method: name of the method that makes them.
+        settings: settings of the method.
+        settings_sha256: hash of all that decides the images, if known.
+    """
     identity = {"task": task.value, "method": method, "settings": dict(settings)}
     if settings_sha256 is not None:
         identity["settings_sha256"] = settings_sha256

@@ -53,8 +53,8 @@ def create_panorama(
         settings: how to sample.
         given: image files by the number of the view that they are. Each is cropped about its
             middle to the views' proportions and resized; it should have their field of view.
-        height: of a view in pixels (default: the model's).
-        width: of a view in pixels (default: the model's).
+        height: view height in pixels (default: the model's).
+        width: view width in pixels (default: the model's).
         num_views: evenly spaced views (default: as many as prompts, or 8).
         fov_deg: horizontal field of view in degrees.
         overwrite: move an `output` of other settings aside instead of refusing.
@@ -110,8 +110,8 @@ def create_sequence(
         scene: folder of a scene in ScanNet's exported layout, with key frames.
         prompts: one text for all frames, or one per frame; None takes the scene's.
         settings: how to sample.
-        height: of a frame in pixels.
-        width: of a frame in pixels.
+        height: frame height in pixels.
+        width: frame width in pixels.
         num_views: most frames to denoise together.
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.

@@ -38,8 +38,8 @@ class GenerationSettings:
         negative_prompt: text of the unconditional branch.
         scheduler: name of any diffusers scheduler class; its numbers come from the model.
         batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
-        dtype: of the UNet; all else is float32.
-        device: where to run; "auto" takes a GPU if there is one.
+        dtype: precision of the UNet; all else is float32.
+        device: device to run on; "auto" takes a GPU if there is one.
         view_chunk: views at a time in every layer of the UNet: less memory, the same images; None
             means all.
     """
@@ -122,7 +122,12 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
 
 
 def sample_seed(seed: int, sample_id: str) -> int:
-    """Seed of one sample: depends on nothing but the run's seed and the sample's name."""
+    """Seed of one sample: depends on nothing but the run's seed and the sample's name.
+
+    Args:
+        seed: seed of the run.
+        sample_id: name of the sample.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
 
 
@@ -134,8 +139,8 @@ def draw_noise(
     Args:
         pipeline: the model.
         samples: B samples of V prompts each.
-        height: of a view in pixels.
-        width: of a view in pixels.
+        height: view height in pixels.
+        width: view width in pixels.
         seed: the run's; each sample gets its own.
 
     Returns:

@@ -62,8 +62,8 @@ def panorama_cameras(
     """Make the cameras of a panorama: evenly spaced about the vertical.
 
     Args:
-        height: of a view in pixels.
-        width: of a view in pixels.
+        height: view height in pixels.
+        width: view width in pixels.
         num_views: number V of views.
         fov_deg: horizontal field of view of a view in degrees.
         yaw_deg: direction of the first view, in degrees to the right.

@@ -29,7 +29,7 @@ class Method:
         role: a "method" that is compared; a "control", which runs on fewer samples and stays out of
             main tables; or an "upper bound", which no method can exceed.
         model: the "multi-view" model of stage 2, or the "single-view" model that it starts from.
-        color: of its lines and dots, `#rrggbb`; None takes the next free one.
+        color: color of its lines and dots, `#rrggbb`; None takes the next free one.
         reads_views: whether it needs the real views of a sample, whatever the task.
         code: module with one function per task (default: the file of its name in this package).
     """

@@ -153,7 +153,13 @@ class CorrespondenceBlock(nn.Module):
     def forward(
         self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
     ) -> Tensor:
-        """Let the views look at each other, then convolve each; see `CorrespondenceAttention`."""
+        """Let the views look at each other, then convolve each; see `CorrespondenceAttention`.
+
+        Args:
+            x: features [B * V, C, h, w].
+            geometry: correspondences of the views.
+            view_chunk: views at a time, for less memory; None means all.
+        """
         x = self.attention(x, geometry, view_chunk)
         parts = x.split(view_chunk or len(x))
         return torch.cat([part + self._convolve(part) for part in parts])

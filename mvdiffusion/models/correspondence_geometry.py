@@ -57,7 +57,13 @@ class CorrespondenceGeometry(ABC):
     """
 
     def __init__(self, height: int, width: int, variant: str) -> None:
-        """Remember the images' size and the arithmetic."""
+        """Remember the images' size and the arithmetic.
+
+        Args:
+            height: image height in pixels.
+            width: image width in pixels.
+            variant: CAA arithmetic, "released" or "paper".
+        """
         self.height, self.width, self.variant = height, width, variant
         self._levels: dict[tuple[int, int], LevelGeometry] = {}
         self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
@@ -75,7 +81,14 @@ class CorrespondenceGeometry(ABC):
         return self._levels[key]
 
     def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
-        """Position code [G, V, h * w, N, C] of the tokens; computed at first use."""
+        """Position code [G, V, h * w, N, C] of the tokens; computed at first use.
+
+        Args:
+            height: height of the features in cells.
+            width: width of the features in cells.
+            channels: number of channels C.
+            dtype: type of the code; it is computed in float32.
+        """
         key = (height, width, channels, dtype)
         if key not in self._codes:
             displacement = self.level(height, width).displacement
@@ -83,7 +96,14 @@ class CorrespondenceGeometry(ABC):
         return self._codes[key]
 
     def query_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
-        """The query's own code γ(0), [h * w, C]."""
+        """The query's own code γ(0), [h * w, C].
+
+        Args:
+            height: height of the features in cells.
+            width: width of the features in cells.
+            channels: number of channels C.
+            dtype: type of the code.
+        """
         dimensions = self.level(height, width).displacement.shape[-1]
         device = self.level(height, width).displacement.device
         zero = torch.zeros(1, 1, height * width, 1, dimensions, device=device)
@@ -195,7 +215,13 @@ class MultiViewGeometry(CorrespondenceGeometry):
 
 
 def query_pixels(h: int, w: int, scale: Tensor) -> Tensor:
-    """Pixels of the query cells, [3, h * w]: s // 2, s // 2 + s, …, as in the released code."""
+    """Pixels of the query cells, [3, h * w]: s // 2, s // 2 + s, …, as in the released code.
+
+    Args:
+        h: rows of the features.
+        w: columns of the features.
+        scale: pixels per cell (s_x, s_y), [2].
+    """
     cells = pixel_grid(h, w).to(scale)
     return torch.cat([cells[:2] * scale[:, None] + (scale // 2)[:, None], cells[2:]])
 
@@ -206,6 +232,11 @@ def frequencies(channels: int, variant: str, device: torch.device | None = None)
     `released`: powers of two up to 2^(N-1) (above N = 80 of a smaller base), whose upper part is
     below the rounding of float32 pixels. `paper`: the same number, spread evenly in exponent over
     2^0 … 2^7; the paper says only "frequency encoding", and 2^7 resolves 1/100 of a cell.
+
+    Args:
+        channels: number of channels C, a multiple of 4.
+        variant: "released" or "paper".
+        device: device of the result.
     """
     count = channels // 4
     exponents = torch.linspace(0, count - 1, count, device=device)
@@ -219,6 +250,11 @@ def frequency_code(displacement: Tensor, channels: int, variant: str) -> Tensor:
     """Encode displacements [..., 2] (cells) as [..., C]: sin x, sin y, cos x, cos y per frequency.
 
     Paper, section 4.1 (γ); arithmetic in float32.
+
+    Args:
+        displacement: from the query's cell to the target, [..., 2].
+        channels: number of channels C, a multiple of 4.
+        variant: "released" or "paper", see `frequencies`.
     """
     bands = frequencies(channels, variant, displacement.device)
     angles = displacement.float()[..., None] * bands  # [..., 2, C / 4]

@@ -160,6 +160,10 @@ def released_depth_code(difference: Tensor, channels: int) -> Tensor:
 
     The released code takes each two consecutive values, over targets first and then over cells,
     for the coordinates of one point: the even one gets the sines of both, the odd one the cosines.
+
+    Args:
+        difference: absolute difference of the depths of target and query, in meters.
+        channels: number of channels C.
     """
     values = difference.flatten(2)  # [G, V, h * w * N]
     bands = frequencies(2 * channels, "released", difference.device)  # C / 2 of them

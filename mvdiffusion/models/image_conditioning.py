@@ -14,7 +14,13 @@ class ConditionEncoder(nn.Module):
     """Bring the condition to the size and channels of one block; zero when untrained."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        """Make an encoder whose last convolution starts at zero."""
+        """Make an encoder whose last convolution starts at zero.
+
+        Args:
+            in_channels: channels of the encoded condition.
+            out_channels: channels of the block that it is added to.
+            stride: cells of the condition per cell of the block.
+        """
         super().__init__()
         self.norm1 = nn.GroupNorm(GROUPS, in_channels, EPS)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
@@ -42,7 +48,7 @@ class ImageConditioning(nn.Module):
         """Make the encoders.
 
         Args:
-            in_channels: of the condition: those of the latents, and the mask.
+            in_channels: channels of the condition: those of the latents, and the mask.
             block_channels: channels of the UNet's down blocks.
         """
         super().__init__()

@@ -90,7 +90,13 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
     def from_unet(
         cls, unet: UNet2DConditionModel, variant: str = "released", task: str = "panorama"
     ) -> MultiViewUNet:
-        """Insert untrained CAA blocks into `unet`, which becomes part of the new model."""
+        """Insert untrained CAA blocks into `unet`, which becomes part of the new model.
+
+        Args:
+            unet: single-view UNet.
+            variant: CAA arithmetic, "released" or "paper".
+            task: "panorama" (outpainting too) or "depth", which adds the image condition.
+        """
         config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
         model = cls(config, variant, task)
         for child in model.children():  # without `unet`, which is where and what it should be

@@ -105,7 +105,15 @@ class Refinement(nn.Module):
     def __init__(
         self, channels: int, out_channels: int, width: int, layers: int, groups: int
     ) -> None:
-        """Make `layers` ResNet blocks of `width` channels."""
+        """Make `layers` ResNet blocks of `width` channels.
+
+        Args:
+            channels: channels of the input.
+            out_channels: channels of the output.
+            width: channels of the blocks.
+            layers: number of blocks.
+            groups: number of groups of their normalization.
+        """
         super().__init__()
         self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
         self.resnets = nn.ModuleList(

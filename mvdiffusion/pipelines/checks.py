@@ -45,7 +45,11 @@ def check_prompts(
     batch: int,
     views: int,
 ) -> None:
-    """Refuse prompts [B][V] or negative prompts [V] of other numbers than the views'."""
+    """Refuse prompts [B][V] or negative prompts [V] of other numbers than the views'.
+
+    Raises:
+        ValueError: other numbers of prompts than of samples or views.
+    """
     if len(prompts) != batch:
         raise ValueError(f"Expected `prompt` for {batch} samples, got it for {len(prompts)}.")
     if len(prompts[0]) != views:
@@ -57,7 +61,16 @@ def check_prompts(
 
 
 def check_size(height: int, width: int, factor: int) -> None:
-    """Refuse images [height, width] that the VAE does not divide evenly."""
+    """Refuse images [height, width] that the VAE does not divide evenly.
+
+    Args:
+        height: view height in pixels.
+        width: view width in pixels.
+        factor: pixels per latent cell along an axis.
+
+    Raises:
+        ValueError: a side is no multiple of `factor`.
+    """
     if height < factor or width < factor or height % factor or width % factor:
         raise ValueError(
             f"Expected `height` and `width` divisible by {factor}, got {height} x {width}."
@@ -65,13 +78,21 @@ def check_size(height: int, width: int, factor: int) -> None:
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse a tensor of another shape."""
+    """Refuse a tensor of another shape.
+
+    Raises:
+        ValueError: naming the tensor, its shape and the one expected.
+    """
     if tuple(tensor.shape) != shape:
         raise ValueError(f"Expected `{name}` of shape {shape}, got {tuple(tensor.shape)}.")
 
 
 def check_cameras(K: Tensor | None, R: Tensor | None, views: int) -> None:
-    """Refuse cameras K, R [V, 3, 3] that are incomplete or no cameras."""
+    """Refuse cameras K, R [V, 3, 3] that are incomplete or no cameras.
+
+    Raises:
+        ValueError: one of the two alone, another shape, or no pinhole camera or rotation.
+    """
     if K is None and R is None:
         return
     if K is None or R is None:
@@ -138,7 +159,11 @@ def check_depth(depth: Tensor) -> None:
 
 
 def check_given_views(given_views: Sequence[int], views: int) -> None:
-    """Refuse places of given views that are out of range, repeated, none or all of them."""
+    """Refuse places of given views that are out of range, repeated, none or all of them.
+
+    Raises:
+        ValueError: naming the wrong place.
+    """
     for view in given_views:
         if not isinstance(view, int) or not 0 <= view < views:
             raise ValueError(f"Expected `given_views` in 0 … {views - 1}, got {view}.")
@@ -151,7 +176,16 @@ def check_given_views(given_views: Sequence[int], views: int) -> None:
 
 
 def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> None:
-    """Refuse key frames that do not increase from the first view to the last one."""
+    """Refuse key frames that do not increase from the first view to the last one.
+
+    Args:
+        key_frames: indices of views.
+        views: number of views of the sequence.
+        num_views: most views to denoise together.
+
+    Raises:
+        ValueError: they do not increase, leave out an end, or `num_views` is too small.
+    """
     found: Any = list(key_frames)
     if not found or min(found) < 0 or max(found) >= views:
         raise ValueError(f"Expected `key_frames` in 0 … {views - 1}, got {found}.")

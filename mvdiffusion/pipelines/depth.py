@@ -85,7 +85,12 @@ class PosedFrames:
     pose: Tensor  # [B, V, 4, 4], camera-to-world
 
     def take(self, frames: list[int], device: torch.device) -> PosedFrames:
-        """Pick frames, on a device."""
+        """Pick frames, on a device.
+
+        Args:
+            frames: n indices.
+            device: device of the tensors.
+        """
         prompts = [[texts[frame] for frame in frames] for texts in self.prompts]
         tensors = [values[:, frames].to(device) for values in (self.depth, self.K, self.pose)]
         return PosedFrames(prompts, *tensors)
@@ -290,7 +295,11 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> None:
-        """Refuse arguments that do not fit together, with one sentence."""
+        """Refuse arguments that do not fit together, with one sentence.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was got.
+        """
         batch, views, height, width = frames.depth.shape
         check_prompts(frames.prompts, negative_prompt, batch, views)
         check_size(height, width, self.vae_scale_factor)

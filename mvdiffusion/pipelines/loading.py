@@ -24,8 +24,8 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
     """Load VAE, text encoder, tokenizer, UNet and scheduler of a Stable Diffusion model.
 
     Args:
-        folder: of any Stable Diffusion pipeline (text to image, inpainting, depth to image), or
-            its id on the Hugging Face hub; its other parts are not read.
+        folder: folder or Hugging Face id of any Stable Diffusion pipeline (text to image,
+            inpainting, depth to image); its other parts are not read.
         options: passed on to `from_pretrained`, such as `torch_dtype`.
     """
     unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))

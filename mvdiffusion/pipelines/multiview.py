@@ -106,7 +106,11 @@ class MultiViewPipeline(DiffusionPipeline):
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> None:
-        """Refuse wrong steps, generators, kinds of output and names of a callback's tensors."""
+        """Refuse wrong steps, generators, kinds of output and names of a callback's tensors.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was got.
+        """
         if num_inference_steps < 1:
             raise ValueError(
                 f"Expected `num_inference_steps` of 1 or more, got {num_inference_steps}."
@@ -200,8 +204,8 @@ class MultiViewPipeline(DiffusionPipeline):
         Args:
             latents: noise of unit variance, from `prepare_latents`.
             prompt_embeds: from `encode_prompt`; twice as many samples mean guidance.
-            geometry: of the UNet's `prepare_geometry` or `prepare_depth_geometry`; None leaves
-                the views independent.
+            geometry: correspondences, of the UNet's `prepare_geometry` or
+                `prepare_depth_geometry`; None leaves the views independent.
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance.
             generator: for samplers that add noise.
@@ -264,7 +268,12 @@ class MultiViewPipeline(DiffusionPipeline):
         return latents.unflatten(0, views.shape[:2])
 
     def decode_latents(self, latents: Tensor, output_type: str = "pt") -> Any:
-        """Decode latents [B, V, C, h, w] as `output_type` images (see `MultiViewOutput`)."""
+        """Decode latents [B, V, C, h, w] as `output_type` images (see `MultiViewOutput`).
+
+        Args:
+            latents: scaled latents, as the sampler leaves them.
+            output_type: "pil", "np", "pt" or "latent"; the last returns `latents` as they are.
+        """
         if output_type == "latent":
             return latents
         scaled = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor

@@ -156,7 +156,11 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> None:
-        """Refuse arguments that do not fit together, with one sentence."""
+        """Refuse arguments that do not fit together, with one sentence.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was got.
+        """
         views = len(prompts[0])
         check_prompts(prompts, negative_prompt, len(given), views)
         check_size(height, width, self.vae_scale_factor)

@@ -32,7 +32,16 @@ class PanoramaCameras(MultiViewPipeline):
         K: Tensor | None = None,
         R: Tensor | None = None,
     ) -> MultiViewGeometry:
-        """Gather what CAA needs to know of the cameras: evenly spaced ones, or `K` and `R`."""
+        """Gather what CAA needs to know of the cameras: evenly spaced ones, or `K` and `R`.
+
+        Args:
+            views: number of views.
+            height: view height in pixels.
+            width: view width in pixels.
+            fov_deg: horizontal field of view of the evenly spaced cameras, in degrees.
+            K: intrinsics [V, 3, 3] in pixels, instead of those cameras.
+            R: camera-to-world rotations [V, 3, 3], with `K`.
+        """
         if K is None or R is None:
             K, R = panorama_cameras(height, width, views, fov_deg)
         # Not by the UNet, which under CPU offload is not on its device yet.
@@ -128,7 +137,11 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> None:
-        """Refuse arguments that do not fit together, with one sentence."""
+        """Refuse arguments that do not fit together, with one sentence.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was got.
+        """
         check_prompts(prompts, negative_prompt, len(prompts), len(prompts[0]))
         check_size(height, width, self.vae_scale_factor)
         check_cameras(K, R, len(prompts[0]))

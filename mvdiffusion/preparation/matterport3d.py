@@ -127,7 +127,7 @@ def write_equirectangular(
         root: data in Matterport3D's layout.
         split: which split.
         output: folder of the images.
-        height: of the images in pixels; they are twice as wide.
+        height: image height in pixels; they are twice as wide.
         workers: threads.
         overwrite: move panoramas of other faces or another height aside instead of refusing.
 

@@ -31,6 +31,10 @@ def build_tokenizer(captions: Iterable[str], max_length: int) -> CLIPTokenizer:
     Every byte has a token, inside and at the end of a word, so that any text can be encoded; the
     merges spell the captions' words from their beginnings. Nothing depends on the order of the
     captions or of hashes: equal words give equal tokens.
+
+    Args:
+        captions: whose words get tokens.
+        max_length: tokens of every prompt.
     """
     backend = CLIPTokenizer().backend_tokenizer
     words = {
@@ -78,7 +82,14 @@ def build_text_encoder(options: Mapping[str, Any], tokenizer: CLIPTokenizer) -> 
 def build_unet(
     options: Mapping[str, Any], vae: PatchAutoencoder, image_size: int, text_width: int
 ) -> UNet2DConditionModel:
-    """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks."""
+    """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks.
+
+    Args:
+        options: configuration of `UNet2DConditionModel`; they win over what is derived.
+        vae: whose latents it denoises.
+        image_size: height and width of a view in pixels.
+        text_width: channels of the text embeddings.
+    """
     channels = vae.config.latent_channels
     derived: dict[str, Any] = {
         "in_channels": channels,

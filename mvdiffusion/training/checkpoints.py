@@ -84,7 +84,11 @@ class CheckpointFolder:
         return None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after `step` steps, then drop all but the last two."""
+        """Write the state after `step` steps, then drop all but the last two.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         path = self.folder / f"step-{step:08d}.pt"
         with atomic_output(path) as temporary, _telling_the_reason(), open(temporary, "wb") as file:
             torch.save(state, file)
@@ -92,7 +96,15 @@ class CheckpointFolder:
             old.unlink()
 
     def finish(self, output: Path, write: Callable[[Path], Any]) -> None:
-        """Let `write` fill `output`, which appears whole, then drop this run's checkpoints."""
+        """Let `write` fill `output`, which appears whole, then drop this run's checkpoints.
+
+        Args:
+            output: folder of the model.
+            write: fills a folder that it is given.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         if not self.writable:
             return
         with whole_output(output, self.identity) as folder, _telling_the_reason():

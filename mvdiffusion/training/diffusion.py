@@ -80,6 +80,11 @@ def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 
     A weight min(snr, gamma) on the error of the clean latents is min(snr, gamma) / snr on the
     error of the noise and min(snr, gamma) / (snr + 1) on that of the velocity.
+
+    Args:
+        snr: signal-to-noise ratios of the timesteps.
+        gamma: largest weight, in units of the error of the clean latents.
+        prediction_type: "epsilon" or "v_prediction".
     """
     divisor = {"epsilon": snr, "v_prediction": snr + 1}[prediction_type]
     return snr.clamp(max=gamma) / divisor
@@ -100,10 +105,10 @@ class DiffusionTask(nn.Module):
         """Hold the parts; which of them train is decided by their `requires_grad`.
 
         Args:
-            settings: of the training.
-            parts: of the model.
-            sources: of the views that are learned from, and of those whose loss is recorded while
-                training.
+            settings: settings of the training.
+            parts: parts of the model.
+            sources: sources of the training views, and of held-out views whose loss is recorded
+                while training.
             pictures: makes views of a held-out sample and samples from their captions, both
                 [V, 3, H, W] in −1 … 1.
         """
@@ -156,7 +161,13 @@ class DiffusionTask(nn.Module):
         return []
 
     def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
-        """Return the UNet's output [N, C, h, w] for N independent views."""
+        """Return the UNet's output [N, C, h, w] for N independent views.
+
+        Args:
+            inputs: noisy latents and extra channels, [N, C', h, w].
+            embeds: embeddings of the captions, [N, L, D].
+            batch: an example with its clean latents.
+        """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
         plain = sdpa_kernel(SDPBackend.MATH) if inputs.device.type == "cpu" else nullcontext()

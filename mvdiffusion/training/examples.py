@@ -58,7 +58,13 @@ def _epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def place_of(position: int, seed: int, length: int) -> tuple[int, np.random.Generator]:
-    """Which of `length` things example `position` is made of, in a new order every epoch."""
+    """Which of `length` things example `position` is made of, in a new order every epoch.
+
+    Args:
+        position: position of the example, from 0.
+        seed: seed of the training.
+        length: number of examples in an epoch.
+    """
     epoch, place = divmod(position, length)
     index = int(_epoch_order(seed, epoch, length)[place])
     return index, np.random.default_rng([seed, 1, position])
@@ -70,7 +76,14 @@ class PanoramaViews:
     def __init__(
         self, panoramas: Panoramas, seed: int, num_views: int, chosen_views: int | None = None
     ) -> None:
-        """Draw `chosen_views` of the `num_views` views at random; None takes all, in order."""
+        """Draw `chosen_views` of the `num_views` views at random; None takes all, in order.
+
+        Args:
+            panoramas: data set.
+            seed: seed of the training.
+            num_views: views of a panorama.
+            chosen_views: how many of them an example has.
+        """
         self.panoramas, self.seed = panoramas, seed
         self.num_views, self.count = num_views, chosen_views or num_views
 
@@ -163,7 +176,14 @@ class Sequences:
         num_views: int,
         interpolation_share: float,
     ) -> None:
-        """Draw `num_views` frames of a scene with at least as many key frames."""
+        """Draw `num_views` frames of a scene with at least as many key frames.
+
+        Args:
+            scenes: recordings.
+            seed: seed of the training.
+            num_views: V.
+            interpolation_share: share of examples that are pairs of key frames with frames between.
+        """
         self.scenes, self.seed, self.count = scenes, seed, num_views
         self.interpolation_share = interpolation_share
 
@@ -226,7 +246,16 @@ class DiffusionExamples:
         caption_dropout: float,
         shared_timestep: bool = False,
     ) -> None:
-        """`shared_timestep`: one timestep and one caption drop for all views of an example."""
+        """Make the stream of examples of a source.
+
+        Args:
+            source: where the views come from.
+            tokenizer: tokenizer of the model.
+            latent_shape: [C, h, w] of a view.
+            num_train_timesteps: number of timesteps of the noise schedule.
+            caption_dropout: share of captions that are replaced by the empty one.
+            shared_timestep: draw one timestep and one caption drop for all views of an example.
+        """
         self.source, self.tokenizer, self.latent_shape = source, tokenizer, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
         self.shared_timestep = shared_timestep

@@ -55,7 +55,12 @@ class Task(Protocol):
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up to `learning_rate`, then half a cosine to `final_learning_rate`."""
+    """Linear warm-up to `learning_rate`, then half a cosine to `final_learning_rate`.
+
+    Args:
+        step: step of the training, from 0.
+        settings: settings of the training.
+    """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)

@@ -20,7 +20,12 @@ OPTIONS = {"num_inference_steps": 12, "guidance_scale": 3.0, "output_type": "pt"
 
 
 def make_pipeline(kind: type[MultiViewPipeline], parts: TextToImage) -> Any:
-    """Make a pipeline of the parts; a UNet of single views is given attention that does nothing."""
+    """Make a pipeline of the parts; a UNet of single views is given attention that does nothing.
+
+    Args:
+        kind: class of the pipeline.
+        parts: parts of the model, which the pipeline shares.
+    """
     unet = parts.unet
     if not isinstance(unet, MultiViewUNet):
         unet = MultiViewUNet.from_unet(unet, task=kind.unet_task)

@@ -121,7 +121,13 @@ class Run:
         return finished
 
     def train(self, task: nn.Module, training: TrainingSettings, device: str) -> CheckpointFolder:
-        """Train `task` in place; the checkpoints returned finish the run (see `loop.train`)."""
+        """Train `task` in place; the checkpoints returned finish the run (see `loop.train`).
+
+        Args:
+            task: module whose forward pass is the loss.
+            training: settings of the loop.
+            device: "auto", "cpu" or "cuda".
+        """
         return train(
             task,
             training,

@@ -39,7 +39,7 @@ def train_stage1(
         data: folder of the split "train".
         validation: folder of the split "validation".
         base: Stable Diffusion style folder.
-        output: written whole or not at all.
+        output: folder of the model, written in one piece.
         checkpoints: folder of resumable states.
         log_dir: gets logs and pictures.
         overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
@@ -99,10 +99,10 @@ def view_task(
     """Make the task of denoising single views of panoramas.
 
     Args:
-        settings: of the training.
+        settings: settings of the training.
         data: folder of the split "train".
         validation: folder of the split "validation".
-        parts: of the model.
+        parts: parts of the model.
         masked: whether a part of each view is given; then the UNet gets 2 C + 1 input channels.
     """
     view = settings.data

@@ -47,7 +47,14 @@ class MultiViewTask(DiffusionTask):
         self._panorama: MultiViewGeometry | None = None
 
     def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
-        """Return the output [B * V, C, h, w] for B samples of V views each."""
+        """Return the output [B * V, C, h, w] for B samples of V views each.
+
+        Args:
+            inputs: noisy latents and extra channels, [B * V, C', h, w].
+            embeds: embeddings of the captions, [B * V, L, D].
+            batch: an example with its clean latents, and cameras if they are not those of
+                panoramas.
+        """
         shape = (-1, self.view.num_views)
         condition = None
         if "known" in batch:
@@ -110,7 +117,7 @@ def train_stage2(
         data: folder of the split "train".
         validation: folder of the split "validation".
         base: single-view model of the task.
-        output: written whole or not at all.
+        output: folder of the model, written in one piece.
         checkpoints: folder of resumable states.
         log_dir: gets logs and pictures.
         overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
@@ -164,10 +171,10 @@ def panorama_task(
     """Make the task of denoising whole panoramas.
 
     Args:
-        settings: of the training.
+        settings: settings of the training.
         data: folder of the split "train".
         validation: folder of the split "validation".
-        parts: of the model.
+        parts: parts of the model.
         outpaint: whether a view of each panorama is given.
     """
     view, kind = settings.data, OutpaintedViews if outpaint else PanoramaViews
@@ -184,10 +191,10 @@ def sequence_task(
     """Make the task of denoising posed frames: key frames, and frames between two of them.
 
     Args:
-        settings: of the training.
+        settings: settings of the training.
         data: folder of the split "train".
         validation: folder of the split "validation".
-        parts: of the model.
+        parts: parts of the model.
     """
     frame, share = settings.data, settings.interpolation_share
     held_out = open_scenes(validation, "validation", frame)

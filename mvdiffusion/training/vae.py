@@ -35,7 +35,14 @@ class AutoencoderTask(nn.Module):
         examples: AutoencoderExamples,
         validation: Tensor,
     ) -> None:
-        """`validation` holds views [N, 3, H, W] that are pictured and scored while training."""
+        """Hold the VAE and what it is trained and judged on.
+
+        Args:
+            vae: trains as a whole.
+            loss: weights of the loss.
+            examples: what is learned from.
+            validation: views [N, 3, H, W] that are pictured and scored while training.
+        """
         super().__init__()
         self.vae, self.loss, self.examples, self.validation = vae, loss, examples, validation
 
@@ -75,7 +82,12 @@ def reconstruct(vae: PatchAutoencoder, views: Tensor) -> Tensor:
 
 
 def psnr_db(preds: Tensor, target: Tensor) -> Tensor:
-    """PSNR of each image in dB; inputs [N, 3, H, W] in [-1, 1], clamped to it; returns [N]."""
+    """PSNR of each image in dB; inputs [N, 3, H, W] in [-1, 1], clamped to it; returns [N].
+
+    Args:
+        preds: reconstructions.
+        target: the images themselves.
+    """
     values: Tensor = peak_signal_noise_ratio(
         preds, target, data_range=(-1.0, 1.0), reduction="none", dim=(1, 2, 3)
     )
@@ -113,7 +125,7 @@ def train_vae(
         settings: those of `VaeSettings`.
         data: folder of the split "train".
         validation: folder of the split "validation".
-        output: written whole or not at all.
+        output: folder of the model, written in one piece.
         checkpoints: folder of resumable states.
         log_dir: gets logs and pictures.
         overwrite: move an `output` and checkpoints of another identity aside instead of refusing.

@@ -43,8 +43,8 @@ class WalkSettings:
         seed: of the whole collection.
         num_scenes: walks by split ("train", "validation", "test"), each through its own room.
         num_frames: of a walk.
-        height: of a frame in pixels, a multiple of 16.
-        width: of a frame in pixels, a multiple of 16.
+        height: frame height in pixels, a multiple of 16.
+        width: frame width in pixels, a multiple of 16.
         fov_deg: horizontal field of view in degrees.
         jpeg_quality: 1 … 95.
         overlap: of consecutive key frames, 0 … 1.
