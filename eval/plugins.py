@@ -31,17 +31,18 @@ from mvdiffusion.records import InputError
 GROUP = "mvdiffusion_eval"
 
 
-def load_plugins(kind: str) -> dict[str, Any]:
+def load_plugins(kind: str, of: type = object) -> dict[str, Any]:
     """Load what packages register.
 
     Args:
         kind: "metrics", "protocols" or "methods".
+        of: class of the objects.
 
     Returns:
         The objects by the name of their entry point, in the order of the names.
 
     Raises:
-        InputError: one cannot be imported.
+        InputError: one cannot be imported, or is of another class.
     """
     plugins = {}
     for entry in sorted(entry_points(group=f"{GROUP}.{kind}"), key=lambda entry: entry.name):
@@ -53,4 +54,9 @@ def load_plugins(kind: str) -> dict[str, Any]:
                 f"plug-in '{entry.name}' of the package '{package}' ({entry.value}) could not be "
                 f"loaded: {type(error).__name__}: {error}; fix or uninstall the package."
             ) from error
+        if not isinstance(plugins[entry.name], of):
+            raise InputError(
+                f"plug-in '{entry.name}': expected an mvdiffusion_eval.{of.__name__}, got "
+                f"{type(plugins[entry.name]).__name__}."
+            )
     return plugins

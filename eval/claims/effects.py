@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.score_files import Score, common_samples, paired_ratio, pairs_of
-from ..statistics import mean_and_se, student_interval
+from ..scoring.score_files import Score, common_samples, pairs_of
+from ..statistics import mean_and_se, ratio_of_means, student_interval
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,22 @@ def effect_size(differences: np.ndarray) -> float | None:
     return mean / spread if spread > 1e-9 * abs(mean) else None
 
 
-def interval_of(score: Score, metric: str) -> tuple[float, float] | None:
-    """Confidence interval of one measurement; None if a single sample is behind it.
-
-    Args:
-        score: a method's scores.
-        metric: name of the measurement. Quotients keep no values, but an error over the samples.
-
-    Raises:
-        KeyError: it was not measured.
-    """
-    measured = score.metrics[metric]
-    count = len(score.samples if measured.values is None else measured.values)
-    return student_interval(measured.value, measured.se, count)
+def _effect(
+    value: float, se: float | None, count: int, differences: np.ndarray | None = None
+) -> Effect:
+    """An effect with its interval; its size is that of the differences [N], if it is one."""
+    size = None if differences is None else effect_size(differences)
+    return Effect(value, se, student_interval(value, se, count), size)
 
 
 def difference_of(differences: np.ndarray) -> Effect:
     """Mean of differences [N], one per sample."""
-    mean, se = mean_and_se(differences)
-    return Effect(mean, se, student_interval(mean, se, len(differences)), effect_size(differences))
+    return _effect(*mean_and_se(differences), len(differences), differences)
 
 
 def level_of(values: np.ndarray) -> Effect:
     """Mean of values [N] that are no differences, one per sample: no effect size."""
-    mean, se = mean_and_se(values)
-    return Effect(mean, se, student_interval(mean, se, len(values)))
+    return _effect(*mean_and_se(values), len(values))
 
 
 def difference_between(first: Score, second: Score, metric: str) -> Effect:
@@ -83,9 +74,8 @@ def difference_between(first: Score, second: Score, metric: str) -> Effect:
         KeyError: the metric is not measured for both, or cannot be paired.
     """
     pairs = pairs_of(first, second, metric)
-    size = None if pairs.of_sets else effect_size(pairs.differences)
-    interval = student_interval(pairs.difference, pairs.se, len(pairs.differences))
-    return Effect(pairs.difference, pairs.se, interval, size)
+    by_sample = None if pairs.of_sets else pairs.differences
+    return _effect(pairs.difference, pairs.se, len(pairs.differences), by_sample)
 
 
 def ratio_between(first: Score, second: Score, metric: str) -> Effect:
@@ -94,11 +84,9 @@ def ratio_between(first: Score, second: Score, metric: str) -> Effect:
     Raises:
         KeyError: the metric is not measured for both.
     """
-    value, se = paired_ratio(first, second, metric)
     common = common_samples([first, second])
-    differences = first.values(metric, common) - second.values(metric, common)
-    interval = student_interval(value, se, len(common))
-    return Effect(value, se, interval, effect_size(differences))
+    ours, theirs = first.values(metric, common), second.values(metric, common)
+    return _effect(*ratio_of_means(ours, theirs), len(common), ours - theirs)
 
 
 def slope_of(score: Score, metric: str) -> Effect:
@@ -110,6 +98,5 @@ def slope_of(score: Score, metric: str) -> Effect:
     slope = score.metrics[metric]
     if slope.values is None:
         return Effect(slope.value, slope.se)
-    values = np.array(slope.values)
-    size = effect_size(values) if slope.values_per == "sample" else None
-    return Effect(slope.value, slope.se, interval_of(score, metric), size)
+    by_sample = np.array(slope.values) if slope.values_per == "sample" else None
+    return _effect(slope.value, slope.se, len(slope.values), by_sample)

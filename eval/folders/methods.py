@@ -51,12 +51,7 @@ def methods() -> Mapping[str, Method]:
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():
         found[name] = Method(name, own.title, own.color, own.is_control)
-    for name, method in load_plugins("methods").items():
-        if not isinstance(method, Method):
-            raise InputError(
-                f"plug-in '{name}': expected an mvdiffusion_eval.Method, got "
-                f"{type(method).__name__}."
-            )
+    for name, method in load_plugins("methods", Method).items():
         if method.name in found:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")
         found[method.name] = method

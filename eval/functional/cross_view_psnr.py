@@ -34,11 +34,6 @@ class Overlap:
     H: np.ndarray
     mask: np.ndarray
 
-    @property
-    def name(self) -> str:
-        """Name of the pair, as `0-1`."""
-        return f"{self.query}-{self.target}"
-
 
 def neighbor_overlaps(
     fov_deg: float, yaw_deg: Sequence[float], height: int, width: int

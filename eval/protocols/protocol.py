@@ -72,12 +72,7 @@ def metrics() -> Mapping[str, Metric]:
     Raises:
         InputError: a plug-in is none, or takes a name that is taken.
     """
-    for name, metric in load_plugins("metrics").items():
-        if not isinstance(metric, Metric):
-            raise InputError(
-                f"plug-in '{name}': expected an mvdiffusion_eval.Metric, got "
-                f"{type(metric).__name__}."
-            )
+    for name, metric in load_plugins("metrics", Metric).items():
         try:
             register(metric)
         except ValueError as error:

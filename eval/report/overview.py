@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from ..claims.effects import interval_of
 from ..folders.methods import color, display_name, rank
 from ..scoring.score_files import Score
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
@@ -42,21 +41,12 @@ def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
     detail = {metric: t for metric, t in CONSISTENCY[task].items() if metric not in MAIN[task]}
     rows = [
-        _row(metric, title.rstrip(" ↑↓"), score)
+        score.row(metric) | {"title": title.rstrip(" ↑↓")}
         for metric, title in measured_columns(MAIN[task] | detail, compared).items()
         for score in compared
         if metric in score.metrics
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _row(metric: str, title: str, score: Score) -> dict[str, Any]:
-    measurement = score.metrics[metric]
-    low, high = interval_of(score, metric) or (None, None)
-    about = ("higher_is_better", "protocol", "version", "extractor")
-    numbers = {"value": measurement.value, "se": measurement.se, "low": low, "high": high}
-    named = {"metric": metric, "title": title, "method": score.method}
-    return named | numbers | {key: getattr(measurement, key) for key in about}
 
 
 def draw_overview(table: pd.DataFrame) -> Figure:

@@ -16,7 +16,7 @@ from mvdiffusion.records import InputError, read_json
 from ..folders.methods import is_control, rank
 from ..folders.samples import TASKS
 from ..metrics.measurement import Measurement
-from ..statistics import mean_and_se, ratio_of_means
+from ..statistics import mean_and_se, student_interval
 
 CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
@@ -57,6 +57,24 @@ class Score:
     def metrics(self) -> Mapping[str, Measurement]:
         """Measurements by name."""
         return {name: Measurement(**one) for name, one in self.content["metrics"].items()}
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Confidence interval of a measurement; None if a single sample is behind it.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        one = self.metrics[metric]
+        # Quotients keep no values, but an error over the samples.
+        return student_interval(one.value, one.se, len(one.values or self.samples))
+
+    def row(self, metric: str) -> dict[str, Any]:
+        """A measurement with its interval as a line of a table, without the values behind it."""
+        one = self.metrics[metric]
+        low, high = self.interval(metric) or (None, None)
+        head = {"metric": metric, "method": self.method, "value": one.value, "se": one.se}
+        about = ("unit", "higher_is_better", "protocol", "version", "extractor")
+        return head | {"low": low, "high": high} | {key: getattr(one, key) for key in about}
 
     def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
         """The values behind a metric, for these samples (or per jackknife group of all).
@@ -283,20 +301,6 @@ def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, 
     """
     pairs = pairs_of(first, second, metric)
     return pairs.difference, pairs.se
-
-
-def paired_ratio(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
-    """Ratio of the means of a metric over the samples both have, with its standard error.
-
-    Args:
-        first, second: numerator and denominator.
-        metric: name of the measurement.
-
-    Raises:
-        KeyError: it is not measured for both, or not stored by sample.
-    """
-    common = common_samples([first, second])
-    return ratio_of_means(first.values(metric, common), second.values(metric, common))
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

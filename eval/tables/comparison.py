@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..claims.effects import interval_of
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..scoring.score_files import Pairs, Score, pairs_of
@@ -25,6 +24,7 @@ from .formatting import count_samples, decimals, fid_notes, number
 from .table import Table
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
+COUNTS = ("num_samples", "num_images")
 MOST_DIGITS = 7
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 INTERVALS = (
@@ -42,7 +42,10 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
     """
     metrics = measured_metrics(scores)
     rows = [
-        _row(score, metric) for metric in metrics for score in scores if metric in score.metrics
+        score.row(metric) | {key: score.content["images"][key] for key in COUNTS}
+        for metric in metrics
+        for score in scores
+        if metric in score.metrics
     ]
     lines = []
     for metric in metrics:
@@ -68,24 +71,6 @@ def measured_metrics(scores: Sequence[Score]) -> list[str]:
     task = scores[0].task
     known = [metric for metric in {**MAIN[task], **CONSISTENCY[task]} if metric in found]
     return [*known, *(metric for metric in found if metric not in known)]
-
-
-def _row(score: Score, metric: str) -> dict[str, Any]:
-    measured, images = score.metrics[metric], score.content["images"]
-    return {
-        "metric": metric,
-        "method": score.method,
-        "value": measured.value,
-        "se": measured.se,
-        **_bounds(interval_of(score, metric)),
-        "unit": measured.unit,
-        "higher_is_better": measured.higher_is_better,
-        "protocol": measured.protocol,
-        "version": measured.version,
-        "extractor": measured.extractor,
-        "num_samples": images["num_samples"],
-        "num_images": images["num_images"],
-    }
 
 
 def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:

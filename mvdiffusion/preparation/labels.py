@@ -62,21 +62,6 @@ def extract_labels(
     )
 
 
-def find_split(labels: Path, split: str) -> Path | None:
-    """Return the authors' list of a split's faces ("train" or "test"), if it is there."""
-    return _find(labels, f"{split}.npy")
-
-
-def find_captions(labels: Path, house: str) -> Path | None:
-    """Return the folder of the authors' captions of a house, if it is there."""
-    return _find(labels, f"{house}/blip3")
-
-
-def find_scene(labels: Path, scene: str) -> Path | None:
-    """Return the folder of the authors' labels of a scene, if it is there."""
-    return _find(labels, scene)
-
-
 def _placing(pattern: re.Pattern[str]) -> Place:
     def place(name: str) -> str | None:
         match = pattern.fullmatch(name)
@@ -85,8 +70,13 @@ def _placing(pattern: re.Pattern[str]) -> Place:
     return place
 
 
-def _find(labels: Path, name: str) -> Path | None:
-    """Return the first that is called so, the least deep one if there are several."""
+def find_labels(labels: Path, name: str) -> Path | None:
+    """Return a file or folder of labels, the least deep one if there are several.
+
+    Args:
+        labels: the folder of labels.
+        name: "train.npy" or "test.npy", "<house>/blip3", or a scene's id.
+    """
     for depth in range(_DEPTH + 1):
         if found := sorted(labels.glob("*/" * depth + name)):
             return found[0]

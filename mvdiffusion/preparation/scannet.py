@@ -42,7 +42,7 @@ from mvdiffusion.preparation.key_frames import (
     small_depth,
     write_lists,
 )
-from mvdiffusion.preparation.labels import find_scene
+from mvdiffusion.preparation.labels import find_labels
 from mvdiffusion.preparation.rooms.scenes import check_whole
 from mvdiffusion.preparation.sens import FrameError, SensFrame, SensHeader, SensReader
 from mvdiffusion.preparation.units import is_prepared, open_unit
@@ -135,7 +135,7 @@ def prepare_scene(
     wanted = parse(ScenePreparation, settings)
     if workers < 1:
         raise InputError(f"workers: found {workers}; expected 1 or more.")
-    given = None if labels is None else find_scene(labels, unit)
+    given = None if labels is None else find_labels(labels, unit)
     made = {**asdict(wanted), "labels": None if given is None else folder_sha256(given)}
     if is_prepared(output, DATASET, unit, made, source, overwrite):
         return

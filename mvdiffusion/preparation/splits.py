@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdiffusion.data.splits import FACE, FACES, read_rows, write_split
-from mvdiffusion.preparation.labels import find_captions, find_split
+from mvdiffusion.preparation.labels import find_labels
 from mvdiffusion.preparation.units import RECORD, collect, read_record
 from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
 
@@ -260,7 +260,7 @@ def _authors_splits(
 ) -> tuple[dict[str, list[Panorama]], int]:
     splits, dropped = {}, 0
     for name in ("train", "test"):
-        if (path := find_split(labels, name)) is None:
+        if (path := find_labels(labels, f"{name}.npy")) is None:
             raise InputError(
                 f"{labels}: holds no {name}.npy; extract the authors' mp3d_skybox.tar there with "
                 "`mvdiffusion data labels`, or leave out --labels."
@@ -295,7 +295,7 @@ def _read_entries(path: Path) -> list[Panorama]:
 
 def _copy_captions(labels: Path, folder: Path) -> None:
     """Put the authors' captions of a house's panoramas beside, and over, those that are there."""
-    given, target = find_captions(labels, folder.name), folder / "blip3"
+    given, target = find_labels(labels, f"{folder.name}/blip3"), folder / "blip3"
     prepared = set(_panoramas(folder))
     texts = {
         path.name: path.read_bytes()

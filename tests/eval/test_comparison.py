@@ -17,7 +17,6 @@ import walks
 from PIL import Image
 from scipy import stats
 
-from mvdiffusion_eval.claims.effects import interval_of
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.comparison import comparison_table, difference_table
@@ -352,7 +351,7 @@ def test_whole_set_metrics_have_student_t_over_groups() -> None:
     assert (row["low"], row["high"]) == pytest.approx(bounds)
     assert row["p_value"] == pytest.approx(2 * stats.t.sf(2.0 / se, 31))
     assert (row["num_pairs"], row["pairs_of"]) == (32, "group")
-    own = interval_of(a, "fid")
+    own = a.interval("fid")
     assert own is not None
     # Its own standard error, stored rounded here, and 31 degrees of freedom.
     assert own[1] - 20 == pytest.approx(0.1 * stats.t.ppf(0.975, 31))

@@ -31,9 +31,7 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.splits import read_split
 from mvdiffusion.preparation.labels import (
     extract_labels,
-    find_captions,
-    find_scene,
-    find_split,
+    find_labels,
 )
 from mvdiffusion.preparation.matterport3d import HousePreparation, prepare_house
 from mvdiffusion.preparation.splits import (
@@ -175,7 +173,7 @@ def test_the_authors_captions_come_along(prepared, labels):
     (own / name).write_text("our own\n")
     (own / "other_0.txt").write_text("kept\n")
     write_panorama_splits(prepared, PanoramaSplits(), labels)
-    given = find_captions(labels, house)
+    given = find_labels(labels, f"{house}/blip3")
     assert (own / name).read_bytes() == (given / name).read_bytes() != b"our own\n"
     assert (own / "other_0.txt").read_text() == "kept\n"
     assert len(list(own.iterdir())) == 1 + 2 * len(DEGREES)
@@ -189,7 +187,7 @@ def test_captions_of_what_is_not_prepared_stay_out(prepared, labels):
     house, number = TEST[0]
     for path in (prepared / house / FOLDER).glob(f"{panorama_id(house, 1)}*"):
         assert path.is_file()  # prepared, but the authors list only the other
-    stray = find_captions(labels, house) / "feedfeed_0.txt"
+    stray = find_labels(labels, f"{house}/blip3") / "feedfeed_0.txt"
     stray.write_text("stray\n")
     write_panorama_splits(prepared, PanoramaSplits(), labels)
     found = {path.name.rsplit("_", 1)[0] for path in (prepared / house / "blip3").iterdir()}
@@ -218,10 +216,10 @@ def test_panoramas_that_are_not_prepared(prepared, labels):
     ],
 )
 def test_wrong_lists(prepared, labels, content, message):
-    find_split(labels, "test").write_bytes(content)
+    find_labels(labels, "test.npy").write_bytes(content)
     with pytest.raises(InputError, match=message):
         write_panorama_splits(prepared, PanoramaSplits(), labels)
-    find_split(labels, "test").unlink()
+    find_labels(labels, "test.npy").unlink()
     with pytest.raises(InputError, match=r"holds no test\.npy; extract the authors' mp3d_skybox"):
         write_panorama_splits(prepared, PanoramaSplits(), labels)
 
@@ -236,14 +234,14 @@ def test_labels_are_found_whatever_folders_lead_to_them(tmp_path, before):
     archive = write_tar(tmp_path / "scannet_train.tar.gz", files | other)
     second = write_tar(tmp_path / "scannet_test.tar", {"scene0707_00/prompt/3.txt": b"a wall\n"})
     assert extract_labels("scannet", [archive, second], tmp_path / "labels") == 5
-    scene = find_scene(tmp_path / "labels", "scene0000_00")
+    scene = find_labels(tmp_path / "labels", "scene0000_00")
     found = {path.relative_to(scene).as_posix() for path in scene.rglob("*") if path.is_file()}
     assert found == {"prompt/0.txt", "prompt/12.txt", "key_frame_0.6.txt", "valid_frames.npy"}
-    assert find_scene(tmp_path / "labels", "scene0707_00").parent.name == "scannet_test"
-    assert find_scene(tmp_path / "labels", "scene0001_00") is None
+    assert find_labels(tmp_path / "labels", "scene0707_00").parent.name == "scannet_test"
+    assert find_labels(tmp_path / "labels", "scene0001_00") is None
     by_hand = tmp_path / "by hand" / "scannet" / "test" / "scene0708_00"
     by_hand.mkdir(parents=True)
-    assert find_scene(tmp_path / "by hand", "scene0708_00") == by_hand
+    assert find_labels(tmp_path / "by hand", "scene0708_00") == by_hand
     with pytest.raises(InputError, match="two are called 'scannet_train'"):
         extract_labels("scannet", [archive, archive], tmp_path / "labels")
     with pytest.raises(InputError, match="none of the files wanted"):
