@@ -1,14 +1,11 @@
 """What a configuration asks for: hashes of images, promised figures, where data come from."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from workflow_project import ROOT, load_experiment
+from workflow_project import ROOT
 
-from mvdiffusion.methods import registry
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
@@ -110,6 +107,8 @@ def test_models_and_settings_of_methods() -> None:
     assert set(models.values()) == {"panorama_stage1", "panorama_stage2"}
     assert tasks.generation("panorama", "wrong_correspondence")["num_samples"] == 32
     assert tasks.generation("panorama", "mvdiffusion")["num_samples"] == 64
+    changed(config, "depth.control_samples", 8)
+    assert tasks.generation("depth", "wrong_correspondence")["num_samples"] == 8
     assert tasks.trained == [
         "vae", "base", "panorama_stage1", "panorama_stage2", "outpaint_base", "outpaint_stage2",
         "depth_stage1", "depth_stage2",
@@ -118,18 +117,3 @@ def test_models_and_settings_of_methods() -> None:
     assert Tasks(paper, Sources(paper)).trained == [
         "panorama_stage2", "outpaint_stage2", "depth_stage1", "depth_stage2",
     ]  # fmt: skip
-
-
-def test_a_registered_method_can_be_configured_and_has_its_steps(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    echo = registry.Method("echo", "Echo", ("depth",), role="control", code="mvdiffusion.records")
-    overlay = tmp_path / "echo.yaml"
-    overlay.write_text("depth: {methods: [mvdiffusion, echo], control_samples: 8}")
-    registry.methods.cache_clear()
-    monkeypatch.setattr(registry, "METHODS", (*registry.METHODS, echo))
-    experiment = load_experiment(overlay)
-    registry.methods.cache_clear()
-    assert "depth/echo" in experiment.tasks.scored
-    assert json.loads(experiment.recipes.steps["depth_echo"].settings)["num_samples"] == 8
-    assert "mvdiffusion/records.py" in experiment.covered("depth_echo")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -68,7 +67,6 @@ class Recipes:
         code: Iterable[str],
         deciding: Mapping[str, Any] | None = None,
         besides: Iterable[str] = (),
-        reads: Iterable[str] = (),
         after: Iterable[str] = (),
         makes: Iterable[str] = (),
         root: str = "<results>",
@@ -81,7 +79,6 @@ class Recipes:
             code: the modules that its command runs; what they import is found.
             deciding: those of the settings that decide the result, if not all do.
             besides: what decides it and is not among the settings.
-            reads: small files, not made by any step, that it reads.
             after: the steps whose results it reads, all registered before.
             makes: paths that hold its results and its unfinished work, and nothing else.
             root: the folder that its settings file goes to.
@@ -91,7 +88,7 @@ class Recipes:
         decides = {
             "settings": decided,
             "code": code_sha256(*code),
-            "besides": [*besides, *(Path(file).read_text() for file in reads)],
+            "besides": list(besides),
             "before": [self.steps[name].digest for name in after],
         }
         digest = settings_sha256(decides)[:12]
