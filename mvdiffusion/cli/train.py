@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mvdiffusion.cli.options import Data, ForTask, Output, Overwrite, Settings, spread
 from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from mvdiffusion.training.runs import Places
 
 train_app = typer.Typer(
     no_args_is_help=True, help="Train the miniature's base model and the stages of a task."
@@ -33,9 +36,15 @@ class Training:
     ]
     overwrite: Overwrite = False
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the training functions, settings read."""
-        return {**vars(self), "settings": read_settings(self.settings)}
+    def read(self) -> dict[str, Any]:
+        """Read the settings."""
+        return read_settings(self.settings)
+
+    def places(self) -> Places:
+        """Return where the training reads and writes."""
+        from mvdiffusion.training.runs import Places
+
+        return Places(**{key: value for key, value in vars(self).items() if key != "settings"})
 
 
 @train_app.command("vae")
@@ -44,7 +53,7 @@ def train_vae(options: Training) -> None:
     """Train the VAE of the miniature from scratch."""
     from mvdiffusion.training import vae
 
-    vae.train_vae(**options.arguments())
+    vae.train_vae(options.read(), options.places())
 
 
 @train_app.command("base")
@@ -56,7 +65,7 @@ def train_base(
     """Train the text encoder and UNet of the miniature from scratch."""
     from mvdiffusion.training import base as training
 
-    training.train_base(vae=base, **options.arguments())
+    training.train_base(options.read(), base, options.places())
 
 
 @train_app.command("inpainting")
@@ -65,7 +74,7 @@ def train_inpainting(options: Training, base: Base) -> None:
     """Train the base model of outpainting: inpainting of single views, with 9 input channels."""
     from mvdiffusion.training import stage1
 
-    stage1.train_inpainting(base=base, **options.arguments())
+    stage1.train_inpainting(options.read(), base, options.places())
 
 
 @train_app.command("stage1")
@@ -74,7 +83,7 @@ def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     """Train stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
     from mvdiffusion.training import stage1
 
-    stage1.train_stage1(task.value, base=base, **options.arguments())
+    stage1.train_stage1(task.value, options.read(), base, options.places())
 
 
 @train_app.command("stage2")
@@ -83,4 +92,4 @@ def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     """Train stage 2: only the attention between views (depth: and the image condition)."""
     from mvdiffusion.training import stage2
 
-    stage2.train_stage2(task.value, base=base, **options.arguments())
+    stage2.train_stage2(task.value, options.read(), base, options.places())

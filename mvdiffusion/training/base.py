@@ -15,7 +15,7 @@ from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import TextToImage, freeze, vae_scale_factor
-from mvdiffusion.training.runs import Run, open_panoramas
+from mvdiffusion.training.runs import Places, Run, open_panoramas
 from mvdiffusion.training.settings import BaseSettings
 from mvdiffusion.training.stage1 import view_task
 
@@ -105,33 +105,28 @@ def build_unet(
 
 def train_base(
     settings: Mapping[str, Any],
-    data: Path,
-    validation: Path,
     vae: Path,
-    output: Path,
-    checkpoints: Path,
-    log_dir: Path,
-    overwrite: bool = False,
+    places: Places,
 ) -> None:
     """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
 
     Args:
         vae: folder of the trained VAE, which stays frozen and is copied into `output`.
-        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
+        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings or data.
     """
     parsed = parse(BaseSettings, settings)
-    run = Run("base", settings, data, vae, output, checkpoints, log_dir, __name__, overwrite)
+    run = Run("base", settings, vae, places, __name__)
     if run.is_finished():
         return
     torch.manual_seed(parsed.seed)
-    parts = _build(parsed, data, vae)
+    parts = _build(parsed, places.data, vae)
     freeze(parts.vae)
-    task = view_task(parsed, data, validation, parts)
+    task = view_task(parsed, places.data, places.validation, parts)
     files = run.train(task, parsed.training, parsed.device)
-    files.finish(output, parts.pipeline().save_pretrained)
+    files.finish(places.output, parts.pipeline().save_pretrained)
 
 
 def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:

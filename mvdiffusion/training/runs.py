@@ -67,30 +67,43 @@ def open_scenes(
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a training reads and writes.
+
+    Attributes:
+        data: folder of the split "train".
+        validation: folder of the split "validation".
+        output: folder of the model, written in one piece.
+        checkpoints: folder of resumable states.
+        log_dir: folder of logs and pictures.
+        overwrite: move a model and checkpoints of another identity aside instead of refusing.
+    """
+
+    data: Path
+    validation: Path
+    output: Path
+    checkpoints: Path
+    log_dir: Path
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class Run:
-    """Where a training command reads and writes.
+    """A training: what decides its weights, and its places.
 
     Attributes:
         stage: its name.
         settings: as given to the command.
-        data: folder with the training split.
         base: model it starts from, if any.
-        output: what it makes.
-        checkpoints: folder of the resumable states.
-        log_dir: gets logs and pictures.
+        places: where it reads and writes.
         code: name of the module that trains.
-        overwrite: move a model or checkpoints of another identity aside instead of refusing.
     """
 
     stage: str
     settings: Mapping[str, Any]
-    data: Path
     base: Path | None
-    output: Path
-    checkpoints: Path
-    log_dir: Path
+    places: Places
     code: str
-    overwrite: bool = False
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -101,7 +114,7 @@ class Run:
             "stage": self.stage,
             "steps": training.pop("steps"),
             "settings": {**settings, "training": training},
-            "train_split": [folder_sha256(self.data, pattern) for pattern in SPLIT_FILES],
+            "train_split": [folder_sha256(self.places.data, pattern) for pattern in SPLIT_FILES],
             "base": folder_sha256(self.base) if self.base else None,
             "code": code_sha256(self.code),
         }
@@ -112,12 +125,13 @@ class Run:
         Raises:
             InputError: a model of another identity, or something else, lies in its place.
         """
-        begun = is_begun(self.output, self.identity, overwrite=self.overwrite)
+        output = self.places.output
+        begun = is_begun(output, self.identity, overwrite=self.places.overwrite)
         finished = begun and any(
-            (self.output / name).is_file() for name in ("model_index.json", "config.json")
+            (output / name).is_file() for name in ("model_index.json", "config.json")
         )
         if finished:
-            already_made(self.output)
+            already_made(output)
         return finished
 
     def train(self, task: nn.Module, training: TrainingSettings, device: str) -> CheckpointFolder:
@@ -133,10 +147,10 @@ class Run:
             training,
             name=self.stage,
             identity=self.identity,
-            checkpoints=self.checkpoints,
-            log_dir=self.log_dir,
+            checkpoints=self.places.checkpoints,
+            log_dir=self.places.log_dir,
             device=device,
-            overwrite=self.overwrite,
+            overwrite=self.places.overwrite,
         )
 
 

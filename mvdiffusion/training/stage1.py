@@ -15,20 +15,15 @@ from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, freeze, load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews
 from mvdiffusion.training.pictures import depth_pictures, outpaint_pictures, view_pictures
-from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
+from mvdiffusion.training.runs import Places, Run, open_panoramas, open_scenes
 from mvdiffusion.training.settings import FrameStage, ViewStage
 
 
 def train_stage1(
     task: str,
     settings: Mapping[str, Any],
-    data: Path,
-    validation: Path,
     base: Path,
-    output: Path,
-    checkpoints: Path,
-    log_dir: Path,
-    overwrite: bool = False,
+    places: Places,
 ) -> None:
     """Fine-tune the UNet of `base`; write the same folder with the new UNet.
 
@@ -36,50 +31,36 @@ def train_stage1(
         task: "panorama", on views of panoramas, or "depth", on frames of recordings; for depth a
             UNet that knows no depth yet gets an input channel for it.
         settings: those of `ViewStage` or `FrameStage`.
-        data: folder of the split "train".
-        validation: folder of the split "validation".
         base: Stable Diffusion style folder.
-        output: folder of the model, written in one piece.
-        checkpoints: folder of resumable states.
-        log_dir: gets logs and pictures.
-        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
+        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings, data or base model.
     """
     if task == "outpaint":
         raise InputError("--task outpaint: has no stage 1; run `mvdiffusion train inpainting`.")
-    run = Run(
-        f"{task}_stage1", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
-    )
+    run = Run(f"{task}_stage1", settings, base, places, __name__)
     if task == "depth":
-        _fine_tune(run, FrameStage, _on_frames, validation)
+        _fine_tune(run, FrameStage, _on_frames)
     else:
-        _fine_tune(run, ViewStage, view_task, validation)
+        _fine_tune(run, ViewStage, view_task)
 
 
 def train_inpainting(
     settings: Mapping[str, Any],
-    data: Path,
-    validation: Path,
     base: Path,
-    output: Path,
-    checkpoints: Path,
-    log_dir: Path,
-    overwrite: bool = False,
+    places: Places,
 ) -> None:
     """Fine-tune the UNet of `base` to fill in single views; the base model of outpainting.
 
     Its input gets a mask and the latents of the masked image, as in Stable Diffusion's inpainting.
     Arguments and errors are those of `train_stage1`.
     """
-    run = Run(
-        "outpaint_base", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
-    )
-    _fine_tune(run, ViewStage, partial(view_task, masked=True), validation)
+    run = Run("outpaint_base", settings, base, places, __name__)
+    _fine_tune(run, ViewStage, partial(view_task, masked=True))
 
 
-def _fine_tune(run: Run, kind: Any, build: Any, validation: Path) -> None:
+def _fine_tune(run: Run, kind: Any, build: Any) -> None:
     settings = parse(kind, run.settings)
     if run.is_finished():
         return
@@ -87,10 +68,10 @@ def _fine_tune(run: Run, kind: Any, build: Any, validation: Path) -> None:
     parts = load_parts(run.base)
     freeze(parts.vae, parts.text_encoder)
     torch.manual_seed(settings.seed)
-    task = build(settings, run.data, validation, parts)
+    task = build(settings, run.places.data, run.places.validation, parts)
     parts.unet.train()
     files = run.train(task, settings.training, settings.device)
-    files.finish(run.output, parts.pipeline().save_pretrained)
+    files.finish(run.places.output, parts.pipeline().save_pretrained)
 
 
 def view_task(

@@ -26,7 +26,7 @@ from mvdiffusion.training.pictures import (
     outpaint_pictures,
     view_pictures,
 )
-from mvdiffusion.training.runs import Run, open_panoramas, open_scenes
+from mvdiffusion.training.runs import Places, Run, open_panoramas, open_scenes
 from mvdiffusion.training.settings import (
     MultiFrameSettings,
     MultiViewSettings,
@@ -101,34 +101,22 @@ def frozen_sha256(module: nn.Module) -> str:
 def train_stage2(
     task: str,
     settings: Mapping[str, Any],
-    data: Path,
-    validation: Path,
     base: Path,
-    output: Path,
-    checkpoints: Path,
-    log_dir: Path,
-    overwrite: bool = False,
+    places: Places,
 ) -> None:
     """Insert CAA into the model of `base` and train it; write the task's pipeline folder.
 
     Args:
         task: "panorama", "outpaint" or "depth".
         settings: those of `MultiViewSettings`, for depth of `MultiFrameSettings`.
-        data: folder of the split "train".
-        validation: folder of the split "validation".
         base: single-view model of the task.
-        output: folder of the model, written in one piece.
-        checkpoints: folder of resumable states.
-        log_dir: gets logs and pictures.
-        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
+        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings, data or base model.
         RuntimeError: if training changed anything but the new layers.
     """
-    run = Run(
-        f"{task}_stage2", settings, data, base, output, checkpoints, log_dir, __name__, overwrite
-    )
+    run = Run(f"{task}_stage2", settings, base, places, __name__)
     kind: Any = MultiFrameSettings if task == "depth" else MultiViewSettings
     parsed = parse(kind, settings)
     if run.is_finished():
@@ -136,14 +124,14 @@ def train_stage2(
     torch.manual_seed(parsed.seed)
     parts = _with_attention(load_parts(base), task, parsed.variant)
     if isinstance(parsed, MultiFrameSettings):
-        multiview = sequence_task(parsed, data, validation, parts)
+        multiview = sequence_task(parsed, places.data, places.validation, parts)
     else:
-        multiview = panorama_task(parsed, data, validation, parts, outpaint=task == "outpaint")
+        multiview = panorama_task(parsed, places.data, places.validation, parts, task == "outpaint")
     before = frozen_sha256(multiview)
     files = run.train(multiview, parsed.training, parsed.device)
     if frozen_sha256(multiview) != before:
         raise RuntimeError("stage 2 changed weights outside of the multi-view layers")
-    files.finish(output, make_pipeline(PIPELINES[task], parts).save_pretrained)
+    files.finish(places.output, make_pipeline(PIPELINES[task], parts).save_pretrained)
 
 
 def _with_attention(parts: TextToImage, task: str, variant: str) -> TextToImage:

@@ -17,7 +17,7 @@ from mvdiffusion.records import InputError, write_json
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import vae_scale_factor
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
-from mvdiffusion.training.runs import Run, first_views, open_panoramas, picture_rows
+from mvdiffusion.training.runs import Places, Run, first_views, open_panoramas, picture_rows
 from mvdiffusion.training.settings import VaeLossSettings, VaeSettings
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
@@ -110,12 +110,7 @@ def build_vae(model: Mapping[str, Any], image_size: int, views: Tensor) -> Patch
 
 def train_vae(
     settings: Mapping[str, Any],
-    data: Path,
-    validation: Path,
-    output: Path,
-    checkpoints: Path,
-    log_dir: Path,
-    overwrite: bool = False,
+    places: Places,
 ) -> None:
     """Train the VAE and write it as a diffusers folder with `training.json` beside its weights.
 
@@ -123,24 +118,19 @@ def train_vae(
 
     Args:
         settings: those of `VaeSettings`.
-        data: folder of the split "train".
-        validation: folder of the split "validation".
-        output: folder of the model, written in one piece.
-        checkpoints: folder of resumable states.
-        log_dir: gets logs and pictures.
-        overwrite: move an `output` and checkpoints of another identity aside instead of refusing.
+        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings or data.
     """
     parsed = parse(VaeSettings, settings)
-    run = Run("vae", settings, data, None, output, checkpoints, log_dir, __name__, overwrite)
+    run = Run("vae", settings, None, places, __name__)
     if run.is_finished():
         return
     torch.manual_seed(parsed.seed)
-    panoramas = open_panoramas(data, "train", parsed.data)
+    panoramas = open_panoramas(places.data, "train", parsed.data)
     vae = build_vae(parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS))
-    held_out = open_panoramas(validation, "validation", parsed.data)
+    held_out = open_panoramas(places.validation, "validation", parsed.data)
     source = PanoramaViews(
         panoramas, parsed.seed, parsed.data.num_views, parsed.training.views_per_panorama
     )
@@ -154,7 +144,7 @@ def train_vae(
         vae.save_pretrained(folder)
         write_json(folder / "training.json", summary)
 
-    files.finish(output, write)
+    files.finish(places.output, write)
 
 
 @torch.no_grad()

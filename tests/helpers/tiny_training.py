@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState, GradientState
 from noise_data import write_rooms
 
 from mvdiffusion.training.base import train_base
+from mvdiffusion.training.runs import Places
 from mvdiffusion.training.vae import train_vae
 
 VIEW = {"image_size": 16, "num_views": 4, "fov_deg": 90.0}
@@ -65,16 +66,17 @@ BASE_PARTS = {
 }
 
 
-def folders(root: Path) -> tuple[Path, Path, Path]:
-    """Output, checkpoints and logs of a run."""
-    return root / "output", root / "checkpoints", root / "log"
+def places(root: Path, data: Path, **more: Any) -> Places:
+    """Where a run reads its data, and writes its output, checkpoints and logs."""
+    written = {"output": root / "output", "checkpoints": root / "checkpoints"}
+    return Places(**{"data": data, "validation": data, "log_dir": root / "log", **written, **more})
 
 
 @pytest.fixture(scope="session")
 def vae_folder(rooms, tmp_path_factory) -> Path:
     start_afresh()
     root = tmp_path_factory.mktemp("vae")
-    train_vae(settings(model=VAE_MODEL), rooms, rooms, *folders(root))
+    train_vae(settings(model=VAE_MODEL), places(root, rooms))
     return root / "output"
 
 
@@ -82,5 +84,5 @@ def vae_folder(rooms, tmp_path_factory) -> Path:
 def base_folder(rooms, vae_folder, tmp_path_factory) -> Path:
     start_afresh()
     root = tmp_path_factory.mktemp("base")
-    train_base(settings(**BASE_PARTS), rooms, rooms, vae_folder, *folders(root))
+    train_base(settings(**BASE_PARTS), vae_folder, places(root, rooms))
     return root / "output"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_training import folders, settings
+from tiny_training import places, settings
 
 import mvdiffusion
 from mvdiffusion import code_closure
@@ -18,7 +18,7 @@ STAGE2 = "mvdiffusion.training.stage2"
 
 
 def identity(tmp_path, **changes):
-    run = Run("panorama_stage2", settings(**changes), tmp_path, None, *folders(tmp_path), STAGE2)
+    run = Run("panorama_stage2", settings(**changes), None, places(tmp_path, tmp_path), STAGE2)
     return run.identity
 
 
@@ -76,8 +76,8 @@ def test_settings_without_a_training_are_kept():
 def test_finished_model_is_kept(rooms, base_folder, tmp_path, capsys):
     def train(overwrite=False, **changes):
         run = settings(training__steps=1, **changes)
-        places = folders(tmp_path)
-        train_stage1("panorama", run, rooms, rooms, base_folder, *places, overwrite=overwrite)
+        to = places(tmp_path, rooms, overwrite=overwrite)
+        train_stage1("panorama", run, base_folder, to)
 
     weights, output = Path("unet/diffusion_pytorch_model.safetensors"), tmp_path / "output"
     train()

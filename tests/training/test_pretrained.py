@@ -9,7 +9,7 @@ import torch
 from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
 from tiny_models import single_view_unet
-from tiny_training import folders, settings, start_afresh
+from tiny_training import places, settings, start_afresh
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from mvdiffusion.conversion.base_model import fetch_base
@@ -85,7 +85,7 @@ def test_depth_stage_1_leaves_the_depth_model_s_five_channels(
     published: dict[str, Path], walks: Path, tmp_path: Path
 ) -> None:
     run = settings() | {"data": FRAMES}
-    train_stage1("depth", run, walks, walks, published["depth"], *folders(tmp_path))
+    train_stage1("depth", run, published["depth"], places(tmp_path, walks))
     before, after = unet_weights(published["depth"]), unet_weights(tmp_path / "output")
     assert after["conv_in.weight"].shape == before["conv_in.weight"].shape == (32, 5, 3, 3)
     assert before["conv_in.weight"][:, 4].abs().max() > 0, "the depth channel has weights"
@@ -96,7 +96,7 @@ def test_depth_stage_1_leaves_the_depth_model_s_five_channels(
 def test_outpainting_stage_2_starts_from_the_inpainting_model(
     published: dict[str, Path], rooms: Path, tmp_path: Path
 ) -> None:
-    train_stage2("outpaint", settings(), rooms, rooms, published["outpaint"], *folders(tmp_path))
+    train_stage2("outpaint", settings(), published["outpaint"], places(tmp_path, rooms))
     trained = unet_weights(tmp_path / "output")
     for name, value in unet_weights(published["outpaint"]).items():
         assert torch.equal(trained[f"unet.{name}"], value), name

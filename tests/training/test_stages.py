@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
-from tiny_training import BASE_PARTS, VAE_MODEL, folders, settings
+from tiny_training import BASE_PARTS, VAE_MODEL, places, settings
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -88,7 +88,7 @@ def test_wrong_model_arguments_are_named(rooms, vae_folder, tmp_path):
         build_vae({"latent_chanels": 4}, 16, torch.zeros(1, 3, 16, 16))
     parts = BASE_PARTS | {"unet": BASE_PARTS["unet"] | {"layers_per_blok": 1}}
     with pytest.raises(InputError, match="layers_per_blok"):
-        train_base(settings(**parts), rooms, rooms, vae_folder, *folders(tmp_path))
+        train_base(settings(**parts), vae_folder, places(tmp_path, rooms))
     assert not (tmp_path / "output").exists()
 
 
@@ -141,7 +141,7 @@ def test_base_trains_text_encoder_and_unet_and_copies_the_vae(base_folder, vae_f
 
 
 def test_stage_one_changes_the_unet_only(rooms, base_folder, tmp_path):
-    train_stage1("panorama", settings(), rooms, rooms, base_folder, *folders(tmp_path))
+    train_stage1("panorama", settings(), base_folder, places(tmp_path, rooms))
     names = changed(weights(base_folder), weights(tmp_path / "output"))
     assert names
     assert all(name.startswith("unet/") for name in names)
@@ -152,7 +152,7 @@ def test_stage_one_changes_the_unet_only(rooms, base_folder, tmp_path):
 @pytest.mark.parametrize("variant", ["released", "paper"])
 def test_stage_two_changes_attention_between_views_only(rooms, base_folder, tmp_path, variant):
     run = settings(variant=variant, training__steps=2, training__mixed_precision="bf16")
-    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(tmp_path))
+    train_stage2("panorama", run, base_folder, places(tmp_path, rooms))
     before, after = weights(base_folder), weights(tmp_path / "output")
     kept = {name for name in after if f":{CAA}" not in name}
     assert len(kept) == len(before)
@@ -181,26 +181,28 @@ def test_a_changed_frozen_weight_is_noticed():
 
 def test_a_missing_base_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"model_index\.json"):
-        train_stage1("panorama", settings(), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
+        train_stage1("panorama", settings(), tmp_path / "nowhere", places(tmp_path, rooms))
 
 
 def test_a_missing_vae_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no config\.json"):
-        train_base(settings(**BASE_PARTS), rooms, rooms, tmp_path / "nowhere", *folders(tmp_path))
+        train_base(settings(**BASE_PARTS), tmp_path / "nowhere", places(tmp_path, rooms))
 
 
 def test_a_missing_split_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"train\.npy"):
-        train_vae(settings(model=VAE_MODEL), tmp_path, rooms, *folders(tmp_path))
+        train_vae(settings(model=VAE_MODEL), places(tmp_path, tmp_path, validation=rooms))
 
 
 STAGE_TWO = """
 import json, sys, torch
 from pathlib import Path
+from mvdiffusion.training.runs import Places
 from mvdiffusion.training.stage2 import train_stage2
 torch.set_num_threads(1)
-run, *paths = json.loads(sys.argv[1])
-train_stage2("panorama", run, *map(Path, paths))
+run, base, places = json.loads(sys.argv[1])
+places = Places(**{name: Path(path) for name, path in places.items() if name != "overwrite"})
+train_stage2("panorama", run, Path(base), places)
 """
 
 
@@ -214,12 +216,12 @@ def test_killed_stage_two_resumes_to_the_same_bits(rooms, base_folder, tmp_path)
         training__num_workers=1,
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(whole))
-    arguments = [run, *map(str, (rooms, rooms, base_folder, *folders(killed)))]
+    train_stage2("panorama", run, base_folder, places(whole, rooms))
+    arguments = [run, str(base_folder), {k: str(v) for k, v in vars(places(killed, rooms)).items()}]
     kill_after(killed / "log/metrics.jsonl", 7, [STAGE_TWO, json.dumps(arguments)])
     assert not (killed / "output").exists()
     assert list((killed / "checkpoints").glob("step-*.pt"))
-    train_stage2("panorama", run, rooms, rooms, base_folder, *folders(killed))
+    train_stage2("panorama", run, base_folder, places(killed, rooms))
     assert changed(weights(whole / "output"), weights(killed / "output")) == set()
     assert losses(killed) == losses(whole)
     assert len(losses(whole)) == 14

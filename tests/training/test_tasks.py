@@ -6,7 +6,7 @@ import pytest
 import torch
 from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
-from tiny_training import VIEW, folders, settings, start_afresh
+from tiny_training import VIEW, places, settings, start_afresh
 
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.geometry.depth import normalized_inverse_depth
@@ -46,7 +46,7 @@ def unet_weights(folder: Path) -> dict[str, torch.Tensor]:
 def inpainting(rooms, base_folder, tmp_path_factory) -> Path:
     start_afresh()
     root = tmp_path_factory.mktemp("inpainting")
-    train_inpainting(settings(), rooms, rooms, base_folder, *folders(root))
+    train_inpainting(settings(), base_folder, places(root, rooms))
     return root / "output"
 
 
@@ -55,7 +55,7 @@ def depth_base(walks, base_folder, tmp_path_factory) -> Path:
     start_afresh()
     root = tmp_path_factory.mktemp("depth")
     run = settings() | {"data": FRAMES}
-    train_stage1("depth", run, walks, walks, base_folder, *folders(root))
+    train_stage1("depth", run, base_folder, places(root, walks))
     return root / "output"
 
 
@@ -73,7 +73,7 @@ def test_stage_two_trains_new_layers_only(task, rooms, walks, inpainting, depth_
     base, data = (inpainting, rooms) if task == "outpaint" else (depth_base, walks)
     run = settings(training__steps=4, training__mixed_precision="bf16")
     run |= {"data": FRAMES} if task == "depth" else {}
-    train_stage2(task, run, data, data, base, *folders(tmp_path))
+    train_stage2(task, run, base, places(tmp_path, data))
     before, after = unet_weights(base), unet_weights(tmp_path / "output")
     for name, value in before.items():
         assert torch.equal(after[f"unet.{name}"], value), name
@@ -88,7 +88,7 @@ def test_stage_two_trains_new_layers_only(task, rooms, walks, inpainting, depth_
 
 def test_a_base_of_another_task_is_refused(rooms, base_folder, tmp_path):
     with pytest.raises(InputError, match="takes 4 channels; expected 9 for the task 'outpaint'"):
-        train_stage2("outpaint", settings(), rooms, rooms, base_folder, *folders(tmp_path))
+        train_stage2("outpaint", settings(), base_folder, places(tmp_path, rooms))
 
 
 def test_masks_of_inpainting(rooms):
