@@ -40,9 +40,10 @@ from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BLOCK, FeatureSet, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.kid import draw_subsets, polynomial_sums
-from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
+from mvdiffusion_eval.metrics.base import Inputs
 from mvdiffusion_eval.metrics.quality import frechet_statistic
 from mvdiffusion_eval.protocols.plan import collect_features, merge, plan
+from mvdiffusion_eval.settings import ScoreSettings
 from mvdiffusion_eval.statistics import jackknife
 
 PARTS = ("libraries", "cache", "memory")

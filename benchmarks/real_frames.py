@@ -28,7 +28,7 @@ from mvdiffusion_eval.functional.depth_psnr import (
     shared_pixels,
 )
 from mvdiffusion_eval.functional.psnr import psnr_db
-from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.settings import ScoreSettings
 
 HEIGHT, WIDTH, OVERLAP = 192, 256, 0.65  # as the paper has them
 OVERLAPS = (0.8, 0.9)

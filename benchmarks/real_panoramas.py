@@ -24,7 +24,7 @@ from mvdiffusion_eval.folders.images import resize_views
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.cross_view_psnr import neighbor_overlaps
 from mvdiffusion_eval.functional.psnr import psnr_db
-from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.settings import ScoreSettings
 
 FOV_DEG, YAWS = 90.0, tuple(range(0, 360, 45))
 PAPER_SIZE, GENERATED_SIZE = 1024, 512  # where views are compared; what the paper generates

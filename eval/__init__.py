@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from .metrics.base import Inputs as Inputs
     from .metrics.base import Metric as Metric
     from .metrics.base import Outcome as Outcome
-    from .metrics.base import ScoreSettings as ScoreSettings
     from .metrics.base import Step as Step
     from .metrics.base import per_sample as per_sample
     from .metrics.measurement import Measurement as Measurement
+    from .settings import ScoreSettings as ScoreSettings
 
 HOMES = {
     "mvdiffusion_eval.api": ("score",),
@@ -44,10 +44,9 @@ HOMES = {
     "mvdiffusion_eval.folders.methods": ("Method",),
     "mvdiffusion_eval.folders.opening": ("open_folder",),
     "mvdiffusion_eval.folders.samples": ("PanoramaFolder", "SampleFolder", "SequenceFolder"),
-    "mvdiffusion_eval.metrics.base": (
-        *("Inputs", "Metric", "Outcome", "ScoreSettings", "Step", "per_sample"),
-    ),
+    "mvdiffusion_eval.metrics.base": ("Inputs", "Metric", "Outcome", "Step", "per_sample"),
     "mvdiffusion_eval.metrics.measurement": ("Measurement",),
+    "mvdiffusion_eval.settings": ("ScoreSettings",),
     "mvdiffusion.images": ("read_rgb",),
     "mvdiffusion.records": ("InputError",),
 }

@@ -11,8 +11,8 @@ from mvdiffusion.records import InputError
 
 from .folders.opening import open_folder
 from .folders.samples import SampleFolder
-from .metrics.base import ScoreSettings
 from .scoring.score import score_folder
+from .settings import ScoreSettings
 
 
 def score(

@@ -14,9 +14,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
+from mvdiffusion.settings import parse, read_settings
 
 from . import console
-from .settings import read_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,14 +102,14 @@ class ScoringOptions:
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `mvdiffusion_eval.score` and of `mvdiffusion_eval.compare`."""
-        from .metrics.base import ScoreSettings
+        from .settings import ScoreSettings
 
         return {
             "reference": self.reference,
             "vae_reconstruction": self.vae_reconstruction,
             "extractors": self.extractor or (),
             "protocols": self.protocol or (),
-            "settings": read_settings(self.settings, ScoreSettings, "score settings"),
+            "settings": parse(ScoreSettings, read_settings(self.settings)),
             "cache": self.cache,
             "fov_deg": self.fov_deg,
             "yaw_deg": self.yaw,
@@ -184,7 +184,7 @@ def train_extractor(
     from .extractors.train import train_extractor as train
     from .folders.opening import open_folder
 
-    chosen: Any = read_settings(settings, SETTINGS[kind], f"{kind} settings")
+    chosen: Any = parse(SETTINGS[kind], read_settings(settings))
     record = train(open_folder(views), chosen, output, overwrite)
     if as_json:
         console.print_json(record)
@@ -301,14 +301,15 @@ def tables(
     as_json: Json = False,
 ) -> None:
     """Make the tables and decide the claims. Scores that do not belong together are refused."""
-    from .claims.claims import ClaimSettings, decide
+    from .claims.claims import decide
     from .claims.remarks import remarks_on
     from .scoring.score_files import read_scores
+    from .settings import ClaimSettings
     from .tables.results import make_tables, metrics_of
     from .tables.table import write_tables
 
     by_task = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
-    claims = decide(by_task, read_settings(settings, ClaimSettings, "claim settings"))
+    claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
     remarks = remarks_on(by_task)
     made = make_tables(by_task, claims, remarks)
     nested = metrics_of(by_task, claims)

@@ -1,84 +1,194 @@
-"""Settings given to a command as JSON text or as a path, checked against a dataclass."""
+"""Settings of scores, claims and the training of feature extractors.
+
+They lie together and import little, as the workflow checks its configuration against them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import Field
 
-from mvdiffusion.records import InputError
+from mvdiffusion.settings import (
+    Count,
+    ImageSide,
+    InnerShare,
+    NonNegative,
+    Positive,
+    Share,
+    Text,
+    Whole,
+    settings,
+)
 
-Settings = TypeVar("Settings")
+Channels = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
-def read_settings(source: str | None, kind: type[Settings], name: str) -> Settings:
-    """Make a settings dataclass out of JSON text, or of a JSON or YAML file.
+@settings
+class ScoreSettings:
+    """How to score. What is null is as the protocols say; another value is marked in their names.
 
-    Args:
-        source: JSON text beginning with `{`, a path, or None for the defaults.
-        kind: the dataclass; its fields are the known keys.
-        name: what to call the settings in an error.
-
-    Raises:
-        InputError: unreadable source, unknown or missing key, wrong type.
+    Attributes:
+        protocols: names of the protocols to run; empty for all whose needs are met.
+        extractors: feature extractors: names of pretrained ones, or folders of others.
+        consistency_resolution: height in pixels at which neighboring views of a panorama are
+            compared.
+        max_depth_difference: meters by which depths of one point may differ between two frames
+            before it counts as hidden in one of them.
+        lpips: network of the perceptual distance between views; none if empty.
+        inception_splits: number of splits of the Inception score.
+        jackknife_groups: groups of the jackknife behind the standard errors of FID and the
+            Inception score.
+        seed: seed of the Inception score's shuffle and of KID's subsets.
     """
-    values = _read_mapping(source, name) if source else {}
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
-        if key not in fields:
-            raise InputError(f"{name}: unknown key '{key}'{suggest(key, fields)}")
-        values[key] = _checked(f"{name}.{key}", value, fields[key].type)
-    try:
-        return kind(**values)
-    except TypeError as error:
-        required = [f.name for f in fields.values() if f.default is dataclasses.MISSING]
-        raise InputError(f"{name}: {error}; required keys: {required}.") from None
+
+    protocols: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ()
+    consistency_resolution: ImageSide | None = None
+    max_depth_difference: Positive | None = None
+    lpips: Literal["", "alex", "vgg", "squeeze"] = ""
+    inception_splits: Count | None = None
+    jackknife_groups: Annotated[int, Field(ge=2)] = 32
+    seed: Whole = 0
+
+    def options_for(self, task: str) -> dict[str, Any]:
+        """What takes the place of steps' options, by option."""
+        given: dict[str, Any] = {"network": self.lpips or None, "splits": self.inception_splits}
+        if task == "depth":
+            given["max_depth_difference"] = self.max_depth_difference
+        else:
+            given["resolution"] = self.consistency_resolution
+        return {name: value for name, value in given.items() if value is not None}
 
 
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """End an error about an unknown name with the nearest known one and the full list.
+@settings
+class ClaimSettings:
+    """Bounds of the claims.
 
-    >>> suggest("paper_pano", ["paper-pano", "controls"])
-    "; did you mean 'paper-pano'? Known: controls, paper-pano."
+    Attributes:
+        num_standard_errors: certainty asked for.
+        consistency_gain_db: claim 1, MVDiffusion above independent views.
+        closing_margin_db: claim 2, how far the closing pair may be below the others.
+        autoregressive_drop_db: claim 2, how far the autoregressive closing pair must be below.
+        accumulation_fall_db: claim 3, what autoregressive PSNR must lose with every step.
+        accumulation_rise: claim 3, what its Fréchet distance from real views must gain with every
+            step, as a share of its mean over the steps.
+        steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step.
+        steady_rise: claim 3, what its Fréchet distance may gain with every step, a share likewise.
+        gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
+            views after VAE reconstruction, either way: blur lowers it, noise raises it.
+        other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
+        wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
+        quality_margin: claim 5, share of the independent views' number that may be lost.
+        depth_gain_db: claim 6, MVDiffusion's key frames above independent ones.
+        between_margin_db: claim 6, how far in-between frames may agree less with their key frames
+            than key frames do with one another.
+        given_view_kept_db: claim 7, PSNR of the given view against itself after VAE reconstruction.
+        outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(wrong, names, 1)
-    if near:
-        return f"; did you mean '{near[0]}'? Known: {', '.join(names)}."
-    return f"; known: {', '.join(names)}."
+
+    num_standard_errors: NonNegative = 2.0
+    consistency_gain_db: float = 0.0
+    closing_margin_db: float = 1.0
+    autoregressive_drop_db: float = 4.0
+    accumulation_fall_db: float = 0.0
+    accumulation_rise: float = 0.0
+    steady_fall_db: float = 0.1
+    steady_rise: float = 0.02
+    gradient_energy_band: Share = 0.75
+    other_scene_margin_db: float = 0.5
+    wrong_correspondence_drop_db: float = 1.0
+    quality_margin: Share = 0.05
+    depth_gain_db: float = 0.0
+    between_margin_db: float = 0.0
+    given_view_kept_db: float = 30.0
+    outpaint_gain_db: float = 0.0
 
 
-def _read_mapping(source: str, name: str) -> dict[str, Any]:
-    try:
-        text = source if source.lstrip().startswith("{") else Path(source).read_text()
-        # YAML 1.1 takes JSON's 1e-06 for a word.
-        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{name}: could not read '{source[:80]}' ({error}); "
-            "expected JSON text or a JSON or YAML file."
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(f"{name}: expected a mapping of keys, got {type(value).__name__}.")
-    return value
+@settings
+class ClassifierSettings:
+    """Training of the classifier, whose features serve FID and the Inception score.
+
+    Attributes:
+        classes: phrases, exactly one of which is in any prompt.
+        channels: channels by level.
+        image_size: side in pixels to which images are resized.
+        epochs: passes over the views.
+        batch_size: images per step.
+        learning_rate: highest learning rate.
+        weight_decay: weight decay of AdamW.
+        held_out: share of the rooms kept for validation.
+        seed: seed of weights and order.
+    """
+
+    classes: Annotated[tuple[Text, ...], Field(min_length=2)]
+    channels: Channels = (32, 64, 96, 128)
+    image_size: ImageSide = 64
+    epochs: Count = 8
+    batch_size: Count = 64
+    learning_rate: Positive = 2e-3
+    weight_decay: NonNegative = 0.05
+    held_out: InnerShare = 0.1
+    seed: Whole = 0
 
 
-def _checked(key: str, value: Any, annotation: Any) -> Any:
-    """Check a value against a field's annotation (a string, as annotations are postponed)."""
-    if annotation.endswith(" | None"):
-        if value is None:
-            return None
-        annotation = annotation.removesuffix(" | None")
-    if isinstance(value, list):
-        value = tuple(value)
-    kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
-    expected = kinds.get(annotation, tuple)
-    wrong_bool = isinstance(value, bool) and annotation != "bool"
-    if not isinstance(value, expected) or wrong_bool:
-        raise InputError(f"{key}: expected {annotation}, got {value!r}.")
-    return value
+@settings
+class ClipSettings:
+    """Training of the small CLIP: a convolutional image tower and a transformer text tower.
+
+    Attributes:
+        embed_dim: width of the shared space.
+        vision_width: width of the image tower.
+        vision_layers: layers of the image tower by level.
+        text_width: width of the text tower.
+        text_layers: layers of the text tower.
+        text_heads: heads of the text tower.
+        context_length: tokens per prompt.
+        image_size: side in pixels to which images are resized.
+        epochs: passes over the views.
+        batch_size: images per step.
+        learning_rate: highest learning rate.
+        weight_decay: weight decay of AdamW.
+        held_out: share of the rooms kept for validation.
+        seed: seed of weights and order.
+    """
+
+    embed_dim: Count = 128
+    vision_width: Count = 24
+    vision_layers: Annotated[tuple[Count, ...], Field(min_length=4)] = (1, 1, 1, 1)
+    text_width: Count = 128
+    text_layers: Count = 2
+    text_heads: Count = 4
+    context_length: Annotated[int, Field(ge=4)] = 48
+    image_size: ImageSide = 64
+    epochs: Count = 8
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 0.1
+    held_out: InnerShare = 0.1
+    seed: Whole = 0
+
+
+@settings
+class FaedSettings:
+    """Training of FAED's autoencoder; length, batch and step size as in PanFusion's training.
+
+    Attributes:
+        height: height in pixels of the panoramas that it sees; others are resized.
+        widths: channels of each stage, which halves the resolution; the last is 4 · 2^stages.
+        epochs: passes over the panoramas.
+        batch_size: panoramas per step.
+        learning_rate: learning rate of the first epoch.
+        learning_rate_decay: factor on the learning rate after every epoch.
+        held_out: share of the panoramas kept for validation.
+        seed: seed of weights and order.
+    """
+
+    height: Count = 512
+    widths: Channels = (32, 64, 96, 128, 128)
+    epochs: Count = 60
+    batch_size: Count = 4
+    learning_rate: Positive = 1e-4
+    learning_rate_decay: Positive = 0.99
+    held_out: InnerShare = 0.1
+    seed: Whole = 0

@@ -1,36 +1,101 @@
-"""Settings of every command: read from JSON or YAML, checked against a dataclass."""
+"""The one reader of settings: JSON or YAML in, checked settings classes out, mistakes in sentences.
+
+A settings class is a frozen dataclass under `@settings`, whose annotations say what is allowed:
+`steps: Annotated[int, Field(ge=1)]`. Everything that reads settings, every command and the
+workflow, checks them here, so a mistake reads the same everywhere.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
+import pydantic
 import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from mvdiffusion.records import InputError
 
 Settings = TypeVar("Settings")
 
+Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+InnerShare = Annotated[float, Field(gt=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+JpegQuality = Annotated[int, Field(ge=1, le=95)]
+ImageSide = Annotated[int, Field(ge=8)]
+FieldOfView = Annotated[float, Field(gt=0, lt=180)]
+Device = Literal["auto", "cpu", "cuda"]
 
-def read_settings(source: str) -> dict[str, Any]:
-    """Read JSON text, or a JSON or YAML file.
+# Strict: neither "64" nor True is a number. An int where a float belongs is one.
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+SHOWN_MISTAKES = 5
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
+def settings(cls: type[Settings]) -> type[Settings]:
+    """Make a class of annotated fields a frozen dataclass that checks what it is given.
+
+    Also built in Python it raises `InputError`, and no other error, for a wrong value.
+
+    >>> @settings
+    ... class Sampling:
+    ...     steps: Count = 50
+    >>> Sampling(steps=0)
+    Traceback (most recent call last):
+    mvdiffusion.records.InputError: setting 'steps' is 0; expected a whole number, at least 1.
+    """
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=STRICT)
+    check = made.__init__
+
+    @functools.wraps(check)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            check(self, *args, **kwargs)
+        except ValidationError as error:
+            raise InputError(_sentences(error, made, "")) from None
+
+    made.__init__ = init
+    return made
+
+
+def mistake(key: str, value: object, expected: str) -> PydanticCustomError:
+    """Describe a value that does not go with others, to be raised in `__post_init__`.
+
+    Args:
+        key: of the setting, inside the class.
+        value: what it is.
+        expected: what it should be, after the word "expected".
+    """
+    found = {"key": key, "value": value, "expected": expected}
+    return PydanticCustomError("mistake", "{expected}", found)
+
+
+def read_settings(source: str | None) -> dict[str, Any]:
+    """Read JSON text, or a JSON or YAML file; nothing gives no settings.
 
     Raises:
         InputError: neither of them, or not a mapping.
     """
+    if source is None:
+        return {}
     try:
         text = source if source.lstrip().startswith("{") else Path(source).read_text()
         # Not all JSON is YAML: 1e-06 would be a word.
         value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's are of several lines
         raise InputError(
-            f"--settings: could not read '{source[:80]}' ({error}); expected JSON text, or the "
+            f"--settings: could not read '{source[:80]}' ({reason}); expected JSON text, or the "
             "path of a JSON or YAML file."
         ) from None
     if not isinstance(value, dict):
@@ -38,50 +103,128 @@ def read_settings(source: str) -> dict[str, Any]:
     return value
 
 
-def parse(settings_class: type[Settings], values: Mapping[str, Any], where: str = "") -> Settings:
-    """Build a settings dataclass from plain JSON or YAML values.
+def parse(cls: type[Settings], values: Any, where: str = "") -> Settings:
+    """Build a settings class from plain JSON or YAML values.
+
+    Args:
+        cls: a class under `@settings`.
+        values: its settings by name.
+        where: the section that they are from, for messages.
 
     Raises:
-        InputError: naming the key, when it is unknown, missing or of the wrong type.
+        InputError: naming each key that is unknown, missing or wrong, and what is expected.
     """
-    if not isinstance(values, Mapping):
-        raise InputError(f"setting '{where}' is {values!r}; expected a mapping of keys to values")
-    hints = typing.get_type_hints(settings_class)
-    for key in values:
-        if key not in hints:
-            raise InputError(_unknown_key(f"{where}.{key}".lstrip("."), key, list(hints)))
-    for item in dataclasses.fields(settings_class):  # type: ignore[arg-type]
-        has_default = (item.default, item.default_factory) != (dataclasses.MISSING,) * 2
-        if item.name not in values and not has_default:
-            raise InputError(f"setting '{where}.{item.name}' is missing; add it".replace("'.", "'"))
-    parsed = {key: _value(hints[key], values[key], f"{where}.{key}".lstrip(".")) for key in values}
-    return settings_class(**parsed)
+    try:
+        # As JSON, a list is good for a tuple and a mapping for a class, and else nothing changes.
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise InputError(_sentences(error, cls, where)) from None
 
 
-def _unknown_key(path: str, key: str, known: list[str]) -> str:
-    close = get_close_matches(key, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-    return f"unknown setting '{path}'; {hint}"
+def suggest(wrong: str, known: Iterable[str]) -> str:
+    """End an error about an unknown name with the nearest known one and the full list.
+
+    >>> suggest("paper_pano", ["paper-pano", "controls"])
+    "; did you mean 'paper-pano'? Known: controls, paper-pano."
+    """
+    names = sorted(known)
+    near = get_close_matches(wrong, names, 1)
+    if near:
+        return f"; did you mean '{near[0]}'? Known: {', '.join(names)}."
+    return f"; known: {', '.join(names)}."
 
 
-def _value(kind: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return parse(typing.cast(type, kind), value, path)
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in options:
-            return None
-        return _value(options[0], value, path)
-    if origin is Literal:
-        if value not in options:
-            raise InputError(f"setting '{path}' is {value!r}; expected one of {list(options)}")
-        return value
-    return _plain(origin or kind, value, path)
+def _sentences(error: ValidationError, cls: Any, where: str) -> str:
+    schema = TypeAdapter(cls).json_schema()
+    mistakes = sorted(error.errors(include_url=False), key=lambda each: "missing" in each["type"])
+    sentences = [_sentence(dict(each), schema, where) for each in mistakes]
+    return "\n".join(sentences[:SHOWN_MISTAKES])
 
 
-def _plain(kind: type, value: Any, path: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, bool) is (kind is bool) and isinstance(value, kind):
-        return value
-    raise InputError(f"setting '{path}' is {value!r}; expected a value of type {kind.__name__}")
+def _sentence(error: dict[str, Any], schema: dict[str, Any], where: str) -> str:
+    """One mistake: the setting's path, what was found, what is expected."""
+    location = [part for part in error["loc"] if part != "[key]"]
+    if location and isinstance(location[0], int):  # an argument of a class built in Python
+        location[0] = list(schema["properties"])[location[0]]
+    if error["type"] == "mistake":
+        location, error["input"] = [*location, error["ctx"]["key"]], error["ctx"]["value"]
+    path = ".".join(filter(None, [where, *map(str, location)]))
+    if error["type"] in ("missing", "missing_argument"):
+        return f"setting '{path}' is missing; add it."
+    if error["type"].startswith(("unexpected", "extra")) or "[key]" in error["loc"]:
+        known = _names(_part_at(schema, location[:-1]))
+        return f"unknown setting '{path}'{suggest(str(location[-1]), known)}"
+    if error["type"] in ("mistake", "value_error"):
+        expected = str(error["ctx"].get("expected") or error["ctx"]["error"])
+    else:
+        expected = _expected(_part_at(schema, location), schema)
+    subject = f"setting '{path}' is" if path else "settings:"
+    return f"{subject} {error['input']!r:.80}; expected {expected}."
+
+
+def _part_at(schema: Mapping[str, Any], location: Iterable[object]) -> Mapping[str, Any]:
+    """The part of a JSON schema that describes the value at a location."""
+    part = _resolved(schema, schema)
+    for step in location:
+        if isinstance(step, int):
+            part = part.get("items", {})
+        else:
+            part = part.get("properties", {}).get(step) or part.get("additionalProperties", {})
+        part = _resolved(part, schema)
+    return part
+
+
+def _resolved(part: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a reference, and in "this or null" take this."""
+    while "$ref" in part or "anyOf" in part:
+        if "$ref" in part:
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+        else:
+            first = next(each for each in part["anyOf"] if each.get("type") != "null")
+            extra = {} if "$ref" in first else {"nullable": True}
+            part = {**first, **extra}
+    return part
+
+
+def _names(part: Mapping[str, Any]) -> list[str]:
+    return list(part.get("properties", {})) or part.get("propertyNames", {}).get("enum", [])
+
+
+NOUNS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping of keys to values",
+}
+LIMITS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "multipleOf": "a multiple of {}",
+    "pattern": "matching {}",
+    "minItems": "with at least {} entries",
+}
+
+
+def _expected(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Words for what a part of a JSON schema allows: "a whole number, at least 1"."""
+    if "enum" in part or "const" in part:
+        values = part.get("enum", [part.get("const")])
+        words = [f"one of {', '.join(map(repr, values))}"]
+    else:
+        words = [NOUNS.get(part.get("type", ""), "another value")]
+        if part.get("type") == "array":
+            words[0] += f" of values, each {_expected(_resolved(part['items'], schema), schema)}"
+        words += filter(None, [" and ".join(_limits(part))])
+    return ", ".join(words) + (", or null" if part.get("nullable") else "")
+
+
+def _limits(part: Mapping[str, Any]) -> Iterator[str]:
+    if part.get("minLength"):
+        yield "not empty"
+    if part.get("uniqueItems"):
+        yield "each once"
+    yield from (words.format(part[limit]) for limit, words in LIMITS.items() if limit in part)

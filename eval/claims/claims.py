@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..scoring.score_files import Score
+from ..settings import ClaimSettings
 from .effects import (
     Effect,
     difference_between,
@@ -26,50 +27,6 @@ from .effects import (
 )
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
-
-
-@dataclass(frozen=True)
-class ClaimSettings:
-    """Bounds of the claims.
-
-    Attributes:
-        num_standard_errors: certainty asked for.
-        consistency_gain_db: claim 1, MVDiffusion above independent views.
-        closing_margin_db: claim 2, how far the closing pair may be below the others.
-        autoregressive_drop_db: claim 2, how far the autoregressive closing pair must be below.
-        accumulation_fall_db: claim 3, what autoregressive PSNR must lose with every step.
-        accumulation_rise: claim 3, what its Fréchet distance from real views must gain with every
-            step, as a share of its mean over the steps.
-        steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step.
-        steady_rise: claim 3, what its Fréchet distance may gain with every step, a share likewise.
-        gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
-            views after VAE reconstruction, either way: blur lowers it, noise raises it.
-        other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
-        wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
-        quality_margin: claim 5, share of the independent views' number that may be lost.
-        depth_gain_db: claim 6, MVDiffusion's key frames above independent ones.
-        between_margin_db: claim 6, how far in-between frames may agree less with their key frames
-            than key frames do with one another.
-        given_view_kept_db: claim 7, PSNR of the given view against itself after VAE reconstruction.
-        outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
-    """
-
-    num_standard_errors: float = 2.0
-    consistency_gain_db: float = 0.0
-    closing_margin_db: float = 1.0
-    autoregressive_drop_db: float = 4.0
-    accumulation_fall_db: float = 0.0
-    accumulation_rise: float = 0.0
-    steady_fall_db: float = 0.1
-    steady_rise: float = 0.02
-    gradient_energy_band: float = 0.75
-    other_scene_margin_db: float = 0.5
-    wrong_correspondence_drop_db: float = 1.0
-    quality_margin: float = 0.05
-    depth_gain_db: float = 0.0
-    between_margin_db: float = 0.0
-    given_view_kept_db: float = 30.0
-    outpaint_gain_db: float = 0.0
 
 
 @dataclass(frozen=True)

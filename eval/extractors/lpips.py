@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
-from ..settings import suggest
 from .base import Identity, state_sha256
 from .networks import best_device
 from .weights import fetch_known, weights_of

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
-from ..settings import suggest
 from .base import (
     Extractor,
     FeatureExtractor,

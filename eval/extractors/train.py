@@ -25,45 +25,10 @@ from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.records import InputError, provenance, read_json, sha256_file, write_json
 
 from ..folders.samples import SampleFolder
+from ..settings import ClassifierSettings, ClipSettings, FaedSettings
 from .base import RECORD
 from .networks import Classifier, best_device, make_clip, parameter_count, prepare, tokenize
-from .train_faed import FaedSettings, train_autoencoder
-
-
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of the classifier; `classes` are phrases, exactly one of which is in any prompt."""
-
-    classes: tuple
-    channels: tuple = (32, 64, 96, 128)
-    image_size: int = 64
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    held_out: float = 0.1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ClipSettings:
-    """Settings of the small CLIP: a convolutional image tower and a transformer text tower."""
-
-    embed_dim: int = 128
-    vision_width: int = 24
-    vision_layers: tuple = (1, 1, 1, 1)
-    text_width: int = 128
-    text_layers: int = 2
-    text_heads: int = 4
-    context_length: int = 48
-    image_size: int = 64
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    held_out: float = 0.1
-    seed: int = 0
-
+from .train_faed import train_autoencoder
 
 CaptionedSettings = ClassifierSettings | ClipSettings
 Settings = CaptionedSettings | FaedSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mvdiffusion.records import InputError, atomic_output
 from ..folders.crops import WholeFolder, panoramas
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.samples import SampleFolder
+from ..settings import FaedSettings
 from .faed import CHUNK, FEATURES_PER_ROW, PanoramaAutoencoder, prepare_panoramas
 from .networks import best_device
 from .store import ahead
@@ -27,27 +28,6 @@ SEEDS_APART = 1_000_003
 """Between the seeds of epochs, so that neighboring seeds of training share none."""
 RANGE = 2.0
 """Of the values that the network sees: errors are told as parts of it."""
-
-
-@dataclass(frozen=True)
-class FaedSettings:
-    """Settings of the autoencoder; length, batch and step size as in PanFusion's training.
-
-    Attributes:
-        height: of the panoramas that it sees, in pixels; others are resized.
-        widths: channels of each stage, which halves the resolution; the last is 4 · 2^stages.
-        learning_rate_decay: factor on the step size after every epoch.
-        held_out: part of the panoramas kept for validation.
-    """
-
-    height: int = 512
-    widths: tuple = (32, 64, 96, 128, 128)
-    epochs: int = 60
-    batch_size: int = 4
-    learning_rate: float = 1e-4
-    learning_rate_decay: float = 0.99
-    held_out: float = 0.1
-    seed: int = 0
 
 
 def train_autoencoder(
@@ -90,24 +70,20 @@ def train_autoencoder(
 
 def _check(settings: FaedSettings, count: int) -> None:
     widths, stride = settings.widths, 2 ** len(settings.widths)
-    if not all(type(width) is int and width > 0 for width in widths):
-        raise InputError(f"faed settings.widths: {list(widths)}; expected numbers of channels.")
-    if not widths or widths[-1] != FEATURES_PER_ROW * stride:
+    if widths[-1] != FEATURES_PER_ROW * stride:
         raise InputError(
-            f"faed settings.widths: {list(widths)}; expected {FEATURES_PER_ROW * stride} at the "
+            f"setting 'widths' is {list(widths)}; expected {FEATURES_PER_ROW * stride} at the "
             f"end of {len(widths)} stages, for {FEATURES_PER_ROW} features per row of pixels."
         )
-    if settings.height < stride or settings.height % stride:
+    if settings.height % stride:
         raise InputError(
-            f"faed settings.height: {settings.height}; expected a multiple of {stride}, as "
+            f"setting 'height' is {settings.height}; expected a multiple of {stride}, as "
             f"{len(widths)} stages halve it."
         )
-    if settings.epochs < 1:
-        raise InputError(f"faed settings.epochs: {settings.epochs}; expected at least 1.")
-    if not 0 < settings.batch_size <= count:
+    if settings.batch_size > count:
         raise InputError(
-            f"faed settings.batch_size: {count} panoramas to train on do not fill one batch of "
-            f"{settings.batch_size}."
+            f"setting 'batch_size' is {settings.batch_size}; expected at most {count}, the number "
+            "of panoramas to train on."
         )
 
 

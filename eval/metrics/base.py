@@ -20,45 +20,9 @@ from mvdiffusion.records import InputError
 from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder
+from ..settings import ScoreSettings
 from ..statistics import mean_and_se, ratio_of_means
 from .measurement import Measurement
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How to score. What is None is as the protocols say; another value is marked in their names.
-
-    Attributes:
-        protocols: names of the protocols to run; empty for all whose needs are met.
-        extractors: feature extractors: names of pretrained ones, or folders of others.
-        consistency_resolution: height in pixels at which neighboring views of a panorama are
-            compared.
-        max_depth_difference: meters by which depths of one point may differ between two frames
-            before it counts as hidden in one of them.
-        lpips: network of the perceptual distance between views (alex, vgg or squeeze); none if
-            empty.
-        inception_splits: splits of the Inception score.
-        jackknife_groups: groups of the jackknife behind the standard errors of FID and IS.
-        seed: of the Inception score's shuffle and of KID's subsets.
-    """
-
-    protocols: tuple = ()
-    extractors: tuple = ()
-    consistency_resolution: int | None = None
-    max_depth_difference: float | None = None
-    lpips: str = ""
-    inception_splits: int | None = None
-    jackknife_groups: int = 32
-    seed: int = 0
-
-    def options_for(self, task: str) -> dict[str, Any]:
-        """What takes the place of steps' options, by option."""
-        given: dict[str, Any] = {"network": self.lpips or None, "splits": self.inception_splits}
-        if task == "depth":
-            given["max_depth_difference"] = self.max_depth_difference
-        else:
-            given["resolution"] = self.consistency_resolution
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from mvdiffusion.manifest import Trajectory
 
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from ..metrics.base import Inputs, ScoreSettings
+from ..metrics.base import Inputs
+from ..settings import ScoreSettings
 from .plan import Protocol, protocols, run_of
 
 

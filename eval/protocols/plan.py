@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
 from ..extractors.base import Extractor
 from ..extractors.pretrained import STANDARD_EXTRACTORS, load_extractor
@@ -17,7 +18,6 @@ from ..extractors.store import FeatureStore
 from ..folders.crops import select_images
 from ..folders.samples import SampleFolder
 from ..metrics.base import Inputs, Metric, Outcome, Step, merge
-from ..settings import suggest
 from .protocol import Protocol, metrics, protocols
 
 AN_EXTRACTOR = "a feature extractor (--extractor)"

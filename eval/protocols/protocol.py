@@ -17,6 +17,7 @@ import jsonschema
 import yaml
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
 from ..extractors.pretrained import STANDARD_EXTRACTORS
 from ..metrics import (  # noqa: F401 -- importing them registers the metrics
@@ -33,7 +34,6 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
 )
 from ..metrics.base import METRICS, Metric, Step, register
 from ..plugins import load_plugins
-from ..settings import suggest
 
 PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
 SCHEMA = Path(__file__).with_name("protocols.schema.json")

@@ -13,9 +13,10 @@ from mvdiffusion.records import InputError, provenance
 from ..extractors.pretrained import load_extractor
 from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder, SequenceFolder
-from ..metrics.base import Inputs, ScoreSettings, merge
+from ..metrics.base import Inputs, merge
 from ..metrics.measurement import Measurement
 from ..protocols.plan import Run, collect_features, plan
+from ..settings import ScoreSettings
 from .sanity_checks import warnings_of
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,7 @@ from mvdiffusion.cli.options import (
     Workers,
     spread,
 )
-from mvdiffusion.records import InputError
-from mvdiffusion.settings import read_settings
+from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.tasks import Task
 
 data_app = typer.Typer(
@@ -46,7 +45,7 @@ class Rendering:
 
     def render(self, kind: Any, renderer: Any) -> None:
         """Render with settings of a kind, and print the hash."""
-        settings, expected = kind.from_mapping(read_settings(self.settings)), self.expect_sha256
+        settings, expected = parse(kind, read_settings(self.settings)), self.expect_sha256
         options = (self.split or None, self.workers, expected or None, self.overwrite)
         print(renderer(self.output, settings, *options))
 
@@ -123,9 +122,11 @@ def data_export(
     only the first samples of the split are wanted, the key `num_samples`.
     """
     from mvdiffusion.generation.export import export_split
+    from mvdiffusion.generation.settings import ExportSettings
 
     values = read_settings(settings)
-    views, count = values.get("data", {}), values.get("num_samples")
+    views = values.pop("data", {})
+    count = parse(ExportSettings, values).num_samples
     dataset = open_dataset(task, data, split, views)
     export_split(dataset, task, output, views, count, settings_sha256 or None, overwrite=overwrite)
 
@@ -160,24 +161,22 @@ def data_stitch(
     stitch_folder(views, output, height, overwrite=overwrite)
 
 
-def open_dataset(task: Task, root: Path, split: str, settings: dict[str, Any]) -> Any:
+def open_dataset(task: Task, root: Path, split: str, settings: Any) -> Any:
     """Open a task's split.
 
     Args:
         task: decides the layout: recordings for depth, else panoramas.
         root: folder of the data.
         split: name of the split.
-        settings: how data become samples: arguments of the dataset.
+        settings: those of `FrameSettings` or `ViewSettings`, as they stand in a file.
 
     Raises:
-        InputError: settings that the dataset does not have, or no such data.
+        InputError: wrong settings, or no such data.
     """
     from mvdiffusion.data.matterport3d import Matterport3DPanoramas
     from mvdiffusion.data.scannet import ScanNetScenes
+    from mvdiffusion.training.settings import FrameSettings, ViewSettings
 
-    kind: Any = ScanNetScenes if task is Task.DEPTH else Matterport3DPanoramas
-    try:
-        return kind(root, split, **settings)
-    except TypeError as error:
-        section = "frames" if task is Task.DEPTH else "views"
-        raise InputError(f"--settings: {error}; expected the keys of data.{section}.") from None
+    if task is Task.DEPTH:
+        return ScanNetScenes(root, split, **asdict(parse(FrameSettings, settings, "data")))
+    return Matterport3DPanoramas(root, split, **asdict(parse(ViewSettings, settings, "data")))

@@ -24,11 +24,11 @@ from mvdiffusion.cli.options import (
 )
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
-from mvdiffusion.settings import read_settings
+from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
-    from mvdiffusion.generation.split import GenerationSettings
+    from mvdiffusion.generation.settings import GenerationSettings
 
 generate_app = typer.Typer(
     no_args_is_help=True, help="Generate a whole split, or a single panorama or sequence."
@@ -63,7 +63,7 @@ class Request:
 
     def settings(self) -> GenerationSettings:
         """Return the settings of the sampling."""
-        from mvdiffusion.generation.split import GenerationSettings
+        from mvdiffusion.generation.settings import GenerationSettings
 
         return GenerationSettings(
             seed=self.seed,
@@ -158,12 +158,13 @@ def generate_split(
     """
     from mvdiffusion.generation import split as generation
     from mvdiffusion.generation.sample_folder import SampleFolder, split_manifest
+    from mvdiffusion.generation.settings import GenerationSettings
 
     made_with = find_method(method, task)
     values = read_settings(settings)
     views = values.pop("data", {})
+    numbers = parse(GenerationSettings, values)
     dataset = open_dataset(task, data, split, views)
-    numbers = generation.GenerationSettings.from_mapping(values)
     made_of = {
         "model": folder_sha256(model),
         "data": views,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.settings import Text, settings
 
 PARTS = {
     "scheduler": ("scheduler_config.json",),
@@ -20,11 +20,11 @@ PARTS = {
 """What is used of a model, in float32, and the files that each part cannot do without."""
 
 
-@dataclass(frozen=True)
+@settings
 class PretrainedSettings:
     """Which model: a folder in the format of diffusers, or an id on the Hugging Face hub."""
 
-    model: str
+    model: Text
 
 
 WANTED = ["model_index.json", "tokenizer/*"] + [

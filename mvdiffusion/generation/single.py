@@ -21,7 +21,8 @@ from torch import Tensor
 from mvdiffusion.data.scannet import DepthSample, ScanNetScene
 from mvdiffusion.generation.media import write_panorama, write_sequence
 from mvdiffusion.generation.sample_folder import SampleFolder, identity
-from mvdiffusion.generation.split import GenerationSettings, load_pipeline
+from mvdiffusion.generation.settings import GenerationSettings
+from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
@@ -15,83 +14,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mvdiffusion.generation.sample_folder import SampleFolder
+from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.pipelines.loading import check_model
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
     from mvdiffusion.methods.registry import Method  # which other methods there are is no matter
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """Numbers of a sampling run (paper: DDIM, 50 steps, guidance 9, negative prompt "").
-
-    Attributes:
-        seed: base of the per-sample seeds.
-        num_samples: how many samples of the split, from its start; None means all.
-        num_inference_steps: denoising steps.
-        guidance_scale: classifier-free guidance.
-        negative_prompt: text of the unconditional branch.
-        scheduler: name of any diffusers scheduler class; its numbers come from the model.
-        batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
-        dtype: precision of the UNet; all else is float32.
-        device: device to run on; "auto" takes a GPU if there is one.
-        view_chunk: views at a time in every layer of the UNet: less memory, the same images; None
-            means all.
-    """
-
-    seed: int = 0
-    num_samples: int | None = None
-    num_inference_steps: int = 50
-    guidance_scale: float = 9.0
-    negative_prompt: str = ""
-    scheduler: str = "DDIMScheduler"
-    batch_size: int = 1
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    view_chunk: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse numbers below 1 and a scheduler that diffusers does not have."""
-        for name in ("num_samples", "num_inference_steps", "batch_size", "view_chunk"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"setting 'generation.{name}' is {value}; expected 1 or more.")
-        if not hasattr(diffusers, self.scheduler):
-            raise InputError(
-                f"setting 'generation.scheduler' is {self.scheduler!r}, which diffusers does not "
-                "have; expected a scheduler class such as 'DDIMScheduler'."
-            )
-
-    @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> GenerationSettings:
-        """Check the keys and values and build.
-
-        Raises:
-            InputError: naming the key.
-        """
-        return parse(cls, settings, where="generation")
-
-    def deciding(self) -> dict[str, Any]:
-        """What decides the images; the device and the chunks do not."""
-        passing = ("device", "view_chunk")
-        return {key: value for key, value in asdict(self).items() if key not in passing}
-
-    def torch_device(self) -> torch.device:
-        """Resolve "auto"."""
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(automatic if self.device == "auto" else self.device)
-
-    def sampling(self) -> dict[str, Any]:
-        """Arguments that every pipeline is called with."""
-        return {
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "negative_prompt": self.negative_prompt,
-        }
 
 
 def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,44 +13,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mvdiffusion.images import to_pixels
+from mvdiffusion.preparation.settings import CaptionSettings
 from mvdiffusion.records import InputError, folder_sha256
-
-
-@dataclass(frozen=True)
-class CaptionSettings:
-    """How captions are made. Nothing is drawn at random: the likeliest words are taken.
-
-    The search's defaults are those of LAVIS, with which the authors made theirs (their issue #8).
-
-    Attributes:
-        model: hub id, or folder, of a BLIP-2 in transformers' format with safetensors.
-        revision: commit of the hub id; None means the newest.
-        batch_size: images at once.
-        device: "auto" takes CUDA if there is one.
-        dtype: of the weights and of the computation.
-        max_new_tokens: greatest length of a caption.
-        num_beams: beams of the search for the likeliest caption; 1 is greedy.
-        prompt: text that the caption goes on from, itself no part of the caption.
-        image_size: of the views that panoramas are cut into, in pixels.
-        frames: of scenes: "valid" (as the authors) or only "key" frames.
-    """
-
-    model: str = "Salesforce/blip2-opt-2.7b"
-    revision: str | None = None
-    batch_size: int = 32
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
-    max_new_tokens: int = 30
-    num_beams: int = 5
-    prompt: str = ""
-    image_size: int = 512
-    frames: Literal["valid", "key"] = "valid"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for key in ("batch_size", "max_new_tokens", "num_beams", "image_size"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{key}: found {getattr(self, key)}; expected 1 or more.")
 
 
 class Captioner:

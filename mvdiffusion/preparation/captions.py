@@ -26,7 +26,8 @@ from mvdiffusion.data.captions import read_caption
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.images import read_image
-from mvdiffusion.preparation.captioner import Captioner, CaptionSettings, prepare_images
+from mvdiffusion.preparation.captioner import Captioner, prepare_images
+from mvdiffusion.preparation.settings import CaptionSettings
 from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
 
 __all__ = ["CaptionSettings", "caption_split"]

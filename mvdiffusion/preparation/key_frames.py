@@ -59,7 +59,8 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
     Raises:
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """
-    check_overlap(overlap)
+    if not 0 < overlap < 1:
+        raise InputError(f"--overlap is {overlap}; expected a number above 0 and below 1.")
     # Depth that was rendered has no photographs.
     kind = "color/*.jpg" if (scene / "color").is_dir() else "depth/*.png"
     numbers = sorted(int(path.stem) for path in scene.glob(kind))
@@ -163,16 +164,6 @@ def choose_key_frames(
         else:
             frame += len(ahead)
     return keys
-
-
-def check_overlap(overlap: float) -> None:
-    """Check the overlap asked for.
-
-    Raises:
-        InputError: it is no share.
-    """
-    if not 0 < overlap < 1:
-        raise InputError(f"overlap: found {overlap}; expected a share between 0 and 1.")
 
 
 def _read(scene: Path, number: int, camera: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,28 +20,12 @@ from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.images import read_face, save_png
 from mvdiffusion.outputs import begin
 from mvdiffusion.preparation.archives import extract
+from mvdiffusion.preparation.settings import HousePreparation
 from mvdiffusion.preparation.units import is_prepared, open_unit
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file
 
 DATASET = "matterport3d"
 _MEMBER = re.compile(rf"(?:.*/)?{FACES}/(?P<name>{FACE.pattern})")
-
-
-@dataclass(frozen=True)
-class HousePreparation:
-    """What decides which panoramas of a house are kept.
-
-    Attributes:
-        face_size: edge of a face in pixels that is expected; None takes any, if a panorama's six
-            faces have the same.
-    """
-
-    face_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.face_size is not None and self.face_size < 1:
-            raise InputError(f"face_size: found {self.face_size}; expected pixels, or null.")
 
 
 def prepare_house(

@@ -37,14 +37,13 @@ from mvdiffusion.geometry.cameras import is_pinhole, is_rigid
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics
 from mvdiffusion.preparation.key_frames import (
-    check_overlap,
     choose_key_frames,
     small_depth,
     write_lists,
 )
 from mvdiffusion.preparation.labels import find_labels
-from mvdiffusion.preparation.rooms.scenes import check_whole
 from mvdiffusion.preparation.sens import FrameError, SensFrame, SensHeader, SensReader
+from mvdiffusion.preparation.settings import ScenePreparation
 from mvdiffusion.preparation.units import is_prepared, open_unit
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import parse
@@ -52,31 +51,6 @@ from mvdiffusion.settings import parse
 DATASET = "scannet"
 _PROPORTIONS, _CAMERAS = 0.03, 0.05  # relative differences that still are the same field of view
 _FARTHEST = 65535  # millimeters that a 16-bit image holds
-
-
-@dataclass(frozen=True)
-class ScenePreparation:
-    """What decides the bytes of a prepared scene.
-
-    Attributes:
-        height: of color and depth in pixels, at most the recording's depth.
-        width: of color and depth in pixels, likewise.
-        jpeg_quality: 1 … 95.
-        frame_step: every so many frames are kept.
-        overlap: of consecutive key frames, 0 … 1 (paper: about 0.65).
-    """
-
-    height: int = 480
-    width: int = 640
-    jpeg_quality: int = 95
-    frame_step: int = 1
-    overlap: float = 0.65
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        sizes = {"height": (1, 8192), "width": (1, 8192)}
-        check_whole(self, {**sizes, "jpeg_quality": (1, 95), "frame_step": (1, 1_000_000)})
-        check_overlap(self.overlap)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mvdiffusion.data.splits import FACE, FACES, read_rows, write_split
 from mvdiffusion.preparation.labels import find_labels
+from mvdiffusion.preparation.settings import PanoramaSplits
 from mvdiffusion.preparation.units import RECORD, collect, read_record
 from mvdiffusion.records import InputError, atomic_output, sha256_file, write_json
 
@@ -34,34 +35,6 @@ _ENTRY = re.compile(rf"(?:.*/)?(?P<house>[^/]+)/{FACES}/{FACE.pattern}")
 _SCENE = re.compile(r"scene(\d{4})_\d\d")
 
 Panorama = tuple[str, str]  # house and id
-
-
-@dataclass(frozen=True)
-class PanoramaSplits:
-    """How panoramas are split.
-
-    Attributes:
-        seed: of the order of houses (and of panoramas, with the authors' lists).
-        test_share: of houses that are for testing, 0 … 1, if the authors' lists are not there.
-        validation_houses: taken out of training, if the authors' lists are not there.
-        validation_panoramas: how many at most, of those houses; with the authors' lists, of theirs
-            for training, where they stay.
-        allow_missing: leave out entries of the authors' lists whose panoramas are not prepared.
-    """
-
-    seed: int = 0
-    test_share: float = 0.1
-    validation_houses: int = 1
-    validation_panoramas: int = 64
-    allow_missing: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if not 0 < self.test_share < 1:
-            raise InputError(f"test_share: found {self.test_share}; expected between 0 and 1.")
-        for name in ("validation_houses", "validation_panoramas"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: found {getattr(self, name)}; expected 0 or more.")
 
 
 def scene_list(name: str) -> list[str]:

@@ -1,60 +1,98 @@
-"""Typed training settings: every number of a run, checked before anything is computed."""
+"""Typed training settings: every number of a run, checked before anything is computed.
+
+A stage's settings are its section of the configuration (`Autoencoder`, `SingleView`, …) with what
+all stages share: the seed, the device and how the data are cut.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
-from mvdiffusion.records import InputError
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from mvdiffusion.settings import (
+    STRICT,
+    Count,
+    Device,
+    FieldOfView,
+    ImageSide,
+    NonNegative,
+    Positive,
+    Share,
+    Whole,
+    mistake,
+    settings,
+)
+
+Channels = Annotated[list[Count], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
+@settings
 class TrainingSettings:
     """How one training run is optimized.
 
-    `batch_size` counts examples per optimizer step over all processes and accumulation steps
-    (views in single-view training, panoramas in stage 2), so neither the number of processes nor
-    `gradient_accumulation_steps` changes what is learned. `views_per_panorama` views are cut
-    from every panorama that is read (single-view training only).
+    Neither the number of processes nor `gradient_accumulation_steps` changes what is learned.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: examples per step over all processes and accumulation steps: views in
+            single-view training, panoramas or sequences in stage 2.
+        learning_rate: highest learning rate.
+        final_learning_rate: learning rate at which the cosine ends.
+        warmup_steps: steps of the linear rise to learning_rate.
+        weight_decay: weight decay of AdamW.
+        max_grad_norm: norm to which gradients are clipped.
+        gradient_accumulation_steps: parts in which a batch is computed.
+        mixed_precision: autocast type.
+        ema_decay: decay of the averaged weights, which are saved.
+        checkpoint_every: steps between resumable states.
+        validate_every: steps between validation pictures.
+        log_every: steps between log entries.
+        num_workers: processes that read data.
+        views_per_panorama: views cut from every panorama (frames from every scene) that is read,
+            in single-view training only.
     """
 
-    steps: int
-    batch_size: int
-    learning_rate: float
-    final_learning_rate: float = 0.0
-    warmup_steps: int = 0
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
+    steps: Count
+    batch_size: Count
+    learning_rate: Positive
+    final_learning_rate: NonNegative = 0.0
+    warmup_steps: Whole = 0
+    weight_decay: NonNegative = 0.01
+    max_grad_norm: Positive = 1.0
+    gradient_accumulation_steps: Count = 1
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    ema_decay: float = 0.999
-    checkpoint_every: int = 500
-    validate_every: int = 1000
-    log_every: int = 10
-    num_workers: int = 2
-    views_per_panorama: int = 1
+    ema_decay: Share = 0.999
+    checkpoint_every: Count = 500
+    validate_every: Count = 1000
+    log_every: Count = 10
+    num_workers: Whole = 2
+    views_per_panorama: Count = 1
 
     def __post_init__(self) -> None:
-        """Raise `InputError` when a count cannot be divided or is not positive."""
-        for name in ("steps", "batch_size", "gradient_accumulation_steps", "views_per_panorama",
-                     "checkpoint_every", "validate_every", "log_every"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; give 1 or more")
+        """Refuse a batch that cannot be divided."""
         parts = self.gradient_accumulation_steps * self.views_per_panorama
         if self.batch_size % parts:
-            raise InputError(
-                f"training.batch_size is {self.batch_size}, which cannot be divided by "
-                f"gradient_accumulation_steps x views_per_panorama = {parts}"
-            )
+            product = f"gradient_accumulation_steps x views_per_panorama = {parts}"
+            raise mistake("batch_size", self.batch_size, f"a multiple of {product}")
 
 
-@dataclass(frozen=True)
+@settings
 class ViewSettings:
-    """How panoramas become views: side in pixels, number of views, horizontal field of view."""
+    """How panoramas become perspective views.
 
-    image_size: int
-    num_views: int = 8
-    fov_deg: float = 90.0
+    Attributes:
+        image_size: height and width of a view in pixels.
+        num_views: number of evenly spaced views.
+        fov_deg: horizontal field of view in degrees.
+        prompt_prefix: text put before every caption.
+    """
+
+    image_size: ImageSide
+    num_views: Annotated[int, Field(ge=2)] = 8
+    fov_deg: FieldOfView = 90.0
     prompt_prefix: str = "This is one view of a scene. "
 
     @property
@@ -63,19 +101,25 @@ class ViewSettings:
         return self.image_size, self.image_size
 
 
-@dataclass(frozen=True)
+@settings
 class FrameSettings:
-    """How recordings become samples: size in pixels, and key frames that are denoised together.
+    """How recordings become samples: key frames that are denoised together, and those between.
 
-    `num_between` is the number of frames generated between two key frames, null for all; training
-    fills its samples with `num_views` frames in either case. `sequences` is how scenes are cut
-    into those that are scored, see `ScanNetScenes`; training draws sequences of its own.
+    Attributes:
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
+        num_views: key frames of a sequence, at least 3: two and one between.
+        num_between: frames generated between two key frames, null for all; training fills its
+            samples with `num_views` frames in either case.
+        prompt_prefix: text put before every caption.
+        sequences: how a scene is cut into the sequences that are scored (see `ScanNetScenes`):
+            disjoint, or as the authors' code (released). Training draws sequences of its own.
     """
 
-    height: int
-    width: int
-    num_views: int = 12
-    num_between: int | None = None
+    height: ImageSide
+    width: ImageSide
+    num_views: Annotated[int, Field(ge=3)] = 12
+    num_between: Whole | None = None
     prompt_prefix: str = "This is one view of a scene. "
     sequences: Literal["disjoint", "released"] = "disjoint"
 
@@ -85,98 +129,225 @@ class FrameSettings:
         return self.height, self.width
 
 
-@dataclass(frozen=True)
+@settings
 class DiffusionLossSettings:
     """Weights of the diffusion loss.
 
-    `min_snr_gamma` is the clamp of min-SNR weighting (Hang et al. 2023, eq. 8), null for equal
-    weights; `caption_dropout` the fraction of captions replaced by the empty one, which
-    classifier-free guidance needs.
+    Attributes:
+        min_snr_gamma: clamp of min-SNR weighting (Hang et al. 2023, eq. 8), null for equal weights.
+        caption_dropout: share of captions replaced by the empty one, which classifier-free guidance
+            needs.
     """
 
-    min_snr_gamma: float | None = None
-    caption_dropout: float = 0.1
+    min_snr_gamma: Positive | None = None
+    caption_dropout: Share = 0.1
 
 
-@dataclass(frozen=True)
+@settings
 class VaeLossSettings:
-    """Weights beside the L1 reconstruction error, whose weight is 1."""
+    """Weights beside the L1 reconstruction error, whose weight is 1.
 
-    gradient_weight: float = 1.0
-    mse_weight: float = 0.0
-    kl_weight: float = 1e-6
+    Attributes:
+        gradient_weight: weight of differences between neighboring pixels.
+        mse_weight: weight of the squared error.
+        kl_weight: weight of the KL divergence.
+    """
+
+    gradient_weight: NonNegative = 1.0
+    mse_weight: NonNegative = 0.0
+    kl_weight: NonNegative = 1e-6
 
 
-@dataclass(frozen=True)
-class VaeSettings:
+class AutoencoderOptions(TypedDict, total=False):
+    """Options of `mvdiffusion.models.patch_autoencoder`.
+
+    Attributes:
+        block_out_channels: channels by level; each further level halves the size.
+        layers_per_block: residual layers.
+        latent_channels: channels of the latents.
+        norm_num_groups: groups of the normalization.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    block_out_channels: Channels
+    layers_per_block: Count
+    latent_channels: Count
+    norm_num_groups: Count
+
+
+class TextEncoderOptions(TypedDict, total=False):
+    """Options of `transformers.CLIPTextConfig`.
+
+    Attributes:
+        hidden_size: width.
+        intermediate_size: width inside the MLPs.
+        num_hidden_layers: number of layers.
+        num_attention_heads: number of heads.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+
+
+class UNetOptions(TypedDict, total=False):
+    """Options of `diffusers.UNet2DConditionModel`.
+
+    Attributes:
+        block_out_channels: channels by level.
+        layers_per_block: residual layers.
+        down_block_types: type of block by level.
+        attention_head_dim: heads by level (the name is diffusers').
+        norm_num_groups: groups of the normalization.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    block_out_channels: Channels
+    layers_per_block: Count
+    down_block_types: Annotated[list[str], Field(min_length=1)]
+    attention_head_dim: list[Count]
+    norm_num_groups: Count
+
+
+class SchedulerOptions(TypedDict, total=False):
+    """Options of `diffusers.DDIMScheduler`.
+
+    Attributes:
+        num_train_timesteps: number of timesteps.
+        beta_schedule: noise schedule.
+        beta_start: first beta.
+        beta_end: last beta.
+        prediction_type: what the UNet predicts.
+        rescale_betas_zero_snr: whether the last timestep has no signal.
+        timestep_spacing: how sampling picks timesteps.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    num_train_timesteps: Count
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    beta_start: Positive
+    beta_end: Positive
+    prediction_type: Literal["epsilon", "v_prediction", "sample"]
+    rescale_betas_zero_snr: bool
+    timestep_spacing: Literal["leading", "linspace", "trailing"]
+
+
+@settings
+class TokenizerSettings:
+    """The tokenizer, whose vocabulary follows from the captions.
+
+    Attributes:
+        model_max_length: tokens of every prompt.
+    """
+
+    model_max_length: Annotated[int, Field(ge=4)]
+
+
+@settings
+class Shared:
+    """What the training of every model needs.
+
+    Attributes:
+        seed: seed of the weights and the data.
+        device: where to train; "auto" takes a GPU if there is one.
+    """
+
+    seed: Whole
+    device: Device = field(default="auto", kw_only=True)
+
+
+@settings
+class Autoencoder:
+    """Training of the autoencoder."""
+
+    model: AutoencoderOptions
+    training: TrainingSettings
+    loss: VaeLossSettings = field(default_factory=VaeLossSettings, kw_only=True)
+
+
+@settings
+class VaeSettings(Autoencoder, Shared):
     """Everything that `mvdiffusion.training.vae.train_vae` needs."""
 
-    seed: int
     data: ViewSettings
-    model: dict[str, Any]
+
+
+@settings
+class SingleView:
+    """Training of the whole UNet on single views (paper, section 5.1)."""
+
     training: TrainingSettings
-    loss: VaeLossSettings = field(default_factory=VaeLossSettings)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings, kw_only=True)
 
 
-@dataclass(frozen=True)
-class TokenizerSettings:
-    """The number of tokens of every prompt; the vocabulary follows from the captions."""
+@settings
+class Diffusion(SingleView):
+    """Training of text encoder and UNet together on single views, from scratch."""
 
-    model_max_length: int
+    tokenizer: TokenizerSettings
+    text_encoder: TextEncoderOptions
+    unet: UNetOptions
+    scheduler: SchedulerOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiffusionSettings:
+@settings
+class MultiView(SingleView):
+    """Training of the correspondence-aware attention alone (paper, section 4.1).
+
+    Attributes:
+        variant: "released" computes as the authors' code, "paper" the formula as printed.
+    """
+
+    variant: Literal["released", "paper"] = field(default="released", kw_only=True)
+
+
+@settings
+class MultiFrame(MultiView):
+    """Training of attention and image-condition layers on recordings (paper, section 4.2).
+
+    Attributes:
+        interpolation_share: share of the training samples that interpolate, beside those that
+            generate; the paper mixes them 1 : 1.
+    """
+
+    interpolation_share: Share = field(default=0.5, kw_only=True)
+
+
+@settings
+class DiffusionSettings(SingleView, Shared):
     """What the training of every diffusion model needs."""
 
-    seed: int
-    training: TrainingSettings
-    loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ViewStage(DiffusionSettings):
     """Training on views of panoramas: stage 1, and the base model of outpainting."""
 
     data: ViewSettings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class FrameStage(DiffusionSettings):
     """Training on frames of recordings: stage 1 for depth."""
 
     data: FrameSettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class BaseSettings(ViewStage):
+@settings
+class BaseSettings(Diffusion, ViewStage):
     """Everything that `mvdiffusion.training.base.train_base` needs."""
 
-    tokenizer: TokenizerSettings
-    text_encoder: dict[str, Any]
-    unet: dict[str, Any]
-    scheduler: dict[str, Any]
 
-
-@dataclass(frozen=True, kw_only=True)
-class MultiViewSettings(ViewStage):
+@settings
+class MultiViewSettings(MultiView, ViewStage):
     """Stage 2 on panoramas."""
 
-    variant: Literal["released", "paper"] = "released"
 
-
-@dataclass(frozen=True, kw_only=True)
-class MultiFrameSettings(FrameStage):
-    """Stage 2 on recordings; the paper mixes generation and interpolation samples 1 : 1."""
-
-    variant: Literal["released", "paper"] = "released"
-    interpolation_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Raise `InputError` when the share is none."""
-        if not 0 <= self.interpolation_share <= 1:
-            raise InputError(
-                f"setting 'interpolation_share' is {self.interpolation_share}; give 0 to 1"
-            )
+@settings
+class MultiFrameSettings(MultiFrame, FrameStage):
+    """Stage 2 on recordings."""

@@ -373,7 +373,7 @@ def test_scene_without_usable_frames(tmp_path):
     np.savetxt(tmp_path / "scene/pose/0.txt", np.full((4, 4), np.nan))
     with pytest.raises(InputError, match="none of 1 frames has a rigid pose and depth"):
         write_key_frames(tmp_path / "scene")
-    with pytest.raises(InputError, match="overlap: found 65"):
+    with pytest.raises(InputError, match="--overlap is 65"):
         write_key_frames(tmp_path / "scene", 65)
 
 

@@ -12,8 +12,8 @@ from torch.nn.functional import interpolate
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
+from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import (
-    GenerationSettings,
     draw_noise,
     generate_split,
     load_pipeline,
@@ -27,6 +27,7 @@ from mvdiffusion.methods.base import Batch
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 
 SETTINGS = GenerationSettings(num_inference_steps=2, guidance_scale=2.0, batch_size=2, device="cpu")
@@ -204,13 +205,15 @@ def test_wrong_settings_are_named(
     model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="guidance"):
-        GenerationSettings.from_mapping({"guidance": 2})
-    with pytest.raises(InputError, match="NoScheduler"):
-        GenerationSettings.from_mapping({"scheduler": "NoScheduler"})
+        parse(GenerationSettings, {"guidance": 2})
+    with pytest.raises(
+        InputError, match="'scheduler' is 'NoScheduler'; expected a scheduler class of diffusers"
+    ):
+        parse(GenerationSettings, {"scheduler": "NoScheduler"})
     with pytest.raises(InputError, match="float8"):
-        GenerationSettings.from_mapping({"dtype": "float8"})
-    with pytest.raises(InputError, match=r"generation\.batch_size"):
-        GenerationSettings.from_mapping({"batch_size": 0})
+        parse(GenerationSettings, {"dtype": "float8"})
+    with pytest.raises(InputError, match="'batch_size' is 0; expected a whole number, at least 1"):
+        parse(GenerationSettings, {"batch_size": 0})
     with pytest.raises(InputError, match=r"method warp: .* one of vae_reconstruction, mvdiff"):
         find_method("warp", "panorama")
     with pytest.raises(InputError, match="no such method of the task outpaint; expected one of"):

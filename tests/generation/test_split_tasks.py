@@ -9,7 +9,8 @@ import torch
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
-from mvdiffusion.generation.split import GenerationSettings, generate_split, sample_seed
+from mvdiffusion.generation.settings import GenerationSettings
+from mvdiffusion.generation.split import generate_split, sample_seed
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json

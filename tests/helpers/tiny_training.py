@@ -59,7 +59,7 @@ BASE_PARTS = {
         "block_out_channels": [32, 32],
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
         "layers_per_block": 1,
-        "attention_head_dim": 2,
+        "attention_head_dim": [2, 2],
         "norm_num_groups": 4,
     },
     "scheduler": {"prediction_type": "v_prediction"},

@@ -328,5 +328,7 @@ def test_missing_cuda_is_said(rooms, model):
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(InputError, match="num_beams: found 0; expected 1 or more"):
+    with pytest.raises(
+        InputError, match="setting 'num_beams' is 0; expected a whole number, at least 1"
+    ):
         CaptionSettings(num_beams=0)

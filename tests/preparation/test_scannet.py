@@ -19,6 +19,7 @@ from mvdiffusion.preparation.key_frames import provide_key_frames, write_key_fra
 from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.settings import parse
 
 SIZE = {"height": 48, "width": 64, "overlap": 0.8}
 FRAMES, NAME = 14, "scene0042_00"
@@ -30,7 +31,7 @@ def exported(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("walks") / "data"
     sizes = {"num_frames": FRAMES, "height": 48, "width": 64}
     settings = {"seed": 4, "num_scenes": {"test": 1}, "overlap": 0.6, **sizes}
-    WALKS.render(root, WalkSettings.from_mapping(settings), workers=1)
+    WALKS.render(root, parse(WalkSettings, settings), workers=1)
     return root / "test" / "test-walk-00000"
 
 
@@ -292,8 +293,12 @@ def test_labels_that_hold_a_part(recording, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "fields", "message"),
     [
-        ({"overlap": 65.0}, {}, r"overlap: found 65\.0; expected a share"),
-        ({"frame_step": 0}, {}, r"frame_step: found 0; expected a whole number"),
+        (
+            {"overlap": 65.0},
+            {},
+            r"setting 'overlap' is 65\.0; expected a number, above 0 and below 1",
+        ),
+        ({"frame_step": 0}, {}, "setting 'frame_step' is 0; expected a whole number"),
         ({"hight": 3}, {}, r"unknown setting 'hight'; did you mean 'height'"),
         ({"height": 480, "width": 640}, {}, r"depth of 48 x 64 pixels, but height and width ask"),
         ({"height": 48, "width": 48}, {}, r"but 48 x 48 for height and width; expected equal prop"),

@@ -13,7 +13,8 @@ from tiny_training import places, settings, start_afresh
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from mvdiffusion.conversion.base_model import fetch_base
-from mvdiffusion.generation.split import GenerationSettings, load_pipeline
+from mvdiffusion.generation.settings import GenerationSettings
+from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.stage1 import train_stage1

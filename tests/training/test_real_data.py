@@ -15,6 +15,7 @@ from tiny_training import settings
 
 from mvdiffusion.cli import main
 from mvdiffusion.preparation.rooms import WALKS, WalkSettings
+from mvdiffusion.settings import parse
 from mvdiffusion_eval.cli import main as evaluate
 
 Run = Callable[..., str]
@@ -133,7 +134,7 @@ def lists_of(count: int) -> dict[str, bytes]:
 
 
 def test_scans(run: Run, base_folder: Path, tmp_path: Path) -> None:
-    walks = WalkSettings.from_mapping({"seed": 3, "num_scenes": {"train": 3}, **WALK})
+    walks = parse(WalkSettings, {"seed": 3, "num_scenes": {"train": 3}, **WALK})
     WALKS.render(tmp_path / "walks", walks)
     captions = record_walks(tmp_path / "owner", tmp_path / "walks")
     archive, place = tmp_path / "owner/{id}/{id}.sens", "scans/{id}/{id}.sens"

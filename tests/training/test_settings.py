@@ -12,17 +12,23 @@ from mvdiffusion.training.settings import MultiViewSettings, VaeSettings
     ("change", "message"),
     [
         ({"training__stepz": 1}, "unknown setting 'training.stepz'; did you mean 'steps'?"),
-        ({"training__steps": "many"}, "'training.steps' is 'many'; expected a value of type int"),
+        ({"training__steps": "many"}, "'training.steps' is 'many'; expected a whole number"),
         ({"training__steps": True}, "'training.steps' is True"),
         ({"training__steps": 2.5}, "'training.steps' is 2.5"),
-        ({"training__mixed_precision": "bf17"}, "expected one of ['no', 'bf16', 'fp16']"),
-        ({"training__steps": 0}, "training.steps is 0"),
-        ({"training__gradient_accumulation_steps": 3}, "cannot be divided"),
+        ({"training__mixed_precision": "bf17"}, "expected one of 'no', 'bf16', 'fp16'"),
+        (
+            {"training__steps": 0},
+            "setting 'training.steps' is 0; expected a whole number, at least 1.",
+        ),
+        (
+            {"training__gradient_accumulation_steps": 3},
+            "'training.batch_size' is 2; expected a multiple of ",
+        ),
         ({"training": {"steps": 3, "batch_size": 2}}, "'training.learning_rate' is missing"),
         ({"training": 3}, "'training' is 3; expected a mapping"),
         ({"data": {"image_size": 16, "size": 3}}, "unknown setting 'data.size'"),
         ({"loss": {"caption_dropout": 0.1}}, "unknown setting 'loss.caption_dropout'"),
-        ({"device": "gpu"}, "expected one of ['auto', 'cpu', 'cuda']"),
+        ({"device": "gpu"}, "expected one of 'auto', 'cpu', 'cuda'"),
     ],
 )
 def test_wrong_settings_name_the_key(change, message):

@@ -148,7 +148,8 @@ def test_share_of_interpolation(scenes, share, expected):
 
 
 def test_share_must_be_one(walks):
-    with pytest.raises(InputError, match=r"'interpolation_share' is 1\.5; give 0 to 1"):
+    wrong = r"'interpolation_share' is 1\.5; expected a number, at least 0"
+    with pytest.raises(InputError, match=wrong):
         parse(MultiFrameSettings, settings(interpolation_share=1.5) | {"data": FRAMES})
 
 

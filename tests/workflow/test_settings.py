@@ -8,7 +8,7 @@ from workflow_project import ROOT, load_experiment
 
 from mvdiffusion import settings
 from mvdiffusion.conversion.base_model import PretrainedSettings
-from mvdiffusion.generation.split import GenerationSettings
+from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.preparation.captions import CaptionSettings
 from mvdiffusion.preparation.matterport3d import HousePreparation
 from mvdiffusion.preparation.rooms import RoomSettings, WalkSettings
@@ -25,10 +25,12 @@ from mvdiffusion.training.settings import (
     ViewSettings,
     ViewStage,
 )
-from mvdiffusion_eval import settings as eval_settings
-from mvdiffusion_eval.claims.claims import ClaimSettings
-from mvdiffusion_eval.extractors.train import ClassifierSettings, ClipSettings
-from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.settings import (
+    ClaimSettings,
+    ClassifierSettings,
+    ClipSettings,
+    ScoreSettings,
+)
 
 FORM = {"panorama": ViewSettings, "outpaint": ViewSettings, "depth": FrameSettings}
 TRAINING = {
@@ -62,18 +64,18 @@ def read(step: str, path: Path) -> None:
     task = step.split("_")[0]
     if task == "score" or step in EVALUATION:
         kind = ScoreSettings if task == "score" else EVALUATION[step]
-        eval_settings.read_settings(str(path), kind, step)
+        settings.parse(kind, settings.read_settings(str(path)))
         return
     values = settings.read_settings(str(path))
     if step.startswith(("rooms_", "walks_")):
-        {"rooms": RoomSettings, "walks": WalkSettings}[task].from_mapping(values)
+        settings.parse({"rooms": RoomSettings, "walks": WalkSettings}[task], values)
     elif (kind := "_".join(step.split("_")[:2])) in PREPARATION:
         settings.parse(PREPARATION[kind], values)
     elif step in TRAINING:
         settings.parse(TRAINING[step], values)
     else:
         settings.parse(FORM.get(task, ViewSettings), values.pop("data"))
-        GenerationSettings.from_mapping(values)
+        settings.parse(GenerationSettings, values)
 
 
 @pytest.mark.parametrize("name", ["mini", "smoke", "paper"])

@@ -79,7 +79,8 @@ class Sources:
 
     def export_code(self, task: str) -> list[str]:
         """Modules that write a task's real images."""
-        return ["mvdiffusion.generation.export", READERS[Task(task).layout]]
+        export = ["mvdiffusion.generation.export", "mvdiffusion.generation.settings"]
+        return [*export, READERS[Task(task).layout]]
 
     def files(self) -> list[str]:
         """What the target `data` makes: a dataset that is asked for, or what the tasks read."""

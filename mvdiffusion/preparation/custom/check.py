@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from mvdiffusion.preparation.custom.camera_files import (
     TRANSFORMS,
@@ -38,6 +41,7 @@ from mvdiffusion.preparation.custom.recordings import (
     is_usable,
 )
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import InnerShare, settings
 
 KINDS = {
     "panoramas": "equirectangular images",
@@ -47,10 +51,11 @@ KINDS = {
     "colmap": "an RGB-D recording with a COLMAP model",
     "matterport3d": "panoramas in Matterport3D's layout, ready for use",
 }
+Kind = Literal["panoramas", "faces", "rgbd", "transforms", "colmap", "matterport3d"]
 _PARTS = ("color", "depth", "pose", "intrinsic")
 
 
-@dataclass(frozen=True)
+@settings
 class CheckSettings:
     """What a check may be told.
 
@@ -62,11 +67,11 @@ class CheckSettings:
         scale: meters per unit of the poses of transforms.json or a COLMAP model.
     """
 
-    kind: str | None = None
+    kind: Kind | None = None
     caption: str | None = None
     captions: Path | None = None
-    overlap: float = 0.65
-    scale: float = 1.0
+    overlap: InnerShare = 0.65
+    scale: Annotated[float, Field(gt=0, lt=1e6)] = 1.0
 
 
 @dataclass
@@ -109,9 +114,8 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
         InputError: it is not a folder that can be read, or a setting is wrong.
     """
     settings = settings or CheckSettings()
-    _check_settings(settings)
     found = Survey(_open(folder), settings)
-    kinds = [settings.kind] if settings.kind else recognize(found.folder)
+    kinds: list[str] = [settings.kind] if settings.kind else recognize(found.folder)
     if len(kinds) != 1:
         found.problems += list_images(found.folder)[1]
         found.problems.append(_unclear(found.folder, kinds))
@@ -123,15 +127,6 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
     if found.kind != "matterport3d":
         _survey_captions(found)
     return found
-
-
-def _check_settings(settings: CheckSettings) -> None:
-    if settings.kind is not None and settings.kind not in KINDS:
-        raise InputError(f"--kind {settings.kind}: expected one of {', '.join(KINDS)}.")
-    if not 0 < settings.overlap < 1:
-        raise InputError(f"--overlap {settings.overlap}: expected a share between 0 and 1.")
-    if not 0 < settings.scale < 1e6:
-        raise InputError(f"--scale {settings.scale}: expected meters per unit, above 0.")
 
 
 def _open(folder: Path) -> Path:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from mvdiffusion.data.scannet import KEY_FRAMES
@@ -38,11 +39,12 @@ from mvdiffusion.records import (
     sha256_file,
     write_json,
 )
+from mvdiffusion.settings import settings
 
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@settings
 class ImportSettings:
     """What decides the bytes of an import, besides the source and the settings of its check.
 
@@ -52,15 +54,8 @@ class ImportSettings:
         quality: of JPEGs that are encoded anew, 90 … 100; colors are never thinned out.
     """
 
-    face_size: int | None = None
-    quality: int = 97
-
-    def __post_init__(self) -> None:
-        if not 90 <= self.quality <= 100:
-            raise InputError(f"--quality {self.quality}: expected 90 … 100.")
-        size = self.face_size
-        if size is not None and (size % 2 or not 8 <= size <= 8192):
-            raise InputError(f"--face-size {size}: expected an even number of pixels, 8 … 8192.")
+    face_size: Annotated[int, Field(ge=8, le=8192, multiple_of=2)] | None = None
+    quality: Annotated[int, Field(ge=90, le=100)] = 97
 
 
 def import_folder(

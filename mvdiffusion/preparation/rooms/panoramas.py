@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +11,11 @@ from mvdiffusion.preparation.rooms.captions import caption_views
 from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_faces
-from mvdiffusion.preparation.rooms.scenes import (
-    Scenes,
-    check_counts,
-    check_whole,
-    read_settings,
-)
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.preparation.rooms.scenes import Scenes
+from mvdiffusion.preparation.settings import RoomSettings
+from mvdiffusion.records import atomic_output
 
 SPLITS = ("train", "validation", "test", "extractor")  # the position is part of a room's seed
-
-
-@dataclass(frozen=True)
-class RoomSettings:
-    """What decides the bytes of the rooms.
-
-    Attributes:
-        seed: of the whole collection.
-        num_scenes: rooms by split ("train", "validation", "test", "extractor").
-        face_size: edge of a cube face in pixels, a multiple of 16.
-        jpeg_quality: 1 … 95.
-    """
-
-    seed: int
-    num_scenes: Mapping[str, int]
-    face_size: int = 128
-    jpeg_quality: int = 92
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_counts(self.num_scenes, SPLITS, "rooms")
-        limits = {"seed": (0, 2**32), "face_size": (16, 4096), "jpeg_quality": (1, 95)}
-        check_whole(self, limits)
-        if self.face_size % 16:
-            raise InputError(f"face_size: found {self.face_size}; expected a multiple of 16.")
-
-    @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> RoomSettings:
-        """Read settings as they stand in a configuration.
-
-        Raises:
-            InputError: a key is unknown, missing or of the wrong type.
-        """
-        return read_settings(cls, settings, "rooms")
 
 
 def _scene_name(split: str, scene: int) -> str:
@@ -63,7 +23,7 @@ def _scene_name(split: str, scene: int) -> str:
     return f"{split}-{scene:05d}"  # no underscore: the released loader splits names there
 
 
-def _write_list(root: Path, split: str, settings: RoomSettings) -> None:
+def _write_list(root: Path, split: Any, settings: RoomSettings) -> None:
     names = [_scene_name(split, scene) for scene in range(settings.num_scenes[split])]
     write_split(root / f"{split}.npy", zip(names, names, strict=True))
 

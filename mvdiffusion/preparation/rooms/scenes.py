@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import PIL
@@ -20,62 +20,7 @@ from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.outputs import already_made, begin, is_begun, make_room
 from mvdiffusion.records import InputError, folder_sha256
 
-S = TypeVar("S")  # a dataclass of settings with `num_scenes`
 _Job = tuple[Callable[[Path, str, int, Any], None], Path, str, int, Any]
-
-
-def read_settings(cls: type[S], settings: Mapping[str, Any], kind: str) -> S:
-    """Read settings as they stand in a configuration.
-
-    Args:
-        cls: the dataclass of the settings.
-        settings: the values.
-        kind: of scenes, for messages.
-
-    Raises:
-        InputError: a key is unknown, missing or of the wrong type.
-    """
-    known = sorted(field.name for field in fields(cls))  # type: ignore[arg-type]
-    for key in settings:
-        if key not in known:
-            raise InputError(
-                f"{key}: unknown setting of {kind}; expected some of {', '.join(known)}."
-            )
-    for key in ("seed", "num_scenes"):
-        if key not in settings:
-            raise InputError(f"{key}: missing from the settings of {kind}; add it.")
-    if not isinstance(settings["num_scenes"], Mapping):
-        raise InputError(f"num_scenes: found {settings['num_scenes']!r}; expected {kind} by split.")
-    return cls(**settings)
-
-
-def check_counts(num_scenes: Mapping[str, int], splits: Sequence[str], kind: str) -> None:
-    """Check the numbers of scenes by split.
-
-    Raises:
-        InputError: a split is unknown or its number is none.
-    """
-    for key, value in num_scenes.items():
-        if key not in splits or not _whole(value, 1, 99999):
-            raise InputError(
-                f"num_scenes.{key}: found {value!r}; expected one of {', '.join(splits)} "
-                f"with 1 … 99999 {kind}."
-            )
-
-
-def check_whole(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
-    """Check that attributes are whole numbers within limits (both included).
-
-    Raises:
-        InputError: one is not.
-    """
-    for key, (low, high) in limits.items():
-        if not _whole(value := getattr(settings, key), low, high):
-            raise InputError(f"{key}: found {value!r}; expected a whole number {low} … {high}.")
-
-
-def _whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 @dataclass(frozen=True)

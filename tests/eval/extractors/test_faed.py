@@ -298,12 +298,15 @@ def test_faed_rises_with_damage(extractor: FeatureExtractor) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"widths": (16, 17)}, r"widths: \[16, 17\]; expected 16 at the end of 2 stages"),
-        ({"widths": ()}, r"widths: \[\]; expected 4"),
-        ({"widths": ("a", 16)}, "expected numbers of channels"),
-        ({"height": 30}, "height: 30; expected a multiple of 4"),
-        ({"epochs": 0}, "epochs: 0; expected at least 1"),
-        ({"batch_size": 40}, "6 panoramas to train on do not fill one batch of 40"),
+        ({"widths": (16, 17)}, r"'widths' is \[16, 17\]; expected 16 at the end of 2 stages"),
+        ({"widths": ()}, r"'widths' is \(\); expected a list of values"),
+        ({"widths": ("a", 16)}, r"'widths\.0' is 'a'; expected a whole number, at least 1"),
+        ({"height": 30}, "'height' is 30; expected a multiple of 4"),
+        ({"epochs": 0}, "'epochs' is 0; expected a whole number, at least 1"),
+        (
+            {"batch_size": 40},
+            "'batch_size' is 40; expected at most 6, the number of panoramas",
+        ),
         ({"held_out": 0.01}, "give more samples"),
     ],
 )

@@ -34,7 +34,8 @@ from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.clip_score import clip_score
 from mvdiffusion_eval.functional.inception_score import assign_splits
-from mvdiffusion_eval.metrics.base import Inputs, ScoreSettings
+from mvdiffusion_eval.metrics.base import Inputs
+from mvdiffusion_eval.settings import ScoreSettings
 from mvdiffusion_eval.statistics import jackknife
 
 

@@ -21,8 +21,8 @@ from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder, cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import SampleFolder, SequenceFolder
-from mvdiffusion_eval.metrics.base import ScoreSettings
 from mvdiffusion_eval.protocols.plan import protocols
+from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(**(json.loads(toy.SCORE_SETTINGS)))
 

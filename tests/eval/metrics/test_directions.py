@@ -29,7 +29,7 @@ from mvdiffusion_eval.extractors.base import (
     SimilarityExtractor,
 )
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
-from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.settings import ScoreSettings
 
 SIZE, ROOMS = 64, 8
 GRAIN = 8.0  # of all images, in gray levels; in a good method's it is the only disagreement

@@ -187,5 +187,5 @@ def test_without_lpips_nothing_is_loaded_and_a_wrong_name_is_one_error(
     arguments = ["score", "--generated", str(world / "real"), "--output", str(tmp_path / "t.json")]
     with pytest.raises(SystemExit):
         main([*arguments, "--settings", settings])
-    assert "lpips: unknown network 'alx'; did you mean 'alex'" in capsys.readouterr().err
+    assert "setting 'lpips' is 'alx'; expected one of '', 'alex'" in capsys.readouterr().err
     assert not (tmp_path / "t.json").exists()

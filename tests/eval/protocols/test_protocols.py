@@ -18,8 +18,9 @@ from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.extractors.base import Extractor, Identity, load_trained
-from mvdiffusion_eval.metrics.base import Measurement, Outcome, ScoreSettings
+from mvdiffusion_eval.metrics.base import Measurement, Outcome
 from mvdiffusion_eval.protocols.plan import merge, protocols
+from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, inception_splits=2, jackknife_groups=4)
 CLIPS = ("clip-vit-l-14", "clip-vit-b-16", "clip-vit-l-14-336")

@@ -19,7 +19,7 @@ import mvdiffusion_eval
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbor_overlaps
-from mvdiffusion_eval.metrics.base import ScoreSettings
+from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))
 SEQUENCES = ScoreSettings(protocols=("paper-consistency-depth",))

@@ -308,9 +308,9 @@ def test_captions(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "video"}, "--kind video: expected one of panoramas"),
-        ({"overlap": 1.0}, "--overlap 1.0: expected a share"),
-        ({"scale": 0.0}, "--scale 0.0: expected meters"),
+        ({"kind": "video"}, "setting 'kind' is 'video'; expected one of 'panoramas'"),
+        ({"overlap": 1.0}, r"setting 'overlap' is 1\.0; expected a number, above 0 and below 1"),
+        ({"scale": 0.0}, r"setting 'scale' is 0\.0; expected a number, above 0"),
         ({"scale": 2.0}, "--scale: .* leave the option out"),
     ],
 )

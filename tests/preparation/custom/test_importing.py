@@ -327,9 +327,9 @@ def test_refusals(tmp_path, source):
         bring(source, source / "out")
     with pytest.raises(InputError, match=r"--split '\.\./x': expected a name"):
         bring(source, tmp_path / "new", "../x")
-    with pytest.raises(InputError, match="--quality 50"):
+    with pytest.raises(InputError, match=r"setting 'quality' is 50; .* at least 90 and at most"):
         ImportSettings(quality=50)
-    with pytest.raises(InputError, match="--face-size 33"):
+    with pytest.raises(InputError, match=r"setting 'face_size' is 33; .* a multiple of 2"):
         ImportSettings(face_size=33)
     with pytest.raises(InputError, match=r"--face-size: .* no equirectangular"):
         bring(write_recording(tmp_path / "room"), tmp_path / "new", face_size=32)

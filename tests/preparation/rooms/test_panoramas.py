@@ -21,6 +21,7 @@ from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, KINDS, Room, desi
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import face_directions, face_pixel, render_faces
 from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.settings import parse
 
 # Of three rooms at 32 px; recorded results depend on it, so a change must be on purpose.
 PIXELS_SHA256 = "ad05c9942bdde3f0e670f49013ee227cf9efc8daf4e9f907428baf550a0e8830"
@@ -28,7 +29,7 @@ PIXELS_SHA256 = "ad05c9942bdde3f0e670f49013ee227cf9efc8daf4e9f907428baf550a0e883
 
 def settings(**changes) -> RoomSettings:
     values = {"seed": 3, "num_scenes": {"test": 4, "validation": 2}, "face_size": 32}
-    return RoomSettings.from_mapping({**values, **changes})
+    return parse(RoomSettings, {**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +137,20 @@ def test_rooms_of_other_settings_are_moved_aside_on_request(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sede": 1}, "sede: unknown"),
-        ({"num_scenes": {"tset": 1}}, "num_scenes.tset"),
-        ({"num_scenes": {"test": 0}}, "num_scenes.test: found 0"),
-        ({"num_scenes": 5}, "num_scenes: found 5"),
-        ({"face_size": 40}, "face_size: found 40; expected a multiple of 16"),
-        ({"face_size": 32.0}, "face_size: found 32.0"),
-        ({"jpeg_quality": 101}, "jpeg_quality: found 101"),
-        ({"seed": True}, "seed: found True"),
+        ({"sede": 1}, "unknown setting 'sede'; did you mean 'seed'"),
+        ({"num_scenes": {"tset": 1}}, r"unknown setting 'num_scenes\.tset'; did you mean 'test'"),
+        (
+            {"num_scenes": {"test": 0}},
+            r"setting 'num_scenes\.test' is 0; expected a whole number, at least 1",
+        ),
+        ({"num_scenes": 5}, "setting 'num_scenes' is 5; expected a mapping"),
+        (
+            {"face_size": 40},
+            "setting 'face_size' is 40; expected a whole number, .* a multiple of 16",
+        ),
+        ({"face_size": 32.0}, r"setting 'face_size' is 32\.0; expected a whole number"),
+        ({"jpeg_quality": 101}, "setting 'jpeg_quality' is 101; .*at most 95"),
+        ({"seed": True}, "setting 'seed' is True"),
     ],
 )
 def test_bad_settings(changes, message):
@@ -152,8 +159,8 @@ def test_bad_settings(changes, message):
 
 
 def test_missing_setting_and_split(tmp_path):
-    with pytest.raises(InputError, match="num_scenes: missing"):
-        RoomSettings.from_mapping({"seed": 1})
+    with pytest.raises(InputError, match="setting 'num_scenes' is missing"):
+        parse(RoomSettings, {"seed": 1})
     with pytest.raises(InputError, match=r"num_scenes\.train: missing; found test, validation"):
         ROOMS.render(tmp_path / "data", settings(), ["train"])
 

@@ -20,6 +20,7 @@ from mvdiffusion.preparation.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_po
 from mvdiffusion.preparation.rooms.render import render_frame
 from mvdiffusion.preparation.rooms.sensor import drop_depth
 from mvdiffusion.records import InputError, read_json
+from mvdiffusion.settings import parse
 
 # Of what `frames_sha256` renders; recorded results depend on it: a change must be on purpose.
 FRAMES_SHA256 = "079c61b2672185a0c24149abeb325347e007d7d894e7b3e6375ba02902336b9e"
@@ -28,7 +29,7 @@ K = np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
 
 def settings(**changes) -> WalkSettings:
     values = {"seed": 3, "num_scenes": {"test": 2, "train": 1}, "num_frames": 12}
-    return WalkSettings.from_mapping({**values, **changes})
+    return parse(WalkSettings, {**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -273,17 +274,17 @@ def test_expected_hash_is_enforced(rendered, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sede": 1}, "sede: unknown setting of walks"),
-        ({"num_scenes": {"extractor": 1}}, r"num_scenes\.extractor"),
-        ({"num_scenes": 4}, "num_scenes: found 4; expected walks by split"),
-        ({"num_frames": 1}, "num_frames: found 1"),
-        ({"height": 90}, "height: found 90; expected a multiple of 16"),
-        ({"width": 128.0}, "width: found 128.0; expected a whole number"),
-        ({"fov_deg": "wide"}, "fov_deg: found 'wide'; expected a number"),
-        ({"fov_deg": 170}, "fov_deg: found 170; expected between 10 and 150"),
-        ({"overlap": 1.0}, "overlap: found 1.0; expected between 0 and 1"),
-        ({"max_depth": 0}, "max_depth: found 0"),
-        ({"jpeg_quality": 99}, "jpeg_quality: found 99"),
+        ({"sede": 1}, "unknown setting 'sede'"),
+        ({"num_scenes": {"extractor": 1}}, r"unknown setting 'num_scenes\.extractor'"),
+        ({"num_scenes": 4}, "setting 'num_scenes' is 4; expected a mapping"),
+        ({"num_frames": 1}, "setting 'num_frames' is 1; "),
+        ({"height": 90}, "setting 'height' is 90; .*a multiple of 16"),
+        ({"width": 128.0}, r"setting 'width' is 128\.0; expected a whole number"),
+        ({"fov_deg": "wide"}, "setting 'fov_deg' is 'wide'; expected a number"),
+        ({"fov_deg": 170}, "setting 'fov_deg' is 170; expected a number, above 10 and below 150"),
+        ({"overlap": 1.0}, r"setting 'overlap' is 1\.0; expected a number, above 0 and below 1"),
+        ({"max_depth": 0}, "setting 'max_depth' is 0; "),
+        ({"jpeg_quality": 99}, "setting 'jpeg_quality' is 99; "),
     ],
 )
 def test_bad_settings(changes, message):

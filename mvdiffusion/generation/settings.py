@@ -1,0 +1,89 @@
+"""Settings of a sampling run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from mvdiffusion.settings import Count, Device, NonNegative, Whole, mistake, settings
+
+if TYPE_CHECKING:
+    import torch
+
+
+@settings
+class Generation:
+    """Numbers of a sampling run (paper: DDIM, 50 steps, guidance 9, negative prompt "").
+
+    Attributes:
+        num_samples: number of samples, from the start of the split; null means all.
+        num_inference_steps: denoising steps.
+        guidance_scale: scale of classifier-free guidance; 1 or less is none.
+        negative_prompt: text of the unconditional branch.
+        scheduler: name of any diffusers scheduler class; its numbers come from the model.
+        batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
+        dtype: precision of the UNet; all else is float32.
+    """
+
+    num_samples: Count | None = None
+    num_inference_steps: Count = 50
+    guidance_scale: NonNegative = 9.0
+    negative_prompt: str = ""
+    scheduler: str = "DDIMScheduler"
+    batch_size: Count = 1
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+@settings
+class ExportSettings:
+    """Settings of an export of real images, beside how they are cut.
+
+    Attributes:
+        num_samples: number of samples, from the start of the split; null means all.
+    """
+
+    num_samples: Count | None = None
+
+
+@settings
+class GenerationSettings(Generation):
+    """All that a sampling run needs: its numbers, its seed and where it runs.
+
+    Attributes:
+        seed: base of the per-sample seeds.
+        device: where to run; "auto" takes a GPU if there is one.
+        view_chunk: views at a time in every layer of the UNet: less memory, the same images; null
+            means all.
+    """
+
+    seed: Whole = 0
+    device: Device = "auto"
+    view_chunk: Count | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a scheduler that diffusers does not have."""
+        import diffusers  # here, as the workflow checks `Generation` without it, in milliseconds
+
+        if not hasattr(diffusers, self.scheduler):
+            known = "a scheduler class of diffusers, such as 'DDIMScheduler'"
+            raise mistake("scheduler", self.scheduler, known)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the images; the device and the chunks do not."""
+        passing = ("device", "view_chunk")
+        return {key: value for key, value in asdict(self).items() if key not in passing}
+
+    def torch_device(self) -> torch.device:
+        """Resolve "auto"."""
+        import torch
+
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(automatic if self.device == "auto" else self.device)
+
+    def sampling(self) -> dict[str, Any]:
+        """Arguments that every pipeline is called with."""
+        return {
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "negative_prompt": self.negative_prompt,
+        }
