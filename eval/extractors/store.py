@@ -66,15 +66,10 @@ class FeatureSet:
         """
         return self.shards.rows([self.keys[image] for image in images], name).double()
 
-    def blocks(self, samples: np.ndarray | None = None, name: str = "features") -> Iterator[Tensor]:
-        """Go through the features of some samples, or of all, at most `BLOCK` images at a time.
-
-        Args:
-            samples: numbers of the samples; None for all.
-            name: "features" or "logits".
-        """
+    def blocks(self, samples: np.ndarray | None = None) -> Iterator[Tensor]:
+        """Go through the features of some samples, or of all, at most `BLOCK` images at a time."""
         for images in self.block_images(samples):
-            yield self.rows(images, name)
+            yield self.rows(images)
 
     def block_images(self, samples: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Numbers of the images in each of `blocks`."""

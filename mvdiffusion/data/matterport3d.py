@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.data.splits import CAPTION_DEGREES, caption_name, panorama_id, read_split
@@ -58,7 +57,6 @@ class Matterport3DPanoramas:
         num_views: int = 8,
         fov_deg: float = 90.0,
         prompt_prefix: str = PROMPT_PREFIX,
-        cache_faces: bool = False,
     ) -> None:
         """Open a split.
 
@@ -69,7 +67,6 @@ class Matterport3DPanoramas:
             num_views: views of a panorama, evenly spaced about the vertical.
             fov_deg: field of view of a view in degrees.
             prompt_prefix: put before each caption (as released).
-            cache_faces: keep decoded faces in memory (uint8).
 
         Raises:
             InputError: the split is missing, or an entry is not a panorama that is there.
@@ -80,7 +77,6 @@ class Matterport3DPanoramas:
         self.prompt_prefix = prompt_prefix
         self._faces = read_split(self.root, split)
         self._ids = [panorama_id(paths[0]) for paths in self._faces]
-        self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache_faces else None
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -135,17 +131,6 @@ class Matterport3DPanoramas:
         scene = (self.root / self._faces[index][0]).parent.parent
         return scene / caption_name(self._ids[index], degrees)
 
-    def check(self) -> None:
-        """Read every face and caption of the split once.
-
-        Raises:
-            InputError: one of them is missing or broken.
-        """
-        for index in tqdm(range(len(self)), desc=f"checking {self.split}"):
-            self._decode(index)
-            for degrees in CAPTION_DEGREES:
-                self._prompt(index, degrees)
-
     def _cameras(self, yaw_deg: float) -> tuple[Tensor, Tensor]:
         size = self.image_size
         return panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
@@ -156,13 +141,6 @@ class Matterport3DPanoramas:
         return max(1, round(face_size * field / self.image_size))
 
     def _padded_faces(self, index: int) -> NDArray[np.uint8]:
-        if self._cache is None:
-            return self._decode(index)
-        if index not in self._cache:
-            self._cache[index] = self._decode(index)
-        return self._cache[index]
-
-    def _decode(self, index: int) -> NDArray[np.uint8]:
         """Read six faces, and pad them to [6, S + 2, S + 2, 4]."""
         paths = [self.root / path for path in self._faces[index]]
         faces = [read_face(path) for path in paths]

@@ -28,9 +28,7 @@ def face_rotations() -> Tensor:
     return torch.tensor(_AXES, dtype=torch.float32).transpose(-1, -2)
 
 
-def cube_to_views(
-    faces: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bilinear"
-) -> Tensor:
+def cube_to_views(faces: Tensor, K: Tensor, R: Tensor, height: int, width: int) -> Tensor:
     """Cut perspective views out of cube faces, without seams.
 
     Args:
@@ -39,7 +37,6 @@ def cube_to_views(
         R: camera-to-world rotations [V, 3, 3].
         height: view height in pixels.
         width: view width in pixels.
-        mode: interpolation, "bilinear" or "bicubic".
 
     Returns:
         Views [V, C, height, width].
@@ -50,7 +47,7 @@ def cube_to_views(
     strip, size = face_strip(faces), faces.shape[-1]
     face, xy = _locate(view_rays(K, R, height, width), size)
     xy[..., 0] += face * (size + 2)
-    return sample_pixels(strip[None].expand(len(xy), -1, -1, -1), xy + 1, mode)
+    return sample_pixels(strip[None].expand(len(xy), -1, -1, -1), xy + 1)
 
 
 def face_strip(faces: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ _BAND = 4_000_000  # pixels sampled at once, for memory
 
 
 def equirectangular_to_views(
-    panorama: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bicubic"
+    panorama: Tensor, K: Tensor, R: Tensor, height: int, width: int
 ) -> Tensor:
     """Cut perspective views out of a panorama.
 
@@ -28,7 +28,6 @@ def equirectangular_to_views(
         R: camera-to-world rotations [V, 3, 3].
         height: view height in pixels.
         width: view width in pixels.
-        mode: interpolation, "bilinear" or "bicubic".
 
     Returns:
         Views [V, C, height, width].
@@ -49,12 +48,12 @@ def equirectangular_to_views(
         column = (longitude / (2 * math.pi) + 0.5) * columns - 0.5 + pad
         row = (0.5 - latitude / math.pi) * rows - 0.5
         xy = torch.stack([column, row], -1)
-        views[:, :, top : top + band] = sample_pixels(wrapped, xy, mode)
+        views[:, :, top : top + band] = sample_pixels(wrapped, xy, "bicubic")
     return views
 
 
 def views_to_equirectangular(
-    views: Tensor, K: Tensor, R: Tensor, height: int, width: int, mode: str = "bicubic"
+    views: Tensor, K: Tensor, R: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """Blend views into a panorama; weights fall linearly to zero at each view's border.
 
@@ -64,7 +63,6 @@ def views_to_equirectangular(
         R: camera-to-world rotations [V, 3, 3].
         height: panorama height in pixels.
         width: panorama width in pixels (2 * height).
-        mode: interpolation, "bilinear" or "bicubic".
 
     Returns:
         The panorama [C, height, width], zero where no view looks, and the coverage mask
@@ -77,7 +75,7 @@ def views_to_equirectangular(
         points = torch.einsum("ij,hwj->hwi", projection, rays)
         xy = points[..., :2] / points[..., 2:].clamp(min=1e-6)
         weight = _border_weight(xy, *view.shape[-2:]) * (points[..., 2] > 1e-6)
-        total += weight * sample_pixels(view[None], xy[None], mode)[0]
+        total += weight * sample_pixels(view[None], xy[None], "bicubic")[0]
         weights += weight
     covered = weights > 0
     return torch.where(covered, total / weights.clamp(min=1e-12), 0), covered

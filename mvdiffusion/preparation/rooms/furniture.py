@@ -91,7 +91,6 @@ class Piece:
     name: str
     size: tuple[float, float, float]  # extent in u, v, w
     parts: tuple[Part, ...]
-    clearance: float = 0.0  # meters to keep free before it
 
 
 def _block(u0: float, u1: float, v0: float, v1: float, w0: float, w1: float, color: Color) -> Part:

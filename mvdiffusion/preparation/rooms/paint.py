@@ -51,12 +51,12 @@ def _inside(s: Array, v: Array, box: Sequence[float]) -> Array:
     return _step(s, s0) * (1 - _step(s, s1)) * _step(v, v0) * (1 - _step(v, v1))
 
 
-def stripes(color: Color, other: Color, period: float, vertical: bool = True) -> Paint:
-    """Soft stripes of two colors."""
+def stripes(color: Color, other: Color, period: float) -> Paint:
+    """Soft upright stripes of two colors."""
     base, target = np.asarray(color, np.float32), np.asarray(other, np.float32)
 
     def paint(s: Array, v: Array) -> Array:
-        amount = np.clip(wave(s if vertical else v, period) * 4 - 1.5, 0, 1)
+        amount = np.clip(wave(s, period) * 4 - 1.5, 0, 1)
         return base + (target - base) * amount[:, None]
 
     return paint
