@@ -37,7 +37,7 @@ def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
 
     Args:
         model: folder in the format of diffusers, or id of a model on the Hugging Face hub. What
-            was downloaded before is not downloaded again; a download cut off goes on.
+            was downloaded before is not downloaded again; an interrupted download resumes.
         output: the folder to write, whole or not at all; files are linked where that is possible.
         overwrite: move an `output` of another model aside instead of refusing.
 
@@ -70,9 +70,9 @@ def _download(model: str) -> Path:
     except Exception as error:  # the hub's client passes on whatever its network library raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"base model '{model}': could not be had from the Hugging Face hub ({reason}). Connect "
-            "and run the same command again; or download the model elsewhere, for instance with "
-            f"`hf download {model}`, and set base.pretrained to its folder, or to the id of a copy."
+            f"base model '{model}': could not be downloaded from the Hugging Face hub ({reason}). "
+            "Connect and run the same command again; or download the model elsewhere, such as "
+            f"by `hf download {model}`, and set base.pretrained to its folder, or the id of a copy."
         ) from None
 
 

@@ -65,7 +65,7 @@ def convert_checkpoint(
     try:
         weights = sort_weights(read_state_dict(checkpoint))
         if task not in ("auto", found := weights.task):
-            raise InputError(f"--task {task}: its tensors say {found}.")
+            raise InputError(f"--task {task}: the checkpoint is a {found} model; pass --task auto.")
         pipeline = _assemble(weights, base)
     except InputError as error:
         raise InputError(f"{checkpoint}: {str(error).removeprefix(f'{checkpoint}: ')}") from None

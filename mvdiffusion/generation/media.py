@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
@@ -148,16 +149,8 @@ def contact_sheet(views: Tensor, columns: int = 4, margin: int = 4) -> Image.Ima
         columns: most images of a row.
         margin: white pixels around each image.
     """
-    count, _, height, width = views.shape
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    size = (columns * (width + margin) + margin, rows * (height + margin) + margin)
-    sheet = Image.new("RGB", size, "white")
-    for index, view in enumerate(views):
-        row, column = divmod(index, columns)
-        place = (margin + column * (width + margin), margin + row * (height + margin))
-        sheet.paste(Image.fromarray(to_pixels(view)), place)
-    return sheet
+    grid = make_grid(views, columns, margin, pad_value=1.0)
+    return Image.fromarray(to_pixels(grid))
 
 
 def write_panorama(

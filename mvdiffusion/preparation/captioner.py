@@ -130,7 +130,7 @@ def _read(load: Callable[..., Any], settings: CaptionSettings, **options: Any) -
     """Read a part of the model; the network is asked only for what is not on disk.
 
     Raises:
-        InputError: it is neither on disk nor to be had, or is broken.
+        InputError: it is neither on disk nor can be downloaded, or is broken.
     """
     try:
         try:

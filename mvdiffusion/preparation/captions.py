@@ -96,7 +96,7 @@ def caption_split(
     limit: int | None = None,
     workers: int = 0,
 ) -> dict[str, int]:
-    """Write the captions that a split lacks; killed, it goes on where it was.
+    """Write the captions that a split lacks; an interrupted run resumes.
 
     Args:
         task: "depth" for scenes; any other for panoramas.
@@ -111,7 +111,7 @@ def caption_split(
 
     Raises:
         InputError: an image or the model cannot be read, the split's captions were begun in
-            another way, the model said nothing on an image, or the disk refuses.
+            another way, the model returned an empty caption, or the disk refuses.
     """
     source = (SceneFrames if task == "depth" else PanoramaViews)(data, split, settings)
     keys = list(source.keys())
@@ -147,8 +147,8 @@ def _begin(run: Path, settings: CaptionSettings, model: Mapping[str, Any]) -> No
             if (begun := (before.get(part) or {}).get(key)) != value:
                 raise InputError(
                     f"{run}: this split's captions were begun with {part} {key} = {begun!r}, not "
-                    f"{value!r}; go on with that, or delete those captions and this file to begin "
-                    "anew."
+                    f"{value!r}; go on with that, or delete those captions and this file to start "
+                    "again."
                 )
     write_json(run, {**found, "provenance": provenance()})
 
@@ -204,7 +204,7 @@ def _write_captions(
     """Caption images.
 
     Raises:
-        InputError: an image is broken, or the model said nothing on some.
+        InputError: an image is broken, or the model returned an empty caption for some.
     """
     pictures = _Pictures(source, keys, captioner.processor)
     loader = DataLoader(pictures, batch_size=None, num_workers=workers)
@@ -220,8 +220,8 @@ def _write_captions(
             bar.update(len(files))
     if silent:
         raise InputError(
-            f"{silent[0]}: the model said nothing on this image ({len(silent)} such images); "
-            "write these captions by hand, or choose another model or prompt for the split."
+            f"{silent[0]}: the model returned an empty caption for this image ({len(silent)} such "
+            "images); write these captions by hand, or choose another model or prompt."
         )
 
 

@@ -34,7 +34,7 @@ def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> 
     Args:
         scene: an exported scene's folder.
         overlap: of consecutive key frames, 0 … 1.
-        overwrite: move those that are there aside and choose anew.
+        overwrite: move those that are there aside and choose again.
 
     Raises:
         InputError: see `write_key_frames`.

@@ -44,7 +44,7 @@ def prepare_house(
         house: its id.
         settings: what is expected.
         workers: threads that decode.
-        overwrite: prepare a house of another archive or other settings anew instead of refusing.
+        overwrite: prepare a house of another archive or other settings again instead of refusing.
 
     Raises:
         InputError: the archive is missing, broken or hostile, or has no whole panorama; or `output`

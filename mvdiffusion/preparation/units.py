@@ -4,7 +4,7 @@
 Captions (blip3/, prompt/) are not in the record: they come later, from the authors' labels or from
 a captioning model.
 
-A unit of other settings is refused; `--overwrite` prepares it anew. Then nothing is moved aside,
+A unit of other settings is refused; `--overwrite` prepares it again. Then nothing is moved aside,
 where it would be read as one more scene of the split: the record's files are replaced, and all
 others, captions and whatever the user keeps there, stay.
 """

@@ -64,7 +64,7 @@ class CheckpointFolder:
             raise InputError(
                 f"{self.folder}: this run has been trained for {last} steps, more than "
                 f"training.steps = {steps}; raise training.steps, choose another folder, or pass "
-                "--overwrite to move these checkpoints aside and train anew."
+                "--overwrite to move these checkpoints aside and train again."
             )
         make_room(self.folder)
         return begin(self.folder, resumable)

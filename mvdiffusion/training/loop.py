@@ -128,7 +128,7 @@ def train(
         the checkpoints; the caller's `finish(output, write)` puts the result in their place.
 
     Raises:
-        InputError: checkpoints of another identity, or a device or batch that cannot be had.
+        InputError: checkpoints of another identity, or a device or batch that is not available.
     """
     run = _Run(task, settings, name, identity, checkpoints, log_dir, device, overwrite)
     run.execute()

@@ -255,7 +255,7 @@ def test_what_is_missing_or_unknown_is_said(
     path = write(tmp_path / "pano.ckpt", state)
     for options, message in (
         ({}, r"lacks 1 weights of the UNet, such as correspondence_mid.to_q.weight"),
-        ({"task": "depth"}, r"pano.ckpt: --task depth: its tensors say panorama"),
+        ({"task": "depth"}, r"pano.ckpt: --task depth: the checkpoint is a panorama model"),
         ({"dtype": "int8"}, "int8: expected"),
         ({"base": str(tmp_path / "nowhere")}, "--base .*nowhere: its vae could not be read"),
     ):

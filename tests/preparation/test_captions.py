@@ -253,7 +253,9 @@ def test_captions_of_two_kinds_are_not_mixed(rooms, model, tmp_path):
 
 def test_silence_is_no_caption(rooms, tmp_path):
     silent = write_blip2(tmp_path / "silent", seed=9)
-    with pytest.raises(InputError, match=r"\.txt: the model said nothing .* \(\d+ such images\)"):
+    with pytest.raises(
+        InputError, match=r"\.txt: the model returned an empty caption for .* \(\d+ such images\)"
+    ):
         caption_split("panorama", rooms, "train", settings(silent, image_size=16))
     assert 0 < len(all_texts(rooms)) < 16
     assert all(text.strip() for text in all_texts(rooms).values())

@@ -122,7 +122,7 @@ def test_files_are_linked_and_the_source_stays(published: dict[str, Path], tmp_p
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("somebody/nothing", "could not be had from the Hugging Face hub"),
+        ("somebody/nothing", "could not be downloaded from the Hugging Face hub"),
         ("no such folder", "no such folder, and no id of a model"),
     ],
 )

@@ -101,7 +101,7 @@ def look_at(path: Path, folder: Path) -> Look:
 
 
 def unreadable(path: Path, name: str) -> Problem | None:
-    """Say why a file's bytes cannot be had, if so."""
+    """Say why a file's bytes cannot be read, if so."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

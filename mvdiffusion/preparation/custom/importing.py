@@ -51,7 +51,7 @@ class ImportSettings:
     Attributes:
         face_size: pixels of a face cut out of an equirectangular image; None means a quarter of
             the image's width, rounded to even.
-        quality: of JPEGs that are encoded anew, 90 … 100; colors are never thinned out.
+        quality: of JPEGs that are encoded again, 90 … 100; colors are never thinned out.
     """
 
     face_size: Annotated[int, Field(ge=8, le=8192, multiple_of=2)] | None = None
@@ -63,7 +63,7 @@ def import_folder(
 ) -> dict[str, int]:
     """Bring a checked folder into the project's layout; the source is only read.
 
-    Killed, the same call goes on: finished panoramas and scenes are kept.
+    After an interruption the same call resumes: finished panoramas and scenes are kept.
 
     Args:
         found: the check of the folder.
@@ -151,7 +151,7 @@ def _source_sha256(found: Survey) -> str:
 
 
 def _begin(found: Survey, root: Path, split: str, record: dict[str, Any]) -> None:
-    """Write the record, or find the very same: then the import goes on."""
+    """Write the record, or find the very same: then the import resumes."""
     path = root / f"import_{split}.json"
     if path.exists():
         if (earlier := read_json(path)) != record:

@@ -41,7 +41,7 @@ def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: 
         folder: of the scene.
         K: the scene's intrinsics [3, 3] in pixels of the depth images.
         unit: meters per step of the depth image's values.
-        quality: of JPEGs that are encoded anew.
+        quality: of JPEGs that are encoded again.
     """
     frame, size = look.frame, look.depth_size
     assert look.K is not None  # the check saw to it

@@ -48,7 +48,7 @@ class Scenes:
         expect_sha256: str | None = None,
         overwrite: bool = False,
     ) -> str:
-        """Render splits into one folder; killed, it goes on where it was.
+        """Render splits into one folder; an interrupted run resumes.
 
         Args:
             output: the folder, which appears when all scenes are there.
