@@ -147,8 +147,9 @@ class Matterport3DPanoramas:
         for path, face in zip(paths, faces, strict=True):
             if face.shape != faces[0].shape:
                 raise InputError(
-                    f"{path}: {face.shape[1]} x {face.shape[0]} pixels; expected "
-                    f"{faces[0].shape[0]} as {paths[0].name} has. Export the six faces at one size."
+                    f"{path}: is {face.shape[1]} x {face.shape[0]} pixels; expected "
+                    f"{faces[0].shape[0]} as {paths[0].name} has. Export the six faces at the same "
+                    "size."
                 )
         return pad_faces(faces)
 

@@ -144,12 +144,13 @@ class ScanNetScene:
         pose = read_pose(self.folder / "pose" / f"{frame}.txt")
         if pose is None:
             raise InputError(
-                f"{self.folder / 'pose' / f'{frame}.txt'}: not a rigid motion; this frame cannot "
-                f"be used. Take it out of {VALID_FRAMES} and {KEY_FRAMES}."
+                f"{self.folder / 'pose' / f'{frame}.txt'}: is not a rigid motion, so the frame "
+                f"cannot be used; remove it from {VALID_FRAMES} and {KEY_FRAMES}."
             )
         if not depth.any():
             raise InputError(
-                f"{path}: no depth at all; take this frame out of {VALID_FRAMES} and {KEY_FRAMES}."
+                f"{path}: contains no depth; remove this frame from {VALID_FRAMES} and "
+                f"{KEY_FRAMES}."
             )
         K = scale_intrinsics(self.K, (depth.shape[0], depth.shape[1]), size)
         return view, resize_depth(depth, *size), K.float(), pose.float()
@@ -386,7 +387,7 @@ def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[in
             raise InputError(f"{path}: line {number} is {line!r}; expected 123 or color/123.jpg.")
         if allowed is not None and int(match[1]) not in allowed:
             raise InputError(
-                f"{path}: key frame {match[1]} is not in {VALID_FRAMES}; take it out or add it "
+                f"{path}: key frame {match[1]} is not in {VALID_FRAMES}; remove it or add it "
                 f"there, or {_FIX.replace('write it', 'write both')}."
             )
         frames.append(int(match[1]))

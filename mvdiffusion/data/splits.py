@@ -81,7 +81,9 @@ def read_rows(path: Path) -> list[list[str]]:
             f"{path}: not an array of text ({error}); write it with np.save."
         ) from None
     if not isinstance(entries, np.ndarray):
-        raise InputError(f"{path}: an archive of arrays; expected one, as np.save writes it.")
+        raise InputError(
+            f"{path}: is an archive of arrays; expected one array, written by np.save."
+        )
     if (
         entries.dtype.kind != "U"
         or entries.ndim != 2
@@ -110,10 +112,10 @@ def _check_entries(path: Path, entries: list[list[str]]) -> None:
             if not (path.parent / name).is_file():
                 raise InputError(
                     f"{path.parent / name}: no such file, but {path.name} lists it (entry {row}); "
-                    "download or render it, or take the entry out."
+                    "download or render it, or remove the entry."
                 )
         if panorama_id(faces[0]) in seen:
             raise InputError(
-                f"{path}: entry {row} repeats the panorama {panorama_id(faces[0])!r}; drop it."
+                f"{path}: entry {row} repeats the panorama {panorama_id(faces[0])!r}; remove it."
             )
         seen.add(panorama_id(faces[0]))

@@ -71,7 +71,7 @@ def extract(
     with _readable(archive):
         count, size = _check(archive, place, max_bytes)
     if not count:
-        raise InputError(f"{archive}: holds none of the files wanted; {_AGAIN}.")
+        raise InputError(f"{archive}: contains none of the expected files; {_AGAIN}.")
     _check_space(archive, output, size)
     with atomic_output(output) as temporary, _readable(archive):
         temporary.mkdir()
@@ -95,7 +95,7 @@ def check_archive(archive: Path) -> None:
                 for _ in _parts(archive, member):
                     pass
     if not count:
-        raise InputError(f"{archive}: an archive without files; {_AGAIN}.")
+        raise InputError(f"{archive}: is an archive without files; {_AGAIN}.")
 
 
 def _as_named(name: str) -> str:
@@ -121,7 +121,7 @@ def _check(archive: Path, place: Place, max_bytes: int) -> tuple[int, int]:
         if target is None:
             continue
         if (other := files.get(target.casefold())) is not None:
-            raise InputError(f"{where} has the place of {other!r}; {_AGAIN}.")
+            raise InputError(f"{where} would be extracted to the place of {other!r}; {_AGAIN}.")
         files[target.casefold()] = member.name
         size += member.size
         if size > max_bytes:
@@ -138,7 +138,7 @@ def _check_folders(archive: Path, files: dict[str, str]) -> None:
     folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
     if clash := sorted(folders & files.keys()):
         raise InputError(
-            f"{archive}: its member {files[clash[0]]!r} is a file and a folder; {_AGAIN}."
+            f"{archive}: its member {files[clash[0]]!r} is both a file and a folder; {_AGAIN}."
         )
 
 
@@ -161,7 +161,7 @@ def _name_flaw(name: str) -> str:
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:
         return "leads out of the folder with '..'"
     if "\\" in name or not name.isprintable():
-        return "has a name that not every system can hold"
+        return "has a name that is not valid on every system"
     return ""
 
 
@@ -253,9 +253,9 @@ def _check_tar_end(archive: Path, file: _Bounded, place: int) -> None:
     block = file.read(tarfile.BLOCKSIZE)
     rest = file.read(_MAX_PADDING + 1)  # to its end, where gzip compares checksums
     if len(block) != tarfile.BLOCKSIZE or block.strip(b"\0") or rest.strip(b"\0"):
-        raise InputError(f"{archive}: breaks off after {place:,} bytes; {_AGAIN}.")
+        raise InputError(f"{archive}: is truncated after {place:,} bytes; {_AGAIN}.")
     if len(rest) > _MAX_PADDING:
-        raise InputError(f"{archive}: more follows its end; {_AGAIN}.")
+        raise InputError(f"{archive}: contains more bytes after its end; {_AGAIN}.")
 
 
 @contextmanager

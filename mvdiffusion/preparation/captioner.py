@@ -60,9 +60,9 @@ class Captioner:
         places = tokens[0].tolist().count(getattr(config, "image_token_index", None))
         if places != config.num_query_tokens:
             raise InputError(
-                f"model: '{self.settings.model}' has no places for the image among its tokens "
-                "(num_query_tokens in processor_config.json and image_token_index in config.json); "
-                "take a newer revision of the model."
+                f"model: '{self.settings.model}' reserves no tokens for the image "
+                "(num_query_tokens in processor_config.json and image_token_index in "
+                "config.json); use a newer revision of the model."
             )
         return tokens
 
@@ -93,7 +93,8 @@ class Captioner:
         except torch.cuda.OutOfMemoryError:
             raise InputError(
                 f"batch_size: {self.settings.batch_size} images with {self.settings.num_beams} "
-                "beams do not fit the GPU's memory; lower batch_size, and run again."
+                "beams do not fit into the GPU's memory; lower batch_size and run the command "
+                "again."
             ) from None
         # Language models that only decode begin with what they were given, depending on version.
         start = tokens[:, : prompt.shape[1]]
@@ -122,7 +123,7 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: 'cuda', but PyTorch sees none; use 'auto' or 'cpu'.")
+        raise InputError("device: is 'cuda', but PyTorch finds no GPU; use 'auto' or 'cpu'.")
     return name
 
 
@@ -145,8 +146,8 @@ def _read(load: Callable[..., Any], settings: CaptionSettings, **options: Any) -
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"model: '{settings.model}' could not be read ({reason}); expected the folder of a "
-            "BLIP-2 with safetensors, or a hub id, which `huggingface-cli download ID` fetches "
-            "where there is a network."
+            "BLIP-2 model with safetensors, or a hub id, which `huggingface-cli download ID` "
+            "downloads."
         ) from None
 
 

@@ -146,9 +146,9 @@ def _begin(run: Path, settings: CaptionSettings, model: Mapping[str, Any]) -> No
         for part, key, value in ((p, k, v) for p in found for k, v in found[p].items()):
             if (begun := (before.get(part) or {}).get(key)) != value:
                 raise InputError(
-                    f"{run}: this split's captions were begun with {part} {key} = {begun!r}, not "
-                    f"{value!r}; go on with that, or delete those captions and this file to start "
-                    "again."
+                    f"{run}: the captions of this split were begun with {part} {key} = {begun!r}, "
+                    f"not {value!r}; continue with the former, or delete those captions and this "
+                    "file to start again."
                 )
     write_json(run, {**found, "provenance": provenance()})
 

@@ -173,8 +173,8 @@ def fetch_unit(
             break  # written for Python 2: no use to try again
     raise InputError(
         f"{owners}: did not deliver {source.unit} {unit} ({flaw.rstrip('.')}). Read what it "
-        "printed above; if it was written for Python 2, name one with --python; then run the same "
-        "command again."
+        "printed above; if it was written for Python 2, give such an interpreter with --python; "
+        "then run the same command again."
     )
 
 
@@ -199,7 +199,7 @@ def _flaw(source: Source, path: Path, verify: bool = False) -> str:
     except InputError as error:
         return str(error)
     if path.stat().st_size != record.get("bytes") or (verify and _measure(path) != record):
-        return f"{path}: not as {_record_path(path).name} says"
+        return f"{path}: does not match {_record_path(path).name}"
     return ""
 
 
@@ -225,15 +225,15 @@ def _check_script(
     missing = flaw or f"{downloads / source.places(unit)[0]}: no such file"
     if script is None:
         raise InputError(
-            f"{missing.rstrip('.')}. {source.title} is given to licensees only: sign "
-            f"{source.terms}, hand it in as {source.home} says, and set {key}.script (--script) to "
-            f"the {source.script} that its owners send; or set {key}.downloads (--downloads) to a "
-            "folder that holds the file."
+            f"{missing.rstrip('.')}. {source.title} requires a signed license: sign "
+            f"{source.terms}, submit it as described on {source.home}, and set {key}.script "
+            f"(--script) to the path of the {source.script} that you receive; or set "
+            f"{key}.downloads (--downloads) to a folder that contains the file."
         )
     if not script.is_file():
         raise InputError(
-            f"{script}: no such file; set {key}.script (--script) to the {source.script} that the "
-            f"owners of {source.title} sent you."
+            f"{script}: no such file; set {key}.script (--script) to the path of the "
+            f"{source.script} that you received from the owners of {source.title}."
         )
     if not accept_terms:
         raise InputError(
@@ -252,7 +252,7 @@ def _own_folder(downloads: Path, unit: str) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise InputError(
-            f"{downloads}: cannot hold downloads ({error.strerror}); choose another folder "
+            f"{downloads}: cannot be used for downloads ({error.strerror}); choose another folder "
             "(--downloads)."
         ) from None
     remove_leftovers(folder.parent / unit)

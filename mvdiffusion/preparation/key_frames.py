@@ -40,7 +40,7 @@ def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> 
         InputError: see `write_key_frames`.
     """
     if (scene / KEY_FRAMES).is_file() and not overwrite:
-        print(f"{scene / KEY_FRAMES}: already there, kept", file=sys.stderr)
+        print(f"{scene / KEY_FRAMES}: exists already and is kept", file=sys.stderr)
         return read_key_frames(scene / KEY_FRAMES)
     return write_key_frames(scene, overlap)
 

@@ -49,7 +49,7 @@ def extract_labels(
     """
     names = [archive.name.split(".")[0] for archive in archives]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"--archive: two are called {min(repeated)!r}; rename one.")
+        raise InputError(f"--archive: two archives are called {min(repeated)!r}; rename one.")
     if missing := [archive for archive in archives if not archive.is_file()]:
         raise InputError(f"{missing[0]}: no such file; expected an archive of labels there.")
     hashes = {archive.name: sha256_file(archive) for archive in archives}

@@ -93,7 +93,7 @@ def _flaw(folder: Path, panorama: str, size: int | None) -> str:
             return f"face {face} is not a whole square image"
         size = size or found
         if found != size:
-            return f"face {face} has {found} pixels a side, not {size}"
+            return f"face {face} is {found} pixels wide, not {size}"
     return ""
 
 
@@ -146,7 +146,7 @@ def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None
         return
     pixels = [torch.from_numpy(read_face(root / face)) for face in faces]
     if len({face.shape for face in pixels}) > 1:
-        raise InputError(f"{root / faces[0]}: its six faces have several sizes; export them again.")
+        raise InputError(f"{root / faces[0]}: its six faces differ in size; export them again.")
     panorama = cube_to_equirectangular(torch.stack(pixels).permute(0, 3, 1, 2).float(), height)
     with atomic_output(path) as temporary:
         save_png(panorama / 127.5 - 1, temporary)

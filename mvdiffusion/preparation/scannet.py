@@ -311,7 +311,7 @@ def _choose(
         flaws = [f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw]
         raise InputError(
             f"{source}: none of its {len(frames)} frames can be used{''.join(flaws[:1])}; fetch it "
-            "again, and if there are labels, see that they are of this scene."
+            "again, and if there are labels, check that they belong to this scene."
         )
     return valid, keys
 

@@ -195,9 +195,9 @@ class SensReader:
         version, length = _START.unpack(self._take(0, _START.size))
         if version != VERSION or length > _MAX_NAME:
             raise InputError(
-                f"{self.path}: starts with version {version} and a sensor's name of {length} bytes;"
-                f" expected version {VERSION} and at most {_MAX_NAME} bytes. It is no .sens "
-                "recording, or one of another version; fetch it again."
+                f"{self.path}: starts with version {version} and a sensor's name of {length} "
+                f"bytes; expected version {VERSION} and at most {_MAX_NAME} bytes. It is not a "
+                ".sens recording, or has another version; fetch it again."
             )
         place = _START.size + length
         fields = _FIELDS.unpack(self._take(place, _FIELDS.size))
@@ -228,8 +228,8 @@ class SensReader:
         count = int.from_bytes(self._take(position, 8), "little") if rest >= 8 else -1
         if rest != 8 + count * _IMU_RECORD:
             raise InputError(
-                f"{self.path}: {rest} bytes follow its {self.header.num_frames} frames, and are "
-                "not the IMU records that may stand there; fetch it again."
+                f"{self.path}: {rest} bytes follow its {self.header.num_frames} frames but are not "
+                "IMU records, which may follow them; fetch it again."
             )
 
 
@@ -284,7 +284,7 @@ def _check_length(
     if compression == "raw" and found != raw:
         raise _PayloadError(f"{what} has {found} bytes, not {raw} ({height} x {width}, raw)")
     if found == 0:
-        raise _PayloadError(f"{what} has no bytes")
+        raise _PayloadError(f"{what} is empty")
     if found > 2 * raw + _METADATA:
         raise _PayloadError(f"{what} has {found} bytes, too many for {height} x {width} pixels")
 
@@ -305,7 +305,7 @@ def _decode_color(data: bytes, header: SensHeader) -> NDArray[np.uint8]:
     except (MemoryError, _PayloadError):
         raise
     except Exception as error:  # Pillow has no common class for what broken images raise
-        raise _PayloadError(f"color is no whole {kind} ({error})") from None
+        raise _PayloadError(f"color is not a whole {kind} ({error})") from None
 
 
 def _decode_depth(data: bytes, header: SensHeader) -> NDArray[np.uint16]:
@@ -316,8 +316,10 @@ def _decode_depth(data: bytes, header: SensHeader) -> NDArray[np.uint16]:
         try:
             data = inflater.decompress(data, expected + 1)  # so a bomb inflates no further
         except zlib.error as error:
-            raise _PayloadError(f"depth is no zlib stream ({error})") from None
+            raise _PayloadError(f"depth is not a zlib stream ({error})") from None
         if len(data) != expected or not inflater.eof:
             found = "more" if len(data) > expected else str(len(data))
-            raise _PayloadError(f"depth inflates to {found} bytes, not {expected}, or is cut off")
+            raise _PayloadError(
+                f"depth decompresses to {found} bytes, not {expected}, or is truncated"
+            )
     return np.frombuffer(data, "<u2").reshape(height, width)

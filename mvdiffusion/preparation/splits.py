@@ -161,7 +161,9 @@ def _check_scenes(folders: Sequence[Path], scenes: Sequence[str] | None) -> None
     for folder in folders:
         split = split_of_scene(folder.name)
         if folder.parent.name not in {"train": ("train", "validation"), "test": ("test",)}[split]:
-            raise InputError(f"{folder}: is of the owners' split {split}; prepare it for that one.")
+            raise InputError(
+                f"{folder}: belongs to the owners' split {split}; prepare it for that one."
+            )
         if (other := places.setdefault(folder.name, folder)) != folder:
             raise InputError(f"{folder}: is also prepared as {other}; delete one of them.")
     if scenes is None:
@@ -169,9 +171,11 @@ def _check_scenes(folders: Sequence[Path], scenes: Sequence[str] | None) -> None
     for scene in sorted(set(scenes) ^ set(places)):
         if scene in places:
             raise InputError(
-                f"{places[scene]}: not among the scans asked for; delete or ask for it."
+                f"{places[scene]}: is not among the requested scenes; delete or request it."
             )
-        raise InputError(f"{scene}: asked for, but not prepared; run `mvdiffusion data prepare`.")
+        raise InputError(
+            f"{scene}: was requested, but is not prepared; run `mvdiffusion data prepare`."
+        )
 
 
 def _folders(prepared: Path, names: Sequence[str] | None, pattern: str = "*") -> list[Path]:
@@ -180,7 +184,7 @@ def _folders(prepared: Path, names: Sequence[str] | None, pattern: str = "*") ->
         return [prepared / name for name in sorted(set(names))]
     found = sorted(path.parent for path in prepared.glob(f"{pattern}/{RECORD}"))
     if not (found := [path for path in found if not path.name.startswith(".")]):
-        raise InputError(f"{prepared}: nothing prepared in it; run `mvdiffusion data prepare`.")
+        raise InputError(f"{prepared}: contains nothing prepared; run `mvdiffusion data prepare`.")
     return found
 
 
@@ -235,8 +239,8 @@ def _authors_splits(
     for name in ("train", "test"):
         if (path := find_labels(labels, f"{name}.npy")) is None:
             raise InputError(
-                f"{labels}: holds no {name}.npy; extract the authors' mp3d_skybox.tar there with "
-                "`mvdiffusion data labels`, or leave out --labels."
+                f"{labels}: contains no {name}.npy; extract the authors' mp3d_skybox.tar there "
+                "with `mvdiffusion data labels`, or leave out --labels."
             )
         listed = _read_entries(path)
         splits[name] = [panorama for panorama in listed if panorama in prepared]

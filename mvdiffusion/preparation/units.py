@@ -95,7 +95,7 @@ def open_unit(
         yield opened
         files = _hashes(temporary)
         if not files:
-            raise InputError(f"{source}: nothing usable in it for {dataset} {unit}.")
+            raise InputError(f"{source}: contains nothing usable for {dataset} {unit}.")
         if (folder / RECORD).is_file():
             made = {RECORD, *read_record(folder, dataset)["files"]}
             keep_other_files(folder, temporary, made)

@@ -164,7 +164,7 @@ BROKEN = [
     ),
     (
         lambda root: Image.new("RGB", (20, 20)).save(face(root, 4), "PNG"),
-        "b_skybox4_sami.jpg: 20 x 20 pixels; expected 16",
+        "b_skybox4_sami.jpg: is 20 x 20 pixels; expected 16",
     ),
     (
         lambda root: (root / "b/blip3/b_135.txt").write_text("\nx"),
@@ -256,5 +256,5 @@ def test_an_archive_of_arrays_is_no_split(root):
     entries = good_entries(root)
     with open(root / "test.npy", "wb") as file:
         np.savez(file, entries=np.asarray(entries))
-    with pytest.raises(InputError, match=r"test\.npy: an archive of arrays; expected one"):
+    with pytest.raises(InputError, match=r"test\.npy: is an archive of arrays; expected one"):
         open_panoramas(root)

@@ -308,11 +308,11 @@ def save_color(size: tuple[int, int]):
         (replace("pose/0.txt", "1 0\n0"), r"pose/0\.txt: .*expected 4 x 4"),
         (
             lambda s: np.savetxt(s / "pose/0.txt", np.diag([2.0, 1, 1, 1])),
-            r"pose/0\.txt: not a rigid motion",
+            r"pose/0\.txt: is not a rigid motion",
         ),
         (
             lambda s: np.savetxt(s / "pose/0.txt", np.diag([-1.0, 1, 1, 1])),
-            r"pose/0\.txt: not a rigid motion",
+            r"pose/0\.txt: is not a rigid motion",
         ),
         (
             lambda s: Image.new("L", (64, 48), 9).save(s / "depth/0.png"),
@@ -320,7 +320,7 @@ def save_color(size: tuple[int, int]):
         ),
         (
             lambda s: save_depth(np.zeros((48, 64)), s / "depth/0.png"),
-            r"depth/0\.png: no depth at all",
+            r"depth/0\.png: contains no depth",
         ),
         (save_color((96, 96)), r"depth/0\.png: 64 x 48 pixels, but the color image has 96 x 96"),
         (

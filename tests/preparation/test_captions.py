@@ -243,7 +243,7 @@ def test_record_survives_a_run_that_makes_nothing(rooms, model):
 
 def test_captions_of_two_kinds_are_not_mixed(rooms, model, tmp_path):
     caption_split("panorama", rooms, "train", settings(model), limit=3)
-    with pytest.raises(InputError, match=r"begun with settings num_beams = 2, not 3; go on"):
+    with pytest.raises(InputError, match=r"begun with settings num_beams = 2, not 3; continue"):
         caption_split("panorama", rooms, "train", settings(model, num_beams=3))
     other = write_blip2(tmp_path / "tiny", seed=4)
     with pytest.raises(InputError, match=r"begun with model sha256 = '[0-9a-f]+', not '"):
@@ -300,7 +300,7 @@ SPOILED = [
     (without_a_weight, r"lacks 1 weights, such as language_projection\.bias"),
     (with_pickle_only, "could not be read"),
     (of_another_type, "is of type 'opt'; expected a BLIP-2"),
-    (without_image_token, "no places for the image"),
+    (without_image_token, "no tokens for the image"),
     (cut_off, "could not be read"),
     (lambda folder: (folder / "config.json").unlink(), "could not be read"),
     (shutil.rmtree, "could not be read"),
@@ -325,7 +325,7 @@ def test_model_that_cannot_be_fetched_says_how_to_get_it(rooms):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_missing_cuda_is_said(rooms, model):
-    with pytest.raises(InputError, match="device: 'cuda', but PyTorch sees none"):
+    with pytest.raises(InputError, match="device: is 'cuda', but PyTorch finds no GPU"):
         caption_split("panorama", rooms, "train", settings(model, device="cuda"))
 
 

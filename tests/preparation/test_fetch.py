@@ -80,7 +80,7 @@ def test_a_script_that_never_delivers(tmp_path, archive, step, reason):
 def test_a_script_for_another_python(tmp_path, archive):
     script = tmp_path / "get.py"
     script.write_text("raw_input('')\n")
-    with pytest.raises(InputError, match="name one with --python"):
+    with pytest.raises(InputError, match="such an interpreter with --python"):
         fetch(tmp_path, script, first_wait_s=1000)
     with pytest.raises(InputError, match="could not be started"):
         fetch(tmp_path, script, python=str(tmp_path / "python2"), retries=0)
@@ -114,7 +114,9 @@ def test_what_is_missing_is_said(tmp_path, archive, options, said):
 def test_a_place_that_cannot_hold_downloads(tmp_path, archive):
     script = write_script(tmp_path / "get.py", archive)
     (tmp_path / "downloads").write_text("a file")
-    with pytest.raises(InputError, match=r"downloads: cannot hold downloads \(Not a directory\)"):
+    with pytest.raises(
+        InputError, match=r"downloads: cannot be used for downloads \(Not a directory\)"
+    ):
         fetch(tmp_path, script)
     assert starts(script) == []
 
@@ -138,12 +140,12 @@ def test_a_folder_already_downloaded(tmp_path):
 def test_a_damaged_file_is_noticed_and_fetched_again(tmp_path, archive):
     path, whole = write_house(tmp_path / "downloads", HOUSE, 1), archive.read_bytes()
     path.write_bytes(whole[:-100])
-    with pytest.raises(InputError, match=r"not a whole .*; delete .* licensees only"):
+    with pytest.raises(InputError, match=r"not a whole .*; delete .* requires a signed license"):
         fetch(tmp_path, None)
     script = write_script(tmp_path / "get.py", archive)
     assert fetch(tmp_path, script).read_bytes() == whole
     path.write_bytes(whole[:-100])  # now a record says what it should be
-    with pytest.raises(InputError, match=r"not as matterport_skybox_images\.zip\.json says"):
+    with pytest.raises(InputError, match=r"does not match matterport_skybox_images\.zip\.json"):
         fetch(tmp_path, None)
     assert fetch(tmp_path, script).read_bytes() == whole
     path.write_bytes(whole[:50] + b"?" + whole[51:])

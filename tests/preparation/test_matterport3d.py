@@ -105,7 +105,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, overwrite):
         (b"no image", "face 3 is not a whole square image"),
         (house_files(HOUSE, 1)[member(0, 3)][:-200], "face 3 is not a whole square image"),
         (jpeg(16, 15), "face 3 is not a whole square image"),
-        (jpeg(24, 24), "face 3 has 24 pixels a side, not 16"),
+        (jpeg(24, 24), "face 3 is 24 pixels wide, not 16"),
     ],
 )
 def test_a_broken_panorama_is_left_out_and_listed(tmp_path, content, reason):
@@ -121,9 +121,9 @@ def test_a_broken_panorama_is_left_out_and_listed(tmp_path, content, reason):
 
 
 def test_a_house_without_a_whole_panorama(tmp_path):
-    with pytest.raises(InputError, match=r"none of its 2 panoramas .* 16 pixels a side, not 512"):
+    with pytest.raises(InputError, match=r"none of its 2 panoramas .* 16 pixels wide, not 512"):
         prepare(tmp_path, house_files(HOUSE), HousePreparation(face_size=512))
-    with pytest.raises(InputError, match="none of the files wanted"):
+    with pytest.raises(InputError, match="none of the expected files"):
         prepare(tmp_path, {f"{HOUSE}/cameras/x.txt": b"x"})
     assert not (tmp_path / HOUSE).exists()
     with pytest.raises(InputError, match="face_size"):

@@ -165,9 +165,9 @@ def test_frames_that_cannot_be_used_are_listed(exported, tmp_path):
         (2, "the pose is not finite: tracking was lost"),
         (4, "the pose is no rigid motion"),
         (5, "the pose is no rigid motion"),
-        (7, "color is no whole JPEG"),
+        (7, "color is not a whole JPEG"),
         (8, "no depth"),
-        (11, "depth is no zlib stream"),
+        (11, "depth is not a zlib stream"),
     ]
     scene = ScanNetScene(tmp_path / NAME, 48, 64)
     assert scene.valid_frames == [0, 3, 6, 9, 10, 12, 13]

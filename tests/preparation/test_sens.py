@@ -129,7 +129,7 @@ BAD_HEADERS = {
     "no frames": (FIELDS_AT + 28, "<Q", 0, "number of frames is 0"),
     "absurdly many frames": (FIELDS_AT + 28, "<Q", 2**63, "frames is 9223372036854775808"),
     "a frame too many": (FIELDS_AT + 28, "<Q", 4, "inside frame 3, .* 3 of 4 frames are whole"),
-    "a frame too few": (FIELDS_AT + 28, "<Q", 2, r"bytes follow its 2 frames, and are not"),
+    "a frame too few": (FIELDS_AT + 28, "<Q", 2, r"bytes follow its 2 frames but are not"),
     "absurd color bytes": (FIRST_FRAME + 80, "<Q", 2**63, "inside frame 0, .* 0 of 3 frames"),
     "absurd depth bytes": (FIRST_FRAME + 88, "<Q", 2**64 - 1, "inside frame 0, .* 0 of 3 frames"),
 }
@@ -172,11 +172,11 @@ def jpeg(height=HEIGHT, width=WIDTH, mode="RGB", kind="JPEG"):
 
 
 BAD_COLOR = {
-    "nothing": (b"", "color has no bytes"),
-    "no image": (b"not an image at all", "no whole JPEG"),
-    "cut off": (jpeg()[:-40], "no whole JPEG .*truncated"),
-    "only its start": (jpeg()[:20], "no whole JPEG"),
-    "a PNG": (jpeg(kind="PNG"), "no whole JPEG"),
+    "nothing": (b"", "color is empty"),
+    "no image": (b"not an image at all", "not a whole JPEG"),
+    "truncated": (jpeg()[:-40], "not a whole JPEG .*truncated"),
+    "only its start": (jpeg()[:20], "not a whole JPEG"),
+    "a PNG": (jpeg(kind="PNG"), "not a whole JPEG"),
     "another size": (jpeg(24, 32), r"JPEG of 24 x 32 .* not 48 x 64"),
     "turned": (jpeg(WIDTH, HEIGHT), r"JPEG of 64 x 48 .* not 48 x 64"),
     "gray": (jpeg(mode="L"), "in mode L, not 48 x 64 in RGB"),
@@ -184,13 +184,13 @@ BAD_COLOR = {
 }
 RAW_DEPTH = frame(1)[1].tobytes()
 BAD_DEPTH = {
-    "nothing": (b"", "depth has no bytes"),
-    "no stream": (b"not a stream", "no zlib stream"),
-    "cut off": (zlib.compress(RAW_DEPTH)[:-1], "cut off"),
-    "damaged": (zlib.compress(RAW_DEPTH)[:-4] + b"\0\0\0\0", "no zlib stream .*incorrect data"),
-    "too short": (zlib.compress(RAW_DEPTH[:-2]), "inflates to 2398 bytes, not 2400"),
-    "too long": (zlib.compress(RAW_DEPTH + b"\0"), "inflates to more bytes, not 2400"),
-    "empty": (zlib.compress(b""), "inflates to 0 bytes"),
+    "nothing": (b"", "depth is empty"),
+    "no stream": (b"not a stream", "not a zlib stream"),
+    "truncated": (zlib.compress(RAW_DEPTH)[:-1], "truncated"),
+    "damaged": (zlib.compress(RAW_DEPTH)[:-4] + b"\0\0\0\0", "not a zlib stream .*incorrect data"),
+    "too short": (zlib.compress(RAW_DEPTH[:-2]), "decompresses to 2398 bytes, not 2400"),
+    "too long": (zlib.compress(RAW_DEPTH + b"\0"), "decompresses to more bytes, not 2400"),
+    "empty": (zlib.compress(b""), "decompresses to 0 bytes"),
     "far too long": (zlib.compress(RAW_DEPTH) + bytes(100_000), "too many for 30 x 40 pixels"),
 }
 

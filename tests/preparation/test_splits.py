@@ -220,7 +220,9 @@ def test_wrong_lists(prepared, labels, content, message):
     with pytest.raises(InputError, match=message):
         write_panorama_splits(prepared, PanoramaSplits(), labels)
     find_labels(labels, "test.npy").unlink()
-    with pytest.raises(InputError, match=r"holds no test\.npy; extract the authors' mp3d_skybox"):
+    with pytest.raises(
+        InputError, match=r"contains no test\.npy; extract the authors' mp3d_skybox"
+    ):
         write_panorama_splits(prepared, PanoramaSplits(), labels)
 
 
@@ -242,9 +244,9 @@ def test_labels_are_found_whatever_folders_lead_to_them(tmp_path, before):
     by_hand = tmp_path / "by hand" / "scannet" / "test" / "scene0708_00"
     by_hand.mkdir(parents=True)
     assert find_labels(tmp_path / "by hand", "scene0708_00") == by_hand
-    with pytest.raises(InputError, match="two are called 'scannet_train'"):
+    with pytest.raises(InputError, match="two archives are called 'scannet_train'"):
         extract_labels("scannet", [archive, archive], tmp_path / "labels")
-    with pytest.raises(InputError, match="none of the files wanted"):
+    with pytest.raises(InputError, match="none of the expected files"):
         extract_labels("matterport3d", [archive], tmp_path / "new")
     (scene / "notes.txt").write_text("mine")
     assert extract_labels("scannet", [archive, second], tmp_path / "labels") == 0
@@ -295,11 +297,15 @@ def test_splits_of_scenes(tmp_path, archives):
 @pytest.mark.parametrize(
     ("extra", "asked", "message"),
     [
-        ("test/scene0001_00", None, r"test/scene0001_00: is of the owners' split train"),
-        ("train/scene0707_00", None, "is of the owners' split test"),
+        ("test/scene0001_00", None, r"test/scene0001_00: belongs to the owners' split train"),
+        ("train/scene0707_00", None, "belongs to the owners' split test"),
         ("validation/scene0000_00", None, "is also prepared as"),
-        ("train/scene0002_00", ["scene0000_00"], "scene0002_00: not among the scans asked for"),
-        ("train/scene0002_00", ["scene0000_00", "scene0002_00", "scene0003_00"], "asked for, but"),
+        ("train/scene0002_00", ["scene0000_00"], "scene0002_00: is not among the requested scenes"),
+        (
+            "train/scene0002_00",
+            ["scene0000_00", "scene0002_00", "scene0003_00"],
+            "was requested, but",
+        ),
         ("train/office", None, "not a scene of ScanNet"),
     ],
 )

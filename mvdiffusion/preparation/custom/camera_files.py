@@ -67,7 +67,7 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
 
 
 def _read_object(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    fix = "Export it again, or fix it where the message points to."
+    fix = "Export it again, or fix it where the message points."
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -110,7 +110,7 @@ def _wrong_keys(entry: Mapping[str, Any], where: str) -> Iterator[Problem]:
     bent = [key for key in _DISTORTION if entry.get(key)]
     if bent or model not in _PINHOLE:
         problem = f"a distorted camera ({', '.join(bent) or model})"
-        yield Problem(where, problem, "Undistort the images first; depth, too.")
+        yield Problem(where, problem, "Undistort the images first, and the depth, too.")
 
 
 def _wrong_matrix(matrix: Any, where: str) -> Iterator[Problem]:
@@ -221,7 +221,7 @@ def _colmap_matrix(image: Mapping[str, Any]) -> NDArray[np.float64] | None:
 def _unsupported(images: list[dict[str, Any]], where: str) -> Iterator[Problem]:
     for model in sorted({image["model"] for image in images}):
         if model not in ("SIMPLE_PINHOLE", "PINHOLE"):
-            fix = "Undistort with `colmap image_undistorter`; depth, too."
+            fix = "Undistort the images with `colmap image_undistorter`, and the depth, too."
             yield Problem(where, f"a camera with distortion ({model})", fix)
     if not images:
         yield Problem(where, "no image of the model has a pose", "Reconstruct the scene again.")
@@ -232,8 +232,8 @@ def _unregistered(folder: Path, frames: list[Frame]) -> Iterator[Problem]:
     placed = {frame.color for frame in frames}
     for path in sorted((folder / "images").rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path not in placed:
-            fix = "Nothing: it is left out."
-            yield note(name_in(path, folder), "the model holds no pose of this image", fix)
+            fix = "Nothing to do: it is left out."
+            yield note(name_in(path, folder), "the model contains no pose of this image", fix)
 
 
 def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:

@@ -122,7 +122,7 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
         return found
     found.kind = kinds[0]
     if settings.scale != 1 and found.kind not in ("transforms", "colmap"):
-        raise InputError(f"--scale: {folder} holds {KINDS[found.kind]}; leave the option out.")
+        raise InputError(f"--scale: {folder} contains {KINDS[found.kind]}; leave the option out.")
     _SURVEYS[found.kind](found)
     if found.kind != "matterport3d":
         _survey_captions(found)
@@ -164,7 +164,7 @@ def _kinds_of_images(folder: Path) -> list[str]:
 def _unclear(folder: Path, kinds: list[str]) -> Problem:
     if kinds:
         words = " or ".join(f"{kind} ({KINDS[kind]})" for kind in kinds)
-        fix = "Say which with --kind, or separate them into folders."
+        fix = "Choose one with --kind, or separate the files into folders."
         return Problem(".", f"could be {words}", fix)
     fix = (
         "Give a folder of panoramas or cube faces, of color/, depth/, pose/, intrinsic/, or with "
@@ -186,7 +186,7 @@ def _survey_faces(found: Survey) -> None:
 
 
 def _none(panoramas: list[Panorama]) -> list[Problem]:
-    return [] if panoramas else [Problem(".", "no images of this kind", "Say another --kind.")]
+    return [] if panoramas else [Problem(".", "no images of this kind", "Choose another --kind.")]
 
 
 def _survey_prepared(found: Survey) -> None:
@@ -279,7 +279,7 @@ def frame_names(recording: Recording, frame: Frame) -> tuple[str, ...]:
 def summary(found: Survey) -> list[str]:
     """Say in lines what was found, and what an import makes of it."""
     count = len(found.stopping)
-    lines = [f"{found.folder}: {KINDS[found.kind] if found.kind else 'of no kind that is known'}"]
+    lines = [f"{found.folder}: {KINDS[found.kind] if found.kind else 'of unknown kind'}"]
     if found.panoramas:
         pixels = sorted({panorama.face_size for panorama in found.panoramas})
         scenes = len({panorama.scene for panorama in found.panoramas})

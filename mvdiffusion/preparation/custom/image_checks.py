@@ -117,13 +117,13 @@ def unreadable(path: Path, name: str) -> Problem | None:
 
 def _refused(path: Path, name: str, error: OSError) -> Problem:
     if error.errno == errno.ELOOP:
-        return Problem(name, "a link that leads back to itself", "Replace it by the file meant.")
+        return Problem(name, "a link that leads back to itself", "Replace it by the file itself.")
     if error.errno == errno.ENOENT and path.is_symlink():
-        return Problem(name, "a link to a file that is not there", "Replace it by the file meant.")
+        return Problem(name, "a link to a file that is not there", "Replace it by the file itself.")
     if error.errno == errno.ENOENT:
         return Problem(name, "no such file", "Add it.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Problem(name, "may not be read", "Allow reading it: chmod u+r.")
+        return Problem(name, "may not be read", "Allow reading it: `chmod u+r`.")
     return Problem(name, f"cannot be read ({error.strerror})", "Copy the file again.")
 
 
@@ -139,32 +139,32 @@ def undecodable(path: Path, name: str, error: Exception) -> Problem:
         limit = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
         return Problem(name, limit, "Make the image smaller.")
     if isinstance(error, Image.UnidentifiedImageError):
-        return Problem(name, "not an image", "Export it as PNG or JPEG, or take it away.")
+        return Problem(name, "not an image", "Export it as PNG or JPEG, or remove it.")
     return Problem(name, "a truncated or broken image", "Copy or export it again.")
 
 
 def _color(image: Image.Image, name: str) -> Iterator[Problem]:
     mode = image.mode
     if mode in ("L", "1", "LA"):
-        yield note(name, "grayscale", "Nothing: it is converted to RGB.")
+        yield note(name, "grayscale", "Nothing to do: it is converted to RGB.")
     if mode == "CMYK":
         yield Problem(name, "CMYK (print) colors", "Convert it to sRGB and save it again.")
     if mode == "F" or mode.startswith("I"):
         yield Problem(name, f"not 8 bits per channel (mode {mode})", "Save it as 8-bit RGB.")
     if mode.endswith("A") or "transparency" in image.info:
         if image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-            yield Problem(name, "transparent places", "Fill them and save it as RGB.")
+            yield Problem(name, "transparent pixels", "Fill them and save it as RGB.")
         else:
-            yield note(name, "an alpha channel", "Nothing: it is opaque and is dropped.")
+            yield note(name, "an alpha channel", "Nothing to do: it is opaque and is dropped.")
 
 
 def _marks(image: Image.Image, name: str) -> Iterator[Problem]:
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned not in (0, 1):
-        fix = "Turn the pixels upright and drop the mark, as `mogrify -auto-orient` does."
-        yield Problem(name, f"marked as turned (EXIF orientation {turned})", fix)
+        fix = "Rotate the pixels and remove the orientation, as `mogrify -auto-orient` does."
+        yield Problem(name, f"rotated by EXIF orientation {turned}", fix)
     if (count := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-        yield note(name, f"holds {count} pictures", "Nothing: the first is used.")
+        yield note(name, f"contains {count} pictures", "Nothing to do: the first one is used.")
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
@@ -183,14 +183,16 @@ def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in folders):
             if path.is_symlink():
-                fix = "Nothing, or replace the link by the folder."
-                problems.append(note(name_in(path, folder), "a linked folder, not entered", fix))
+                fix = "Nothing to do, or replace the link by the folder."
+                problems.append(
+                    note(name_in(path, folder), "a linked folder, which is not searched", fix)
+                )
         for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)
             elif path.suffix.lower() in _OTHER_PICTURES:
-                problem = f"a picture format that is not read ({path.suffix})"
-                fix = "Convert it to PNG or JPEG, or take it away."
+                problem = f"an unsupported image format ({path.suffix})"
+                fix = "Convert it to PNG or JPEG, or remove it."
                 problems.append(Problem(name_in(path, folder), problem, fix))
     return images, problems
 

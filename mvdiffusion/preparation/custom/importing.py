@@ -97,7 +97,9 @@ def _check_source(found: Survey, settings: ImportSettings) -> None:
             f"list them with `mvdiffusion data check {found.folder}`."
         )
     if settings.face_size is not None and found.kind != "panoramas":
-        raise InputError(f"--face-size: {found.folder} holds no equirectangular images; leave it.")
+        raise InputError(
+            f"--face-size: {found.folder} contains no equirectangular images; leave the option out."
+        )
     if found.kind == "matterport3d":
         raise InputError(f"{found.folder}: already in the project's layout; use it as it is.")
 
@@ -157,8 +159,8 @@ def _begin(found: Survey, root: Path, split: str, record: dict[str, Any]) -> Non
         if (earlier := read_json(path)) != record:
             keys = [key for key in record if earlier.get(key) != record[key]]
             raise InputError(
-                f"{path}: another import of the split '{split}' (other {', '.join(keys)}); choose "
-                "another --output or --split, or delete the earlier import."
+                f"{path}: an earlier import of the split '{split}' differs in {', '.join(keys)}; "
+                "choose another --output or --split, or delete the earlier import."
             )
         return
     scenes = list(_units(found)) if found.panoramas else []
@@ -166,8 +168,8 @@ def _begin(found: Survey, root: Path, split: str, record: dict[str, Any]) -> Non
     for there in taken:
         if there.exists():
             raise InputError(
-                f"{there}: already there and not of this import; choose another --output or "
-                "--split, or rename the source's folder."
+                f"{there}: exists already and does not belong to this import; choose another "
+                "--output or --split, or rename the source's folder."
             )
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def check_panoramas(root: Path) -> tuple[list[Panorama], list[Problem]]:
     for path in split_files(root):
         entries = _entries(root, path, problems)
         faces = [root / name for entry in entries for name in entry]
-        looks = list(in_parallel(partial(look_at, folder=root), faces, f"looking at {path.stem}"))
+        looks = list(in_parallel(partial(look_at, folder=root), faces, f"checking {path.stem}"))
         problems += [problem for look in looks for problem in look.problems]
         for start in range(0, len(looks), 6):
             cube = tuple(looks[start : start + 6])
@@ -119,5 +119,5 @@ def changed_files(root: Path) -> Iterator[Problem]:
         for name, expected in files:
             path = record.parent / name
             if path.is_file() and sha256_file(path) != expected:
-                fix = "Prepare it again, or take what was edited for data of your own."
+                fix = "Prepare it again, or use the edited files as custom data."
                 yield Problem(name_in(path, root), "not the file that was prepared", fix)

@@ -30,7 +30,7 @@ def motion_problems(
     """
     if keys == len(depth):
         problem = "consecutive frames share too little: every frame becomes a key frame"
-        fix = "Nothing, or keep more frames of the recording, or lower --overlap."
+        fix = "Nothing to do, or keep more frames of the recording, or lower --overlap."
         yield note(where, problem, fix)
     if keys < SEQUENCE:
         problem = f"{keys} key frames; a sequence of {SEQUENCE} or more cannot be made"

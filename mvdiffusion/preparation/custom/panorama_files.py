@@ -73,7 +73,7 @@ class _Face:
 def find_equirectangular(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     """Find equirectangular images below a folder; a panorama's scene is the folder it lies in."""
     paths, problems = list_images(folder)
-    looks = list(in_parallel(partial(look_at, folder=folder), paths, "looking at panoramas"))
+    looks = list(in_parallel(partial(look_at, folder=folder), paths, "checking panoramas"))
     for look in looks:
         problems += [*look.problems, *_proportions(look, folder)]
     problems += repeated((identifier(p.stem), name_in(p, folder)) for p in paths)
@@ -94,15 +94,15 @@ def _proportions(look: Look, folder: Path) -> Iterator[Problem]:
     elif look.height < _SMALLEST:
         yield Problem(name, f"{problem}: too small", f"Give at least {_SMALLEST} pixels of height.")
     elif look.width % 8:
-        fix = "Nothing, or resize it to a multiple of 8."
-        yield note(name, f"{problem}: a quarter of the width is not even, so rounded", fix)
+        fix = "Nothing to do, or resize it to a multiple of 8."
+        yield note(name, f"{problem}: a quarter of the width is not even and is rounded", fix)
 
 
 def _mixed(looks: list[Look], folder: Path) -> Iterator[Problem]:
     sizes = sorted({(look.width, look.height) for look in looks})
     if len(sizes) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sizes[:5])
-        fix = "Nothing: each keeps faces of a quarter of its width."
+        fix = "Nothing to do: each keeps faces of a quarter of its width."
         yield note(".", f"panoramas of {len(sizes)} sizes: {listed}", fix)
 
 
@@ -123,9 +123,9 @@ def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     cubes = list(_cubes(paths, folder).values())
     faces = [face.path for cube in cubes for face in cube]
     for path in filterfalse(set(faces).__contains__, paths):
-        fix = "Nothing, or name it <id>_front.png etc. if it is one."
+        fix = "Nothing to do, or name it <id>_front.png etc. if it is one."
         problems.append(note(name_in(path, folder), "not named as a cube face; left out", fix))
-    looks = in_parallel(partial(look_at, folder=folder), faces, "looking at faces")
+    looks = in_parallel(partial(look_at, folder=folder), faces, "checking faces")
     seen = {look.path: look for look in looks}
     problems += [problem for look in seen.values() for problem in look.problems]
     problems += repeated((cube[0].id, name_in(cube[0].path, folder)) for cube in cubes)
@@ -161,13 +161,13 @@ def _incomplete(cube: list[_Face], folder: Path) -> Iterator[Problem]:
     name = name_in(cube[0].path, folder)
     if missing:
         problem = f"'{cube[0].id}' lacks {', '.join(missing)}"
-        yield Problem(name, problem, "Add the missing faces, or take the others away.")
+        yield Problem(name, problem, "Add the missing faces, or remove the others.")
     first: dict[int, _Face] = {}
     for found in cube:
         other = first.setdefault(found.face, found)
         if other is not found:
             problem = f"the same face of '{found.id}' as {name_in(other.path, folder)}"
-            yield Problem(name_in(found.path, folder), problem, "Take one of them away.")
+            yield Problem(name_in(found.path, folder), problem, "Remove one of them.")
 
 
 def _cubes(paths: Sequence[Path], folder: Path) -> dict[tuple[Path, str, bool], list[_Face]]:

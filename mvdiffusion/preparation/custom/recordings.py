@@ -154,7 +154,7 @@ def _unpaired(
         missing = [word for word, part in parts.items() if number not in part]
         if missing:
             problem = f"this frame has no {' and no '.join(missing)}"
-            fix = "Add it, or take the frame's other files away."
+            fix = "Add it, or remove the other files of this frame."
             yield Problem(name_in(here, folder), problem, fix)
 
 
@@ -212,7 +212,7 @@ def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
         return
     fix = "Export camera-to-world poses: rotation and translation in meters, last row 0 0 0 1."
     if not np.isfinite(pose).all():
-        fix = "Nothing: it stays out of the valid frames."
+        fix = "Nothing to do: it stays out of the valid frames."
         yield note(name, "a pose with NaN or infinity (tracking lost)", fix)
     elif pose[3].tolist() != [0, 0, 0, 1]:
         yield Problem(name, "a pose whose last row is not 0 0 0 1", fix)
@@ -238,7 +238,7 @@ def check_frames(
         What the frames hold, how many become key frames (0 if they cannot be used), problems.
     """
     look = partial(_look_at_frame, unit=recording.depth_unit, folder=folder)
-    looks = list(in_parallel(look, recording.frames, f"looking at {recording.name}"))
+    looks = list(in_parallel(look, recording.frames, f"checking {recording.name}"))
     problems = [problem for found in looks for problem in found.problems]
     where = name_in(recording.folder, folder)
     problems += _one_size(looks, folder)
@@ -286,7 +286,7 @@ def _look_at_frame(frame: Frame, unit: float, folder: Path) -> FrameLook:
     height, width = depth.shape
     problems += _shapes(color, width, height, name)
     if not depth.any():
-        fix = "Nothing: it stays out of the valid frames."
+        fix = "Nothing to do: it stays out of the valid frames."
         problems.append(note(name, "no depth at all (all zero)", fix))
         return FrameLook(frame, color, (height, width), 0.0, None, tuple(problems))
     small, _ = small_depth(torch.from_numpy(depth), torch.eye(3))
@@ -339,7 +339,9 @@ def _units(looks: list[FrameLook], unit: float, where: str) -> Iterator[Problem]
         return
     median = float(np.median(medians))
     if not _NEAR <= median <= _FAR:
-        problem = f"depth has a median of {median:.4g} m, if a step is {unit:g} m: the wrong unit?"
+        problem = (
+            f"the median depth is {median:.4g} m if one step is {unit:g} m; the unit may be wrong"
+        )
         yield Problem(where, problem, "Write depth in millimeters, or state its true unit.")
 
 
@@ -356,7 +358,7 @@ def _cameras(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
                 seen.add(problem)
                 yield Problem(name, problem, "Give fx, fy, cx, cy for this size of image.")
         if camera_shift(K, first, found.depth_size) > 0.1 * found.depth_size[1]:
-            problem = "a camera unlike that of the first frame (zoom, or another lens)"
+            problem = "another camera than that of the first frame (zoom, or another lens)"
             yield Problem(name, problem, "Import each camera's frames as a recording of its own.")
 
 
@@ -367,7 +369,7 @@ def _misfit(K: Tensor, size: tuple[int, int]) -> Iterator[str]:
     if not (0.7 < (2 * cx + 1) / width < 1.4 and 0.7 < (2 * cy + 1) / height < 1.4):
         yield f"{words} are not for {width} x {height} pixels"
     elif not (0.2 < fx / width < 5 and 0.7 < fx / fy < 1.4):
-        yield f"{words} are no camera of {width} x {height} pixels"
+        yield f"{words} cannot be those of a camera of {width} x {height} pixels"
 
 
 def camera_shift(K: Tensor, other: Tensor, size: tuple[int, int]) -> float:

@@ -263,7 +263,7 @@ def test_problems_of_colmap(tmp_path):
     assert table["sparse/0"] == ("a camera with distortion (SIMPLE_RADIAL)", True)
     assert table["images/a/20.jpg"] == ("no such file", True)
     assert table["depth/a/10.png"] == ("no such file", True)
-    assert table["images/a/30.jpg"] == ("the model holds no pose of this image", False)
+    assert table["images/a/30.jpg"] == ("the model contains no pose of this image", False)
     (sparse / "cameras.txt").write_text("1 NONSENSE 1 1 1\n")
     assert "not a whole model" in problems_of(tmp_path)["sparse/0"]
     (sparse / "images.txt").unlink()

@@ -90,24 +90,24 @@ def test_every_problem_of_panoramas_at_once(tmp_path):
     expected = {
         "wrong.png": "128 x 60 pixels, not twice as wide as high",
         "tiny.png": "32 x 16 pixels: too small",
-        "odd.png": "note: 132 x 66 pixels: a quarter of the width is not even, so rounded",
+        "odd.png": "note: 132 x 66 pixels: a quarter of the width is not even and is rounded",
         "gray.png": "note: grayscale",
         "print.jpg": "CMYK (print) colors",
         "opaque.png": "note: an alpha channel",
-        "alpha.png": "transparent places",
+        "alpha.png": "transparent pixels",
         "deep.png": "not 8 bits per channel (mode I;16)",
-        "turned.jpg": "marked as turned (EXIF orientation 6)",
+        "turned.jpg": "rotated by EXIF orientation 6",
         "cut.png": "a truncated or broken image",
         "cut_too.jpg": "a truncated or broken image",
         "zero.jpg": "zero bytes",
         "text.jpg": "not an image",
-        "camera.heic": "a picture format that is not read (.heic)",
+        "camera.heic": "an unsupported image format (.heic)",
         "a-b.png": "has the same id 'a-b' as a b.png",
         "---.png": "no letter or digit in its name",
         "gone.png": "a link to a file that is not there",
         "loop.png": "a link that leads back to itself",
         "pipe.png": "not a regular file",
-        "up": "note: a linked folder, not entered",
+        "up": "note: a linked folder, which is not searched",
     }
     assert {file: table.get(file) for file in expected} == expected
     assert set(table) - set(expected) == {"."}
@@ -207,7 +207,10 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
         ([[32, 0, 15.5], [0, 32, 11.5]], "Expected 3 x 3 or 4 x 4"),
         ([[-1, 0, 15.5], [0, 32, 11.5], [0, 0, 1]], "found [[-1.0"),
         ([[64, 0, 31.5], [0, 64, 23.5], [0, 0, 1]], "are not for 32 x 24 pixels"),
-        ([[3200, 0, 15.5], [0, 3200, 11.5], [0, 0, 1]], "are no camera of 32 x 24 pixels"),
+        (
+            [[3200, 0, 15.5], [0, 3200, 11.5], [0, 0, 1]],
+            "cannot be those of a camera of 32 x 24 pixels",
+        ),
         ([[32, 3, 15.5], [0, 32, 11.5], [0, 0, 1]], "not a pinhole camera"),
     ],
 )
@@ -234,7 +237,7 @@ def test_units_overlap_and_poses_that_contradict_depth(tmp_path):
     assert "too little" not in found(scene, overlap=0.4)["."]
     for frame in range(4):  # meters, written as they are: 0.002 m
         Image.fromarray(np.full((24, 32), 2, np.uint16)).save(scene / f"depth/{frame}.png")
-    assert "median of 0.002 m" in found(scene)["."]
+    assert "the median depth is 0.002 m" in found(scene)["."]
     scene = write_recording(tmp_path / "slope", 12)
     for frame in range(12):  # a wall at 45°: depth falls as the camera moves along it
         ray = (np.arange(32) - 15.5) / 32

@@ -312,12 +312,16 @@ def test_refusals(tmp_path, source):
     root = tmp_path / "root"
     bring(source, root)
     for again, word in (({"quality": 98}, "settings"), ({"caption": "b"}, "captions_sha256")):
-        with pytest.raises(InputError, match=f"another import of the split 'test' .*{word}"):
+        with pytest.raises(
+            InputError, match=f"an earlier import of the split 'test' differs in .*{word}"
+        ):
             bring(source, root, **again)
     Image.fromarray(smooth(64)).save(source / "north/hall.png")
-    with pytest.raises(InputError, match="other source_sha256"):
+    with pytest.raises(InputError, match="differs in source_sha256"):
         bring(source, root)
-    with pytest.raises(InputError, match="north: already there and not of this import"):
+    with pytest.raises(
+        InputError, match="north: exists already and does not belong to this import"
+    ):
         bring(source, root, "train")
     with pytest.raises(InputError, match="already in the project's layout"):
         bring(root, tmp_path / "other", caption=None)
