@@ -20,6 +20,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from mvdiffusion.code_closure import import_closure
+from mvdiffusion.methods.registry import method_names
 from workflow.lib.recipes import Recipes
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
@@ -54,11 +55,7 @@ MODULES = {
     "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/conversion/base_model.py": "",
-    "mvdiffusion/methods/autoregressive.py": "",
-    "mvdiffusion/methods/independent.py": "",
-    "mvdiffusion/methods/mvdiffusion.py": "",
-    "mvdiffusion/methods/vae_reconstruction.py": "",
-    "mvdiffusion/methods/wrong_correspondence.py": "",
+    **{f"mvdiffusion/methods/{name}.py": "" for name in method_names()},
     "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/functional/psnr.py": "",
     "eval/extractors/train.py": "",

@@ -105,13 +105,13 @@ class Datasets:
         """Input of rules that read the authors' labels, if there are any."""
         return [f"<{name}>/labels.extracted"] if self.has_labels(name) else []
 
-    def labels_options(self, name: str) -> list[str]:
+    def extraction_options(self, name: str) -> list[str]:
         """What the command needs that extracts the authors' labels."""
         settings = self.settings[name]
         output = f"{settings['root']}/labels"
         return [name, *repeated("--archive", settings["labels"]), "--output", output]
 
-    def labels_option(self, name: str) -> list[str]:
+    def labels_options(self, name: str) -> list[str]:
         """The option of commands that read the authors' labels."""
         folder = f"{self.settings[name]['root']}/labels"
         return ["--labels", folder] if self.has_labels(name) else []
@@ -124,7 +124,7 @@ class Datasets:
     def split_options(self, name: str) -> list[str]:
         """What the command needs that writes the splits: also which units are meant."""
         units = repeated("--unit", [Path(unit).name for unit in self.units(name)])
-        return [name, *self.labels_option(name), *units]
+        return [name, *self.labels_options(name), *units]
 
     def captions_file(self, name: str, split: str) -> str:
         """The last file that is made of a split: its images and all its captions are there."""

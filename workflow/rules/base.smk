@@ -1,5 +1,5 @@
-# Where all training starts. The miniature's base, trained from scratch, is to it what Stable
-# Diffusion is to the paper; Stable Diffusion's own models are fetched.
+# The models that all training starts from. In the paper they are those of Stable Diffusion, which are
+# fetched; the miniature trains models of its own from scratch.
 for task in [] if sources.trains_base else tasks.names:
     recipes.register(
         f"{task}_pretrained",
@@ -85,7 +85,7 @@ rule train_base:
         train("base", "base", config["results_dir"])
 
 
-# What Stable Diffusion's inpainting model is to the paper: single views with a part given.
+# The miniature's inpainting model completes single views of which a part is given.
 if "outpaint_base" in tasks.trained:
     recipes.register_training(
         "outpaint_base",

@@ -1,5 +1,5 @@
-# The embedded test and validation rooms, out of the DVC remote inside the repository. DVC checks
-# every file's hash; that of the whole, in data.dvc, is part of the recipes.
+# The test and validation rooms, which the DVC remote inside the repository holds. DVC checks the hash of
+# every file; the hash of all of them, in data.dvc, is part of the recipes.
 if "rooms" in sources.used:
     for split in EMBEDDED:
         recipes.register(
@@ -22,7 +22,7 @@ rule fetch_data:
         "dvc pull --force {input} 2>&1 | tee {log}"
 
 
-# All other rooms are rendered and compared with a recorded hash.
+# All other rooms are rendered, and their hash is compared with the recorded one.
 for split in sources.drawn("rooms"):
     recipes.register(
         f"rooms_{split}",
@@ -53,7 +53,7 @@ rule render_rooms:
         " --expect-sha256 '{params.sha256}' --overwrite 2>&1 | tee {log}"
 
 
-# Walks of a camera through such rooms, with depth and poses.
+# Walks of a camera through such rooms, with depth maps and poses.
 for split in sources.drawn("walks"):
     recipes.register(
         f"walks_{split}",

@@ -1,16 +1,16 @@
-# The paper's data. Fetched by the owners' scripts, which only licensees have; prepared house by house
-# and scan by scan, then cut into splits and captioned. Every command can be stopped, goes on where it
-# was and says itself what is missing. Snakemake deletes a job's outputs before it starts, so that here
-# they are marks beside what was fetched and prepared, and never the data. Nothing but labels is moved
-# when a recipe changes: the commands run again, find by their own records what is still right, and
-# make the rest. What is fetched is the owners' to decide, so it has no recipe.
+# The paper's data sets. The owners' scripts, which only licensees have, download them; then houses and
+# scans are prepared one by one, divided into splits and captioned. Every command can be stopped,
+# continues where it was, and reports what is missing. Snakemake deletes the outputs of a job before the
+# job starts. Therefore outputs are marks beside the data, never the data. When a recipe changes, only
+# labels are moved aside: the other commands run again, keep what their own records show to be up to
+# date, and make the rest. Downloads have no recipe, because their owners decide what they contain.
 datasets = sources.datasets
 keep = {name: (lambda path: path) if datasets.keeps_downloads(name) else temp for name in DATASETS}
 
 
-# At most four downloads at once on one machine. The command itself tries again when the network
-# fails; where the file is, it prints last. Another script or folder makes it look again, and nothing
-# after it. The mark goes when the download does, so that both are made again.
+# At most four downloads run at once on one machine. The command itself tries again when the network
+# fails, and prints the path of the file last. With another script or folder it looks again, but nothing
+# after it runs. The mark is deleted together with the download, so that both are made again.
 rule fetch_house:
     output:
         keep["matterport3d"]("<matterport3d>/fetched/{house}"),
@@ -38,8 +38,7 @@ use rule fetch_house as fetch_scene with:
         what=lambda wildcards: datasets.fetch_options("scannet"),
 
 
-# The authors' labels have no records, and those of an archive that is no longer named must not be
-# read.
+# The authors' labels have no records, and labels of an archive that is no longer named must not be read.
 for name in filter(datasets.has_labels, datasets.used):
     recipes.register(
         f"{name}_labels",
@@ -61,7 +60,7 @@ rule extract_house_labels:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        what=lambda wildcards: datasets.labels_options("matterport3d"),
+        what=lambda wildcards: datasets.extraction_options("matterport3d"),
     shell:
         "python -m mvdiffusion.cli data labels {params.what:q} --overwrite 2>&1 | tee {log} && touch {output}"
 
@@ -74,10 +73,10 @@ use rule extract_house_labels as extract_scene_labels with:
     log:
         "<scannet>/logs/labels.log",
     params:
-        what=lambda wildcards: datasets.labels_options("scannet"),
+        what=lambda wildcards: datasets.extraction_options("scannet"),
 
 
-# Of houses only the splits read labels.
+# Labels of houses are read by the splits only, labels of scans also by the preparation.
 for name in datasets.used:
     recipes.register(
         f"{name}_units",
@@ -120,7 +119,7 @@ rule prepare_scene:
         "../envs/mvdiffusion.yaml"
     threads: min(4, cores)
     params:
-        options=lambda wildcards: datasets.labels_option("scannet"),
+        options=lambda wildcards: datasets.labels_options("scannet"),
         then=lambda wildcards: datasets.after_preparing("scannet"),
     shell:
         'source=$(cat {input.fetched}); python -m mvdiffusion.cli data prepare scannet --source "$source"'
@@ -171,7 +170,7 @@ use rule split_houses as split_scenes with:
         what=lambda wildcards: datasets.split_options("scannet"),
 
 
-# The authors' captions came with the labels; BLIP-2 makes those that are missing.
+# The authors' captions come with the labels; BLIP-2 writes those that are missing.
 for name in datasets.used:
     for split in SPLITS:
         recipes.register(

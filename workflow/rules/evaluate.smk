@@ -1,5 +1,5 @@
-# Scores of folders of images. The miniature trains its own feature extractors, on rooms held apart;
-# they serve all tasks. Where the configuration trains none, pretrained ones alone score.
+# Scores of folders of images. The miniature trains its own feature extractors, on rooms of a split of
+# their own, for all tasks. If the configuration trains none, only pretrained extractors are used.
 if tasks.extractors:
     recipes.register(
         "extractor_rooms",
@@ -53,8 +53,8 @@ rule train_extractor:
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
-# Scores keep features of every image, for one another and for later ones. An image's features are the
-# same whoever computes them; other code begins a cache of its own.
+# All scores share one feature cache, since the features of an image do not depend on the score. Other
+# code starts a cache of its own.
 features = f"{config['results_dir']}/features/{code_sha256('mvdiffusion_eval.api')[:12]}"
 
 for task, name in [folder.split("/") for folder in tasks.scored]:

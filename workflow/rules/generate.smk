@@ -1,4 +1,4 @@
-# Images of the test data, to be scored: real ones first.
+# Images that are scored: first the real images of the test split.
 images_sha256 = lambda wildcards: tasks.images_sha256(wildcards.task)
 
 for task in tasks.names:
@@ -32,8 +32,8 @@ rule export_real:
         " --settings-sha256 '{params.sha256}' --output $(dirname {output}) 2>&1 | tee {log}"
 
 
-# Every method gets the captions (and the given view, or the depth). Only methods with
-# correspondence-aware attention wait for stage 2.
+# Then those of every method, from the captions (and the given view, or the depth maps). Only methods
+# with correspondence-aware attention need the model of stage 2.
 for task, method in [(task, method) for task in tasks.names for method in tasks.methods[task]]:
     recipes.register(
         f"{task}_{method}",

@@ -1,4 +1,4 @@
-# What a person looks at: tables, figures, and one self-contained page.
+# What people look at: tables, figures, and one self-contained page.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 
 recipes.register(

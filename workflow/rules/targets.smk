@@ -1,5 +1,5 @@
-# Targets. They list the settings files, so that results which other settings or other code left
-# behind never satisfy them, and the scores, which are never brought from elsewhere.
+# Targets. They list the settings files, so that results of other settings or other code never satisfy
+# them, and the scores, which no `dvc pull` brings.
 rule data:
     input:
         sources.files(),

@@ -1,5 +1,5 @@
-# The paper's two stages. The first trains the UNet on single views; it is left out where it is null in
-# the configuration, and outpainting has none of its own: it goes on from the inpainting model.
+# The paper's two stages. The first trains the UNet on single views. It is left out if it is null in the
+# configuration; outpainting has none, because it starts from the inpainting model.
 for task in tasks.names:
     if f"{task}_stage1" in tasks.trained:
         recipes.register_training(
@@ -32,7 +32,7 @@ rule train_stage1:
         train("stage1 --task {wildcards.task}", "{wildcards.task}_stage1", config["results_dir"])
 
 
-# The second trains correspondence-aware attention.
+# The second stage trains the correspondence-aware attention.
 for task in tasks.names:
     recipes.register_training(
         f"{task}_stage2",
