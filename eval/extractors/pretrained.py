@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import suggest
@@ -46,15 +46,11 @@ def load_inception() -> FeatureExtractor:
     Raises:
         InputError: torch-fidelity or its weights could not be had.
     """
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
     name, outputs = "inception-v3", ["2048", "logits_unbiased"]
-
-    def make() -> nn.Module:
-        from torchmetrics.image.fid import NoTrainInceptionV3
-
-        fetch_known(name)  # where the library looks for it
-        return NoTrainInceptionV3("inception-v3-compat", outputs)
-
-    network = _ready(_pretrained(name, make))
+    made = _pretrained(name, lambda: NoTrainInceptionV3("inception-v3-compat", outputs))
+    network = _ready(made)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = network._torch_fidelity_forward(images)
@@ -77,22 +73,12 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
     """
     from cleanfid.inception_torchscript import InceptionV3W
 
-    name = "inception-v3-clean"
-
-    def make() -> nn.Module:
-        if path is not None:
-            return InceptionV3W(str(Path(path).parent), download=False)
-        fetch_known(name)
-        return InceptionV3W(str(checkpoints()), download=False)
-
-    network = _ready(_pretrained(name, make))
-
-    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        return _without_classes(network(clean_resize(images, 299)))
-
+    name, folder = "inception-v3-clean", Path(path).parent if path else checkpoints()
+    is_local = path is not None
+    made = _pretrained(name, lambda: InceptionV3W(str(folder), download=False), is_local)
+    network, about = _ready(made), {"image_size": 299, "resize": "Pillow bicubic, unrounded"}
     identity = Identity(name, state_sha256(network))
-    description = {"kind": "features", "image_size": 299, "resize": "Pillow bicubic, unrounded"}
-    return FeatureExtractor(identity, description, extract, has_classes=False)
+    return _features_only(identity, lambda images: network(clean_resize(images, 299)), about)
 
 
 def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtractor:
@@ -102,32 +88,24 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
     embeddings to this size exactly as the authors' network does is unconfirmed.
 
     Args:
+        name: of the extractor.
         source: a repository of huggingface.co, or a folder with config.json and its weights.
+        image_size: height and width that it sees, in pixels.
 
     Raises:
         InputError: its weights could not be had.
     """
     from transformers import Dinov2Model
 
-    def make() -> nn.Module:
-        if not Path(source).is_dir():
-            fetch_known(name)
-        return Dinov2Model.from_pretrained(source)
+    is_local = Path(source).is_dir()
+    network = _ready(_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
 
-    network = _ready(_pretrained(name, make))
-
-    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+    def features(images: Tensor) -> Tensor:
         pixels = _normalized(clean_resize(images, image_size), *IMAGENET)
-        return _without_classes(network(pixel_values=pixels).pooler_output)
+        return network(pixel_values=pixels).pooler_output
 
-    identity = Identity(name, state_sha256(network))
-    description = {
-        "kind": "features",
-        "model": source,
-        "image_size": image_size,
-        "resize": "Pillow bicubic, unrounded",
-    }
-    return FeatureExtractor(identity, description, extract, has_classes=False)
+    about = {"model": source, "image_size": image_size, "resize": "Pillow bicubic, unrounded"}
+    return _features_only(Identity(name, state_sha256(network)), features, about)
 
 
 def load_open_clip_features(name: str, model: str, pretrained: str = "openai") -> FeatureExtractor:
@@ -137,12 +115,19 @@ def load_open_clip_features(name: str, model: str, pretrained: str = "openai") -
         InputError: its weights could not be had.
     """
     clip = load_open_clip(name, model, pretrained)
+    return _features_only(clip.identity, clip.encode_images, clip.description)
+
+
+def _features_only(
+    identity: Identity, features: Callable[[Tensor], Tensor], about: dict[str, Any]
+) -> FeatureExtractor:
+    """An extractor without classes."""
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        return _without_classes(clip.encode_images(images))
+        found = features(images)
+        return found, found[:, :0]
 
-    description = {**clip.description, "kind": "features"}
-    return FeatureExtractor(clip.identity, description, extract, has_classes=False)
+    return FeatureExtractor(identity, {**about, "kind": "features"}, extract, has_classes=False)
 
 
 def load_open_clip(name: str, model: str, pretrained: str = "openai") -> SimilarityExtractor:
@@ -158,11 +143,9 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
     from PIL import Image
 
     def make() -> Any:
-        if not Path(pretrained).is_file():
-            fetch_known(name)
         return open_clip.create_model_and_transforms(model, pretrained=pretrained)
 
-    made, _, preprocess = _pretrained(name, make)
+    made, _, preprocess = _pretrained(name, make, Path(pretrained).is_file())
     network = _ready(made)
     tokenizer = open_clip.get_tokenizer(model)
 
@@ -207,17 +190,15 @@ def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     return (pixels / 255 - shift) / scale
 
 
-def _without_classes(features: Tensor) -> tuple[Tensor, Tensor]:
-    return features, features[:, :0]
-
-
 def _ready(network: Any) -> Any:
     return network.eval().requires_grad_(False).to(best_device())
 
 
-def _pretrained(name: str, make: Callable[[], Any]) -> Any:
+def _pretrained(name: str, make: Callable[[], Any], is_local: bool = False) -> Any:
     """Make a network; if its weights cannot be had, say which file belongs where."""
     try:
+        if not is_local:
+            fetch_known(name)  # where its library looks for it
         return make()
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

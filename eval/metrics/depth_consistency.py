@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from .base import (
 OPTIONS = ("height", "max_depth_difference")
 Pairs = Sequence[tuple[int, int]]
 PairsOf = Callable[[Trajectory], Pairs]
+_key_pairs: PairsOf = attrgetter("key_pairs")
+_between_pairs: PairsOf = attrgetter("between_pairs")
+_consecutive_pairs: PairsOf = attrgetter("consecutive_pairs")
 
 
 def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
@@ -64,18 +68,6 @@ def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:
         "consecutive_psnr": _means(consecutive),
     }
     return Outcome({name: per_sample(parts[name], "dB", True, step, at) for name in parts})
-
-
-def _key_pairs(trajectory: Trajectory) -> Pairs:
-    return trajectory.key_pairs
-
-
-def _between_pairs(trajectory: Trajectory) -> Pairs:
-    return trajectory.between_pairs
-
-
-def _consecutive_pairs(trajectory: Trajectory) -> Pairs:
-    return trajectory.consecutive_pairs
 
 
 def _means(rows: Sequence[np.ndarray]) -> np.ndarray:
