@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
+from mvdiffusion.commands import spread
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
 from mvdiffusion.settings import parse, read_settings
 
@@ -32,6 +31,10 @@ SettingsOption = Annotated[
     typer.Option(
         "--settings", help="Settings as JSON or YAML text, or the path of a JSON or YAML file."
     ),
+]
+Generated = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TASK/METHOD=FOLDER", help="Folder of images to show. May be repeated."),
 ]
 
 
@@ -117,33 +120,6 @@ class ScoringOptions:
         }
 
 
-def with_scoring_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command that takes `options: ScoringOptions` last have each as its own option."""
-    names = [field.name for field in dataclasses.fields(ScoringOptions)]
-    hints = get_type_hints(ScoringOptions, include_extras=True)
-
-    @functools.wraps(command)
-    def wrapped(**values: Any) -> None:
-        options = ScoringOptions(**{name: values.pop(name) for name in names})
-        command(**values, options=options)
-
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
-    shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in dataclasses.fields(ScoringOptions)
-    ]
-    # typer learns a command's options from its signature and annotations.
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    return wrapped
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an input error ends it with one message and exit code 2.
 
@@ -193,7 +169,7 @@ def train_extractor(
 
 
 @app.command()
-@with_scoring_options
+@spread
 def score(
     generated: Annotated[
         Path, typer.Option(help="Folder of generated images, in any supported layout.")
@@ -235,7 +211,7 @@ def _check_output(path: Path) -> None:
 
 
 @app.command()
-@with_scoring_options
+@spread
 def compare(
     sources: Annotated[
         list[Path],
@@ -329,13 +305,7 @@ def figures(
         list[Path] | None,
         typer.Option(metavar="SCORE.json", help="Score file to draw. May be repeated."),
     ] = None,
-    generated: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TASK/METHOD=FOLDER",
-            help="Folder of images for the contact sheets. May be repeated.",
-        ),
-    ] = None,
+    generated: Generated = None,
     curves: Annotated[
         list[str] | None,
         typer.Option(
@@ -365,13 +335,7 @@ def report(
     benchmarks: Annotated[
         Path | None, typer.Option(help="Folder of Snakemake's benchmark files (TSV).")
     ] = None,
-    generated: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TASK/METHOD=FOLDER",
-            help="Folder of images for the interactive viewers. May be repeated.",
-        ),
-    ] = None,
+    generated: Generated = None,
 ) -> None:
     """Write one self-contained HTML page that shows the whole result."""
     from .report.page import write_report

@@ -82,8 +82,8 @@ def _note(folder: SampleFolder) -> str:
     if not isinstance(folder, PanoramaFolder):
         return (
             "left: consecutive key frames; right: the first two key frames and the frames between "
+            "them"
         )
-        "them"
     yaws = ", ".join(f"{yaw:g}°" for yaw in folder.yaw_deg)
     given = "".join(f"; view {view} is given" for view in folder.given_views)
     return f"views at {yaws}; each shows {folder.fov_deg:g}°, so neighbors overlap{given}"

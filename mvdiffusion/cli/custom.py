@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mvdiffusion.cli.data import data_app
-from mvdiffusion.cli.options import Split, spread
+from mvdiffusion.cli.options import Split
+from mvdiffusion.commands import spread
 
 if TYPE_CHECKING:
     from mvdiffusion.preparation.custom.check import Survey

@@ -17,8 +17,8 @@ from mvdiffusion.cli.options import (
     Settings,
     Split,
     Workers,
-    spread,
 )
+from mvdiffusion.commands import spread
 from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.tasks import Task
 

@@ -20,8 +20,8 @@ from mvdiffusion.cli.options import (
     Overwrite,
     Settings,
     Split,
-    spread,
 )
+from mvdiffusion.commands import spread
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import parse, read_settings

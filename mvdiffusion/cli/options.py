@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,22 +40,3 @@ ForTask = Annotated[Task, typer.Option(help="Task of the model.")]
 DataTask = Annotated[Task, typer.Option(help="Task whose data are read.")]
 Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
 Dtype = Literal["float32", "float16", "bfloat16"]
-
-
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a command of a function whose first parameter is a dataclass of options.
-
-    The command has an option for each field and for each of the function's other parameters.
-    """
-    first, *own = inspect.signature(command, eval_str=True).parameters.values()
-    shared = inspect.signature(first.annotation, eval_str=True).parameters
-
-    @wraps(command)
-    def run(**values: Any) -> None:
-        fields = {name: values.pop(name) for name in shared}
-        command(first.annotation(**fields), **values)
-
-    # By keyword alone, so that options with a default may come before those without.
-    options = [option.replace(kind=option.KEYWORD_ONLY) for option in (*shared.values(), *own)]
-    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    return run

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mvdiffusion.cli.options import Data, ForTask, Output, Overwrite, Settings, spread
+from mvdiffusion.cli.options import Data, ForTask, Output, Overwrite, Settings
+from mvdiffusion.commands import spread
 from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
 
