@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
     from .comparison import Comparison
     from .tables.table import Table
 
+ARROWS = {True: " ↑", False: " ↓", None: ""}
 VERDICT_COLORS = {"holds": "green", "does not hold": "red"}
 
 
@@ -76,12 +77,12 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 
 def print_score(score: Mapping[str, Any]) -> None:
-    """Print the measurements of a score file."""
+    """Print the measurements of a score file; arrows say which direction is better."""
     images = score["images"]
     counts = f"{images['num_samples']} samples, {images['num_images']} images"
     rows = [
         (
-            name,
+            name + ARROWS[measured["higher_is_better"]],
             f"{measured['value']:.4g}" + _plus_minus(measured["se"], ".2g"),
             measured["unit"],
             f"{measured['protocol']} v{measured['version']}",
@@ -89,7 +90,7 @@ def print_score(score: Mapping[str, Any]) -> None:
         )
         for name, measured in score["metrics"].items()
     ]
-    title = f"{score['task']}, {score['method']}: {counts}"
+    title = f"{score['method']} ({score['task']}): {counts}; ± standard error between samples"
     print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
 
 

@@ -281,7 +281,7 @@ def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path)
     value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
     assert f"{value['value']:.1f} dB" in page
     assert "not comparable with ours" in page
-    assert page.count("Does error accumulate?") == 1
+    assert page.count("Accumulation of errors") == 1
 
 
 def test_a_missing_table_is_one_error(
