@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,39 +31,22 @@ def open_panoramas(root: Path, split: str, settings: ViewSettings) -> Matterport
     Raises:
         InputError: when the split or one of its files is missing.
     """
-    return Matterport3DPanoramas(
-        root,
-        split,
-        image_size=settings.image_size,
-        num_views=settings.num_views,
-        fov_deg=settings.fov_deg,
-        prompt_prefix=settings.prompt_prefix,
-    )
+    return Matterport3DPanoramas(root, split, **asdict(settings))
 
 
-def open_scenes(
-    root: Path, split: str, settings: FrameSettings, num_views: int | None = None
-) -> ScanNetScenes:
-    """Open one split of recordings in ScanNet's layout.
+def open_scenes(root: Path, split: str, settings: FrameSettings, **changes: Any) -> ScanNetScenes:
+    """Open one split of recordings in ScanNet's layout, of which training draws sequences itself.
 
     Args:
         root: folder that holds the split.
         split: its name.
         settings: how recordings become samples.
-        num_views: least number of key frames of a scene; default: that of a sample.
+        changes: values of other settings than those.
 
     Raises:
         InputError: when the split or one of its files is missing.
     """
-    return ScanNetScenes(
-        root,
-        split,
-        settings.height,
-        settings.width,
-        settings.num_views if num_views is None else num_views,
-        settings.num_between,
-        settings.prompt_prefix,
-    )
+    return ScanNetScenes(root, split, **{**asdict(settings), "sequences": "disjoint", **changes})
 
 
 @dataclass(frozen=True)
