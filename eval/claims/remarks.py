@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ..scoring.score_files import Score, paired_difference
 
@@ -10,70 +10,52 @@ Scores = Mapping[str, Score]
 CERTAIN = 2.0
 """Standard errors that make a difference worth a sentence where it is one of many."""
 
+_BOUND = "after VAE reconstruction, the upper bound of every method that uses this VAE, are {}"
+_CONSISTENCY = {
+    "panorama": {
+        ("autoregressive", "cross_view_psnr_non_closing"): "Autoregressive inpainting is {} "
+        "MVDiffusion on the pairs that do not close the loop.",
+        ("autoregressive", "cross_view_psnr_closing"): "Autoregressive inpainting is {} "
+        "MVDiffusion on the closing pair.",
+        ("autoregressive", "cross_view_psnr"): "Autoregressive inpainting is {} "
+        "MVDiffusion over all pairs.",
+        ("vae_reconstruction", "cross_view_psnr"): f"Real views {_BOUND} "
+        "MVDiffusion over all pairs.",
+    },
+    "outpaint": {
+        ("independent", "cross_view_psnr"): "Outpainting: independent views are {} "
+        "MVDiffusion over all pairs.",
+        ("vae_reconstruction", "cross_view_psnr"): f"Outpainting: real views {_BOUND} "
+        "MVDiffusion over all pairs.",
+    },
+    "depth": {
+        ("independent", "consecutive_psnr"): "Depth: independent views are {} "
+        "MVDiffusion over all consecutive frames, in-between ones included.",
+        ("vae_reconstruction", "cross_view_psnr"): f"Depth: real views {_BOUND} "
+        "MVDiffusion over consecutive key frames.",
+    },
+}
+"""Sentences on how consistent other methods are, by task, method and metric."""
+
 
 def remarks_on(scores: Mapping[str, Scores]) -> list[str]:
     """Make the sentences that stand under the claims, task by task."""
-    return [
-        remark
-        for task, write in _WRITERS.items()
-        if task in scores
-        for remark in write(scores[task])
-    ]
-
-
-def _of_panoramas(scores: Scores) -> list[str]:
     remarks = []
-    for metric, where in (
-        ("cross_view_psnr_non_closing", "on the pairs that do not close the loop"),
-        ("cross_view_psnr_closing", "on the closing pair"),
-        ("cross_view_psnr", "over all pairs"),
-    ):
-        if difference := _consistency(scores, "autoregressive", metric):
-            remarks.append(f"Autoregressive inpainting is {difference} MVDiffusion {where}.")
-    return remarks + _ceiling(scores, "Real views", "over all pairs")
-
-
-def _of_outpainting(scores: Scores) -> list[str]:
-    remarks = []
-    if difference := _consistency(scores, "independent", "cross_view_psnr"):
-        remarks.append(
-            f"Outpainting: independent views are {difference} MVDiffusion over all pairs."
-        )
-    remarks += _ceiling(scores, "Outpainting: real views", "over all pairs")
-    return remarks + _better_baselines(scores, "Outpainting")
-
-
-def _of_depth(scores: Scores) -> list[str]:
-    remarks = []
-    if difference := _consistency(scores, "independent", "consecutive_psnr"):
-        remarks.append(
-            f"Depth: independent views are {difference} MVDiffusion over all consecutive frames, "
-            "in-between ones included."
-        )
-    remarks += _ceiling(scores, "Depth: real views", "over consecutive key frames")
-    return remarks + _better_baselines(scores, "Depth")
-
-
-_WRITERS: dict[str, Callable[[Scores], list[str]]] = {
-    "panorama": _of_panoramas,
-    "outpaint": _of_outpainting,
-    "depth": _of_depth,
-}
-
-
-def _ceiling(scores: Scores, subject: str, where: str) -> list[str]:
-    difference = _consistency(scores, "vae_reconstruction", "cross_view_psnr")
-    if not difference:
-        return []
-    return [
-        f"{subject} after VAE reconstruction, the upper bound of every method that uses this VAE, "
-        f"are {difference} MVDiffusion {where}."
-    ]
+    for task, sentences in _CONSISTENCY.items():
+        measured = scores.get(task, {})
+        for (rival, metric), sentence in sentences.items():
+            if difference := _consistency(measured, rival, metric):
+                remarks.append(sentence.format(difference))
+        remarks += _better_baselines(measured, task)
+    return remarks
 
 
 def _better_baselines(scores: Scores, task: str) -> list[str]:
-    """Image quality in which independent views win: claim 5 asks it of panoramas only."""
-    remarks = []
+    """Image quality in which independent views win: claim 5 asks it of panoramas."""
+    remarks: list[str] = []
+    who = {"outpaint": "Outpainting", "depth": "Depth"}.get(task)
+    if who is None:
+        return remarks
     for metric, name, sign in (
         ("fid", "FID", -1),
         ("inception_score", "Inception score", 1),
@@ -85,7 +67,7 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
             continue
         if se is not None and sign * value > CERTAIN * se:
             remarks.append(
-                f"{task}: independent views have the better {name}, by {abs(value):.2f} ± {se:.2f}."
+                f"{who}: independent views have the better {name}, by {abs(value):.2f} ± {se:.2f}."
             )
     return remarks
 
