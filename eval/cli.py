@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,14 +35,6 @@ Generated = Annotated[
     list[str] | None,
     typer.Option(metavar="TASK/METHOD=FOLDER", help="Folder of images to show. May be repeated."),
 ]
-
-
-class Kind(StrEnum):
-    """Kinds of feature extractor that can be trained."""
-
-    classifier = "classifier"
-    clip = "clip"
-    faed = "faed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @app.command()
 def train_extractor(
-    kind: Annotated[Kind, typer.Option(help="Kind of feature extractor to train.")],
+    kind: Annotated[
+        Literal["classifier", "clip", "faed"],
+        typer.Option(help="Kind of feature extractor to train."),
+    ],
     views: Annotated[
         Path,
         typer.Option(
