@@ -175,6 +175,29 @@ def check_given_views(given_views: Sequence[int], views: int) -> None:
         )
 
 
+def check_given_images(images: Tensor, count: int, height: int, width: int) -> None:
+    """Refuse given images [B, n, 3, H, W] of another number or size than the given views'.
+
+    Args:
+        images: the given images.
+        count: number of given views.
+        height: view height in pixels.
+        width: view width in pixels.
+
+    Raises:
+        ValueError: naming the number or size.
+    """
+    if images.shape[1] != count:
+        raise ValueError(
+            f"Expected one `image` per view of `given_views` ({count}), got {images.shape[1]}."
+        )
+    if images.shape[-2:] != (height, width):
+        raise ValueError(
+            f"Expected `image` of {height} x {width} pixels (height x width), got "
+            f"{images.shape[-2]} x {images.shape[-1]}; crop and resize it to the views' field."
+        )
+
+
 def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> None:
     """Refuse key frames that do not increase from the first view to the last one.
 

@@ -207,10 +207,13 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         batch, views, height, width = frames.depth.shape
         keys = list(range(views)) if key_frames is None else [int(key) for key in key_frames]
         names = callback_on_step_end_tensor_inputs
-        self.check_inputs(
-            frames, keys, num_views, negative_prompt, num_inference_steps, generator, output_type,
-            names,
-        )  # fmt: skip
+        check_prompts(frames.prompts, negative_prompt, batch, views)
+        check_size(height, width, self.vae_scale_factor)
+        check_depth(frames.depth)
+        check_poses(frames.pose)
+        check_intrinsics(frames.K)
+        check_key_frames(keys, views, num_views)
+        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
         shape = (batch, views, *self.latent_shape(height, width))
         noise = self.prepare_latents(shape, generator, latents)
         options = {
@@ -283,33 +286,6 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         check_shape("K", K, (batch, views, 3, 3))
         prompts = per_view_prompts(prompt, views, batch)
         return PosedFrames(prompts, depth.float(), K.float(), pose.float())
-
-    def check_inputs(
-        self,
-        frames: PosedFrames,
-        key_frames: Sequence[int],
-        num_views: int,
-        negative_prompt: str | Sequence[str],
-        num_inference_steps: int,
-        generator: Generators,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> None:
-        """Refuse arguments that do not fit together, with one sentence.
-
-        Raises:
-            ValueError: naming the argument, what was expected and what was got.
-        """
-        batch, views, height, width = frames.depth.shape
-        check_prompts(frames.prompts, negative_prompt, batch, views)
-        check_size(height, width, self.vae_scale_factor)
-        check_depth(frames.depth)
-        check_poses(frames.pose)
-        check_intrinsics(frames.K)
-        check_key_frames(key_frames, views, num_views)
-        self.check_sampling(
-            num_inference_steps, generator, batch, output_type, callback_on_step_end_tensor_inputs
-        )
 
 
 def key_frame_condition(keys: dict[int, Tensor], group: FrameGroup) -> Tensor:

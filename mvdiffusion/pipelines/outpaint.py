@@ -14,6 +14,7 @@ from mvdiffusion.pipelines.checks import (
     Generators,
     Prompts,
     check_cameras,
+    check_given_images,
     check_given_views,
     check_prompts,
     check_size,
@@ -95,11 +96,13 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         default = self.default_size()
         height, width = height or default[0], width or default[1]
         names = callback_on_step_end_tensor_inputs
-        self.check_inputs(
-            prompts, negative_prompt, given, given_views, height, width, num_inference_steps, K, R,
-            generator, output_type, names,
-        )  # fmt: skip
         batch, views = len(prompts), len(prompts[0])
+        check_prompts(prompts, negative_prompt, len(given), views)
+        check_size(height, width, self.vae_scale_factor)
+        check_given_views(given_views, views)
+        check_given_images(given, len(given_views), height, width)
+        check_cameras(K, R, views)
+        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
         embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
         geometry = None
         if correspondence_attention:
@@ -140,46 +143,6 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         latents[:, list(given_views)] = self.encode_views(given).float()
         mask[:, list(given_views)] = 0
         return torch.cat([mask, latents], 2)
-
-    def check_inputs(
-        self,
-        prompts: Sequence[Sequence[str]],
-        negative_prompt: str | Sequence[str],
-        given: Tensor,
-        given_views: Sequence[int],
-        height: int,
-        width: int,
-        num_inference_steps: int,
-        K: Tensor | None,
-        R: Tensor | None,
-        generator: Generators,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> None:
-        """Refuse arguments that do not fit together, with one sentence.
-
-        Raises:
-            ValueError: naming the argument, what was expected and what was got.
-        """
-        views = len(prompts[0])
-        check_prompts(prompts, negative_prompt, len(given), views)
-        check_size(height, width, self.vae_scale_factor)
-        check_given_views(given_views, views)
-        if given.shape[1] != len(given_views):
-            raise ValueError(
-                f"Expected one `image` per view of `given_views` ({len(given_views)}), got "
-                f"{given.shape[1]}."
-            )
-        if given.shape[-2:] != (height, width):
-            raise ValueError(
-                f"Expected `image` of {height} x {width} pixels (height x width), got "
-                f"{given.shape[-2]} x {given.shape[-1]}; crop and resize it to the views' field."
-            )
-        check_cameras(K, R, views)
-        self.check_sampling(
-            num_inference_steps, generator, len(prompts), output_type,
-            callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
 
 
 def given_images(image: GivenImages) -> Tensor:

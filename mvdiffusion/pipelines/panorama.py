@@ -100,11 +100,11 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         default = self.default_size()
         height, width = height or default[0], width or default[1]
         names = callback_on_step_end_tensor_inputs
-        self.check_inputs(
-            prompts, negative_prompt, height, width, num_inference_steps, K, R, generator,
-            output_type, names,
-        )  # fmt: skip
         batch, views = len(prompts), len(prompts[0])
+        check_prompts(prompts, negative_prompt, batch, views)
+        check_size(height, width, self.vae_scale_factor)
+        check_cameras(K, R, views)
+        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
         embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
         geometry = None
         if correspondence_attention:
@@ -123,29 +123,3 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         images = self.decode_latents(latents, output_type)
         self.maybe_free_model_hooks()
         return MultiViewOutput(images=images)
-
-    def check_inputs(
-        self,
-        prompts: Sequence[Sequence[str]],
-        negative_prompt: str | Sequence[str],
-        height: int,
-        width: int,
-        num_inference_steps: int,
-        K: Tensor | None,
-        R: Tensor | None,
-        generator: Generators,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> None:
-        """Refuse arguments that do not fit together, with one sentence.
-
-        Raises:
-            ValueError: naming the argument, what was expected and what was got.
-        """
-        check_prompts(prompts, negative_prompt, len(prompts), len(prompts[0]))
-        check_size(height, width, self.vae_scale_factor)
-        check_cameras(K, R, len(prompts[0]))
-        self.check_sampling(
-            num_inference_steps, generator, len(prompts), output_type,
-            callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
