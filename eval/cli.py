@@ -27,9 +27,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SettingsOption = Annotated[
     str | None,
-    typer.Option(
-        "--settings", help="Settings as JSON or YAML text, or the path of a JSON or YAML file."
-    ),
+    typer.Option("--settings", help="Settings as JSON text, or the path of a JSON or YAML file."),
 ]
 Generated = Annotated[
     list[str] | None,

@@ -79,7 +79,7 @@ def print_warnings(warnings: Sequence[str]) -> None:
 def print_score(score: Mapping[str, Any]) -> None:
     """Print the measurements of a score file; arrows say which direction is better."""
     images = score["images"]
-    counts = f"{images['num_samples']} samples, {images['num_images']} images"
+    counts = f"samples: {images['num_samples']}, images: {images['num_images']}"
     rows = [
         (
             name + ARROWS[measured["higher_is_better"]],
@@ -90,7 +90,7 @@ def print_score(score: Mapping[str, Any]) -> None:
         )
         for name, measured in score["metrics"].items()
     ]
-    title = f"{score['method']} ({score['task']}): {counts}; ± standard error between samples"
+    title = f"{score['method']} ({score['task']}), {counts}; ± standard error between samples"
     print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
 
 

@@ -286,7 +286,7 @@ def summary(found: Survey) -> list[str]:
         faces = ", ".join(map(str, pixels[:5]))
         cut = "" if found.kind == "matterport3d" else "; an import makes six faces of each"
         size = f"{faces} pixels{cut}"
-        lines.append(f"{len(found.panoramas)} panoramas in {scenes} scene(s), faces of {size}")
+        lines.append(f"panoramas: {len(found.panoramas)}, scenes: {scenes}, faces of {size}")
     for recording, looks, keys in found.recordings:
         usable = sum(is_usable(look) for look in looks)
         sizes = " and ".join(_sizes(looks))
@@ -294,7 +294,7 @@ def summary(found: Survey) -> list[str]:
             f"{recording.name}: {len(looks)} frames, {usable} usable, {keys} key frames; {sizes}"
         )
     notes = len(found.problems) - count
-    lines.append(f"{count} problems to fix, {notes} notes" if count else f"ready; {notes} notes")
+    lines.append(f"problems to fix: {count}; notes: {notes}" if count else f"ready; notes: {notes}")
     return lines
 
 

@@ -385,7 +385,7 @@ def test_exit_codes(tmp_path):
     picture(128, 64).save(tmp_path / "a.png")
     run = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
     assert run.exit_code == 0
-    assert "1 panoramas in 1 scene(s), faces of 32 pixels" in run.output
+    assert "panoramas: 1, scenes: 1, faces of 32 pixels" in run.output
     (tmp_path / "b.png").touch()
     run = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
     assert run.exit_code == 1
