@@ -18,6 +18,6 @@ if __package__ == "eval":
     sys.modules["mvdiffusion_eval"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["mvdiffusion_eval"])
 
-from mvdiffusion_eval.cli import main  # type: ignore[import-untyped]
+from mvdiffusion_eval.cli import main
 
 main()

@@ -144,5 +144,5 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     source = text if text == "nowhere.yaml" else str(path)
-    with pytest.raises(InputError, match=r"--settings.*expected (JSON text|a mapping)"):
+    with pytest.raises(InputError, match=r"settings.*expected (JSON text|a mapping)"):
         read_settings(source)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
@@ -20,6 +19,7 @@ from mvdiffusion.records import (
     read_json,
     settings_sha256,
 )
+from mvdiffusion.settings import read_settings
 
 from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
@@ -98,7 +98,8 @@ def write_report(
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
     """
-    settings, measured, results = _read_config(config), read_json(metrics), _results(tables)
+    measured, results = read_json(metrics), _results(tables)
+    settings = read_settings(str(config))
     tasks = [task for task in TASKS if task in measured]
     page = _template().render(
         name=settings.get("name", config.stem),
@@ -157,13 +158,6 @@ def _template() -> Any:
 
 def _inlined(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text())
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable configuration ({error}).") from None
 
 
 def _results(folder: Path) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class PanoramaSplits:
 
 
 @settings
-class CaptionSettings:
+class Captioning:
     """How captions are made. Nothing is drawn at random: the likeliest words are taken.
 
     The search's defaults are those of LAVIS, with which the authors made theirs (their issue #8).
@@ -127,8 +127,6 @@ class CaptionSettings:
         max_new_tokens: greatest length of a caption.
         num_beams: beams of the search for the likeliest caption; 1 is greedy.
         prompt: text that the caption continues, itself no part of the caption.
-        image_size: side in pixels of the views that panoramas are cut into.
-        frames: frames of scenes that get captions: "valid" (as the authors) or only "key" frames.
     """
 
     model: Text = "Salesforce/blip2-opt-2.7b"
@@ -139,5 +137,30 @@ class CaptionSettings:
     max_new_tokens: Count = 30
     num_beams: Count = 5
     prompt: str = ""
+
+
+@settings
+class ViewCaptions(Captioning):
+    """How the views of panoramas get captions.
+
+    Attributes:
+        image_size: side in pixels of the views that panoramas are cut into.
+    """
+
     image_size: Count = 512
+
+
+@settings
+class FrameCaptions(Captioning):
+    """How the frames of scenes get captions.
+
+    Attributes:
+        frames: frames that get captions: "valid" (as the authors) or only "key" frames.
+    """
+
     frames: Literal["valid", "key"] = "valid"
+
+
+@settings
+class CaptionSettings(ViewCaptions, FrameCaptions):
+    """How captions of a split are made, of panoramas or of scenes."""

@@ -264,7 +264,13 @@ class Shared:
 
 @settings
 class Autoencoder:
-    """Training of the autoencoder."""
+    """Training of the autoencoder.
+
+    Attributes:
+        model: architecture, as options of `mvdiffusion.models.patch_autoencoder`.
+        training: how it is optimized.
+        loss: weights of the loss.
+    """
 
     model: AutoencoderOptions
     training: TrainingSettings
@@ -280,7 +286,12 @@ class VaeSettings(Autoencoder, Shared):
 
 @settings
 class SingleView:
-    """Training of the whole UNet on single views (paper, section 5.1)."""
+    """Training of the whole UNet on single views (paper, section 5.1).
+
+    Attributes:
+        training: how it is optimized.
+        loss: weights of the loss.
+    """
 
     training: TrainingSettings
     loss: DiffusionLossSettings = field(default_factory=DiffusionLossSettings, kw_only=True)
@@ -288,7 +299,14 @@ class SingleView:
 
 @settings
 class Diffusion(SingleView):
-    """Training of text encoder and UNet together on single views, from scratch."""
+    """Training of text encoder and UNet together on single views, from scratch.
+
+    Attributes:
+        tokenizer: byte-pair tokenizer, made from the captions' words.
+        text_encoder: architecture, as options of `transformers.CLIPTextConfig`.
+        unet: architecture, as options of `diffusers.UNet2DConditionModel`.
+        scheduler: noise schedule, as options of `diffusers.DDIMScheduler`.
+    """
 
     tokenizer: TokenizerSettings
     text_encoder: TextEncoderOptions

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from snakemake_interface_common.exceptions import WorkflowError
 from workflow_project import ROOT, Project
 
-from workflow.lib.config import checked, has_all_sections, read_config
+from workflow.lib.config import SCHEMA, checked, has_all_sections, read_config, schema_text
 
 WORKFLOW = ROOT / "workflow"
 
@@ -60,9 +61,17 @@ def test_smoke_changes_only_what_makes_mini_small() -> None:
         assert isinstance(values[0], dict) or shared or values[0] != values[1], key
 
 
+def test_the_schema_is_that_of_the_classes_and_fits_the_configurations() -> None:
+    text = SCHEMA.read_text(encoding="utf-8")
+    assert text == schema_text(), "write it with `python -m workflow.lib.config`"
+    validator = Draft202012Validator(yaml.safe_load(text))
+    for name in ("mini", "paper"):
+        validator.validate(read(name))
+    assert not validator.is_valid(read("mini") | {"tasks": ["video"]})
+
+
 def test_the_schema_refuses_unknown_keys_everywhere() -> None:
-    schema = yaml.safe_load((WORKFLOW / "schemas/config.schema.yaml").read_text())
-    found = list(objects(schema))
+    found = list(objects(yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))))
     assert len(found) > 20
     assert all(part["additionalProperties"] is False and part["description"] for part in found)
 
@@ -71,41 +80,54 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
     ("key", "value", "sentence"),
     [
         ("panorama.generation.guidance_scal", 2.0,
-         "unknown key 'panorama.generation.guidance_scal'; did you mean 'guidance_scale'?"),
+         "unknown setting 'panorama.generation.guidance_scal'; did you mean 'guidance_scale'?"),
         ("depth.generation.xyz", 1,
-         "unknown key 'depth.generation.xyz'; known keys: num_inference_steps, "),
+         "unknown setting 'depth.generation.xyz'; known: batch_size, dtype, guidance_scale, "),
         ("panorama.stage1.training.steps", "many",
-         "'panorama.stage1.training.steps' is 'many'; expected a value of type integer"),
+         "setting 'panorama.stage1.training.steps' is 'many'; expected a whole number, at least 1"),
         ("outpaint.base.training.mixed_precision", False,
-         "'outpaint.base.training.mixed_precision' is False; expected one of no, bf16, fp16"),
-        ("base.vae.loss.kl_weight", -1, "'base.vae.loss.kl_weight': -1 is less than the minimum"),
+         "setting 'outpaint.base.training.mixed_precision' is False; expected one of 'no', 'bf16'"),
+        ("base.vae.loss.kl_weight", -1,
+         "setting 'base.vae.loss.kl_weight' is -1; expected a number, at least 0."),
         ("panorama.methods", ["magic"],
-         "'panorama.methods' names 'magic'; expected some of vae_reconstruction, mvdiffusion, "),
+         "setting 'panorama.methods' is 'magic'; expected some of vae_reconstruction, mvdiffusion"),
         ("depth.methods", ["autoregressive"],
-         "'depth.methods' names 'autoregressive'; expected some of vae_reconstruction, "
+         "setting 'depth.methods' is 'autoregressive'; expected some of vae_reconstruction, "
          "mvdiffusion, independent, wrong_correspondence"),
         ("depth.methods", ["wrong_correspondence"],
-         "'depth.methods' names the control 'wrong_correspondence'; add 'depth.control_samples'"),
+         "setting 'depth.control_samples' is null; expected a number, as 'methods' names the "
+         "control 'wrong_correspondence'."),
         ("tasks", ["video"],
-         "'tasks.0' is 'video'; expected one of panorama, outpaint, depth"),
-        ("tasks", [], "'tasks': [] should be non-empty"),
-        ("tasks", "depth", "'tasks' is 'depth'; expected a value of type array"),
-        ("data.walks.num_scenes.extra", 5, "unknown key 'data.walks.num_scenes.extra'; did you "),
-        ("seed", None, "missing: seed"),
+         "setting 'tasks.0' is 'video'; expected one of 'panorama', 'outpaint', 'depth'."),
+        ("tasks", [], "setting 'tasks' is []; expected a list of values, each one of "),
+        ("tasks", ["depth", "depth"],
+         "setting 'tasks' is ['depth', 'depth']; expected every entry once."),
+        ("tasks", "depth", "setting 'tasks' is 'depth'; expected a list of values, each one of "),
+        ("data.walks.num_scenes.extra", 5,
+         "unknown setting 'data.walks.num_scenes.extra'; did you mean 'train'? Known: test, train"),
+        ("data.rooms.num_scenes.test", None,
+         "setting 'data.rooms.num_scenes' is {'train': 3000, 'validation': 16, 'extractor': 600}; "
+         "expected a mapping of train, validation, test, extractor to values, with at least 4 "),
+        ("seed", None, "setting 'seed' is missing; add it."),
         ("base.pretrained", {"panorama": "a", "outpaint": "b", "depth": "c"},
-         "'base' needs either 'pretrained', or both 'vae' and 'diffusion' to be trained"),
-        ("base", {}, "'base' needs either 'pretrained', or both"),
-        ("base.vae", None, "'base' lacks 'vae' or 'diffusion'; give both, or 'pretrained' alone"),
-        ("data.rooms", None, "'data.sources.panorama' is 'rooms'; add 'data.rooms' and its hashes"),
+         "setting 'base' is ['pretrained', 'vae', 'diffusion']; expected either 'pretrained' "
+         "alone, or both 'vae' and 'diffusion' to be trained."),
+        ("base", {}, "setting 'base' is []; expected either 'pretrained' alone, or both "),
+        ("base.vae", None, "setting 'base' is ['diffusion']; expected either 'pretrained' alone, "),
+        ("data.rooms", None,
+         "setting 'data.sources.panorama' is 'rooms'; expected 'data.rooms' and "
+         "'data.expected_sha256' beside it."),
         ("data.sources.depth", "rooms",
-         "'data.sources.depth' is 'rooms'; expected one of walks, scannet"),
-        ("dataset", "nyu", "'dataset' is 'nyu'; expected one of matterport3d, scannet"),
+         "setting 'data.sources.depth' is 'rooms'; expected one of 'walks', 'scannet'."),
+        ("dataset", "nyu",
+         "setting 'dataset' is 'nyu'; expected one of 'matterport3d', 'scannet', or null."),
         ("datasets.scannet.scenes.train", ["a", "b"],
-         "'datasets.scannet.scenes.train' has no more scenes than 'validation_scenes' takes"),
+         "setting 'datasets.scannet.validation_scenes' is 8; expected fewer than the 2 scenes of "
+         "'scenes.train'."),
         ("datasets.scannet.script", 5,
-         "'datasets.scannet.script' is 5; expected a value of type string or null"),
-        ("depth.stage1", Null,
-         "'depth.stage1' is null; only a pretrained base knows the task without training"),
+         "setting 'datasets.scannet.script' is 5; expected text, not empty, or null."),
+        ("depth.stage1", Null, "setting 'depth.stage1' is null; expected its training, as only a "
+         "pretrained base knows the task without."),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(key: str, value: object, sentence: str) -> None:
@@ -156,7 +178,7 @@ def test_real_data_must_be_described() -> None:
     config["data"]["sources"]["panorama"] = "matterport3d"
     checked(config, "mine.yaml")
     del config["datasets"]["matterport3d"]
-    with pytest.raises(WorkflowError, match=r"describe it in 'datasets\.matterport3d'"):
+    with pytest.raises(WorkflowError, match=r"a dataset that 'datasets\.matterport3d' describes"):
         checked(config, "mine.yaml")
 
 

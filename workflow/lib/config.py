@@ -1,124 +1,59 @@
-"""Configuration files: reading, and one readable sentence about each mistake."""
+"""Configuration files: reading and checking them, and their schema for editors."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
-from functools import cache
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
 
-from mvdiffusion.methods.registry import find_method, method_names
-from mvdiffusion.tasks import Task
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse, read_settings
+from workflow.lib.sections import Configuration
 
 WORKFLOW = Path(__file__).parents[1]
 SCHEMA = WORKFLOW / "schemas/config.schema.yaml"
 MINI = WORKFLOW / "config/mini.yaml"
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Parse safely, in C where PyYAML was built with it: all starts of Snakemake wait."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(Path(path).read_text(), Loader=loader)
-
-
-@cache
-def read_schema() -> Any:
-    """Read the schema of configurations."""
-    return read_yaml(SCHEMA)
-
-
 def has_all_sections(config: Mapping[str, Any]) -> bool:
     """Whether a configuration stands for itself; otherwise it is to change another."""
-    return set(read_schema()["required"]) <= set(config)
+    keys = dataclasses.fields(Configuration)
+    none = dataclasses.MISSING
+    return all(key.name in config for key in keys if key.default is key.default_factory is none)
 
 
 def checked(config: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return the configuration if it fits the schema; otherwise say which key to fix."""
-    validator = Draft202012Validator(read_schema())
-    errors = sorted(validator.iter_errors(config), key=lambda error: list(error.path))
-    mistakes = [config_error(error) for error in errors] or list(contradictions(config))
-    if mistakes:
-        sentences = "\n".join(f"  {source}: {mistake}" for mistake in mistakes[:5])
-        raise WorkflowError(f"the configuration cannot be used\n{sentences}")
+    """Return the configuration if it is right.
+
+    Args:
+        config: as files give it.
+        source: names of the files, for messages.
+
+    Raises:
+        WorkflowError: one sentence for each key to fix.
+    """
+    try:
+        parse(Configuration, config)
+    except InputError as error:
+        sentences = "\n".join(f"  {source}: {line}" for line in str(error).splitlines())
+        raise WorkflowError(f"the configuration cannot be used\n{sentences}") from None
     return config
-
-
-def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each pair of keys that do not go together."""
-    data, base, datasets = config["data"], config["base"], config.get("datasets", {})
-    if ("pretrained" in base) == bool({"vae", "diffusion"} & set(base)):
-        yield "'base' needs either 'pretrained', or both 'vae' and 'diffusion' to be trained"
-    elif "pretrained" not in base and not {"vae", "diffusion"} <= set(base):
-        yield "'base' lacks 'vae' or 'diffusion'; give both, or 'pretrained' alone"
-    for key, source in data["sources"].items():
-        if source in ("matterport3d", "scannet"):
-            if source not in datasets:
-                yield f"'data.sources.{key}' is '{source}'; describe it in 'datasets.{source}'"
-        elif not {source, "expected_sha256"} <= set(data):
-            yield f"'data.sources.{key}' is '{source}'; add 'data.{source}' and its hashes"
-    if config["evaluation"]["extractors"] and not {"rooms", "expected_sha256"} <= set(data):
-        yield "'evaluation.extractors' are trained on rooms; add 'data.rooms' and its hashes"
-    scans = datasets.get("scannet", {"scenes": {"train": None}})
-    if scans["scenes"]["train"] and len(scans["scenes"]["train"]) <= scans["validation_scenes"]:
-        yield "'datasets.scannet.scenes.train' has no more scenes than 'validation_scenes' takes"
-    if config.get("dataset") and config["dataset"] not in datasets:
-        yield f"'dataset' is '{config['dataset']}'; describe it in 'datasets.{config['dataset']}'"
-    for task, key in (("outpaint", "base"), ("depth", "stage1")):
-        if config[task][key] is None and "pretrained" not in base:
-            yield f"'{task}.{key}' is null; only a pretrained base knows the task without training"
-    for task in Task:
-        yield from unknown_methods(task, config[task])
-
-
-def unknown_methods(task: Task, section: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each method of a task's section that cannot run."""
-    known = method_names(task)
-    for name in section["methods"]:
-        if name not in known:
-            yield f"'{task}.methods' names {name!r}; expected some of {', '.join(known)}"
-        elif find_method(name, task).is_control and "control_samples" not in section:
-            yield f"'{task}.methods' names the control {name!r}; add '{task}.control_samples'"
-
-
-def config_error(error: Any) -> str:
-    """One sentence for a validation error: the key, what was found, what is expected."""
-    path = [str(part) for part in error.absolute_path]
-    key, wanted = ".".join(path), error.validator_value
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        return "; ".join(
-            unknown_key(path, name, known) for name in error.instance if name not in known
-        )
-    if error.validator == "required":
-        missing = [".".join([*path, name]) for name in wanted if name not in error.instance]
-        return f"missing: {', '.join(missing)}"
-    if error.validator == "enum":
-        return f"'{key}' is {error.instance!r}; expected one of {', '.join(map(str, wanted))}"
-    if error.validator == "type":
-        kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
-        return f"'{key}' is {error.instance!r}; expected a value of type {kinds}"
-    return f"'{key}': {error.message}"
-
-
-def unknown_key(path: list[str], key: str, known: Iterable[str]) -> str:
-    """One sentence about a key that nothing reads."""
-    close = get_close_matches(str(key), known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-    return f"unknown key '{'.'.join([*path, str(key)])}'; {hint}"
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """Read and check a configuration file, which may change some keys of mini."""
-    config = read_yaml(path)
+    config = read_settings(str(path))
     if not has_all_sections(config):
-        changes, config = config, read_yaml(MINI)
+        changes, config = config, read_settings(str(MINI))
         update_config(config, changes)
     return checked(config, str(path))
 
@@ -126,3 +61,46 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def configuration_files(paths: Iterable[str | Path]) -> str:
     """Name the files that a configuration is made of, the deciding one first."""
     return ", ".join(os.path.relpath(path) for path in paths)
+
+
+class _Described(GenerateJsonSchema):
+    """Takes what keys mean from the "Attributes" of docstrings."""
+
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        """Describe a class and its keys."""
+        return _described(super().dataclass_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
+        """Describe a mapping and its keys."""
+        return _described(super().typed_dict_schema(schema), schema["cls"])
+
+
+def _described(made: dict[str, Any], cls: type) -> dict[str, Any]:
+    meanings: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        attributes = (each.__doc__ or "").partition("Attributes:\n")[2]
+        for name, text in re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", attributes, re.MULTILINE):
+            meanings[name] = " ".join(text.split())
+    made["description"] = (cls.__doc__ or "").partition("\n")[0]
+    for name, key in made["properties"].items():
+        key.pop("title", None)
+        key["description"] = meanings[name]
+    return made
+
+
+def schema_text() -> str:
+    """JSON schema of configurations, as YAML with a line for each class."""
+    schema = TypeAdapter(Configuration).json_schema(schema_generator=_Described)
+    lines = [
+        "# Written by `python -m workflow.lib.config` from the classes of workflow/lib/sections.py",
+        f"$schema: {_Described.schema_dialect}",
+    ]
+    for key, value in schema.items():
+        inner = value.items() if key == "$defs" else ()
+        lines.append(f"{key}: {'' if inner else json.dumps(value, ensure_ascii=False)}".rstrip())
+        lines += [f"  {name}: {json.dumps(part, ensure_ascii=False)}" for name, part in inner]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

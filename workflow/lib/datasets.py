@@ -23,7 +23,8 @@ OF_THIS_MACHINE = (
 
 def dataset_root(config: Mapping[str, Any], name: str) -> str:
     """Folder of a real dataset; rules name it even where no experiment needs it."""
-    return str(config.get("datasets", {}).get(name, {}).get("root", f"datasets/{name}"))
+    described = config.get("datasets", {}).get(name) or {"root": f"datasets/{name}"}
+    return str(described["root"])
 
 
 class Datasets:

@@ -25,8 +25,8 @@ class Sources:
         """Find out which data the tasks of a configuration need."""
         self.config = config
         self.tasks = [str(task) for task in Task if task in config["tasks"]]
-        self.trains_base = "pretrained" not in config["base"]
-        self.trains_extractors = bool(config["evaluation"]["extractors"])
+        self.trains_base = not config["base"].get("pretrained")
+        self.trains_extractors = any(config["evaluation"]["extractors"].values())
         # A base that is trained learns from panoramas, whatever the tasks.
         learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]
         self.used = {self.of(task) for task in learned}
@@ -51,7 +51,7 @@ class Sources:
 
     def expected_sha256(self, kind: str) -> Callable[[Any], str]:
         """Parameter of a rule that renders a split: the hash that is recorded, or nothing."""
-        hashes = self.config["data"].get("expected_sha256", {})
+        hashes = self.config["data"].get("expected_sha256") or {}
         own = hashes if kind == "rooms" else hashes.get(kind, {})
         return lambda wildcards: own[wildcards.split] or ""
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
+from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.identity import deciding_settings
+from mvdiffusion.training.settings import ViewSettings
 from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.sources import Sources
 
@@ -32,7 +34,9 @@ class Tasks:
         self.names = sources.tasks
         self.methods: dict[str, list[str]] = {task: config[task]["methods"] for task in self.names}
         self.scored = [f"{task}/{name}" for task in self.names for name in self.folders(task)]
-        self.extractors = list(config["evaluation"]["extractors"])
+        self.extractors = [
+            kind for kind, training in config["evaluation"]["extractors"].items() if training
+        ]
 
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""
@@ -153,14 +157,16 @@ class Tasks:
         """
         if "panorama" not in self.names:
             return False
-        if named := self.config["evaluation"]["score"]["protocols"]:
+        if named := self.config["evaluation"]["score"].get("protocols"):
             return "error-accumulation" in named  # with too few samples, the score itself fails
         data = self.config["data"]
         if data["sources"]["panorama"] != "rooms":
             return False  # drawn if there are enough; how many is not known before
         there = data["rooms"]["num_scenes"]["test"]
         rooms = min(there, self.config["panorama"]["generation"]["num_samples"] or there)
-        return bool(rooms >= LEAST_SAMPLES_BY_STEP and data["views"]["num_views"] > 2)
+        return bool(
+            rooms >= LEAST_SAMPLES_BY_STEP and parse(ViewSettings, data["views"]).num_views > 2
+        )
 
     def model_file(self, step: Callable[..., str]) -> Callable[[Any], str]:
         """Input of a rule: the model that a step makes which follows from the rule's wildcards.

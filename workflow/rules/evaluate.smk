@@ -27,7 +27,7 @@ use rule export_real as export_extractor_rooms with:
 for kind in tasks.extractors:
     recipes.register(
         kind,
-        settings=config["evaluation"]["extractors"][kind] | {"seed": config["seed"]},
+        settings={"seed": config["seed"]} | config["evaluation"]["extractors"][kind],
         code=["mvdiffusion_eval.extractors.train", "mvdiffusion_eval.folders.opening"],
         after=["extractor_rooms"],
         makes=[f"<results>/extractors/{kind}"],

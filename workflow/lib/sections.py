@@ -1,0 +1,410 @@
+"""What a configuration may hold, as the classes by which the commands check their settings.
+
+A section that a command gets is that command's own class; the others are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field
+
+from mvdiffusion.generation.settings import Generation
+from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.preparation.settings import (
+    FrameCaptions,
+    HousePreparation,
+    PanoramaSplits,
+    RoomSettings,
+    SceneCount,
+    ScenePreparation,
+    ViewCaptions,
+    WalkSettings,
+)
+from mvdiffusion.settings import Count, Device, Text, Whole, mistake, settings
+from mvdiffusion.tasks import Task
+from mvdiffusion.training.settings import (
+    Autoencoder,
+    Diffusion,
+    FrameSettings,
+    MultiFrame,
+    MultiView,
+    SingleView,
+    ViewSettings,
+)
+from mvdiffusion_eval.settings import ClaimSettings, ClassifierSettings, ClipSettings, ScoreSettings
+from workflow.lib.datasets import DATASETS
+
+Entry = TypeVar("Entry")
+
+
+def _each_once(entries: list[Entry]) -> list[Entry]:
+    if len(set(entries)) < len(entries):
+        raise ValueError("every entry once")
+    return entries
+
+
+Distinct = Annotated[
+    list[Entry],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_each_once),
+]
+Units = Distinct[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]]
+Folder = Annotated[str, Field(pattern="^[^~].*[^/]$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Few = Annotated[int, Field(ge=2)]  # with fewer there is no error of a mean
+Split = Literal["train", "validation", "test"]
+TaskName = Literal["panorama", "outpaint", "depth"]
+
+
+@settings
+class DataSources:
+    """Which data the tasks learn from and are tested on.
+
+    Attributes:
+        panorama: procedural rooms or Matterport3D; outpainting uses the same.
+        depth: walks through procedural rooms or ScanNet.
+    """
+
+    panorama: Literal["rooms", "matterport3d"]
+    depth: Literal["walks", "scannet"]
+
+
+@settings
+class Rooms(RoomSettings):
+    """Procedural rooms of every split.
+
+    Attributes:
+        num_scenes: number of rooms by split; those of "extractor" train feature extractors.
+    """
+
+    num_scenes: Annotated[
+        dict[Literal["train", "validation", "test", "extractor"], SceneCount], Field(min_length=4)
+    ]
+
+
+@settings
+class Walks(WalkSettings):
+    """Walks of every split, in ScanNet's layout.
+
+    Attributes:
+        num_scenes: number of walks by split.
+    """
+
+    num_scenes: Annotated[dict[Split, SceneCount], Field(min_length=3)]
+
+
+@settings
+class ExpectedSha256:
+    """Hashes of the rendered splits; null: not compared.
+
+    Attributes:
+        train: hash of the rooms for training.
+        extractor: hash of the rooms that feature extractors are trained on.
+        walks: hashes of the walks by split.
+    """
+
+    train: Sha256 | None
+    extractor: Sha256 | None
+    walks: Annotated[dict[Split, Sha256 | None], Field(min_length=3)]
+
+
+@settings
+class Data:
+    """Where the data come from, and how they become samples.
+
+    Attributes:
+        sources: which data the tasks use.
+        views: how a panorama is cut into perspective views.
+        frames: how a walk is cut into sequences.
+        rooms: the procedural rooms.
+        walks: the walks through procedural rooms.
+        expected_sha256: hashes of the rendered rooms and walks.
+    """
+
+    sources: DataSources
+    views: ViewSettings
+    frames: FrameSettings
+    rooms: Rooms | None = None
+    walks: Walks | None = None
+    expected_sha256: ExpectedSha256 | None = None
+
+
+@settings
+class Dataset:
+    """A dataset that only licensees can download.
+
+    Attributes:
+        root: folder of the dataset; git ignores datasets/.
+        downloads: folder of the owners' files, never emptied; null: <root>/downloads.
+        script: the owners' download script.
+        python: program that runs the script; null: this Python.
+        accept_terms: whether you agree to the terms that the script asks about.
+        keep_downloads: whether files in <root>/downloads stay when they were prepared.
+        labels: the authors' archives, as you placed them.
+    """
+
+    root: Folder
+    downloads: Text | None
+    script: Text | None
+    python: Text | None
+    accept_terms: bool
+    keep_downloads: bool
+    labels: list[Text]
+
+
+@settings
+class Matterport3D(Dataset):
+    """Matterport3D: panoramas by house.
+
+    Attributes:
+        houses: ids of the houses; null: the owners' list.
+        preparation: how a house is prepared.
+        splits: house-disjoint splits, where the authors' are missing.
+        captions: captions of views by BLIP-2, where the authors' are missing.
+    """
+
+    houses: Units | None
+    preparation: HousePreparation
+    splits: PanoramaSplits
+    captions: ViewCaptions
+
+
+@settings
+class ScanNet(Dataset):
+    """ScanNet: RGB-D scans.
+
+    Attributes:
+        scenes: ids of the scans by split; null: the owners' list.
+        validation_scenes: last scans of train that are kept for validation.
+        preparation: how a scan is prepared.
+        captions: captions of frames by BLIP-2, where the authors' are missing.
+    """
+
+    scenes: Annotated[dict[Literal["train", "test"], Units | None], Field(min_length=2)]
+    validation_scenes: Count
+    preparation: ScenePreparation
+    captions: FrameCaptions
+
+    def __post_init__(self) -> None:
+        """Refuse a validation split that leaves nothing to train on."""
+        train = self.scenes["train"]
+        if train and len(train) <= self.validation_scenes:
+            fewer = f"fewer than the {len(train)} scenes of 'scenes.train'"
+            raise mistake("validation_scenes", self.validation_scenes, fewer)
+
+
+@settings
+class Datasets:
+    """The paper's data.
+
+    Attributes:
+        matterport3d: panoramas by house.
+        scannet: RGB-D scans.
+    """
+
+    matterport3d: Matterport3D | None = None
+    scannet: ScanNet | None = None
+
+
+@settings
+class Base:
+    """What Stable Diffusion is to the paper: pretrained, or trained from scratch.
+
+    Attributes:
+        pretrained: models to start from by task: ids on the Hugging Face hub, or folders.
+        vae: training of the autoencoder; null with pretrained models.
+        diffusion: training of text encoder and UNet; null with pretrained models.
+    """
+
+    pretrained: Annotated[dict[TaskName, Text], Field(min_length=3)] | None = None
+    vae: Autoencoder | None = None
+    diffusion: Diffusion | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse half a base, and two."""
+        given = [key for key, value in vars(self).items() if value is not None]
+        if given not in (["pretrained"], ["vae", "diffusion"]):
+            either = "either 'pretrained' alone, or both 'vae' and 'diffusion' to be trained"
+            raise mistake("", given, either)
+
+
+@settings
+class Sampling(Generation):
+    """How the samples of a split are generated.
+
+    Attributes:
+        num_samples: number of samples from the start of the test split; null means all.
+    """
+
+    num_samples: Few | None
+
+
+@settings
+class TaskSection:
+    """What every task has.
+
+    Attributes:
+        stage2: training of the correspondence-aware attention.
+        generation: how images are generated.
+        methods: methods that are run and scored.
+        control_samples: number of samples of a control, which runs on fewer; needed if `methods`
+            names one.
+    """
+
+    stage2: MultiView
+    generation: Sampling
+    methods: Distinct[str]
+    control_samples: Few | None = field(default=None, kw_only=True)
+
+    def unknown_methods(self, task: Task) -> Iterator[Any]:
+        """Describe each method that cannot run."""
+        known = method_names(task)
+        for name in self.methods:
+            if name not in known:
+                yield mistake(f"{task}.methods", name, f"some of {', '.join(known)}")
+            elif find_method(name, task).is_control and self.control_samples is None:
+                number = f"a number, as 'methods' names the control '{name}'"
+                yield mistake(f"{task}.control_samples", None, number)
+
+
+@settings
+class PanoramaSection(TaskSection):
+    """Captions to the views of a panorama.
+
+    Attributes:
+        stage1: training of the whole UNet on single views; null: left out.
+    """
+
+    stage1: SingleView | None
+
+
+@settings
+class OutpaintSection(TaskSection):
+    """Captions and a given view to the other views of a panorama.
+
+    Attributes:
+        base: training of the inpainting model that it starts from; null: the pretrained one.
+    """
+
+    base: SingleView | None
+
+
+@settings
+class DepthSection(TaskSection):
+    """Captions and depth maps to the frames of a walk.
+
+    Attributes:
+        stage1: training of the whole UNet on single frames with their depth; null: left out.
+        stage2: training of the attention and the image-condition layers.
+    """
+
+    stage2: MultiFrame
+    stage1: SingleView | None
+
+
+@settings
+class TrainedExtractors:
+    """Feature extractors that are trained here, on rooms of their own.
+
+    Attributes:
+        classifier: features of FID and of the Inception score.
+        clip: features of the CLIP score (an open_clip model).
+    """
+
+    classifier: ClassifierSettings | None = None
+    clip: ClipSettings | None = None
+
+
+@settings
+class Evaluation:
+    """Feature extractors, scores and verdicts.
+
+    Attributes:
+        extractors: feature extractors that are trained; none where pretrained ones alone score.
+        score: how folders are scored.
+        claims: bounds of the verdicts on the claims.
+        contact_sheet_samples: number of samples on a contact sheet.
+    """
+
+    extractors: TrainedExtractors
+    score: ScoreSettings
+    claims: ClaimSettings
+    contact_sheet_samples: Count
+
+
+@settings
+class Configuration:
+    """One experiment: data, base, and for each task its training, generation and methods.
+
+    Attributes:
+        name: name shown in the report.
+        results_dir: folder that the experiment writes, a path without "/" at its ends.
+        seed: seed of training and generation.
+        device: where to compute; "auto" takes a GPU if there is one.
+        tasks: tasks that are run; only what these need is made.
+        data: where the data come from, and how they become samples.
+        base: what Stable Diffusion is to the paper.
+        panorama: captions to the views of a panorama.
+        outpaint: captions and a given view to the other views of a panorama.
+        depth: captions and depth maps to the frames of a walk.
+        evaluation: feature extractors, scores and verdicts.
+        datasets: the paper's data, which only licensees can download.
+        dataset: what the target `data` makes, whatever the tasks.
+        not_run: methods of the paper that are not run, on record for the reader alone.
+    """
+
+    name: Text
+    results_dir: Annotated[str, Field(pattern="^[^/~].*[^/]$")]
+    seed: Whole
+    device: Device
+    tasks: Distinct[TaskName]
+    data: Data
+    base: Base
+    panorama: PanoramaSection
+    outpaint: OutpaintSection
+    depth: DepthSection
+    evaluation: Evaluation
+    datasets: Datasets = Datasets()
+    dataset: Literal["matterport3d", "scannet"] | None = None
+    not_run: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        for found in (*self._missing_data(), *self._missing_models(), *self._unknown_methods()):
+            raise found
+
+    def _missing_data(self) -> Iterator[Any]:
+        """Describe each source of data whose section is not there."""
+        for key, source in vars(self.data.sources).items():
+            if source in DATASETS and getattr(self.datasets, source) is None:
+                beside = f"a dataset that 'datasets.{source}' describes"
+                yield mistake(f"data.sources.{key}", source, beside)
+            if source not in DATASETS and not self._renders(source):
+                beside = f"'data.{source}' and 'data.expected_sha256' beside it"
+                yield mistake(f"data.sources.{key}", source, beside)
+        trained = [key for key, value in vars(self.evaluation.extractors).items() if value]
+        if trained and not self._renders("rooms"):
+            beside = "none without 'data.rooms' and 'data.expected_sha256'"
+            yield mistake("evaluation.extractors", trained, beside)
+        if self.dataset and getattr(self.datasets, self.dataset) is None:
+            yield mistake("dataset", self.dataset, "a dataset that 'datasets' describes")
+
+    def _renders(self, kind: str) -> bool:
+        return None not in (getattr(self.data, kind), self.data.expected_sha256)
+
+    def _missing_models(self) -> Iterator[Any]:
+        """Describe each model that is neither trained nor pretrained."""
+        trained = "its training, as only a pretrained base knows the task without"
+        if self.base.pretrained is None:
+            if self.outpaint.base is None:
+                yield mistake("outpaint.base", None, trained)
+            if self.depth.stage1 is None:
+                yield mistake("depth.stage1", None, trained)
+
+    def _unknown_methods(self) -> Iterator[Any]:
+        for task in Task:
+            section: TaskSection = getattr(self, task)
+            yield from section.unknown_methods(task)
