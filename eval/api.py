@@ -1,4 +1,4 @@
-"""The one obvious call: a folder in, the content of a score file out."""
+"""`score`: scores one folder and returns the content of a score file."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def score(
 
     Args:
         generated: folder to score, in any layout that `mvdiffusion_eval.folders.layouts` knows.
-        reference: real views of the same samples: adds FID and ratios. A folder that the authors'
-            released code wrote holds them too: name it twice.
+        reference: real views of the same samples; they add FID and ratios. A folder written by the
+            authors' released code also contains them: give it as both.
         vae_reconstruction: the real views after VAE reconstruction; outpainting compares the given
             view with it.
         extractors: feature extractors: names of pretrained ones, or folders that
             `mvdiffusion-eval train-extractor` wrote. They add FID, Inception score and CLIP score
-            and replace those of the settings. Without any, the protocols that are named load the
-            ones that they are defined with.
+            and replace those of the settings. Without any, the named protocols load the extractors
+            that they are defined with.
         protocols: names of the protocols to run, in place of those of the settings; without any,
-            all whose needs are met.
+            all protocols whose requirements are met.
         settings: how to score.
         fov_deg: horizontal field of view in degrees of a folder without manifest.
         yaw_deg: directions of its views in degrees to the right; by default evenly spaced.
         view_size: height and width in pixels of views cut from equirectangular images.
-        cache: feature cache: with it, a later run only computes what is new.
+        cache: folder of the feature cache, with which later runs compute only new features.
         samples: ids of the samples to score; by default all.
 
     Returns:
-        The content of a score file: numbers with what made them, and `warnings`.
+        The content of a score file: the numbers with their provenance, and `warnings`.
 
     Raises:
         InputError: a folder cannot be read or does not fit the others, or a protocol's needs are
@@ -79,10 +79,10 @@ def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:
 
     Args:
         folder: samples of any layout.
-        samples: ids of those to keep.
+        samples: ids of the samples to keep.
 
     Raises:
-        InputError: it does not hold all of them.
+        InputError: the folder does not contain all of them.
     """
     if missing := sorted(set(samples) - set(folder.sample_ids)):
         raise InputError(

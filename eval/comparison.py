@@ -1,4 +1,4 @@
-"""Several methods side by side: scored alike, on the same samples, with intervals and tests."""
+"""Comparison of several methods: scored with the same settings and samples, and tested."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .tables.results import main_table
 from .tables.table import Table, write_tables
 
 SHARED = ("height", "width", "num_views", "fov_deg", "yaw_deg", "given_views")
-"""What the images of all methods must share beside their samples."""
+"""Properties that the images of all methods must share, besides their samples."""
 
 OF_SEQUENCES = ("num_key_frames", "num_between", "geometry_sha256")
-"""The same, of sequences; they depend on which samples there are."""
+"""The same for sequences; these properties depend on the set of samples."""
 
 CAMERAS = ("fov_deg", "yaw_deg", "view_size")
-"""Options of `score` that opening a folder takes, too."""
+"""Options of `score` that are also options of opening a folder."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What scoring warned of, by method."""
+        """Warnings of scoring, with the method's name."""
         return [
             f"{score.method}: {warning}"
             for score in self.scores
@@ -70,7 +70,7 @@ def compare(
     cache: str | Path | None = None,
     **options: Any,
 ) -> Comparison:
-    """Score every method and write `scores/<method>.json` and `tables/`, all of it or nothing.
+    """Score every method and write `scores/<method>.json` and `tables/`, atomically.
 
     Args:
         sources: at least two folders of any known layout, or score files (`*.json`) ready made.
@@ -82,8 +82,8 @@ def compare(
         options: further options of `mvdiffusion_eval.score`, the same for every folder.
 
     Raises:
-        InputError: sources that do not belong together (task, samples, counts, sizes), two of one
-            name, or what scoring refuses. Most is found before the first is scored.
+        InputError: sources that cannot be compared (task, samples, counts, sizes), two methods of
+            the same name, or an error of scoring. Most are found before anything is scored.
     """
     output = Path(output)
     _check_output(output, cache)
@@ -115,7 +115,7 @@ def _tables(scores: Sequence[Score], first: Score, notes: tuple[str, ...]) -> tu
 
 
 def _check_output(output: Path, cache: str | Path | None) -> None:
-    """Find out before any work whether the output can be written."""
+    """Check before any work that the output can be written."""
     if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
         raise InputError(
             f"--cache: {cache} is inside the output folder {output}; choose a folder outside it."
@@ -143,7 +143,7 @@ def _check_names(entries: Sequence[Entry], baseline: str | None) -> None:
                 f"{entry.source}: its method is named '{entry.method}'; expected a valid file name "
                 "without / that does not begin with a dot."
             )
-        # Two names that differ in capitals alone would be one file on some disks.
+        # On some file systems, names that differ only in upper and lower case are the same file.
         if (earlier := seen.get(entry.method.casefold())) is not None:
             raise InputError(
                 f"{entry.source}: its method is named '{entry.method}', and so is that of "
@@ -156,7 +156,7 @@ def _check_names(entries: Sequence[Entry], baseline: str | None) -> None:
 
 
 def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
-    """The samples to compare on, once it is clear that the methods belong together."""
+    """Check that the methods can be compared, and return the samples to compare them on."""
     first = entries[0]
     for entry in entries[1:]:
         if entry.task != first.task:
@@ -181,7 +181,7 @@ def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """As a score file has it: lists for tuples."""
+    """The value as it is in a score file: lists instead of tuples."""
     return json.loads(json.dumps(value))
 
 
@@ -205,7 +205,7 @@ def _scored(entry: Entry, shared: Sequence[str], options: Mapping[str, Any]) -> 
                 "be restricted."
             )
         return entry.score
-    # What is written is what is compared: numbers as JSON has them.
+    # The comparison uses the numbers as they are written to JSON.
     return Score(entry.source, _plain(score_folder(entry.source, samples=shared, **options)))
 
 

@@ -1,11 +1,11 @@
-"""The claims about the paper's method that the numbers decide.
+"""The paper's claims, each with the conditions on measured numbers that decide it.
 
-Rule, the same for every condition of every claim: a quantity x with standard error s must be at
-least its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is
+The rule is the same for every condition of every claim: a quantity x with standard error s must be
+at least its bound. It *holds* if x - 2 s ≥ bound, *does not hold* if x + 2 s < bound, and is
 *undecided* in between or when there are too few samples for a standard error. Quantities are
 differences or ratios of the same samples under two methods, or slopes over the views of the same
-samples, so what samples have in common cancels. A claim holds if all its conditions do, and fails
-if one does; without the methods it compares it is *not run*. Interval and effect size (see
+samples, so that differences between samples cancel. A claim holds if all its conditions do, and
+fails if one does; without the methods it compares it is *not run*. Interval and effect size (see
 `effects`) are reported with every condition and decide nothing.
 """
 
@@ -47,7 +47,7 @@ class Condition:
 
     @property
     def numbers(self) -> dict[str, float | None]:
-        """Its numbers by name; None for those that it does not have."""
+        """Its numbers by name; None where a number does not exist."""
         names = ("value", "value_se", "value_low", "value_high", "effect_size")
         measured: tuple[float | None, ...] = (None,) * len(names)
         if effect := self.effect:
@@ -56,7 +56,7 @@ class Condition:
 
     @property
     def measured(self) -> str:
-        """The value beside its bound, printed."""
+        """The value and its bound as text."""
         if self.effect is None:
             return "not measured"
         error = "" if self.effect.se is None else f" ± {self.effect.se:.2g}"
@@ -65,7 +65,7 @@ class Condition:
 
     @property
     def certainty(self) -> str:
-        """Interval and effect size, printed; empty if there is neither."""
+        """Interval and effect size as text; empty if there is neither."""
         effect, parts = self.effect, []
         if effect and effect.interval:
             parts.append("95 % interval {:.3g} to {:.3g}".format(*effect.interval))
@@ -93,7 +93,7 @@ class Claim:
         return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
 
     def printed(self) -> dict[str, Any]:
-        """Its printed form, as JSON has it."""
+        """Its printed form, for JSON."""
         keys = ("text", "verdict", "measured", "certainty")
         conditions = [{key: getattr(one, key) for key in keys} for one in self.conditions]
         head = {"number": self.number, "title": self.title, "verdict": self.verdict}
@@ -107,7 +107,7 @@ def judge(value: float, se: float | None, bound: float, num_standard_errors: flo
         value: what was measured.
         se: its standard error; None if there are too few samples for one.
         bound: what it must reach.
-        num_standard_errors: certainty asked for.
+        num_standard_errors: required certainty.
 
     >>> judge(5.0, 0.5, 0.0, 2.0), judge(0.5, 0.5, 0.0, 2.0), judge(-5.0, 0.5, 0.0, 2.0)
     ('holds', 'undecided', 'does not hold')
@@ -122,7 +122,8 @@ def judge(value: float, se: float | None, bound: float, num_standard_errors: flo
 def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -> list[Claim]:
     """Decide the claims from the scores at hand, by task and method.
 
-    Claims 1 to 5 are about panoramas, 6 about depth; 7, about outpainting, is ours.
+    Claims 1 to 5 are about panoramas, 6 about depth; claim 7, about outpainting, is not in the
+    paper.
 
     Args:
         scores: by task, then by method.
@@ -143,7 +144,7 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
 
 
 def claim_numbers(claims: Sequence[Claim]) -> dict[str, dict[str, Any]]:
-    """What decided the claims, for `metrics.json`: `{claim_1: {condition_1: {value, se, …}}}`.
+    """The numbers behind the claims, for `metrics.json`: `{claim_1: {condition_1: {value, …}}}`.
 
     Numbers that a condition does not have are left out.
     """

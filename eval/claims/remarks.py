@@ -1,4 +1,4 @@
-"""What the claims do not ask, remarks openly: above all where a baseline is better."""
+"""Remarks beside the claims, above all on baselines that are better than MVDiffusion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..scoring.score_files import Score, paired_difference
 
 Scores = Mapping[str, Score]
 CERTAIN = 2.0
-"""Standard errors that make a difference worth a sentence where it is one of many."""
+"""Number of standard errors from which a difference is worth a sentence."""
 
 _BOUND = "after VAE reconstruction, the upper bound of every method that uses this VAE, are {}"
 _CONSISTENCY = {
@@ -73,7 +73,7 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
 
 
 def _consistency(scores: Scores, rival: str, metric: str) -> str:
-    """How a rival's consistency compares with MVDiffusion's, in words; nothing if unknown."""
+    """Compare a method's consistency with MVDiffusion's in words; empty if it is unknown."""
     try:
         value, se = paired_difference(scores[rival], scores["mvdiffusion"], metric)
     except KeyError:

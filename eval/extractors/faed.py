@@ -2,8 +2,8 @@
 
 FAED (Oh et al., 2022, of color and depth; of color alone in PanFusion's evaluation) is the
 Fréchet distance of what an encoder trained to reconstruct panoramas makes of them. The weights
-that PanFusion used are not to be had, so that the values of another training compare methods with
-one another and with no published number.
+that PanFusion used are not available, so that values of another training compare methods with each
+other but not with published numbers.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _activated(before: int, width: int, kernel: int, stride: int) -> nn.Sequenti
 
 
 def faed_features(code: Tensor) -> Tensor:
-    """Features of panoramas out of what their encoder says.
+    """Features of panoramas from the output of their encoder.
 
     Mean over the columns, which forgets where ahead is, and a weight for each row: the cosine of
     the latitude of its center, as wide as the row is on the sphere. (PanFusion's code spreads

@@ -61,7 +61,7 @@ def load_lpips(name: str) -> Lpips:
     """Load LPIPS with a backbone trained on ImageNet: "alex", "vgg" or "squeeze".
 
     Raises:
-        InputError: another name, or weights that could not be had.
+        InputError: another name, or weights that could not be loaded.
     """
     if name not in NETWORKS:
         raise InputError(f"lpips: unknown network '{name}'{suggest(name, NETWORKS)}")
@@ -82,5 +82,5 @@ def make_network(name: Any) -> nn.Module:
     """Make the pretrained network, its distances one per pixel."""
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    fetch_known(f"lpips-{name}")  # where torchvision looks for it
+    fetch_known(f"lpips-{name}")  # into the folder where torchvision expects it
     return _LPIPS(net=name, spatial=True)

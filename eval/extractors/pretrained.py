@@ -1,4 +1,4 @@
-"""Pretrained extractors by name: real networks whose weights are fetched, or put in their place.
+"""Pretrained extractors by name; their weights are downloaded, or put in place by the user.
 
 | name | serves | of |
 |---|---|---|
@@ -44,7 +44,7 @@ def load_inception() -> FeatureExtractor:
     """Load torchmetrics' Inception-v3: 2048 features, resized to 299 px as torchmetrics does.
 
     Raises:
-        InputError: torch-fidelity or its weights could not be had.
+        InputError: torch-fidelity or its weights could not be loaded.
     """
     from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -69,7 +69,7 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
             not there.
 
     Raises:
-        InputError: the file could not be had or read.
+        InputError: the file could not be downloaded or read.
     """
     from cleanfid.inception_torchscript import InceptionV3W
 
@@ -93,7 +93,7 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
         image_size: height and width that it sees, in pixels.
 
     Raises:
-        InputError: its weights could not be had.
+        InputError: its weights could not be loaded.
     """
     from transformers import Dinov2Model
 
@@ -112,7 +112,7 @@ def load_open_clip_features(name: str, model: str, pretrained: str = "openai") -
     """Load the image half of an open_clip model: its embeddings, not normalized.
 
     Raises:
-        InputError: its weights could not be had.
+        InputError: its weights could not be loaded.
     """
     clip = load_open_clip(name, model, pretrained)
     return _features_only(clip.identity, clip.encode_images, clip.description)
@@ -137,7 +137,7 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
         pretrained: open_clip's name of the weights, or a file of them.
 
     Raises:
-        InputError: its weights could not be had.
+        InputError: its weights could not be loaded.
     """
     import open_clip
     from PIL import Image
@@ -195,10 +195,10 @@ def _ready(network: Any) -> Any:
 
 
 def _pretrained(name: str, make: Callable[[], Any], is_local: bool = False) -> Any:
-    """Make a network; if its weights cannot be had, say which file belongs where."""
+    """Make a network; if its weights are missing, say where to put which file."""
     try:
         if not is_local:
-            fetch_known(name)  # where its library looks for it
+            fetch_known(name)  # into the folder where its library expects it
         return make()
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,8 +1,8 @@
-"""Features once: every image is decoded once, and each extractor sees it once.
+"""Features of images: each image is decoded once and runs once through each extractor.
 
-FID, Inception score, KID, CLIP score and whatever else looks at an image read its features from
-here. They lie on disk, never all in memory: in a cache folder they also serve later runs, so that a
-new method or protocol costs only what is new.
+FID, Inception score, KID, CLIP score and all other metrics of images read the features from here.
+They lie on disk, never all in memory: in a cache folder they also serve later runs, so that a new
+method or protocol costs only what is new.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BATCH = 32
 """Images per pass. The last batch is filled up with repetitions: an image's features are then the
 same to the last bit whatever else is computed with it."""
 SHARD = 256
-"""Images per file of the cache; what a killed run loses."""
+"""Images per file of the cache, which is also the most that a killed run loses."""
 BLOCK = 1024
 """Images whose features are in memory at a time."""
 
@@ -88,7 +88,7 @@ class FeatureStore:
             with the store.
 
     Raises:
-        InputError: the cache is not a folder and cannot be made one.
+        InputError: the cache folder cannot be created.
     """
 
     def __init__(self, cache: str | Path | None = None) -> None:

@@ -1,8 +1,8 @@
 """Training of feature extractors on rooms that no method is trained on.
 
-With no pretrained Inception or CLIP at hand, FID, Inception score and CLIP score need extractors
-that know the miniature's world. Their numbers compare methods with one another and nothing else.
-The same holds for FAED at any size, see `train_faed`.
+Without pretrained Inception and CLIP, FID, Inception score and CLIP score need extractors trained
+on the miniature's rooms. Their numbers compare methods with each other only. The same holds for
+FAED at any size, see `train_faed`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def train_extractor(
     """Train an extractor on a sample folder; write `weights.safetensors` and `extractor.json`.
 
     The last `held_out` part of the samples is kept for validation. Equal settings, images and
-    thread counts give equal weights. FAED's training, which is long, goes on where it was broken
-    off: `<output>.training` holds its state until the end.
+    thread counts give equal weights. FAED's long training resumes after an interruption:
+    `<output>.training` holds its state until the end.
 
     Args:
         folder: the images.

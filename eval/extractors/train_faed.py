@@ -44,8 +44,8 @@ def train_autoencoder(
         folder: the panoramas.
         training, validation: samples to learn from, and to measure the result with.
         settings: of network and training.
-        unfinished: file that keeps the state after every epoch. Training goes on from what is
-            there of the same settings and images, to the same weights as without a break.
+        unfinished: file that keeps the state after every epoch. Training resumes from
+            the state of the same settings and images, to the same weights as without a break.
         overwrite: move the state of other settings or images aside instead of refusing.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: where they lie, and whether they are the ones they are taken for."""
+"""Files of pretrained weights: their places and the check of their hashes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Weights:
 
     @property
     def place(self) -> str:
-        """Where the file is to be put by whoever has no network."""
+        """How to put the file in place without a network."""
         if self.url:
             return f"download {self.url} to {checkpoints() / self.file}"
         from huggingface_hub.constants import HF_HUB_CACHE
@@ -47,10 +47,10 @@ class Weights:
         )
 
     def fetch(self) -> Path:
-        """Find the file, or fetch it; either way its hash is checked before it is used.
+        """Find or download the file, and check its hash before it is used.
 
         Raises:
-            OSError, RuntimeError: it is not there and could not be fetched whole.
+            OSError, RuntimeError: it could not be downloaded.
             InputError: its hash is another.
         """
         path = self._of_url() if self.url else self._of_repository()
@@ -88,7 +88,7 @@ class Weights:
 
 
 def checkpoints() -> Path:
-    """Folder where PyTorch and libraries that use it keep what they fetched."""
+    """Folder where PyTorch, and libraries that use it, keep downloaded files."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 

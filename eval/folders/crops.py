@@ -1,7 +1,8 @@
-"""What to look at in whole panoramas: crops in named sets of directions, or the whole.
+"""The images that protocols measure on whole panoramas: crops in sets of directions, or all.
 
 `panfusion` protocols evaluate panoramas by perspective crops, `omnifid` by cube faces, FAED and
-others by the whole image. All are folders of samples again, cut when they are read.
+others by the whole image. Both are again folders of samples, whose images are cut when they are
+read.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class DerivedFolder(SampleFolder):
 
     @abstractmethod
     def directions_of(self, sample_id: str) -> tuple[Direction, ...] | None:
-        """Where each image of a sample looks; None: all round."""
+        """Viewing direction of each image of a sample; None for whole panoramas."""
 
     def evaluated_views(self, sample_id: str) -> list[int]:
         """All of them."""
@@ -93,7 +94,7 @@ class DerivedFolder(SampleFolder):
         return self.source.prompt_path(sample_id)
 
     def has_prompts(self, sample_id: str) -> bool:
-        """Whether a sample came with prompts of these images: for the whole, or looking so.
+        """Whether a sample has prompts for these images: of the whole, or of equal directions.
 
         Raises:
             InputError: they are unreadable.
@@ -255,7 +256,7 @@ def panoramas(folder: EquirectangularFolder) -> WholeFolder:
 
 
 def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder | None:
-    """Derive what a protocol looks at.
+    """Derive the images that a protocol measures.
 
     Args:
         folder: samples of any layout.

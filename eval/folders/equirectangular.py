@@ -1,4 +1,4 @@
-"""Panoramas handed over as equirectangular images: their views are cut when they are read."""
+"""Panoramas given as equirectangular images, whose views are cut when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of a folder that somebody hands over: checked by their headers, resized, and inlined."""
+"""Images of the folders to score: checking their headers, resizing and inlining them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample folders without a manifest: whose layout is it, and what does it leave unsaid?
+"""Sample folders without a manifest: recognizing the layout, and what it does not state.
 
 | layout | sample | files |
 |---|---|---|
@@ -10,7 +10,7 @@
 | equirectangular images | `<id>.png`, `.jpg`, `.jpeg` or `.webp` | prompts in `<id>.txt` |
 
 In all but the last, prompts are in `prompt.txt` beside the views; depth of the released code has
-none. What the released code writes holds the generated and the real pictures: the same folder is
+no prompts. The released code writes generated and real images into one folder, which is therefore
 opened twice.
 """
 
@@ -41,7 +41,7 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a folder without a manifest does not say.
+    """What a folder without a manifest does not state.
 
     Attributes:
         fov_deg: horizontal field of view of every view.
@@ -57,10 +57,10 @@ class Assumptions:
 
 
 def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleFolder:
-    """Open a folder whose layout its first sample tells; its files are not yet checked.
+    """Open a folder by the layout of its first sample; its files are not checked yet.
 
     Raises:
-        InputError: no layout that is known.
+        InputError: the layout is unknown.
     """
     if not found:
         return _equirectangular(root, _loose_panoramas(root), assumed)
@@ -101,7 +101,7 @@ def _common(
 
 
 def check_numbers(folder: SampleFolder) -> None:
-    """Refuse views that nothing announced: more than the manifest, or the first sample, has.
+    """Refuse more views than the manifest states or the first sample has.
 
     Raises:
         InputError: a sample has views beyond the last.

@@ -1,7 +1,7 @@
-"""Methods: their printed names, places in tables and colors, and the layouts of other packages'.
+"""Methods: their printed names, order in tables and colors, and layouts of other packages.
 
-Whoever scores a folder needs none of this: a method without an entry comes last, under its own
-name. Other packages add theirs (see `plugins`).
+Scoring needs none of this: a method without an entry comes last, under its own name. Other
+packages add their methods (see `plugins`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def methods() -> Mapping[str, Method]:
     """Know every method that has an entry, by name, in the order in which tables show them.
 
     Raises:
-        InputError: a plug-in is none, or takes a name that is taken.
+        InputError: a plug-in is not a method, or its name is already registered.
     """
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():

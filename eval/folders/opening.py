@@ -1,9 +1,9 @@
-"""Opening sample folders: layout, manifest, and one clear error for whatever does not fit.
+"""Opening sample folders: layout, manifest, and one clear error for everything that is wrong.
 
 Every task: `<root>/<sample id>/<view>.png` (RGB, views numbered from 0),
 `<root>/<sample id>/prompt.txt` (one line per view) and `<root>/manifest.json`. Depth samples also
-have `cameras.json` and `depth/<view>.png` (16-bit, millimeters, 0 for none), and as many views as
-they like. Without a manifest the folder's name is the method, and `layouts` says which folders
+have `cameras.json` and `depth/<view>.png` (16-bit, millimeters, 0 for none), and any number of
+views. Without a manifest the folder's name is the method, and `layouts` says which folders
 are known beside these.
 """
 

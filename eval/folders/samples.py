@@ -1,4 +1,4 @@
-"""Sample folders once opened: what every method, ours or not, hands over to be scored."""
+"""Opened sample folders: the images of one method, which are to be scored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SampleFolder(ABC):
 
     Attributes:
         root: the folder.
-        task: what the method was asked for; a key of `TASKS`.
+        task: the task of the method; a key of `TASKS`.
         method: what made the images.
         sample_ids: names of the sample directories, sorted.
         height, width: size of every view in pixels.
@@ -53,11 +53,11 @@ class SampleFolder(ABC):
 
     @abstractmethod
     def evaluated_views(self, sample_id: str) -> list[int]:
-        """Views of a sample that FID, Inception score and CLIP score look at."""
+        """Views of a sample on which FID, Inception score and CLIP score are computed."""
 
     @abstractmethod
     def arrangement(self) -> dict[str, Any]:
-        """What a score file says about the cameras."""
+        """The description of the cameras for the score file."""
 
     def check(self) -> None:
         """Check the header of every file.

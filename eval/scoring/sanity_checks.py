@@ -1,7 +1,7 @@
 """Sanity checks: common mistakes that make numbers look better or worse than they are.
 
-Nothing here changes a number. Each check returns a warning of one sentence, or an empty one. Pixels
-are compared in a few samples, spread over the folder.
+The checks change no number. Each returns a warning of one sentence, or an empty string. Pixels are
+compared in a few samples, spread over the folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..metrics.base import Inputs
 from ..metrics.depth_consistency import cameras_of
 
 EXAMINED = 8
-"""Samples whose pixels are compared."""
+"""Number of samples whose pixels are compared."""
 
 COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
 """Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
@@ -38,10 +38,10 @@ FLAT = 1.0
 """Standard deviation in gray levels below which a view agrees with anything."""
 
 ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
-"""Another order is the right one if it agrees so much better, and well in itself."""
+"""Another order is the right one if its PSNR is higher by the gain and above the floor."""
 
 ORDER_HEIGHT = 64
-"""Height in pixels at which orders are compared: alignment shows at any."""
+"""Height in pixels at which orders are compared; alignment is visible at any size."""
 
 BLOCKING = 0.05
 """Excess of the steps across borders of 8×8 blocks, as JPEG and VAEs of such patches leave."""
@@ -51,7 +51,7 @@ def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
     """Run every sanity check.
 
     Args:
-        inputs: what was scored; its reference holds the samples generated and no others.
+        inputs: what was scored; its reference is restricted to the generated samples.
         reference: the reference as it was given.
 
     Returns:
@@ -62,7 +62,7 @@ def warnings_of(inputs: Inputs, reference: SampleFolder | None) -> list[str]:
 
 
 def _fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
-    """FID is biased by the number of images: fewer samples than the reference has."""
+    """Find fewer samples than in the reference: FID is biased by the number of images."""
     count = len(inputs.generated.sample_ids)
     if reference is None or len(reference.sample_ids) == count:
         return ""
@@ -74,10 +74,10 @@ def _fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
 
 
 def real_as_generated(inputs: Inputs) -> str:
-    """Images of the reference that were handed in as generated."""
+    """Find images of the reference among the generated ones."""
     folder, real = inputs.generated, inputs.reference
     if real is None or _same_files(folder, real):
-        return ""  # real views scored on purpose, as the ceiling
+        return ""  # real views are scored on purpose, as the upper bound
     known = {digest for i in real.sample_ids for digest in real.view_digests(i)}
     evaluated = [
         digest
@@ -100,7 +100,7 @@ def _same_files(one: SampleFolder, other: SampleFolder) -> bool:
 
 
 def swapped_channels(inputs: Inputs) -> str:
-    """Red and blue exchanged on one side: the color casts would agree if swapped back."""
+    """Find red and blue swapped on one side: the color casts would agree after swapping back."""
     folder, real = inputs.generated, inputs.reference
     if real is None or not inputs.has_other_reference:
         return ""
@@ -125,7 +125,7 @@ def _casts(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
 
 
 def copied_pixels(inputs: Inputs) -> str:
-    """Overlaps whose pixels are those of the neighbor, warped and pasted."""
+    """Find overlaps whose pixels were warped from the neighboring view and pasted."""
     folder = inputs.generated
     shares = np.concatenate([_copied_shares(folder, i) for i in _examined(folder)])
     copies = int((shares >= COPIED_SHARE).sum())
@@ -192,7 +192,7 @@ def _ring(folder: SampleFolder, height: int, width: int, backwards: bool = False
 
 
 def wrong_order(inputs: Inputs) -> str:
-    """Views that agree far better in another order than the one their numbers say."""
+    """Find views that agree much better in another order than in that of their numbers."""
     folder = inputs.generated
     order = (
         _better_order_of_frames(folder)
@@ -234,7 +234,7 @@ def _is_even(yaw_deg: Sequence[float]) -> bool:
 
 
 def _better_order_of_frames(folder: SequenceFolder) -> str:
-    """Cameras are as they are; their images may run the other way."""
+    """Compare the images as they are and in reverse order, with the cameras unchanged."""
     psnr = []  # of the images as they are, and last to first
     for sample_id in _examined(folder):
         frames, views = cameras_of(folder, sample_id), folder.views(sample_id) / 255
@@ -250,7 +250,7 @@ def _better_order_of_frames(folder: SequenceFolder) -> str:
 
 
 def one_sided_jpeg(inputs: Inputs) -> str:
-    """JPEG's losses on one side only, which FID sees."""
+    """Find losses of JPEG on one side only, to which FID is sensitive."""
     folder, real = inputs.generated, inputs.reference
     if real is None or not inputs.has_other_reference:
         return ""
@@ -274,13 +274,13 @@ def _is_jpeg(folder: SampleFolder) -> bool:
 
 
 def _has_blocks(views: Sequence[np.ndarray]) -> bool:
-    """Whether rows jump at every eighth line more than elsewhere."""
+    """Whether rows differ more at every eighth line than elsewhere."""
     # Mean absolute difference of each line from the next, over views, columns and channels.
     steps = np.mean(
         [np.abs(np.diff(v.astype(np.float32), axis=1)).mean((0, 2, 3)) for v in views], 0
     )
     if len(steps) < 8 * 8 - 1:
-        return False  # too few blocks to tell them from the picture
+        return False  # too few blocks to distinguish them from the image content
     by_phase = np.array([steps[phase::8].mean() for phase in range(8)])
     usual = np.median(by_phase[:7])
     excess, spread = by_phase[7] - usual, by_phase[:7].max() - usual
@@ -288,7 +288,7 @@ def _has_blocks(views: Sequence[np.ndarray]) -> bool:
 
 
 def other_prompts(inputs: Inputs) -> str:
-    """Prompts that differ from the reference's for the same sample."""
+    """Find prompts that differ from the reference's for the same sample."""
     folder, real = inputs.generated, inputs.reference
     if real is None:
         return ""

@@ -1,4 +1,4 @@
-"""One folder in, one score file out: every number with what made it."""
+"""Scoring one folder: every number with its provenance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def score_folder(
             named are defined with.
         settings: what to run, and how.
         vae_reconstruction: the real views after the methods' VAE; only outpainting uses them.
-        cache: folder that keeps features for later runs; None: they are computed for this one.
+        cache: folder of the feature cache; without one, features are computed for this run only.
 
     Returns:
         The content of a score file.
@@ -74,7 +74,7 @@ def score_folder(
 
 
 def _matching_reconstruction(generated: SampleFolder, folder: SampleFolder) -> SampleFolder:
-    """Restrict real views after VAE reconstruction to the samples generated."""
+    """Restrict real views after VAE reconstruction to the generated samples."""
     if generated.task != "outpaint":
         raise InputError(
             f"--vae-reconstruction: only outpainting is compared with it, but the task of "
@@ -84,7 +84,7 @@ def _matching_reconstruction(generated: SampleFolder, folder: SampleFolder) -> S
 
 
 def _described(run: Run) -> dict[str, Any]:
-    """What a protocol is, and how each of its metrics was taken."""
+    """Describe a protocol and how each of its metrics was measured."""
     protocol = run.protocol
     metrics = {
         step.key: {
@@ -100,7 +100,7 @@ def _described(run: Run) -> dict[str, Any]:
 
 
 def _protocol_warnings(runs: Sequence[Run], inputs: Inputs) -> list[str]:
-    """What was asked for and not measured, and counts that published numbers do not have."""
+    """Warn of metrics that were not measured, and of other numbers of images than published."""
     warnings = []
     evaluated = sum(len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids)
     for run in runs:
@@ -123,10 +123,10 @@ def _protocol_warnings(runs: Sequence[Run], inputs: Inputs) -> list[str]:
 
 
 def matching_reference(generated: SampleFolder, reference: SampleFolder) -> SampleFolder:
-    """Restrict real views to the samples generated.
+    """Restrict real views to the generated samples.
 
     Raises:
-        InputError: another camera arrangement or size, or samples without real views.
+        InputError: the cameras or sizes differ, or samples have no real views.
     """
     if isinstance(generated, SequenceFolder) != isinstance(reference, SequenceFolder):
         raise InputError(
@@ -167,7 +167,7 @@ def _check_geometry(generated: SequenceFolder, reference: SequenceFolder) -> Non
 
 
 def describe_images(folder: SampleFolder) -> dict[str, Any]:
-    """Say which images were scored: hash, counts and cameras."""
+    """Describe the scored images: hash, counts and cameras."""
     ids = folder.sample_ids
     return {
         "method": folder.method,

@@ -1,4 +1,4 @@
-"""Score files side by side: reading them, refusing what must not stand in one table, pairing."""
+"""Score files: reading them, refusing those that must not share a table, and pairing them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..statistics import mean_and_se, student_interval
 
 CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
-"""What the images of a table's methods must share; controls may cover fewer samples."""
+"""Properties that all methods of a table share; controls may cover fewer samples."""
 
 NUMERIC_SETTINGS = ("jackknife_groups", "seed")
-"""Settings that decide numbers and must be those of all; names of protocols tell the others."""
+"""Settings that decide numbers and must be equal; other settings are in the protocols' names."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def read_scores(
 
     Args:
         paths: score files, one per task and method.
-        settings_sha256: hash that every file of a task must carry; tasks without one, and None:
-            the files of a task need only agree.
+        settings_sha256: hash that every file of a task must have; without one, the files of a
+            task need only agree.
 
     Returns:
         Scores by task, in the order of `TASKS`, then by method, in the order of `methods`.
 
     Raises:
-        InputError: stale settings, other samples, another protocol or another extractor.
+        InputError: outdated settings, other samples, another protocol or another extractor.
     """
     scores = [read_score(path) for path in paths]
     by_task = {task: [score for score in scores if score.task == task] for task in TASKS}
@@ -127,7 +127,7 @@ def read_scores(
 
 
 def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[str, Score]:
-    """Scores of one task by method, in order, once it is clear that they belong together."""
+    """Check that the scores of a task can be compared, and order them by method."""
     _check_settings(scores, settings_sha256)
     check_comparable(scores)
     ranked = sorted(scores, key=lambda score: (rank(score.method), score.method))
@@ -154,7 +154,7 @@ def read_score(path: str | Path) -> Score:
     """Read one score file.
 
     Raises:
-        InputError: it is missing, or is none.
+        InputError: it is missing, or is not a score file.
     """
     score = Score(Path(path), read_json(path))
     _check_complete(score)
@@ -277,7 +277,7 @@ class Pairs:
 
 
 def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
-    """Pair a metric of two methods over the samples both have.
+    """Pair a metric of two methods over their common samples.
 
     Raises:
         KeyError: the metric is not measured for both, or cannot be paired.
@@ -294,7 +294,7 @@ def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
 
 
 def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
-    """Mean of `first - second` over the samples both have, with its standard error.
+    """Mean of `first - second` over the common samples, with its standard error.
 
     Raises:
         KeyError: the metric is not measured for both, or cannot be paired.
