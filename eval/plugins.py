@@ -1,7 +1,7 @@
 """Metrics, protocols and methods of other packages, found by their entry points.
 
 A package names them in its `pyproject.toml`; installed beside this one it is used like a part of
-it. All that it needs can be imported from `mvdiffusion_eval`. An example with all three is in
+it. Everything it needs can be imported from `mvdiffusion_eval`. An example with all three is in
 `tests/eval/example_plugin`.
 
 ```toml
@@ -48,7 +48,7 @@ def load_plugins(kind: str, of: type = object) -> dict[str, Any]:
     for entry in sorted(entry_points(group=f"{GROUP}.{kind}"), key=lambda entry: entry.name):
         try:
             plugins[entry.name] = entry.load()
-        except Exception as error:  # whatever somebody else's code raises
+        except Exception as error:  # other people's code may raise anything
             package = entry.dist.name if entry.dist else "unknown"
             raise InputError(
                 f"plug-in '{entry.name}' of the package '{package}' ({entry.value}) could not be "

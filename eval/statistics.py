@@ -1,13 +1,13 @@
-"""Standard errors, confidence intervals and tests: the one reading of "±", "95 %" and "p".
+"""Standard errors, confidence intervals and tests: the definition of "±", "95 %" and "p".
 
 The unit is always the sample (a panorama, a sequence), never a view: the views of one sample
 depend on each other. A metric of a whole set, such as FID, has no value per sample; the
-pseudo-values of its jackknife take the place.
+pseudo-values of its jackknife take their place.
 
 Every interval is Student's t around a value with its standard error. A bootstrap (BCa) would follow
-the skew of a sample's mean, but of the 10 or 20 samples that small evaluations have it comes out
-too narrow, and it has no counterpart for jackknife groups and quotients. Student's t serves all
-three and goes with the claims' verdicts, which count standard errors.
+the skew of a mean, but with the 10 or 20 samples of small evaluations it is too narrow, and it has
+no counterpart for jackknife groups and quotients. Student's t serves all three and goes with the
+claims' verdicts, which count standard errors.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RESAMPLES = 9999
 """Random patterns of signs of a test; all of them where there are fewer."""
 
 SEED = 0
-"""Seed of what is drawn: equal values give equal p-values."""
+"""Seed of random draws: equal values give equal p-values."""
 
 DRAWN_AT_ONCE = 100
 """Patterns held in memory together."""
 
 MANY_SAMPLES = 2_000
-"""From here on the mean is as good as normal, and drawing takes seconds a metric: Student's t."""
+"""From here on Student's t is used: means are nearly normal, and drawing would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def t_test(difference: float, se: float | None, count: int) -> Test | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for being several (Holm 1979); none gets smaller, none exceeds 1.
+    """Adjust p-values for multiple comparisons (Holm 1979); none gets smaller, none exceeds 1.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -43,7 +43,7 @@ REAL = Method("real", "Real views", "#4d4d4d")
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Know every method that has an entry, by name, in the order in which tables show them.
+    """All methods that have an entry, by name, in the order in which tables show them.
 
     Raises:
         InputError: a plug-in is not a method, or its name is already registered.

@@ -52,7 +52,7 @@ def _count(side: Blocks, num_groups: int) -> Tensor:
 
 
 def _within(side: Blocks, num_groups: int) -> Tensor:
-    """The kernel is symmetric: each pair of blocks is met once."""
+    """The kernel is symmetric, so each pair of blocks is computed once."""
     sums = torch.zeros(num_groups, num_groups, dtype=torch.float64)
     for first, (x, x_groups) in enumerate(side()):
         for second, (y, y_groups) in enumerate(side()):

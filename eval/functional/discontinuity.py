@@ -18,7 +18,7 @@ EDGE = 3
 
 
 def discontinuity_score(panorama: np.ndarray) -> float:
-    """Horizontal gradient across the seam over that beside it; 1 where nothing stands out.
+    """Horizontal gradient across the seam over that beside it; 1 if the seam does not stand out.
 
     The last three and the first three columns are joined and filtered; of the four columns in the
     middle, a1 to a4, the seam lies between a2 and a3. DS = mean over rows of

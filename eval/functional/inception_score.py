@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class SplitSums:
-    """What the score needs to know of any number of images, by group of images and split.
+    """Sums from which the score of any number of images follows, by group and split.
 
     Args:
         num_groups: groups that `score` may leave out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 MAX_PSNR_DB = 100.0
-"""Equal images would be infinitely alike; 100 dB is far beyond 8-bit rounding (about 59 dB)."""
+"""PSNR of equal images would be infinite; 100 dB is far beyond 8-bit rounding (about 59 dB)."""
 
 
 def psnr_db(mse: float) -> float:

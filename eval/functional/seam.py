@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 ROUNDING = 1e-6
-"""Far below one step of 8 bits: a plain panorama has no seam, 0 / 0 being 1."""
+"""Far below one step of 8 bits; makes the ratio of a uniform panorama 1 instead of 0 / 0."""
 
 
 def column_steps(panorama: np.ndarray) -> np.ndarray:
@@ -31,9 +31,9 @@ def edge_step(panorama: np.ndarray) -> float:
 
 
 def worst_step(panorama: np.ndarray) -> float:
-    """Largest step over the median step: finds a seam anywhere, whichever way one looks first.
+    """Largest step over the median step: finds a seam at any column.
 
-    Upright edges of what is shown count too: read it beside that of real panoramas.
+    Vertical edges of the scene count too, so compare it with that of real panoramas.
 
     Args:
         panorama: [H, W, C] in [0, 1].

@@ -1,7 +1,7 @@
-"""What metrics are given and what they give back. Which metric is run on what, protocols say.
+"""The inputs and outcomes of metrics. Protocols say which metric runs on which images.
 
 A metric is a function from `Inputs` and a `Step` of a protocol to an `Outcome`, registered under
-its name by `register`, or by a package of somebody else's (see `plugins`).
+its name by `register`, or by another package (see `plugins`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Step:
         key: name of its measurement; where there are several, they begin with it.
         metric: name of the metric.
         protocol, version: what it is a step of.
-        images: what is looked at; see `crops.select_images`.
+        images: which images are measured; see `crops.select_images`.
         extractors: names of the pretrained extractors that the protocol is defined with.
         stand_in: kind of trained extractor that may take their place, marked in the protocol's
             name.
@@ -52,7 +52,7 @@ class Step:
     changed: str = ""
 
     def protocol_with(self, extractor: Extractor | None = None, at: str = "") -> str:
-        """Name the protocol, marked where it is not as published: numbers then stand apart.
+        """Name the protocol, with marks where it differs from the published one.
 
         Args:
             extractor: what the number is made with; marked if the protocol is not defined with it.
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found.
+    """The outcome of a metric.
 
     Attributes:
         measurements: by name.
@@ -114,7 +114,7 @@ def merge(outcomes: Sequence[Outcome]) -> Outcome:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric may look at.
+    """The inputs of a metric.
 
     Attributes:
         generated: the samples to score.
@@ -122,7 +122,7 @@ class Inputs:
         extractors: those that serve the metric.
         settings: how to score.
         vae_reconstruction: the real views after the VAE that the methods use.
-        store: where their features are kept.
+        store: the store of their features.
     """
 
     generated: SampleFolder
@@ -146,12 +146,12 @@ class Inputs:
         return self.reference
 
     def next_sample(self, sample_id: str) -> str:
-        """Another sample, for controls: the next one, the first after the last."""
+        """Another sample, for controls: the next one; after the last, the first."""
         ids = self.generated.sample_ids
         return ids[(ids.index(sample_id) + 1) % len(ids)]
 
     def far_sample(self, sample_id: str) -> str:
-        """Another sample, half of them on: neighboring sequences may be of the same scene."""
+        """Another sample, half the list away: neighboring sequences may show the same scene."""
         ids = self.generated.sample_ids
         return ids[(ids.index(sample_id) + max(1, len(ids) // 2)) % len(ids)]
 
@@ -162,7 +162,7 @@ class Inputs:
 
 
 LEAST_SAMPLES = 4
-"""So that two samples are left when a jackknife of two groups takes half of them away."""
+"""With fewer, a jackknife of two groups would leave fewer than two samples."""
 
 
 def needs_samples(inputs: Inputs) -> str:
@@ -177,7 +177,7 @@ def _nothing_missing(inputs: Inputs) -> str:
 
 @dataclass(frozen=True)
 class Metric:
-    """Code that measures.
+    """A metric: a function that measures, and its requirements.
 
     Attributes:
         run: measures; `inputs` holds the images that the step names and the extractors that
@@ -185,7 +185,7 @@ class Metric:
         options: names of the options that a step must give.
         uses: what it needs an extractor for: "classes" (logits), "features" or "similarity".
         compares: whether it needs real views, and their features.
-        missing: says what else an input lacks, or nothing.
+        missing: returns what else an input lacks; empty if nothing.
     """
 
     name: str
@@ -202,7 +202,7 @@ class Metric:
         return self.uses == "features" or (self.uses == "classes" and extractor.has_classes)
 
     def lacks(self, inputs: Inputs) -> str:
-        """Say what an input lacks beside an extractor, or nothing."""
+        """Return what an input lacks besides an extractor; empty if nothing."""
         if self.compares and not inputs.has_other_reference:
             return "real views (--reference)"
         return self.missing(inputs)
@@ -212,7 +212,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def register(metric: Metric) -> None:
-    """Make a metric known under its name.
+    """Register a metric under its name.
 
     Raises:
         ValueError: the name is taken.

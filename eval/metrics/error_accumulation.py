@@ -1,10 +1,10 @@
 """Error accumulation: consistency and image quality of a view against its steps from view 0.
 
-A method that goes round view by view hands its errors on; one that makes all views at once has no
-first and no last view. View n is n steps from view 0, pair n is views n and n + 1. The last pair
-closes the loop: it is shown, and stays out of the slopes. The rise of the Fréchet distance is its
-slope as a share of its mean over the steps, so that it does not depend on the extractor's scale;
-every step has the same number of images, hence nearly the same bias.
+A method that generates one view after another passes its errors on; one that generates all views at
+once has no first and no last view. View n is n steps from view 0, pair n is views n and n + 1. The
+last pair closes the loop: it is shown, and stays out of the slopes. The rise of the Fréchet
+distance is its slope as a share of its mean over the steps, so that it does not depend on the
+extractor's scale; every step has the same number of images, hence nearly the same bias.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Outpainting: is the given view kept? Its pairs with generated views are `panorama`'s to measure.
+"""Outpainting: is the given view kept? `panorama_consistency` measures its overlaps.
 
-The given view passes through the autoencoder like any other, so it cannot come out better than
-the real view does in VAE reconstruction; `given_view_kept` leaves that loss out.
+The given view passes through the autoencoder like any other view, so it cannot be better than the
+VAE reconstruction of the real view; `given_view_kept` leaves this loss out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One number with what it takes to read it, as metrics make it and as score files hold it."""
+"""A measured number with its unit, error and provenance, as in score files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number with what it takes to read it.
+    """A measured number with its unit, error and provenance.
 
     Attributes:
         extractor: feature extractor that it was made with, if any, and the hash of its weights.

@@ -1,7 +1,7 @@
-"""OmniFID (arXiv 2407.18207): Fréchet distances of what is above, below and around.
+"""OmniFID (arXiv 2407.18207): Fréchet distances of the cube faces of panoramas.
 
 Whole panoramas are cut into cube faces; OmniFID is the mean of the distances of the upper face, of
-the lower face and of the four faces around. There are two readings of the last: one distance of
+the lower face and of the four horizontal faces. There are two readings of the last: one distance of
 all four faces as one set, as published, or the mean of four distances, as the benchmark of the
 survey of text-driven panoramas computes it (arXiv 2502.14799).
 """

@@ -1,7 +1,7 @@
 """Consistency beyond PSNR: SSIM and LPIPS over the same overlaps.
 
-PSNR is pixel by pixel; SSIM asks for the same structure, LPIPS for the same look. The pairs, the
-warp and the pixels compared are those of the paper's consistency protocols.
+PSNR compares pixel by pixel, SSIM compares structure, and LPIPS compares perceived appearance. The
+pairs, the warp and the pixels compared are those of the paper's consistency protocols.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Image quality (paper, section 5.1): FID, Inception score and CLIP score of what was generated.
+"""Image quality (paper, section 5.1): FID, Inception score and CLIP score of generated views.
 
 The same computation for every task. The folder says which views are evaluated: all views of a
 panorama, those not given of an outpainted one, the key frames of a sequence.
@@ -150,7 +150,7 @@ def per_group(
 
 
 def _needs_prompts(inputs: Inputs) -> str:
-    """Where some samples have prompts, those that are missing are an error."""
+    """If some samples have prompts, missing prompts are an error."""
     folder = inputs.generated
     return "" if any(map(folder.has_prompts, folder.sample_ids)) else "prompts of these images"
 

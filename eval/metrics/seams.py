@@ -1,6 +1,6 @@
 """Seams of whole panoramas: equirectangular images, or views stitched to one.
 
-Of views, only the rows that they see all round are looked at; the protocol's name then says so.
+Of views, only the rows that cover the full circle are used; the protocol's name then has a mark.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METRICS: dict[str, Callable[[np.ndarray], float]] = {
     "worst_step": worst_step,
 }
 STITCHED = "panorama.png"
-"""Written by our generators beside the views, and by whoever stitches differently."""
+"""Written beside the views by our generators, or by methods that stitch differently."""
 
 
 def _run(inputs: Inputs, step: Step) -> Outcome:
@@ -48,7 +48,7 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
 
 
 def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:
-    """How to get the panorama [H, W, 3] in [0, 1] of a sample, RGB.
+    """A function that returns the panorama [H, W, 3] in [0, 1] of a sample, RGB.
 
     Equirectangular images are taken as they are. For views it is `panorama.png`, if every sample
     has one, else the views are blended as the generators do; rows not seen all round are cut off.

@@ -1,4 +1,4 @@
-"""The protocols there are: for which tasks, what they need, what they measure."""
+"""The list of protocols: their tasks, requirements and measurements."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def protocol_rows() -> list[dict[str, Any]]:
 
 
 def _needs(protocol: Protocol, task: str) -> str:
-    """Ask the protocol what its metrics lack when all they get is one view; each thing once."""
+    """Find the requirements of a protocol: what its metrics lack if all they get is one view."""
     lacking = run_of(protocol, Inputs(_one_view(task), None, (), ScoreSettings())).lacking
     each = (need for needs in lacking.values() for need in needs.split(" and "))
     return "; ".join(dict.fromkeys(each)) or "nothing more"

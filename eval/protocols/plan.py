@@ -1,4 +1,4 @@
-"""Which protocols, and which of their steps, can run on an input; and running them."""
+"""Planning: which protocols, and which of their steps, can run on an input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AN_EXTRACTOR = "a feature extractor (--extractor)"
 
 @dataclass(frozen=True)
 class Run:
-    """A protocol with the steps that an input allows, and what the others lack."""
+    """A protocol with the steps that an input allows, and what the other steps lack."""
 
     protocol: Protocol
     steps: tuple[tuple[Step, Inputs], ...]
@@ -44,8 +44,8 @@ class Run:
 def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
     """Match an input with the task's protocols that the settings name, or with all of them.
 
-    One list of names may serve several tasks: protocols of other tasks are passed over. Of a
-    protocol, the steps whose needs are met are run.
+    One list of names may serve several tasks: protocols of other tasks are skipped. Of each
+    protocol, the steps whose requirements are met are run.
 
     Args:
         inputs: what to score. Without extractors, protocols that are named load those that they
@@ -96,7 +96,7 @@ def _needs(run: Run) -> str:
 
 
 class _Views:
-    """One input, seen as the steps of protocols want it: each kind of images is made once."""
+    """The kinds of images that steps measure, each derived from the input once."""
 
     def __init__(self, inputs: Inputs, loads_extractors: bool = False) -> None:
         self.inputs = inputs
@@ -136,7 +136,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             lacking[step.key] = "whole equirectangular panoramas"
             continue
         metric = metrics()[step.metric]
-        missing = metric.lacks(seen)  # asked of what steps share: comparing folders takes time
+        missing = metric.lacks(seen)  # asked once for all steps: comparing folders takes time
         if views.can_load(step) and not missing:
             views.load(step)
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
@@ -165,7 +165,7 @@ def _with_settings(step: Step, inputs: Inputs) -> Step:
 
 
 def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
-    """Pretrained extractors serve steps that name them, trained ones those they stand in for."""
+    """Pretrained extractors serve steps that name them; trained ones stand in for them."""
     name, kind = extractor.identity.name, extractor.description.get("kind")
     named = name in step.extractors
     if not named and (name in STANDARD_EXTRACTORS or kind != step.stand_in):

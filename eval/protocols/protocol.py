@@ -1,4 +1,4 @@
-"""Named, versioned protocols: data that say which metrics are run on what, and how.
+"""Named, versioned protocols: data that say which metrics run on which images, and how.
 
 `protocols.yaml` holds them; other packages add files of their own (see `plugins`). A protocol's
 name and version are stored with every number.
@@ -67,10 +67,10 @@ class Protocol:
 
 @cache
 def metrics() -> Mapping[str, Metric]:
-    """Know every metric, those of other packages included.
+    """All metrics by name, including those of other packages.
 
     Raises:
-        InputError: a plug-in is none, or takes a name that is taken.
+        InputError: a plug-in is not a metric, or its name is already registered.
     """
     for name, metric in load_plugins("metrics", Metric).items():
         try:
@@ -82,7 +82,7 @@ def metrics() -> Mapping[str, Metric]:
 
 @cache
 def protocols() -> Mapping[str, Protocol]:
-    """Know every protocol by name, those of other packages included.
+    """All protocols by name, including those of other packages.
 
     Raises:
         InputError: a file of protocols is wrong, or two have one name.

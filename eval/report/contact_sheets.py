@@ -60,7 +60,7 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:
-    """Pick evenly spaced samples or frames, so that nobody can pick the prettiest.
+    """Pick evenly spaced samples or frames, so that nobody picks the best ones.
 
     Args:
         things: samples or frames, in order.

@@ -1,6 +1,6 @@
 """Figures: contact sheets, overview, PSNR per pair, error per step, training curves.
 
-Equal inputs, equal bytes.
+Equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def write_figures(
     num_samples: int,
     directory: str | Path,
 ) -> None:
-    """Write every figure that the inputs allow, with the numbers behind it as CSV; all or none.
+    """Write every figure that the inputs allow, with its numbers as CSV, atomically.
 
     Args:
         folders: sample folders by task and method, for the contact sheets.

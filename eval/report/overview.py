@@ -1,4 +1,4 @@
-"""Method × metric at a glance: a row per method, a small panel per metric.
+"""Overview of methods and metrics: a row per method, a small panel per metric.
 
 Controls stay out, as of the main tables: they may cover fewer samples.
 """
@@ -19,17 +19,17 @@ from ..scoring.score_files import Score
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
 CEILINGS = {"real": "-", "vae_reconstruction": (0, (4, 3))}
-"""What others are held against, with the style of its line."""
+"""Upper bounds, which are drawn as lines of this style."""
 COLUMNS = [
     *("metric", "title", "method", "value", "se", "low", "high", "higher_is_better"),
     *("protocol", "version", "extractor"),
 ]
 ACROSS = 4
-"""Panels beside one another."""
+"""Number of panels per row."""
 WIDTH, MARGIN = 10.5, 1.9
 """Inches of the figure, and of the methods' names."""
 LINE = 36
-"""Letters of a title that fit over a panel."""
+"""Number of letters of a title that fit over a panel."""
 LEAST_SPAN = 0.01
 """Of an axis, as a share of what it shows."""
 SOFT = "#666c75"
@@ -101,7 +101,7 @@ def _panel(
 
 
 def _widen(axis: Any) -> None:
-    """Keep differences that are none worth seeing from filling the panel, and its ticks short."""
+    """Keep negligible differences from filling the panel, and its tick labels short."""
     low, high = axis.get_xlim()
     missing = LEAST_SPAN * max(abs(low), abs(high)) - (high - low)
     if missing > 0:

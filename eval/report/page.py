@@ -92,7 +92,7 @@ def write_report(
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
         benchmarks: folder of Snakemake's benchmark files, one TSV per rule.
-        folders: sample folders by task and method, to be moved by hand on the page.
+        folders: sample folders by task and method, for the interactive viewers.
         output: the page.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What can be moved by hand on the page: panoramas to turn, sequences to play."""
+"""Interactive viewers of the page: panoramas to turn, sequences to play."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..folders.samples import SampleFolder, SequenceFolder
 from .contact_sheets import colored_depth, spread
 
 SHOWN_SAMPLES = {"panorama": 3, "outpaint": 2, "depth": 2}
-"""Samples per task that the page can move; the page must stay small enough to be mailed."""
+"""Samples per task in the viewers; the page must stay small enough to be mailed."""
 PANORAMA_SIZE = (2048, 1024)
 FRAME_WIDTH = 160
 """Widest panorama and frame on the page, pixels."""
@@ -86,7 +86,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
 
 
 def sprite_of(frames: np.ndarray) -> dict[str, Any]:
-    """Put frames uint8 [V, H, W, 3] into one picture, row by row, with what it takes to read it."""
+    """Put frames uint8 [V, H, W, 3] into one picture, row by row, and describe its layout."""
     count, height, width = frames.shape[:3]
     if width > FRAME_WIDTH:
         size = FRAME_WIDTH, round(FRAME_WIDTH * height / width)

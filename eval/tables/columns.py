@@ -27,7 +27,7 @@ DISTANCES = {
     "panfusion_20_fid": "FID, PanFusion's 20 views ↓",
     "panfusion_20_inception_score": "Inception score, PanFusion's 20 views ↑",
 }
-"""Image quality otherwise measured than in the paper."""
+"""Measures of image quality that the paper does not use."""
 OMNIFID = {
     "omnifid": "OmniFID ↓",
     "omnifid_per_face": "OmniFID, mean over faces ↓",
@@ -52,7 +52,7 @@ SEAMS = {
     "edge_step": "color step at the edges ↓",
     "worst_step": "color step at the worst column ↓",
 }
-"""Of one panorama, beside what neighboring views share."""
+"""Seams of single panoramas."""
 MAIN = {
     "panorama": {
         **QUALITY,

@@ -1,4 +1,4 @@
-"""What tables print: numbers with their errors, counts, and what made a column."""
+"""Formatting of tables: numbers with errors, counts, and notes on the columns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def number(value: float | None, se: float | None = None, digits: int = 2) -> str
 
 
 def count_samples(images: Mapping[str, Any], num_samples: int) -> str:
-    """Say on how many samples, of how many views of which size, a table stands.
+    """Describe the number of samples behind a table, and the number and size of their views.
 
     Args:
         images: what a score file says of the images.

@@ -18,7 +18,7 @@ CONFIDENCE = {
     "secondary": "as quoted by a secondary source",
     "mixed": "read in the source itself, except for the rows named",
 }
-"""How sure it is that these are the numbers of the source."""
+"""How certain it is that these are the numbers of the source."""
 
 WARNING = "measured by others on other images, not comparable with ours"
 

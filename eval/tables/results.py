@@ -1,4 +1,4 @@
-"""Tables and `metrics.json` out of score files; equal scores give equal bytes."""
+"""Tables and `metrics.json` from score files; equal scores give equal bytes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _control_table(task: str, scores: Sequence[Score]) -> Table:
-    """All methods on the samples that all of them have: controls may cover fewer."""
+    """All methods on their common samples: controls may cover fewer."""
     samples = common_samples(scores)
     rows = [_control_row(score, samples) for score in scores]
     columns = dict(CONTROLS)

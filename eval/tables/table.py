@@ -21,7 +21,7 @@ PAGE = "table.html.j2"
 PRINTED = "tables.json"
 """File of all tables and claims in their printed form: what the report shows."""
 WIDE = 10
-"""More columns than that are shrunk to the width of a LaTeX page."""
+"""Tables with more columns are shrunk to the width of a LaTeX page."""
 
 LATEX_SYMBOLS = {
     "↑": r"$\uparrow$",
@@ -38,11 +38,11 @@ LATEX_SYMBOLS = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table to print: numbers for machines in `data`, the printed form in `shown`.
+    """A table: `data` has the numbers for programs, `shown` the printed form.
 
     Attributes:
-        blocks: further blocks of rows that must not be taken for one with those above: the row
-            each begins with, and its title. The title of the first block is the caption.
+        blocks: further blocks of rows, separated from those above: the first row and the title
+            of each. The title of the first block is the caption.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Table:
 def write_tables(
     tables: Sequence[Table], directory: str | Path, claims: Sequence[Claim] = ()
 ) -> None:
-    """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML; all of them or none.
+    """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML, atomically.
 
     Args:
         tables: what to write, each to files of its name; their printed forms also to `PRINTED`.

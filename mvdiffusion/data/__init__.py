@@ -1,1 +1,1 @@
-"""Data: procedural rooms, Matterport3D panoramas and folders of views."""
+"""Data that training and sampling read: panoramas, posed frames with depth, captions."""

@@ -1,4 +1,4 @@
-"""Zip and tar archives that others made: checked before anything is written, extracted whole."""
+"""Zip and tar archives of others: checked before anything is written, and extracted whole."""
 
 from __future__ import annotations
 

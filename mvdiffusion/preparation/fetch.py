@@ -1,4 +1,4 @@
-"""Fetching what only licensees may: the owners' scripts are run, never replaced.
+"""Downloading licensed data sets: the owners' scripts are run, never replaced.
 
 Each owner sends a download script to whoever signs the terms of use. The user names that script,
 or a folder in which the files are already. Beside each file stands <file>.json with its size and
@@ -38,12 +38,12 @@ _ENVIRONMENT = re.compile(r"PATH|HOME|LANG|LC_\w+|TMPDIR|SYSTEMROOT|SSL_CERT_\w+
 
 @dataclass(frozen=True)
 class Source:
-    """How a dataset is had.
+    """How to obtain a dataset.
 
     Attributes:
         title: its name.
-        terms: the form to sign.
-        home: where to read how to hand it in.
+        terms: the terms of use to sign.
+        home: the page that says how to submit them.
         script: name of the script that the owners send.
         file_type: what the script is asked for.
         unit: what it calls a part.
@@ -130,7 +130,7 @@ def fetch_unit(
     verify: bool = False,
     python: str = sys.executable,
 ) -> Path:
-    """Have a house's .zip or a scene's .sens whole in a download folder.
+    """Get a house's .zip or a scene's .sens into a download folder, whole.
 
     A file that is there and whole is left alone. Otherwise the owner's script is run in a process
     of its own, as `script -o FOLDER --id UNIT --type TYPE`; its output is shown.
@@ -170,7 +170,7 @@ def fetch_unit(
             if arrived is not None and not (flaw := _flaw(source, arrived)):
                 return _take_over(arrived, downloads / source.places(unit)[0], found)
         if "raw_input" in owners.read_text(errors="replace") and arrived is None:
-            break  # written for Python 2: no use to try again
+            break  # written for Python 2, so trying again is useless
     raise InputError(
         f"{owners}: did not deliver {source.unit} {unit} ({flaw.rstrip('.')}). Read what it "
         "printed above; if it was written for Python 2, give such an interpreter with --python; "

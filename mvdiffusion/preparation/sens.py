@@ -11,7 +11,7 @@ Little-endian, without padding:
                uint64 bytes of color and of depth, then both payloads
     uint64 number of IMU records, 128 bytes each (may be missing)
 
-Nothing is allocated on the word of a file: what it claims is first held against what it can be.
+No memory is allocated because a file claims so: sizes are first checked against their limits.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A user's own data: looked through for problems, then brought into the project's layouts."""
+"""Custom data: checked for problems, then imported into the project's layouts."""

@@ -1,4 +1,4 @@
-"""The dry check of a user's folder: what it is, and every problem in one go."""
+"""The check of a user's folder: its kind, and all problems in one list."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _PARTS = ("color", "depth", "pose", "intrinsic")
 
 @settings
 class CheckSettings:
-    """What a check may be told.
+    """Settings of a check.
 
     Attributes:
         kind: one of `KINDS`; None to recognize it.
@@ -76,7 +76,7 @@ class CheckSettings:
 
 @dataclass
 class Survey:
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes:
         folder: the folder, absolute.

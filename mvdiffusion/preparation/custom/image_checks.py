@@ -1,4 +1,4 @@
-"""Looking at a user's image files: every reason why one cannot be used as it is."""
+"""Checks of a user's image files: every reason why one cannot be used as it is."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Look:
-    """What an image file holds.
+    """Contents of an image file.
 
     Attributes:
         path: the file.

@@ -1,4 +1,4 @@
-"""What is wrong with a user's files, and how to fix it: the one form that checkers report in."""
+"""Problems of a user's files and how to fix them, as all checks report them."""
 
 from __future__ import annotations
 
