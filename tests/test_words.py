@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,17 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in (".", "benchmarks", "config")),
     *sorted(ROOT.glob("docs/*.md")),
 ]
-FOLDERS = ("mvdiffusion", "eval", "workflow", "config", "profiles", "docs", "benchmarks", "tests")
+FOLDERS = (
+    "mvdiffusion",
+    "eval",
+    "workflow",
+    "config",
+    "profiles",
+    "config",
+    "docs",
+    "benchmarks",
+    "tests",
+)
 FILES = ("README.md", "Snakefile", "Makefile", "CITATION.cff", "pyproject.toml", "setup.py")
 SUFFIXES = {".py", ".md", ".yaml", ".smk", ".toml", ".txt", ".html", ".j2", ".cff"}
 OF_OTHERS = ("tests/golden", "workflow/resources", "mvdiffusion/preparation/lists")
@@ -147,3 +158,12 @@ def test_wrong_commands_are_found(wrong: str, message: str) -> None:
     check(["mvdiffusion", "data", "stitch", "--views", "a", "--output", "b"])
     with pytest.raises(AssertionError, match=message):
         check(wrong.split())
+
+
+def test_the_map_of_the_code_shows_the_layers_of_imports() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [layer for contract in linter["contracts"] for layer in contract.get("layers", ())]
+    text = (ROOT / "docs/develop.md").read_text()
+    rows = re.findall(r"^\| (`[^|]+) \|", text[: text.index("## Tests")], re.MULTILINE)
+    shown = [re.findall(r"`(\w+)(?:/|\.py)`", row) for row in rows]
+    assert shown == [re.findall(r"\w+", layer) for layer in layers]
