@@ -273,7 +273,7 @@ def tables(
     from .claims.remarks import remarks_on
     from .scoring.score_files import read_scores
     from .settings import ClaimSettings
-    from .tables.results import make_tables, metrics_of
+    from .tables.results import make_tables, metrics_of, printed_claims
     from .tables.table import write_tables
 
     by_task = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
@@ -281,13 +281,14 @@ def tables(
     remarks = remarks_on(by_task)
     made = make_tables(by_task, claims, remarks)
     nested = metrics_of(by_task, claims)
-    write_tables(made, output_dir, claims)
+    printed = printed_claims(claims)
+    write_tables(made, output_dir, printed)
     write_json(metrics, nested)
     if as_json:
         console.print_json(nested)
         return
     console.print_tables([t for t in made if not t.name.endswith(("claims", "published"))])
-    console.print_claims(claims, remarks)
+    console.print_claims(printed, remarks)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
-    from .claims.claims import Claim
     from .comparison import Comparison
     from .tables.table import Table
 
@@ -111,19 +110,22 @@ def print_comparison(comparison: Comparison, as_json: bool) -> None:
         print_notes(table.notes)
 
 
-def print_claims(claims: Sequence[Claim], remarks: Sequence[str]) -> None:
+def print_claims(claims: Sequence[Mapping[str, Any]], remarks: Sequence[str]) -> None:
     """Print each claim with its verdict and conditions, then the remarks.
 
     Args:
-        claims: from `claims.decide`.
+        claims: from `tables.results.printed_claims`.
         remarks: from `claims.remarks`.
     """
     console = _console()
     for claim in claims:
-        color = VERDICT_COLORS.get(claim.verdict, "yellow")
-        console.print(f"[bold]{claim.number}. {claim.title}: [{color}]{claim.verdict}[/]")
-        for condition in claim.conditions:
-            console.print(f"   {condition}", markup=False)
+        verdict = claim["verdict"]
+        color = VERDICT_COLORS.get(verdict, "yellow")
+        console.print(f"[bold]{claim['number']}. {claim['title']}: [{color}]{verdict}[/]")
+        for one in claim["conditions"]:
+            value = f"{one['value']} {one['unit']}".rstrip()
+            line = f"   {one['measured']}: {value}, at least {one['at least']}: {one['verdict']}"
+            console.print(line, markup=False)
     print_notes(remarks)
 
 

@@ -54,29 +54,6 @@ class Condition:
             measured = (effect.value, effect.se, *(effect.interval or (None, None)), effect.size)
         return {**dict(zip(names, measured, strict=True)), "at_least": self.bound}
 
-    @property
-    def measured(self) -> str:
-        """The value and its bound as text."""
-        if self.effect is None:
-            return "not measured"
-        error = "" if self.effect.se is None else f" ± {self.effect.se:.2g}"
-        value = f"{self.effect.value:.3g}{error} {self.unit}".rstrip()
-        return f"{value}, needs ≥ {self.bound:.3g}"
-
-    @property
-    def certainty(self) -> str:
-        """Interval and effect size as text; empty if there is neither."""
-        effect, parts = self.effect, []
-        if effect and effect.interval:
-            parts.append("95 % interval {:.3g} to {:.3g}".format(*effect.interval))
-        if effect and effect.size is not None:
-            parts.append(f"effect size {effect.size:.2f}")
-        return ", ".join(parts)
-
-    def __str__(self) -> str:
-        certainty = f" ({self.certainty})" if self.certainty else ""
-        return f"{self.text}: {self.measured}{certainty}: {self.verdict}"
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -91,13 +68,6 @@ class Claim:
         """The verdict of all conditions together."""
         verdicts = {condition.verdict for condition in self.conditions}
         return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
-
-    def printed(self) -> dict[str, Any]:
-        """Its printed form, for JSON."""
-        keys = ("text", "verdict", "measured", "certainty")
-        conditions = [{key: getattr(one, key) for key in keys} for one in self.conditions]
-        head = {"number": self.number, "title": self.title, "verdict": self.verdict}
-        return {**head, "conditions": conditions}
 
 
 def judge(value: float, se: float | None, bound: float, num_standard_errors: float) -> str:

@@ -131,9 +131,7 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         for claim in claims
         for condition in claim.conditions
     ]
-    shown = pd.DataFrame(
-        [_printed(claim, condition) for claim in claims for condition in claim.conditions]
-    )
+    printed = [line for claim in printed_claims(claims) for line in claim["conditions"]]
     caption = "Claims about the method, decided by paired differences ± standard error"
     note = (
         "A condition holds if its value is at least two standard errors above its bound, does not "
@@ -141,7 +139,20 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         "intervals. The effect size is the mean of the paired differences over their standard "
         "deviation between samples; levels and statistics of the whole set have none."
     )
-    return Table("claims", caption, pd.DataFrame(rows), shown, (note, *remarks))
+    return Table("claims", caption, pd.DataFrame(rows), pd.DataFrame(printed), (note, *remarks))
+
+
+def printed_claims(claims: Sequence[Claim]) -> list[dict[str, Any]]:
+    """Print claims: number, title, verdict, and conditions as lines of the table of claims."""
+    return [
+        {
+            "number": claim.number,
+            "title": claim.title,
+            "verdict": claim.verdict,
+            "conditions": [_printed(claim, condition) for condition in claim.conditions],
+        }
+        for claim in claims
+    ]
 
 
 def _printed(claim: Claim, condition: Condition) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import write_json
-
-from ..claims.claims import Claim
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "table.html.j2"
@@ -63,14 +61,14 @@ class Table:
 
 
 def write_tables(
-    tables: Sequence[Table], directory: str | Path, claims: Sequence[Claim] = ()
+    tables: Sequence[Table], directory: str | Path, claims: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML, atomically.
 
     Args:
         tables: what to write, each to files of its name; their printed forms also to `PRINTED`.
         directory: folder to write; tables that are there are replaced, and files of yours stay.
-        claims: claims to keep beside them in `PRINTED`, for the report.
+        claims: printed claims to keep beside them in `PRINTED`, for the report.
 
     Raises:
         InputError: the folder holds no tables but other files.
@@ -82,9 +80,7 @@ def write_tables(
             (temporary / f"{table.name}.tex").write_text(_latex(table), encoding="utf-8")
             (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
         printed = {table.name: table.printed() for table in tables}
-        write_json(
-            temporary / PRINTED, {"tables": printed, "claims": [c.printed() for c in claims]}
-        )
+        write_json(temporary / PRINTED, {"tables": printed, "claims": list(claims)})
 
 
 def _markdown(table: Table) -> str:
