@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -123,7 +123,8 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
     found.kind = kinds[0]
     if settings.scale != 1 and found.kind not in ("transforms", "colmap"):
         raise InputError(f"--scale: {folder} contains {KINDS[found.kind]}; leave the option out.")
-    _SURVEYS[found.kind](found)
+    survey_kind = _survey_panoramas if found.kind in _PANORAMAS else _survey_recordings
+    survey_kind(found, found.kind)
     if found.kind != "matterport3d":
         _survey_captions(found)
     return found
@@ -175,60 +176,38 @@ def _unclear(folder: Path, kinds: list[str]) -> Problem:
     return Problem(".", "no images, recording or model found", fix)
 
 
-def _survey_equirectangular(found: Survey) -> None:
-    found.panoramas, problems = find_equirectangular(found.folder)
-    found.problems += [*problems, *_none(found.panoramas)]
-
-
-def _survey_faces(found: Survey) -> None:
-    found.panoramas, problems = find_faces(found.folder)
-    found.problems += [*problems, *([] if problems else _none(found.panoramas))]
-
-
-def _none(panoramas: list[Panorama]) -> list[Problem]:
-    return [] if panoramas else [Problem(".", "no images of this kind", "Choose another --kind.")]
-
-
-def _survey_prepared(found: Survey) -> None:
-    found.panoramas, problems = check_panoramas(found.folder)
-    found.problems += problems
-
-
-def _survey_rgbd(found: Survey) -> None:
-    scenes = scene_folders(found.folder) or [found.folder]
-    found.problems += repeated(
-        (identifier(path.name), name_in(path, found.folder)) for path in scenes
-    )
-    for scene in scenes:
-        _survey_recording(found, *find_recording(scene, found.folder))
-        found.problems += check_lists(scene, found.folder)
-    found.problems += changed_files(found.folder)
-
-
-def _survey_transforms(found: Survey) -> None:
-    _survey_recording(found, *find_transforms(found.folder, found.settings.scale))
-
-
-def _survey_colmap(found: Survey) -> None:
-    _survey_recording(found, *find_colmap(found.folder, found.settings.scale))
-
-
-def _survey_recording(found: Survey, recording: Recording, problems: list[Problem]) -> None:
-    found.problems += problems
-    if recording.frames or not any(problem.stops for problem in problems):
-        looks, keys, more = check_frames(recording, found.folder, found.settings.overlap)
-        found.recordings.append((recording, looks, keys))
-        found.problems += more
-
-
-_SURVEYS: dict[str, Callable[[Survey], None]] = {
-    "panoramas": _survey_equirectangular,
-    "faces": _survey_faces,
-    "rgbd": _survey_rgbd,
-    "transforms": _survey_transforms,
-    "colmap": _survey_colmap,
-    "matterport3d": _survey_prepared,
+_PANORAMAS = {
+    "panoramas": find_equirectangular,
+    "faces": find_faces,
+    "matterport3d": check_panoramas,
 }
+
+
+def _survey_panoramas(found: Survey, kind: str) -> None:
+    found.panoramas, problems = _PANORAMAS[kind](found.folder)
+    if not found.panoramas and not problems:
+        problems = [Problem(".", "no images of this kind", "Choose another --kind.")]
+    found.problems += problems
+
+
+def _survey_recordings(found: Survey, kind: str) -> None:
+    folder, settings = found.folder, found.settings
+    if kind == "rgbd":
+        scenes = scene_folders(folder) or [folder]
+        found.problems += repeated((identifier(p.name), name_in(p, folder)) for p in scenes)
+        read = [(*find_recording(scene, folder), check_lists(scene, folder)) for scene in scenes]
+        more: Iterable[Problem] = changed_files(folder)
+    else:
+        find = find_transforms if kind == "transforms" else find_colmap
+        read, more = [(*find(folder, settings.scale), iter(()))], ()
+    for recording, problems, of_lists in read:
+        found.problems += problems
+        if recording.frames or not any(problem.stops for problem in problems):
+            looks, keys, of_frames = check_frames(recording, folder, settings.overlap)
+            found.recordings.append((recording, looks, keys))
+            found.problems += of_frames
+        found.problems += of_lists
+    found.problems += more
 
 
 def _survey_captions(found: Survey) -> None:
