@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +242,7 @@ def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:
     numbers = frame_numbers([frame.color.stem for frame in frames])
     if numbers is None:
         return tuple(frames)
-    renumbered = [
-        Frame(number, frame.color, frame.depth, frame.pose, frame.K, frame.size)
-        for number, frame in zip(numbers, frames, strict=True)
-    ]
+    renumbered = [replace(frame, number=n) for n, frame in zip(numbers, frames, strict=True)]
     return tuple(sorted(renumbered, key=lambda frame: frame.number))
 
 

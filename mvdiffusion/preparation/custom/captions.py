@@ -82,11 +82,8 @@ def _of_folders(places: Iterable[tuple[str, Path]], folder: Path) -> tuple[Capti
         name = start + path.relative_to(place).with_suffix("").as_posix()
         try:
             texts[name] = read_caption(path)
-        except InputError as error:
+        except (InputError, OSError) as error:
             problems.append(from_error(error, folder))
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-            problems.append(Problem(str(path), problem, "Put a text file there."))
     return Captions(texts), problems
 
 

@@ -78,8 +78,7 @@ def _caption_problems(files: Iterable[Path], root: Path) -> Iterator[Problem]:
         try:
             read_caption(path)
         except (InputError, OSError) as error:
-            wrong = error if isinstance(error, InputError) else InputError(f"{path}: {error}; fix")
-            yield from_error(wrong, root)
+            yield from_error(error, root)
 
 
 def scene_folders(folder: Path) -> list[Path]:

@@ -36,13 +36,16 @@ def name_in(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def from_error(error: InputError, folder: Path) -> Problem:
-    """Turn the sentence "file: what; fix" of an `InputError` into a problem.
+def from_error(error: InputError | OSError, folder: Path) -> Problem:
+    """Turn the sentence "file: what; fix" of an `InputError`, or a refusal to open, into a problem.
 
     Args:
         error: of a file.
         folder: that file names are reported relative to.
     """
+    if isinstance(error, OSError):
+        file = name_in(Path(error.filename), folder)
+        return Problem(file, f"cannot be read ({error.strerror})", "Put a text file there.")
     file, _, rest = str(error).partition(": ")
     problem, separator, fix = rest.partition("; ")
     if not separator:

@@ -194,8 +194,7 @@ def _pose(path: Path, folder: Path, problems: list[Problem]) -> NDArray[np.float
     try:
         pose = read_matrix(path, (4,)).numpy()
     except (InputError, OSError) as error:
-        wrong = error if isinstance(error, InputError) else InputError(f"{path}: {error}; copy it.")
-        problems.append(from_error(wrong, folder))
+        problems.append(from_error(error, folder))
         return None
     problems += pose_problems(pose, name_in(path, folder))
     return pose
