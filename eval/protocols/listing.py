@@ -28,7 +28,7 @@ def protocol_rows() -> list[dict[str, Any]]:
             "tasks": list(protocol.tasks),
             "needs": " or ".join(dict.fromkeys(_needs(protocol, t) for t in protocol.tasks)),
             "extractors": protocol.extractors,
-            "measures": protocol.description,
+            "measures": protocol.measures,
             "source": protocol.source,
         }
         for _, protocol in sorted(protocols().items())

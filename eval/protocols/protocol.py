@@ -6,18 +6,24 @@ name and version are stored with every number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import field, fields
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Required,  # pydantic needs this one before Python 3.12
+)
 
-import jsonschema
 import yaml
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import suggest
+from mvdiffusion.settings import STRICT, Count, FieldOfView, Text, parse, settings, suggest
+from mvdiffusion.tasks import Task
 
 from ..extractors.pretrained import STANDARD_EXTRACTORS
 from ..metrics import (  # noqa: F401 -- importing them registers the metrics
@@ -36,28 +42,93 @@ from ..metrics.base import METRICS, Metric, Step, register
 from ..plugins import load_plugins
 
 PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
-SCHEMA = Path(__file__).with_name("protocols.schema.json")
-NOT_OPTIONS = ("metric", "extractors", "stand_in", "images")
 
 
-@dataclass(frozen=True)
+def _is_size(size: Any) -> Any:
+    if size != "half" and not (type(size) is int and size >= 8):
+        raise ValueError("a whole number, at least 8, or 'half'")
+    return size
+
+
+def _go_together(images: Images) -> Images:
+    if ({"directions", "size"} <= set(images)) != (images["of"] == "crops") or (
+        images["of"] != "crops" and len(images) > 1
+    ):
+        raise ValueError("directions and size with 'of: crops', and nothing else without")
+    return images
+
+
+class Images(TypedDict, total=False):
+    """Which images are measured; see `protocols.yaml`.
+
+    Attributes:
+        of: the views themselves, whole panoramas, or crops of these.
+        directions: set of directions of the crops.
+        size: height and width of a crop in pixels, or "half" the panorama's height.
+        fov_deg: field of view of a crop in degrees.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    of: Required[Literal["views", "panoramas", "crops"]]
+    directions: Literal["level_8", "sphere_20", "cube_6"]
+    size: Annotated[Any, AfterValidator(_is_size)]
+    fov_deg: FieldOfView
+
+
+@settings
+class Measured:
+    """A metric of a protocol, without its options.
+
+    Attributes:
+        metric: name of the metric, if it is not the key.
+        extractors: names of the pretrained extractors that the protocol is defined with.
+        stand_in: kind of trained extractor that may take their place.
+        images: which images are measured, if not those of the protocol.
+    """
+
+    metric: Text | None = None
+    extractors: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    stand_in: Text | None = None
+    images: Annotated[Images, AfterValidator(_go_together)] | None = None
+
+
+@settings
 class Protocol:
     """A named, versioned way to measure.
 
     Attributes:
+        name: name of the protocol.
+        version: number that goes up whenever the protocol's numbers change.
         tasks: the tasks it is for.
-        description: what it measures, in one sentence.
         source: where it is defined.
+        measures: what it measures, in one sentence.
+        metrics: metrics by the name of what they measure; see `Measured`, beside options.
         count: images on either side behind its published numbers, if there are any.
+        images: which images are measured, unless a metric says otherwise.
     """
 
-    name: str
-    version: int
-    tasks: tuple[str, ...]
-    description: str
-    source: str
-    count: int | None
-    steps: tuple[Step, ...]
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
+    version: Count
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    source: Text
+    measures: Text
+    metrics: Annotated[
+        dict[Annotated[str, Field(pattern="^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)
+    ]
+    count: Count | None = None
+    images: Annotated[Images, AfterValidator(_go_together)] = field(
+        default_factory=lambda: Images(of="views")
+    )
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Its metrics, ready to be run.
+
+        Raises:
+            InputError: a metric, an option or an extractor is unknown.
+        """
+        return tuple(_step(self, key, given) for key, given in self.metrics.items())
 
     @property
     def extractors(self) -> list[str]:
@@ -103,55 +174,40 @@ def read_protocols(file: Path) -> list[Protocol]:
     """Read a YAML file of protocols.
 
     Raises:
-        InputError: it is unreadable, does not fit the schema, or names unknown metrics, options
-            or extractors.
+        InputError: it is unreadable, a key is wrong, or it names unknown metrics, options or
+            extractors.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        jsonschema.validate(content, json.loads(SCHEMA.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file}: could not be read as protocols ({error}).") from None
-    except jsonschema.ValidationError as error:
-        raise InputError(f"{file}: {error.json_path}: {error.message}.") from None
-    return [_protocol(file, entry) for entry in content]
+    if not isinstance(content, list):
+        raise InputError(f"{file}: expected a list of protocols.")
+    try:
+        found = [parse(Protocol, entry, str(number)) for number, entry in enumerate(content)]
+        return [protocol for protocol in found if protocol.steps]  # which checks the metrics
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
-def _protocol(file: Path, entry: Mapping[str, Any]) -> Protocol:
-    steps = tuple(_step(file, entry, key, given) for key, given in entry["metrics"].items())
-    return Protocol(
-        entry["name"],
-        entry["version"],
-        tuple(entry["tasks"]),
-        entry["measures"],
-        entry["source"],
-        entry.get("count"),
-        steps,
-    )
-
-
-def _step(file: Path, entry: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> Step:
-    where = f"{file}: protocol '{entry['name']}', '{key}'"
-    name = given.get("metric", key)
+def _step(protocol: Protocol, key: str, given: Mapping[str, Any]) -> Step:
+    where = f"protocol '{protocol.name}', '{key}'"
+    known = {field.name for field in fields(Measured)}
+    own = parse(Measured, {k: v for k, v in given.items() if k in known}, f"metrics.{key}")
+    options = {option: value for option, value in given.items() if option not in known}
+    name = own.metric or key
     if name not in metrics():
         raise InputError(f"{where}: unknown metric '{name}'{suggest(name, metrics())}")
-    options = {option: value for option, value in given.items() if option not in NOT_OPTIONS}
     if set(options) != set(metrics()[name].options):
         expected = ", ".join(metrics()[name].options) or "none"
         raise InputError(
             f"{where}: expected the options of '{name}' ({expected}), got "
             f"{', '.join(options) or 'none'}."
         )
-    for extractor in given.get("extractors", ()):
+    for extractor in own.extractors or ():
         if extractor not in STANDARD_EXTRACTORS:
-            known = suggest(extractor, STANDARD_EXTRACTORS)
-            raise InputError(f"{where}: unknown extractor '{extractor}'{known}")
-    return Step(
-        key,
-        name,
-        entry["name"],
-        entry["version"],
-        given.get("images", entry.get("images", {"of": "views"})),
-        tuple(given.get("extractors", ())),
-        given.get("stand_in"),
-        options,
-    )
+            suggestion = suggest(extractor, STANDARD_EXTRACTORS)
+            raise InputError(f"{where}: unknown extractor '{extractor}'{suggestion}")
+    images = own.images or protocol.images
+    extractors, place = own.extractors or (), (protocol.name, protocol.version)
+    return Step(key, name, *place, images, extractors, own.stand_in, options)

@@ -95,7 +95,7 @@ def _described(run: Run) -> dict[str, Any]:
         }
         for step, inputs in run.steps
     }
-    about = {"version": protocol.version, "is": protocol.description, "source": protocol.source}
+    about = {"version": protocol.version, "is": protocol.measures, "source": protocol.source}
     return {**about, "metrics": metrics}
 
 

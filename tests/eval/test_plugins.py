@@ -140,24 +140,30 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 0}, r"\[0\]\.version: 0 is less than the minimum"),
-        ({"tasks": ["video"]}, "'video' is not one of"),
-        ({"nmae": "x"}, "'nmae' was unexpected"),
-        ({"metrics": {}}, "metrics: {} should be non-empty"),
+        ({"version": 0}, r"'0\.version' is 0; expected a whole number, at least 1"),
+        ({"tasks": ["video"]}, r"'0\.tasks\.0' is 'video'; expected one of 'panorama'"),
+        ({"nmae": "x"}, r"unknown setting '0\.nmae'; did you mean 'name'"),
+        ({"metrics": {}}, r"'0\.metrics' is \{\}; expected a mapping .*at least 1 entries"),
         ({"metrics": {"fit": {}}}, "unknown metric 'fit'; did you mean 'fid'"),
         ({"metrics": {"fid": {"split": 3}}}, r"options of 'fid' \(none\), got split"),
         ({"metrics": {"inception_score": {}}}, r"\(splits\), got none"),
         ({"metrics": {"fid": {"extractors": ["inception"]}}}, "did you mean 'inception-v3'"),
-        ({"images": {"of": "crops", "directions": "level_9", "size": 299}}, "images"),
-        ({"images": {"of": "crops", "directions": "level_8"}}, "images"),
-        ({"images": {"of": "faces"}}, "images"),
-        ({"images": {"of": "views", "size": 299}}, "images"),
-        ({"images": {"of": "crops", "directions": "level_8", "size": "third"}}, "images"),
-        ({"images": {"of": "crops", "directions": "level_8", "size": 0}}, "images"),
-        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "fov_deg": 180}}, "images"),
-        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "pitch": 0}}, "images"),
+        ({"images": {"of": "crops", "directions": "level_9", "size": 299}},
+         r"images\.directions' is 'level_9'; expected one of 'level_8'"),
+        ({"images": {"of": "crops", "directions": "level_8"}}, "expected directions and size with"),
+        ({"images": {"of": "faces"}}, r"images\.of' is 'faces'; expected one of"),
+        ({"images": {"of": "views", "size": 299}}, "expected directions and size with"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": "third"}},
+         r"images\.size' is 'third'; expected a whole number, at least 8, or 'half'"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 0}}, r"images\.size' is 0"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "fov_deg": 180}},
+         r"images\.fov_deg' is 180; expected a number, above 0 and below 180"),
+        ({"images": {"of": "crops", "directions": "level_8", "size": 9, "pitch": 0}},
+         r"unknown setting '0\.images\.pitch'"),
+        ({"metrics": {"fid": {"extractors": [], "images": {"of": "views"}}}},
+         r"'metrics\.fid\.extractors' is \[\]; expected a list"),
     ],
-)
+)  # fmt: skip
 def test_wrong_protocols_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(json.dumps([{**GOOD, **change}]))
