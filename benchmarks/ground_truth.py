@@ -19,15 +19,15 @@ from real_frames import measure_frames
 from real_panoramas import measure_panoramas
 
 from mvdiffusion.records import InputError, provenance, write_json
-from mvdiffusion_eval.tables.published import published_rows
+from mvdiffusion_eval.tables.published import published_tables
 
 SPLIT = "test"
 
 
 def paper_value(table: str, column: str) -> float:
     """The paper's number for real views."""
-    rows = [row for row in published_rows() if row["table"] == table]
-    return next(float(row[column]) for row in rows if row["method"] == "Real views")
+    published = next(one for one in published_tables() if one.table == table)
+    return float(published.numbers("Real views")[column])
 
 
 def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:

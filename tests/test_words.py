@@ -4,8 +4,10 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -15,17 +17,7 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in (".", "benchmarks", "config")),
     *sorted(ROOT.glob("docs/*.md")),
 ]
-FOLDERS = (
-    "mvdiffusion",
-    "eval",
-    "workflow",
-    "config",
-    "profiles",
-    "config",
-    "docs",
-    "benchmarks",
-    "tests",
-)
+FOLDERS = ("mvdiffusion", "eval", "workflow", "config", "profiles", "docs", "benchmarks", "tests")
 FILES = ("README.md", "Snakefile", "Makefile", "CITATION.cff", "pyproject.toml", "setup.py")
 SUFFIXES = {".py", ".md", ".yaml", ".smk", ".toml", ".txt", ".html", ".j2", ".cff"}
 OF_OTHERS = ("tests/golden", "workflow/resources", "mvdiffusion/preparation/lists")
@@ -123,11 +115,15 @@ def commands(page: Path) -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)
 
 
+@cache
+def command_line(name: str) -> Any:
+    module = {"mvdiffusion": "mvdiffusion.cli", "mvdiffusion-eval": "mvdiffusion_eval.cli"}[name]
+    return typer.main.get_command(import_module(module).app)
+
+
 def check(words: list[str]) -> None:
     """Follow a call to its subcommand; its options must exist and the required ones be given."""
-    module = {"mvdiffusion": "mvdiffusion.cli", "mvdiffusion-eval": "mvdiffusion_eval.cli"}
-    command = typer.main.get_command(import_module(module[words[0]]).app)
-    rest = words[1:]
+    command, rest = command_line(words[0]), words[1:]
     while hasattr(command, "commands") and rest and not rest[0].startswith("--"):
         assert rest[0] in command.commands, f"{words[0]} has no subcommand {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
