@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     help="Evaluate generated multi-view images: score folders, compare methods and decide the "
     "paper's claims.",
 )
@@ -120,47 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @app.command()
-def train_extractor(
-    kind: Annotated[
-        Literal["classifier", "clip", "faed"],
-        typer.Option(help="Kind of feature extractor to train."),
-    ],
-    views: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of training images. Do not take images that a method is trained on."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="Folder to write the feature extractor to.")],
-    settings: SettingsOption = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace an extractor that has other settings or training images; it is moved to "
-            "OUTPUT.old.",
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Train a feature extractor of your own.
-
-    A classifier serves FID and the Inception score, a CLIP the CLIP score; both need views with
-    prompts. An autoencoder serves FAED; it needs whole equirectangular panoramas.
-    """
-    from .extractors.train import SETTINGS
-    from .extractors.train import train_extractor as train
-    from .folders.opening import open_folder
-
-    chosen: Any = parse(SETTINGS[kind], read_settings(settings))
-    record = train(open_folder(views), chosen, output, overwrite)
-    if as_json:
-        console.print_json(record)
-    else:
-        console.print_extractor(record)
-
-
-@app.command()
 @spread
 def score(
     generated: Annotated[
@@ -171,10 +131,10 @@ def score(
     *,
     options: ScoringOptions,
 ) -> None:
-    """Score one folder of images. Without --extractor only consistency metrics are computed.
+    """Score one folder of images. Without --extractor or --protocol, only consistency is measured.
 
-    The task is read from manifest.json. A folder without one may hold plain views, equirectangular
-    images, or what the released code of MVDiffusion or of PanFusion writes.
+    The task is read from manifest.json. A folder without one may contain plain views,
+    equirectangular images, or the output of the released code of MVDiffusion or PanFusion.
     """
     from .api import score as score_folder
 
@@ -189,7 +149,7 @@ def score(
 
 
 def _check_output(path: Path) -> None:
-    """Find out before any work whether a file can be written; never replace a folder by one.
+    """Check before any work that the score file can be written.
 
     Raises:
         InputError: it cannot.
@@ -226,7 +186,7 @@ def compare(
 ) -> None:
     """Score several methods with the same settings and compare them.
 
-    The tables hold confidence intervals, paired differences and p-values. All methods must have
+    The tables contain confidence intervals, paired differences and p-values. All methods must have
     the same samples unless --common is given.
     """
     from .comparison import compare as compare_methods
@@ -239,7 +199,7 @@ def compare(
 
 @app.command()
 def protocols(as_json: Json = False) -> None:
-    """List the protocols: their tasks, what they need and what they measure."""
+    """List the protocols with their tasks, requirements and measurements."""
     from .protocols.listing import protocol_rows
 
     rows = protocol_rows()
@@ -268,7 +228,7 @@ def tables(
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
-    """Make the tables and decide the claims. Scores that do not belong together are refused."""
+    """Write the result tables and decide the claims; scores that cannot be compared are refused."""
     from .claims.claims import decide
     from .claims.remarks import remarks_on
     from .scoring.score_files import read_scores
@@ -309,7 +269,7 @@ def figures(
         int, typer.Option(help="Number of samples per contact sheet.", min=1)
     ] = 4,
 ) -> None:
-    """Draw contact sheets, overviews, PSNR per pair, error by step and training curves."""
+    """Draw contact sheets, overviews, PSNR per pair, accumulation of errors and training curves."""
     from .report.figures import write_figures
     from .scoring.score_files import read_scores
 
@@ -330,11 +290,52 @@ def report(
     ] = None,
     generated: Generated = None,
 ) -> None:
-    """Write one self-contained HTML page that shows the whole result."""
+    """Write one self-contained HTML page with all results."""
     from .report.page import write_report
 
     folders = _open_by_task(generated)
     write_report(tables, figures, metrics, config, benchmarks, folders, output)
+
+
+@app.command()
+def train_extractor(
+    kind: Annotated[
+        Literal["classifier", "clip", "faed"],
+        typer.Option(help="Kind of feature extractor to train."),
+    ],
+    views: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of training images. Do not take images that a method is trained on."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder to write the feature extractor to.")],
+    settings: SettingsOption = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an extractor that has other settings or training images; it is moved to "
+            "OUTPUT.old.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a feature extractor of your own.
+
+    A classifier (for FID and Inception score) and a CLIP (for the CLIP score) are trained on views
+    with prompts. An autoencoder (faed, for FAED) is trained on whole equirectangular panoramas.
+    """
+    from .extractors.train import SETTINGS
+    from .extractors.train import train_extractor as train
+    from .folders.opening import open_folder
+
+    chosen: Any = parse(SETTINGS[kind], read_settings(settings))
+    record = train(open_folder(views), chosen, output, overwrite)
+    if as_json:
+        console.print_json(record)
+    else:
+        console.print_extractor(record)
 
 
 def _open_by_task(pairs: Sequence[str] | None) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     help="Train MVDiffusion, and generate images of several views that agree with each other.",
 )
 app.add_typer(data_app, name="data")

@@ -34,7 +34,7 @@ class CustomData:
     captions: Annotated[
         Path | None,
         typer.Option(
-            help='Captions: a JSON file {"image name": "text"}, or a folder of <image name>.txt.'
+            help='Captions: a JSON file {"image name": "text"}, or a folder of IMAGE_NAME.txt.'
         ),
     ] = None
     overlap: Annotated[

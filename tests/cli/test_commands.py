@@ -77,7 +77,7 @@ def test_as_a_module_it_loads_nothing_heavy() -> None:
     words = [sys.executable, "-m", "mvdiffusion.cli", "data", "rooms", "--settings", "{"]
     ran = subprocess.run([*words, "--output", "x"], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert ran.stderr.startswith("mvdiffusion: --settings:")
+    assert ran.stderr.startswith("mvdiffusion: settings: could not read")
 
 
 @pytest.mark.parametrize("task", ["panorama", "outpaint", "depth"])
