@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mvdiffusion.cli.options import Dtype, Output, Overwrite, Settings
-from mvdiffusion.records import InputError
-from mvdiffusion.settings import parse, read_settings
+from mvdiffusion.cli.options import Dtype, Output, Overwrite
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 
@@ -17,22 +15,14 @@ def fetch_base(
     output: Output,
     model: Annotated[
         str, typer.Option(help="Folder of the model, or its id on the Hugging Face Hub.")
-    ] = "",
-    settings: Settings = "",
+    ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Copy a pretrained Stable Diffusion 2 model (base, inpainting or depth) into a folder.
-
-    Name the model by --model, or by the key `model` of SETTINGS.
-    """
+    """Copy a pretrained Stable Diffusion 2 model (base, inpainting or depth) into a folder."""
     from mvdiffusion.conversion import base_model
 
-    values = read_settings(settings) if settings else {"model": model}
-    chosen = parse(base_model.PretrainedSettings, values)
-    if not chosen.model:
-        raise InputError("fetch-base: no model; expected --model, or settings with `model`.")
-    base_model.fetch_base(chosen.model, output, overwrite)
-    print(f"{output}: the parts of {chosen.model}")
+    base_model.fetch_base(model, output, overwrite)
+    print(f"{output}: the parts of {model}")
 
 
 def convert(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.records import InputError, folder_sha256, read_json
-from mvdiffusion.settings import Text, settings
 
 PARTS = {
     "scheduler": ("scheduler_config.json",),
@@ -18,13 +17,6 @@ PARTS = {
     "vae": ("config.json", "diffusion_pytorch_model.safetensors"),
 }
 """What is used of a model, in float32, and the files that each part cannot do without."""
-
-
-@settings
-class PretrainedSettings:
-    """Which model: a folder in the format of diffusers, or an id on the Hugging Face hub."""
-
-    model: Text
 
 
 WANTED = ["model_index.json", "tokenizer/*"] + [

@@ -215,8 +215,7 @@ def caption(options: dict[str, list[str]]) -> None:
 
 def fetch_base(options: dict[str, list[str]]) -> None:
     """Put a pretrained model into a folder."""
-    settings = Path(options["settings"][0]).read_text()
-    save(Path(options["output"][0]) / "model_index.json", settings)
+    save(Path(options["output"][0]) / "model_index.json", options["model"][0])
 
 
 PREPARATION = {
