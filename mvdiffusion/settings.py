@@ -20,7 +20,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, read_json
 
 Settings = TypeVar("Settings")
 
@@ -63,7 +63,7 @@ def settings(cls: type[Settings]) -> type[Settings]:
         try:
             check(self, *args, **kwargs)
         except ValidationError as error:
-            raise InputError(_sentences(error, made, "")) from None
+            raise InputError(_sentences(error, made)) from None
 
     made.__init__ = init
     return made
@@ -104,13 +104,32 @@ def read_settings(source: str | None) -> dict[str, Any]:
     return value
 
 
-def parse(cls: type[Settings], values: Any, where: str = "") -> Settings:
+def read_file(cls: type[Settings], path: Path, **defaults: Any) -> Settings:
+    """Read a JSON file as a class under `@settings`; other keys are allowed and ignored.
+
+    Args:
+        cls: a class under `@settings`.
+        path: the file.
+        defaults: values of keys that the file may lack.
+
+    Raises:
+        InputError: the file is missing or no JSON, or a key is missing or wrong.
+    """
+    values = read_json(path)
+    if isinstance(values, dict):
+        known = cls.__annotations__
+        values = defaults | {key: value for key, value in values.items() if key in known}
+    return parse(cls, values, file=path)
+
+
+def parse(cls: type[Settings], values: Any, where: str = "", file: Path | None = None) -> Settings:
     """Build a settings class from plain JSON or YAML values.
 
     Args:
         cls: a class under `@settings`.
         values: its settings by name.
         where: the section that they are from, for messages.
+        file: the file whose keys they are, for messages.
 
     Raises:
         InputError: naming each key that is unknown, missing or wrong, and what is expected.
@@ -119,7 +138,7 @@ def parse(cls: type[Settings], values: Any, where: str = "") -> Settings:
         # As JSON, a list is good for a tuple and a mapping for a class, and else nothing changes.
         return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise InputError(_sentences(error, cls, where)) from None
+        raise InputError(_sentences(error, cls, where, file)) from None
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
@@ -135,14 +154,14 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}."
 
 
-def _sentences(error: ValidationError, cls: Any, where: str) -> str:
-    schema = TypeAdapter(cls).json_schema()
+def _sentences(error: ValidationError, cls: Any, where: str = "", file: Path | None = None) -> str:
+    schema, said = TypeAdapter(cls).json_schema(), f"{file}: key" if file else "setting"
     mistakes = sorted(error.errors(include_url=False), key=lambda each: "missing" in each["type"])
-    sentences = [_sentence(dict(each), schema, where) for each in mistakes]
+    sentences = [_sentence(dict(each), schema, where, said) for each in mistakes]
     return "\n".join(sentences[:SHOWN_MISTAKES])
 
 
-def _sentence(error: dict[str, Any], schema: dict[str, Any], where: str) -> str:
+def _sentence(error: dict[str, Any], schema: dict[str, Any], where: str, said: str) -> str:
     """One mistake: the setting's path, what was found, what is expected."""
     location = [part for part in error["loc"] if part != "[key]"]
     if location and isinstance(location[0], int):  # an argument of a class built in Python
@@ -151,15 +170,15 @@ def _sentence(error: dict[str, Any], schema: dict[str, Any], where: str) -> str:
         location, error["input"] = [*location, error["ctx"]["key"]], error["ctx"]["value"]
     path = ".".join(filter(None, [where, *map(str, location)]))
     if error["type"] in ("missing", "missing_argument"):
-        return f"setting '{path}' is missing; add it."
+        return f"{said} '{path}' is missing; add it."
     if error["type"].startswith(("unexpected", "extra")) or "[key]" in error["loc"]:
         known = _names(_part_at(schema, location[:-1]))
-        return f"unknown setting '{path}'{suggest(str(location[-1]), known)}"
+        return f"unknown {said} '{path}'{suggest(str(location[-1]), known)}"
     if error["type"] in ("mistake", "value_error"):
         expected = str(error["ctx"].get("expected") or error["ctx"]["error"])
     else:
         expected = _expected(_part_at(schema, location), schema)
-    subject = f"setting '{path}' is" if path else "settings:"
+    subject = f"{said} '{path}' is" if path else f"{said}s:"
     found = "null" if error["input"] is None else repr(error["input"])
     return f"{subject} {found:.80}; expected {expected}."
 

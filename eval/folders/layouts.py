@@ -24,7 +24,7 @@ import numpy as np
 
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
-from mvdiffusion.manifest import CAMERAS, NOT_RIGID, Trajectory, read_trajectory
+from mvdiffusion.manifest import CAMERAS, RIGID, Trajectory, read_trajectory
 from mvdiffusion.records import InputError
 
 from .equirectangular import EquirectangularFolder
@@ -157,7 +157,7 @@ def read_text_trajectory(folder: Path, frames: Sequence[int]) -> Trajectory:
 def _read_pose(path: Path) -> np.ndarray:
     pose = read_pose(path)
     if pose is None:
-        raise InputError(f"{path}: the pose {NOT_RIGID}.")
+        raise InputError(f"{path}: the pose is not rigid; expected {RIGID}.")
     return pose.numpy()
 
 

@@ -59,12 +59,14 @@ def split_manifest(
     if count > len(dataset):
         raise InputError(f"num_samples: {count} asked for, the split has {len(dataset)}.")
     samples = tuple(dataset.sample_id(index) for index in range(count))
-    manifest = Manifest(task, method, dataset.height, dataset.width, samples, settings_sha256)
-    if not isinstance(dataset, Matterport3DPanoramas):
-        return manifest
-    given = GIVEN_VIEWS if task == Task.OUTPAINT else ()
-    yaw_deg = even_yaws(dataset.num_views)
-    return replace(manifest, fov_deg=dataset.fov_deg, yaw_deg=yaw_deg, given_views=given)
+    cameras: dict[str, Any] = {}
+    if isinstance(dataset, Matterport3DPanoramas):
+        given = GIVEN_VIEWS if task == Task.OUTPAINT else ()
+        yaws = even_yaws(dataset.num_views)
+        cameras = {"fov_deg": dataset.fov_deg, "yaw_deg": yaws, "given_views": given}
+    return Manifest(
+        task, method, dataset.height, dataset.width, samples, settings_sha256, **cameras
+    )
 
 
 def identity(

@@ -84,7 +84,7 @@ def test_bad_samples(sample: Path, tmp_path: Path, run: Callable[..., tuple[int,
     code, said = run(*words)
     assert (code, "2.png: no such file" in said) == (2, True)
     (sample / "cameras.json").write_text('{"K": [[1, 2]], "pose": []}')
-    assert "cameras.json: missing keys ['frames', 'key_frames']" in run(*words)[1]
+    assert "cameras.json: key 'frames' is missing" in run(*words)[1]
     (sample / "cameras.json").unlink()
     assert "cameras.json: no such file" in run(*words)[1]
     assert not (tmp_path / "a.ply").exists()

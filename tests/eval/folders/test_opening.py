@@ -111,7 +111,7 @@ def manifest_without_yaws(folder: Path) -> None:
         (missing_sample, r"manifest.json: does not match the folder.*missing \['room001'\]"),
         (extra_sample, r"manifest.json: does not match the folder.*listed \['room009'\]"),
         (broken_manifest, r"manifest.json: not valid JSON"),
-        (manifest_without_yaws, r"manifest.json: missing keys \['yaw_deg'\]"),
+        (manifest_without_yaws, r"manifest.json: key 'yaw_deg' is"),
     ],
 )
 def test_refuses(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
