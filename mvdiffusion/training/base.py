@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import pre_tokenizers
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import parse
-from mvdiffusion.training.diffusion import TextToImage, freeze, vae_scale_factor
-from mvdiffusion.training.runs import Places, Run, open_panoramas
+from mvdiffusion.training.diffusion import freeze, vae_scale_factor
+from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import BaseSettings
 from mvdiffusion.training.stage1 import view_task
 
@@ -103,39 +102,33 @@ def build_unet(
     return UNet2DConditionModel(**{**derived, **options})
 
 
-def train_base(
-    settings: Mapping[str, Any],
-    vae: Path,
-    places: Places,
-) -> None:
+def train_base(settings: Mapping[str, Any], vae: Path, places: Places) -> None:
     """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
 
     Args:
+        settings: those of `BaseSettings`.
         vae: folder of the trained VAE, which stays frozen and is copied into `output`.
         places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings or data.
     """
-    parsed = parse(BaseSettings, settings)
-    run = Run("base", settings, vae, places, __name__)
-    if run.is_finished():
-        return
-    torch.manual_seed(parsed.seed)
-    parts = _build(parsed, places.data, vae)
-    freeze(parts.vae)
-    task = view_task(parsed, places.data, places.validation, parts)
-    files = run.train(task, parsed.training, parsed.device)
-    files.finish(places.output, parts.pipeline().save_pretrained)
+
+    def build(settings: BaseSettings) -> tuple[nn.Module, Writer]:
+        parts = _build(settings, places, vae)
+        freeze(parts.vae)
+        return view_task(settings, places, parts), parts.save_pretrained
+
+    Run("base", settings, vae, places, __name__).carry_out(BaseSettings, build)
 
 
-def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
+def _build(settings: BaseSettings, places: Places, vae_folder: Path) -> StableDiffusionPipeline:
     if not (vae_folder / "config.json").is_file():
         raise InputError(
             f"{vae_folder}: no config.json; expected the folder of a trained VAE there"
         )
     vae = PatchAutoencoder.from_pretrained(vae_folder)
-    panoramas = open_panoramas(data, "train", settings.data)
+    panoramas, _ = places.panoramas(settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))
     captions = (text for index in range(count) for text in panoramas.load(index).prompts)
     tokenizer = build_tokenizer(captions, settings.tokenizer.model_max_length)
@@ -146,4 +139,5 @@ def _build(settings: BaseSettings, data: Path, vae_folder: Path) -> TextToImage:
         scheduler = DDIMScheduler(**{**LATENT_SCHEDULER, **settings.scheduler})
     except (TypeError, ValueError) as error:
         raise InputError(f"settings of the base model do not describe one: {error}") from None
-    return TextToImage(vae, text_encoder, tokenizer, unet, scheduler)
+    none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, **none)

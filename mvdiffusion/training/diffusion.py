@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
-from mvdiffusion.models import MultiViewUNet, PatchAutoencoder
 from mvdiffusion.pipelines.loading import check_model, load_single_view
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.runs import picture_rows
@@ -28,51 +25,22 @@ VALIDATION_EXAMPLES = 64  # views whose loss is recorded while training
 Pictures = Callable[["DiffusionTask"], tuple[Tensor, Tensor]]
 
 
-@dataclass
-class TextToImage:
-    """The parts of a Stable Diffusion style model."""
-
-    vae: AutoencoderKL | PatchAutoencoder
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    unet: UNet2DConditionModel | MultiViewUNet
-    scheduler: Any
-
-    @property
-    def vae_scale_factor(self) -> int:
-        """Pixels per latent cell along an axis."""
-        return vae_scale_factor(self.vae)
-
-    def pipeline(self) -> StableDiffusionPipeline:
-        """Return the parts as a pipeline that writes, or samples from, the same weights."""
-        pipeline = StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-
 def vae_scale_factor(vae: Any) -> int:
     """Pixels per latent cell along an axis."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
-def load_parts(folder: Path) -> TextToImage:
+def load_parts(folder: Path) -> StableDiffusionPipeline:
     """Load a Stable Diffusion style folder, weights in float32.
 
     Raises:
         InputError: when the folder does not hold such a model.
     """
     check_model(folder)
-    base = load_single_view(folder)
-    return TextToImage(base.vae, base.text_encoder, base.tokenizer, base.unet, base.scheduler)
+    # Anew, so that what is saved does not name the folder.
+    return StableDiffusionPipeline(
+        **load_single_view(folder).components, requires_safety_checker=False
+    )
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
@@ -98,7 +66,7 @@ class DiffusionTask(nn.Module):
     def __init__(
         self,
         settings: ViewStage | FrameStage,
-        parts: TextToImage,
+        parts: StableDiffusionPipeline,
         sources: tuple[Source, Source],
         pictures: Pictures,
     ) -> None:

@@ -7,80 +7,52 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
-from mvdiffusion.pipelines.multiview import MultiViewPipeline
-from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
-from mvdiffusion.training.diffusion import Pictures, TextToImage
+from mvdiffusion.pipelines import PIPELINES
+from mvdiffusion.training.diffusion import Pictures
 
 OPTIONS = {"num_inference_steps": 12, "guidance_scale": 3.0, "output_type": "pt"}
 
 
-def make_pipeline(kind: type[MultiViewPipeline], parts: TextToImage) -> Any:
+def make_pipeline(task: str, parts: Any) -> Any:
     """Make a pipeline of the parts; a UNet of single views is given attention that does nothing.
 
     Args:
-        kind: class of the pipeline.
-        parts: parts of the model, which the pipeline shares.
+        task: "panorama", "outpaint" or "depth".
+        parts: single-view pipeline, whose parts are shared.
     """
-    unet = parts.unet
+    kind, unet = PIPELINES[task], parts.unet
     if not isinstance(unet, MultiViewUNet):
         unet = MultiViewUNet.from_unet(unet, task=kind.unet_task)
-    pipeline = kind(parts.vae, parts.text_encoder, parts.tokenizer, unet, parts.scheduler)
+    pipeline: Any = kind(parts.vae, parts.text_encoder, parts.tokenizer, unet, parts.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _sampled(pipeline: Any, *arguments: Any, **options: Any) -> Tensor:
-    """Sample the views [V, 3, H, W] of one sample, always from the same noise."""
-    generator = torch.Generator().manual_seed(0)
-    images: Tensor = pipeline(*arguments, generator=generator, **OPTIONS, **options).images
-    return images[0] * 2 - 1
+def pictures(task: str, data: Any) -> Pictures:
+    """Picture the first panorama, or the key frames of the first sequence, of held-out data.
 
+    Args:
+        task: "panorama" (from captions), "outpaint" (and the first view) or "depth" (and depth and
+            poses).
+        data: split of the task's data.
+    """
 
-def view_pictures(panoramas: Matterport3DPanoramas) -> Pictures:
-    """Picture the first panorama from its captions."""
-
-    def draw(task: Any) -> tuple[Tensor, Tensor]:
-        sample = panoramas.load(0)
-        pipeline = make_pipeline(MVDiffusionPanoramaPipeline, task.parts)
-        size = sample.views.shape[-2:]
-        return sample.views, _sampled(pipeline, [sample.prompts], *size, fov_deg=panoramas.fov_deg)
-
-    return draw
-
-
-def outpaint_pictures(panoramas: Matterport3DPanoramas) -> Pictures:
-    """Picture the first panorama from its captions and its first view."""
-
-    def draw(task: Any) -> tuple[Tensor, Tensor]:
-        sample = panoramas.load(0)
-        pipeline = make_pipeline(MVDiffusionOutpaintPipeline, task.parts)
-        size = dict(zip(("height", "width"), sample.views.shape[-2:], strict=True))
-        options = {**size, "fov_deg": panoramas.fov_deg, "keep_given": False}
-        return sample.views, _sampled(pipeline, [sample.prompts], sample.views[:1], **options)
-
-    return draw
-
-
-def depth_pictures(scenes: ScanNetScenes) -> Pictures:
-    """Picture the key frames of the first sequence from captions, depth and poses."""
-
-    def draw(task: Any) -> tuple[Tensor, Tensor]:
-        scene = scenes.scenes[0]
-        sample = scene.load(scene.key_frames[: scenes.num_views])
-        pipeline = make_pipeline(MVDiffusionDepthPipeline, task.parts)
-        samples = _sampled(
-            pipeline,
-            [sample.prompts],
-            sample.depth,
-            sample.pose,
-            sample.K,
-            num_views=len(sample.frames),
-        )
-        return sample.views, samples
+    def draw(training: Any) -> tuple[Tensor, Tensor]:
+        if isinstance(data, ScanNetScenes):
+            scene = data.scenes[0]
+            sample: Any = scene.load(scene.key_frames[: data.num_views])
+            given = {key: getattr(sample, key) for key in ("depth", "pose", "K")}
+            given["num_views"] = len(sample.frames)
+        else:
+            sample = data.load(0)
+            given = {"height": data.height, "width": data.width, "fov_deg": data.fov_deg}
+        if task == "outpaint":
+            given |= {"image": sample.views[:1], "keep_given": False}
+        generator = torch.Generator().manual_seed(0)  # always the same noise
+        pipeline = make_pipeline(task, training.parts)
+        made = pipeline([sample.prompts], **given, **OPTIONS, generator=generator)
+        return sample.views, made.images[0] * 2 - 1
 
     return draw

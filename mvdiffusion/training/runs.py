@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,36 +17,14 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.outputs import already_made, is_begun
 from mvdiffusion.records import folder_sha256
-from mvdiffusion.training.checkpoints import CheckpointFolder
+from mvdiffusion.settings import parse
 from mvdiffusion.training.identity import deciding_settings
 from mvdiffusion.training.loop import train
-from mvdiffusion.training.settings import FrameSettings, TrainingSettings, ViewSettings
+from mvdiffusion.training.settings import FrameSettings, ViewSettings
 
 SPLIT_FILES = ("train.npy", "train/*/key_frame*.txt", "train/*/valid_frames.npy")  # what is in it
 
-
-def open_panoramas(root: Path, split: str, settings: ViewSettings) -> Matterport3DPanoramas:
-    """Open one split of a data set in Matterport3D's layout.
-
-    Raises:
-        InputError: when the split or one of its files is missing.
-    """
-    return Matterport3DPanoramas(root, split, **asdict(settings))
-
-
-def open_scenes(root: Path, split: str, settings: FrameSettings, **changes: Any) -> ScanNetScenes:
-    """Open one split of recordings in ScanNet's layout, of which training draws sequences itself.
-
-    Args:
-        root: folder that holds the split.
-        split: its name.
-        settings: how recordings become samples.
-        changes: values of other settings than those.
-
-    Raises:
-        InputError: when the split or one of its files is missing.
-    """
-    return ScanNetScenes(root, split, **{**asdict(settings), "sequences": "disjoint", **changes})
+Writer = Callable[[Path], Any]
 
 
 @dataclass(frozen=True)
@@ -68,6 +46,20 @@ class Places:
     checkpoints: Path
     log_dir: Path
     overwrite: bool = False
+
+    @property
+    def splits(self) -> tuple[tuple[Path, str], tuple[Path, str]]:
+        """Folder and name of the split that is learned from, and of the one that is held out."""
+        return (self.data, "train"), (self.validation, "validation")
+
+    def panoramas(self, settings: ViewSettings) -> list[Matterport3DPanoramas]:
+        """Open both splits of panoramas."""
+        return [Matterport3DPanoramas(*split, **asdict(settings)) for split in self.splits]
+
+    def scenes(self, settings: FrameSettings) -> list[ScanNetScenes]:
+        """Open both splits of recordings, of which training draws sequences itself."""
+        options = {**asdict(settings), "sequences": "disjoint"}
+        return [ScanNetScenes(*split, **options) for split in self.splits]
 
 
 @dataclass(frozen=True)
@@ -117,24 +109,33 @@ class Run:
             already_made(output)
         return finished
 
-    def train(self, task: nn.Module, training: TrainingSettings, device: str) -> CheckpointFolder:
-        """Train `task` in place; the checkpoints returned finish the run (see `loop.train`).
+    def carry_out(self, kind: Any, build: Callable[[Any], tuple[nn.Module, Writer]]) -> None:
+        """Train and write the model, unless it is there.
 
         Args:
-            task: module whose forward pass is the loss.
-            training: settings of the loop.
-            device: "auto", "cpu" or "cuda".
+            kind: class of the settings.
+            build: makes of them the module whose forward pass is the loss, and a function that
+                writes the trained model into a folder.
+
+        Raises:
+            InputError: wrong settings or data, or an output of another identity.
         """
-        return train(
+        settings = parse(kind, self.settings)
+        if self.is_finished():
+            return
+        torch.manual_seed(settings.seed)
+        task, write = build(settings)
+        checkpoints = train(
             task,
-            training,
+            settings.training,
             name=self.stage,
             identity=self.identity,
             checkpoints=self.places.checkpoints,
             log_dir=self.places.log_dir,
-            device=device,
+            device=settings.device,
             overwrite=self.places.overwrite,
         )
+        checkpoints.finish(self.places.output, write)
 
 
 def first_views(panoramas: Matterport3DPanoramas, count: int) -> Tensor:

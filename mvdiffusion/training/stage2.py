@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from mvdiffusion.geometry.cameras import panorama_cameras
@@ -17,16 +18,10 @@ from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import parse
-from mvdiffusion.training.diffusion import DiffusionTask, TextToImage, freeze, load_parts
+from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
 from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences
-from mvdiffusion.training.pictures import (
-    depth_pictures,
-    make_pipeline,
-    outpaint_pictures,
-    view_pictures,
-)
-from mvdiffusion.training.runs import Places, Run, open_panoramas, open_scenes
+from mvdiffusion.training.pictures import make_pipeline, pictures
+from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import (
     MultiFrameSettings,
     MultiViewSettings,
@@ -98,12 +93,7 @@ def frozen_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def train_stage2(
-    task: str,
-    settings: Mapping[str, Any],
-    base: Path,
-    places: Places,
-) -> None:
+def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Places) -> None:
     """Insert CAA into the model of `base` and train it; write the task's pipeline folder.
 
     Args:
@@ -116,25 +106,27 @@ def train_stage2(
         InputError: for wrong settings, data or base model.
         RuntimeError: if training changed anything but the new layers.
     """
-    run = Run(f"{task}_stage2", settings, base, places, __name__)
-    kind: Any = MultiFrameSettings if task == "depth" else MultiViewSettings
-    parsed = parse(kind, settings)
-    if run.is_finished():
-        return
-    torch.manual_seed(parsed.seed)
-    parts = _with_attention(load_parts(base), task, parsed.variant)
-    if isinstance(parsed, MultiFrameSettings):
-        multiview = sequence_task(parsed, places.data, places.validation, parts)
-    else:
-        multiview = panorama_task(parsed, places.data, places.validation, parts, task == "outpaint")
-    before = frozen_sha256(multiview)
-    files = run.train(multiview, parsed.training, parsed.device)
-    if frozen_sha256(multiview) != before:
-        raise RuntimeError("stage 2 changed weights outside of the multi-view layers")
-    files.finish(places.output, make_pipeline(PIPELINES[task], parts).save_pretrained)
+
+    def build(settings: Any) -> tuple[nn.Module, Writer]:
+        parts = _with_attention(load_parts(base), task, settings.variant)
+        make = sequence_task if task == "depth" else panorama_task
+        multiview = make(settings, places, parts, task)
+        before = frozen_sha256(multiview)
+
+        def write(folder: Path) -> None:
+            if frozen_sha256(multiview) != before:
+                raise RuntimeError("stage 2 changed weights outside of the multi-view layers")
+            make_pipeline(task, parts).save_pretrained(folder)
+
+        return multiview, write
+
+    kind = MultiFrameSettings if task == "depth" else MultiViewSettings
+    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(kind, build)
 
 
-def _with_attention(parts: TextToImage, task: str, variant: str) -> TextToImage:
+def _with_attention(
+    parts: StableDiffusionPipeline, task: str, variant: str
+) -> StableDiffusionPipeline:
     """Put the multi-view UNet in place of the single-view one; only what it adds trains."""
     freeze(parts.vae, parts.text_encoder, parts.unet)
     channels = parts.vae.config.latent_channels
@@ -154,40 +146,36 @@ def _with_attention(parts: TextToImage, task: str, variant: str) -> TextToImage:
 
 
 def panorama_task(
-    settings: MultiViewSettings, data: Path, validation: Path, parts: TextToImage, outpaint: bool
+    settings: MultiViewSettings, places: Places, parts: StableDiffusionPipeline, task: str
 ) -> MultiViewTask:
     """Make the task of denoising whole panoramas.
 
     Args:
         settings: settings of the training.
-        data: folder of the split "train".
-        validation: folder of the split "validation".
+        places: where the data are.
         parts: parts of the model.
-        outpaint: whether a view of each panorama is given.
+        task: "panorama", or "outpaint" if a view of each panorama is given.
     """
-    view, kind = settings.data, OutpaintedViews if outpaint else PanoramaViews
-    held_out = open_panoramas(validation, "validation", view)
-    panoramas = (open_panoramas(data, "train", view), held_out)
-    train, tested = (kind(part, settings.seed, view.num_views) for part in panoramas)
-    draw = outpaint_pictures if outpaint else view_pictures
-    return MultiViewTask(settings, parts, (train, tested), draw(held_out))
+    kind = OutpaintedViews if task == "outpaint" else PanoramaViews
+    train, held_out = places.panoramas(settings.data)
+    sources = (
+        kind(train, settings.seed, settings.data.num_views),
+        kind(held_out, settings.seed, settings.data.num_views),
+    )
+    return MultiViewTask(settings, parts, sources, pictures(task, held_out))
 
 
 def sequence_task(
-    settings: MultiFrameSettings, data: Path, validation: Path, parts: TextToImage
+    settings: MultiFrameSettings, places: Places, parts: StableDiffusionPipeline, task: str
 ) -> MultiViewTask:
     """Make the task of denoising posed frames: key frames, and frames between two of them.
 
-    Args:
-        settings: settings of the training.
-        data: folder of the split "train".
-        validation: folder of the split "validation".
-        parts: parts of the model.
+    Arguments are those of `panorama_task`.
     """
-    frame, share = settings.data, settings.interpolation_share
-    held_out = open_scenes(validation, "validation", frame)
-    train, tested = (
-        Sequences(part.scenes, settings.seed, frame.num_views, share)
-        for part in (open_scenes(data, "train", frame), held_out)
+    count, share = settings.data.num_views, settings.interpolation_share
+    train, held_out = places.scenes(settings.data)
+    sources = (
+        Sequences(train.scenes, settings.seed, count, share),
+        Sequences(held_out.scenes, settings.seed, count, share),
     )
-    return MultiViewTask(settings, parts, (train, tested), depth_pictures(held_out))
+    return MultiViewTask(settings, parts, sources, pictures(task, held_out))

@@ -14,10 +14,9 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.records import InputError, write_json
-from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import vae_scale_factor
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
-from mvdiffusion.training.runs import Places, Run, first_views, open_panoramas, picture_rows
+from mvdiffusion.training.runs import Places, Run, Writer, first_views, picture_rows
 from mvdiffusion.training.settings import VaeLossSettings, VaeSettings
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
@@ -108,10 +107,7 @@ def build_vae(model: Mapping[str, Any], image_size: int, views: Tensor) -> Patch
     return vae
 
 
-def train_vae(
-    settings: Mapping[str, Any],
-    places: Places,
-) -> None:
+def train_vae(settings: Mapping[str, Any], places: Places) -> None:
     """Train the VAE and write it as a diffusers folder with `training.json` beside its weights.
 
     The scaling factor is 1 / standard deviation of the latents of training views.
@@ -123,28 +119,25 @@ def train_vae(
     Raises:
         InputError: for wrong settings or data.
     """
-    parsed = parse(VaeSettings, settings)
-    run = Run("vae", settings, None, places, __name__)
-    if run.is_finished():
-        return
-    torch.manual_seed(parsed.seed)
-    panoramas = open_panoramas(places.data, "train", parsed.data)
-    vae = build_vae(parsed.model, parsed.data.image_size, first_views(panoramas, INITIAL_VIEWS))
-    held_out = open_panoramas(places.validation, "validation", parsed.data)
-    source = PanoramaViews(
-        panoramas, parsed.seed, parsed.data.num_views, parsed.training.views_per_panorama
-    )
-    side = parsed.data.image_size // vae_scale_factor(vae)
-    examples = AutoencoderExamples(source, (vae.config.latent_channels, side, side))
-    task = AutoencoderTask(vae, parsed.loss, examples, first_views(held_out, BATCH))
-    files = run.train(task, parsed.training, parsed.device)
-    summary = _measure(vae, source, held_out)
 
-    def write(folder: Path) -> None:
-        vae.save_pretrained(folder)
-        write_json(folder / "training.json", summary)
+    def build(settings: VaeSettings) -> tuple[nn.Module, Writer]:
+        view = settings.data
+        panoramas, held_out = places.panoramas(view)
+        vae = build_vae(settings.model, view.image_size, first_views(panoramas, INITIAL_VIEWS))
+        chosen = settings.training.views_per_panorama
+        source = PanoramaViews(panoramas, settings.seed, view.num_views, chosen)
+        side = view.image_size // vae_scale_factor(vae)
+        examples = AutoencoderExamples(source, (vae.config.latent_channels, side, side))
 
-    files.finish(places.output, write)
+        def write(folder: Path) -> None:
+            summary = _measure(vae, source, held_out)
+            vae.save_pretrained(folder)
+            write_json(folder / "training.json", summary)
+
+        task = AutoencoderTask(vae, settings.loss, examples, first_views(held_out, BATCH))
+        return task, write
+
+    Run("vae", settings, None, places, __name__).carry_out(VaeSettings, build)
 
 
 @torch.no_grad()

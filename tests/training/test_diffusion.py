@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from tiny_training import settings
+from tiny_training import places, settings
 
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
@@ -20,7 +20,7 @@ def parts(base_folder):
 
 def stage1_task(parts, rooms, **loss):
     parsed = parse(ViewStage, settings(loss=loss, training__views_per_panorama=2))
-    return view_task(parsed, rooms, rooms, parts)
+    return view_task(parsed, places(rooms, rooms), parts)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -96,7 +96,7 @@ def test_every_panorama_comes_once_per_epoch_in_a_new_order(parts, rooms):
 
 def test_stage_two_shares_one_timestep_per_panorama(parts, rooms):
     parsed = parse(MultiViewSettings, settings())
-    examples = panorama_task(parsed, rooms, rooms, parts, outpaint=False).examples
+    examples = panorama_task(parsed, places(rooms, rooms), parts, "panorama").examples
     for position in range(8):
         batch = examples[position]
         assert batch["timesteps"].shape == (4,)

@@ -8,6 +8,7 @@ from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
 from tiny_training import VIEW, places, settings, start_afresh
 
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.pipelines import MVDiffusionDepthPipeline, MVDiffusionOutpaintPipeline
@@ -15,8 +16,7 @@ from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, OutpaintedViews, Sequences
-from mvdiffusion.training.runs import open_panoramas
-from mvdiffusion.training.settings import MultiFrameSettings, ViewSettings
+from mvdiffusion.training.settings import MultiFrameSettings
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 from mvdiffusion.training.stage2 import sequence_task, train_stage2
 
@@ -92,7 +92,7 @@ def test_a_base_of_another_task_is_refused(rooms, base_folder, tmp_path):
 
 
 def test_masks_of_inpainting(rooms):
-    source = MaskedViews(open_panoramas(rooms, "train", ViewSettings(**VIEW)), 0, 4)
+    source = MaskedViews(Matterport3DPanoramas(rooms, "train", **VIEW), 0, 4)
     masks = torch.cat([source.draw(position).given["mask"] for position in range(100)])
     assert masks.shape == (400, 1, 16, 16)
     assert set(masks.unique().tolist()) == {0.0, 1.0}
@@ -102,7 +102,7 @@ def test_masks_of_inpainting(rooms):
 
 
 def test_given_views_of_outpainting(rooms):
-    source = OutpaintedViews(open_panoramas(rooms, "train", ViewSettings(**VIEW)), 0, 4)
+    source = OutpaintedViews(Matterport3DPanoramas(rooms, "train", **VIEW), 0, 4)
     given = torch.stack([1 - source.draw(p).given["mask"].amax((1, 2, 3)) for p in range(200)])
     counts = given.sum(1)
     assert set(counts.tolist()) == {1.0, 2.0, 3.0}
@@ -158,7 +158,9 @@ def test_unet_sees_depth_and_known_latents(walks, depth_base):
     run = parse(MultiFrameSettings, settings(interpolation_share=1.0) | {"data": FRAMES})
     from mvdiffusion.training.stage2 import _with_attention
 
-    task = sequence_task(run, walks, walks, _with_attention(parts, "depth", "released"))
+    task = sequence_task(
+        run, places(walks, walks), _with_attention(parts, "depth", "released"), "depth"
+    )
     seen = {}
 
     def unet(latents, timesteps, embeds, geometry, condition):
