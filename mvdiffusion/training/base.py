@@ -78,17 +78,10 @@ def build_text_encoder(options: Mapping[str, Any], tokenizer: CLIPTokenizer) -> 
     return CLIPTextModel(config)
 
 
-def build_unet(
+def _build_unet(
     options: Mapping[str, Any], vae: PatchAutoencoder, image_size: int, text_width: int
 ) -> UNet2DConditionModel:
-    """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks.
-
-    Args:
-        options: configuration of `UNet2DConditionModel`; they win over what is derived.
-        vae: whose latents it denoises.
-        image_size: height and width of a view in pixels.
-        text_width: channels of the text embeddings.
-    """
+    """Build the UNet; channels, sizes and up blocks follow from the VAE and the down blocks."""
     channels = vae.config.latent_channels
     derived: dict[str, Any] = {
         "in_channels": channels,
@@ -135,7 +128,7 @@ def _build(settings: BaseSettings, places: Places, vae_folder: Path) -> StableDi
     try:
         text_encoder = build_text_encoder(settings.text_encoder, tokenizer)
         width = text_encoder.config.hidden_size
-        unet = build_unet(settings.unet, vae, settings.data.image_size, width)
+        unet = _build_unet(settings.unet, vae, settings.data.image_size, width)
         scheduler = DDIMScheduler(**{**LATENT_SCHEDULER, **settings.scheduler})
     except (TypeError, ValueError) as error:
         raise InputError(f"settings of the base model do not describe one: {error}") from None

@@ -12,19 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScene
 
 Batch = dict[str, Tensor]
-
-
-class Panoramas(Protocol):
-    """A data set of panoramas, such as `Matterport3DPanoramas`."""
-
-    def __len__(self) -> int:
-        """Return the number of panoramas."""
-
-    def load(self, index: int, yaw_deg: float = 0, views: Sequence[int] | None = None) -> Any:
-        """Return the chosen views of panorama `index`, all turned right by `yaw_deg`."""
 
 
 @dataclass
@@ -57,14 +48,8 @@ def _epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(length)
 
 
-def place_of(position: int, seed: int, length: int) -> tuple[int, np.random.Generator]:
-    """Which of `length` things example `position` is made of, in a new order every epoch.
-
-    Args:
-        position: position of the example, from 0.
-        seed: seed of the training.
-        length: number of examples in an epoch.
-    """
+def _place_of(position: int, seed: int, length: int) -> tuple[int, np.random.Generator]:
+    """Which of `length` things example `position` is made of, in a new order every epoch."""
     epoch, place = divmod(position, length)
     index = int(_epoch_order(seed, epoch, length)[place])
     return index, np.random.default_rng([seed, 1, position])
@@ -74,7 +59,11 @@ class PanoramaViews:
     """Views of panoramas, each time at a random integer yaw."""
 
     def __init__(
-        self, panoramas: Panoramas, seed: int, num_views: int, chosen_views: int | None = None
+        self,
+        panoramas: Matterport3DPanoramas,
+        seed: int,
+        num_views: int,
+        chosen_views: int | None = None,
     ) -> None:
         """Draw `chosen_views` of the `num_views` views at random; None takes all, in order.
 
@@ -93,7 +82,7 @@ class PanoramaViews:
 
     def draw(self, position: int) -> Drawn:
         """Return views of one panorama."""
-        index, random = place_of(position, self.seed, len(self.panoramas))
+        index, random = _place_of(position, self.seed, len(self.panoramas))
         yaw_deg = int(random.integers(360))
         views = list(range(self.num_views))
         if self.count < self.num_views:
@@ -153,7 +142,7 @@ class Frames:
 
     def draw(self, position: int) -> Drawn:
         """Return frames of one scene."""
-        index, random = place_of(position, self.seed, len(self.scenes))
+        index, random = _place_of(position, self.seed, len(self.scenes))
         scene = self.scenes[index]
         few = len(scene.valid_frames) < self.count
         frames = random.choice(scene.valid_frames, self.count, replace=few)
@@ -193,28 +182,26 @@ class Sequences:
 
     def draw(self, position: int) -> Drawn:
         """Return frames of one scene in their order."""
-        index, random = place_of(position, self.seed, len(self.scenes))
+        index, random = _place_of(position, self.seed, len(self.scenes))
         scene = self.scenes[index]
         known = torch.zeros(self.count)
-        frames = None
-        if random.random() < self.interpolation_share:
-            frames = self._pair(scene, random)
-            if frames is not None:
-                known[[0, -1]] = 1
-        if frames is None:
+        drawn = random.random() < self.interpolation_share
+        if frames := self._pair(scene, random) if drawn else []:
+            known[[0, -1]] = 1
+        else:
             start = int(random.integers(len(scene.key_frames) - self.count + 1))
             frames = scene.key_frames[start : start + self.count]
         sample = scene.load(frames)
         given = {"depth": sample.depth, "K": sample.K, "pose": sample.pose, "known": known}
         return Drawn(random, sample.views, sample.prompts, given)
 
-    def _pair(self, scene: ScanNetScene, random: np.random.Generator) -> list[int] | None:
-        """A pair of key frames with frames between them; None if the pair drawn has none."""
+    def _pair(self, scene: ScanNetScene, random: np.random.Generator) -> list[int]:
+        """A pair of key frames with frames between them; nothing if the pair drawn has none."""
         first = int(random.integers(len(scene.key_frames) - 1))
         start, end = scene.key_frames[first : first + 2]
         between = scene.frames_between(start, end)
         if not between or self.count < 3:
-            return None
+            return []
         few = len(between) < self.count - 2  # then frames repeat: samples are of equal length
         chosen = random.choice(between, self.count - 2, replace=few)
         return [start, *sorted(chosen.tolist()), end]

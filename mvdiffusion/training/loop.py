@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -33,25 +33,6 @@ from mvdiffusion.training.settings import TrainingSettings
 
 Batch = dict[str, Tensor]
 LOGS = ("metrics.jsonl", "validation.jsonl", "validation", "tensorboard")  # in the log folder
-
-
-class Examples(Protocol):
-    """An endless stream of examples; each value has the views of one panorama in front."""
-
-    def __getitem__(self, position: int) -> Batch:
-        """Return example `position`, a pure function of the seed and `position`."""
-
-
-class Task(Protocol):
-    """What a training run needs besides its settings: an `nn.Module` whose forward is the loss.
-
-    Parameters with `requires_grad` are trained, all others stay as they are.
-    """
-
-    examples: Examples
-
-    def validate(self) -> tuple[Tensor, dict[str, float]]:
-        """Return a picture [3, H, W] in [0, 1] and the figures to record; changes nothing."""
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
@@ -73,7 +54,7 @@ class MicroBatches(Dataset["Batch | InputError"]):
     """Micro-batch m of a process as a pure function of m: consecutive examples, concatenated."""
 
     def __init__(
-        self, examples: Examples, settings: TrainingSettings, processes: int = 1, rank: int = 0
+        self, examples: Any, settings: TrainingSettings, processes: int = 1, rank: int = 0
     ) -> None:
         """Divide every micro-batch evenly between the processes.
 
@@ -114,9 +95,14 @@ def train(
     device: str = "auto",
     overwrite: bool = False,
 ) -> CheckpointFolder:
-    """Train `task` (an `nn.Module` that is a `Task`) in place; it ends with EMA weights.
+    """Train `task` in place; it ends with EMA weights.
 
     Args:
+        task: module whose forward pass is the loss; parameters with `requires_grad` are trained.
+            `task.examples[position]` is a pure function of the seed and `position`, with the views
+            of one panorama in front; `task.validate()` returns a picture [3, H, W] in [0, 1] and
+            figures to record.
+        settings: settings of the training.
         name: what the progress bar and the tracker call the run.
         identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.
@@ -130,9 +116,12 @@ def train(
     Raises:
         InputError: checkpoints of another identity, or a device or batch that is not available.
     """
-    run = _Run(task, settings, name, identity, checkpoints, log_dir, device, overwrite)
-    run.execute()
-    return run.checkpoints
+    accelerator = _accelerator(settings, log_dir, device)
+    files = CheckpointFolder(
+        checkpoints, identity, overwrite=overwrite, writable=accelerator.is_main_process
+    )
+    _Run(task, settings, name, log_dir, accelerator, files).execute()
+    return files
 
 
 class _Run:
@@ -143,14 +132,12 @@ class _Run:
         task: Any,
         settings: TrainingSettings,
         name: str,
-        identity: Mapping[str, Any],
-        checkpoints: Path,
         log_dir: Path,
-        device: str,
-        overwrite: bool,
+        accelerator: Accelerator,
+        checkpoints: CheckpointFolder,
     ) -> None:
         self.task, self.settings, self.name, self.log_dir = task, settings, name, log_dir
-        self.accelerator = _accelerator(settings, log_dir, device)
+        self.accelerator, self.checkpoints = accelerator, checkpoints
         self.parameters = {
             key: value for key, value in task.named_parameters() if value.requires_grad
         }
@@ -167,9 +154,6 @@ class _Run:
         self.ema = EMAModel(self.parameters.values(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
         self.main = self.accelerator.is_main_process
-        self.checkpoints = CheckpointFolder(
-            checkpoints, identity, overwrite=overwrite, writable=self.main
-        )
         self.accelerator.wait_for_everyone()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
         self.step, self.logged, self.seconds = 0, 0, 0.0
@@ -251,7 +235,7 @@ class _Run:
             self._log(bar)
         if self.main and self._due(self.settings.validate_every):
             self._validate()
-        if self.step % self.settings.checkpoint_every == 0 or self.step == self.settings.steps:
+        if self._due(self.settings.checkpoint_every):
             self.accelerator.wait_for_everyone()
             if self.main:
                 self.checkpoints.save(self.step, self._state())

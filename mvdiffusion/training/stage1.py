@@ -51,7 +51,7 @@ def _fine_tune(run: Run, base: Path, kind: Any, task: str) -> None:
         parts = load_parts(base)
         freeze(parts.vae, parts.text_encoder)
         parts.unet.train()
-        make = frame_task if task == "depth" else view_task
+        make = _frame_task if task == "depth" else view_task
         return make(settings, run.places, parts, task), parts.save_pretrained
 
     run.carry_out(kind, build)
@@ -80,7 +80,7 @@ def view_task(
     return DiffusionTask(settings, parts, sources, pictures(task, held_out))
 
 
-def frame_task(
+def _frame_task(
     settings: FrameStage, places: Places, parts: StableDiffusionPipeline, task: str = "depth"
 ) -> DiffusionTask:
     """Make the task of denoising single frames of recordings; arguments as of `view_task`."""

@@ -145,7 +145,7 @@ def _measure(
     vae: PatchAutoencoder, source: PanoramaViews, held_out: Matterport3DPanoramas
 ) -> dict[str, float]:
     vae.eval()
-    vae.register_to_config(scaling_factor=1 / latent_std(vae, source))
+    vae.register_to_config(scaling_factor=1 / _latent_std(vae, source))
     views = first_views(held_out, len(held_out) * source.num_views).to(vae.device)
     scores = torch.cat([psnr_db(reconstruct(vae, part), part) for part in views.split(BATCH)])
     return {
@@ -157,7 +157,7 @@ def _measure(
 
 
 @torch.no_grad()
-def latent_std(vae: PatchAutoencoder, source: PanoramaViews) -> float:
+def _latent_std(vae: PatchAutoencoder, source: PanoramaViews) -> float:
     """Standard deviation of the latents' means over some thousand training views."""
     count = min(SCALING_VIEWS // source.count, len(source))
     total, squares, number = 0.0, 0.0, 0

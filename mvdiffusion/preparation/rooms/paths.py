@@ -108,7 +108,7 @@ def _find_way(room: Room, dice: Dice) -> list[_Point]:
 def _wander(room: Room, start: _Point, ease: float, dice: Dice) -> list[_Point] | None:
     """Random steps from `start`, each swerving a little; None where they get stuck."""
     way, toward = [start], (1.0, 0.0)
-    if clearance(room, *start) < ease:
+    if _clearance(room, *start) < ease:
         return None
     for step in range(_STEPS):
         for attempt in range(12):
@@ -118,7 +118,7 @@ def _wander(room: Room, start: _Point, ease: float, dice: Dice) -> list[_Point] 
             x, z = way[-1]
             ahead = [(x + toward[0] * length * k / 6, z + toward[1] * length * k / 6)
                      for k in range(1, 7)]  # fmt: skip
-            if all(clearance(room, *point) >= ease for point in ahead):
+            if all(_clearance(room, *point) >= ease for point in ahead):
                 way.append(ahead[-1])
                 break
         else:
@@ -133,13 +133,8 @@ def _swerve(toward: _Point, tangent: float) -> _Point:
     return toward[0] * c - toward[1] * s, toward[1] * c + toward[0] * s
 
 
-def clearance(room: Room, x: float, z: float) -> float:
-    """Smallest distance from walls and furniture, in units of the gaps that must be kept.
-
-    Args:
-        room: the furnished room.
-        x, z: a point of its floor in meters.
-    """
+def _clearance(room: Room, x: float, z: float) -> float:
+    """Smallest distance from walls and furniture, in units of the gaps that must be kept."""
     walls = min(x, room.size[0] - x, z, room.size[2] - z) / WALL_GAP
     gaps = [max(x0 - x, x - x1, z0 - z, z - z1) for x0, x1, z0, z1 in room.standing]
     return min(walls, min(gaps, default=9.0) / FURNITURE_GAP)
