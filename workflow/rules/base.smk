@@ -16,11 +16,11 @@ rule fetch_base:
         "<results>/models/{task}_pretrained/model_index.json",
     log:
         "<results>/logs/fetch_{task}_pretrained.log",
-    params:
-        model=lambda wildcards: config["base"]["pretrained"][wildcards.task],
     localrule: True
     conda:
         "../envs/mvdiffusion.yaml"
+    params:
+        model=lambda wildcards: config["base"]["pretrained"][wildcards.task],
     shell:
         "python -m mvdiffusion.cli fetch-base --model {params.model:q}"
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
