@@ -26,7 +26,7 @@ def protocol_rows() -> list[dict[str, Any]]:
             "name": protocol.name,
             "version": protocol.version,
             "tasks": list(protocol.tasks),
-            "needs": " or ".join(dict.fromkeys(_needs(protocol, t) for t in protocol.tasks)),
+            "needs": _needs(protocol),
             "extractors": protocol.extractors,
             "measures": protocol.measures,
             "source": protocol.source,
@@ -35,8 +35,18 @@ def protocol_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _needs(protocol: Protocol, task: str) -> str:
-    """Find the requirements of a protocol: what its metrics lack if all they get is one view."""
+def _needs(protocol: Protocol) -> str:
+    """The requirements of a protocol, task by task where they differ."""
+    tasks: dict[str, list[str]] = {}
+    for task in protocol.tasks:
+        tasks.setdefault(_needs_of(protocol, task), []).append(task)
+    if len(tasks) == 1:
+        return next(iter(tasks))
+    return ". ".join(f"{', '.join(names)}: {needs}" for needs, names in tasks.items())
+
+
+def _needs_of(protocol: Protocol, task: str) -> str:
+    """What the metrics of a protocol lack if all they get is one view."""
     lacking = run_of(protocol, Inputs(_one_view(task), None, (), ScoreSettings())).lacking
     each = (need for needs in lacking.values() for need in needs.split(" and "))
     return "; ".join(dict.fromkeys(each)) or "nothing more"

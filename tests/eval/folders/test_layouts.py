@@ -149,6 +149,9 @@ def test_protocols_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[
     assert rows["paper-pano"]["needs"].startswith("a feature extractor")
     assert rows["paper-pano"]["tasks"] == ["panorama"]
     assert rows["paper-consistency-depth"]["needs"] == "at least two key frames in every sample"
+    by_task = rows["controls"]["needs"]
+    assert by_task.startswith("panorama, outpaint: at least three views per sample; ")
+    assert ". depth: at least two key frames in every sample; " in by_task
     assert all(row["version"] >= 1 and row["measures"] for row in rows.values())
     main_ends_well("protocols")
     assert "paper-consistency-pano v1" in capsys.readouterr().out
