@@ -12,8 +12,10 @@ same captions were made in the same way; its model is null if none were made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tqdm import tqdm
 from mvdiffusion.data.captions import read_caption
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.data.splits import CAPTION_DEGREES
 from mvdiffusion.images import read_image
 from mvdiffusion.preparation.captioner import Captioner, prepare_images
 from mvdiffusion.preparation.settings import CaptionSettings
@@ -37,55 +40,40 @@ _NOT_DECIDING = ("model", "revision", "batch_size", "device")  # the model is re
 _TOGETHER = 8  # views of a panorama, which are cut at once
 
 
-class PanoramaViews:
-    """The views of a split's panoramas that have captions; a key is a direction in degrees."""
+@dataclass(frozen=True)
+class _Source:
+    """Images that get captions, by panorama or scene, and by direction or number of the frame."""
 
-    def __init__(self, data: Path, split: str, settings: CaptionSettings) -> None:
-        """Open the split, which may lack captions."""
-        self._panoramas = Matterport3DPanoramas(data, split, image_size=settings.image_size)
-
-    def keys(self) -> Iterator[tuple[int, int]]:
-        """Panorama and direction of every view."""
-        for index in range(len(self._panoramas)):
-            for degrees in range(0, 360, 45):
-                yield index, degrees
-
-    def file(self, group: int, key: int) -> Path:
-        """Where a view's caption stands."""
-        return self._panoramas.caption_file(group, key)
-
-    def read(self, group: int, keys: Sequence[int]) -> Tensor:
-        """Cut views [V, 3, H, W] in −1 … 1 of one panorama."""
-        return self._panoramas.views(group, 0.0, [degrees // 45 for degrees in keys])
+    files: dict[tuple[int, int], Path]  # of the captions, which may be missing
+    read: Callable[[int, Sequence[int]], list[Tensor]]  # some images [3, H, W] of one group
 
 
-class SceneFrames:
-    """The frames of a split's scenes; a key is a frame's number."""
-
-    def __init__(self, data: Path, split: str, settings: CaptionSettings) -> None:
-        """Open the split, which may lack captions."""
-        # Height and width are of no meaning here: frames are read as they are.
-        self._scenes = ScanNetScenes(data, split, height=8, width=8, num_views=1).scenes
-        self._frames = settings.frames
-
-    def keys(self) -> Iterator[tuple[int, int]]:
-        """Scene and number of every frame."""
-        for index, scene in enumerate(self._scenes):
-            frames = scene.valid_frames if self._frames == "valid" else scene.key_frames
-            for frame in frames:
-                yield index, frame
-
-    def file(self, group: int, key: int) -> Path:
-        """Where a frame's caption stands."""
-        return self._scenes[group].folder / "prompt" / f"{key}.txt"
-
-    def read(self, group: int, keys: Sequence[int]) -> list[Tensor]:
-        """Read frames [3, H, W] in −1 … 1 of one scene."""
-        folder = self._scenes[group].folder / "color"
-        return [read_image(folder / f"{frame}.jpg") for frame in keys]
+def _panoramas(data: Path, split: str, settings: CaptionSettings) -> _Source:
+    """Views of panoramas at all directions that have captions."""
+    panoramas = Matterport3DPanoramas(data, split, image_size=settings.image_size)
+    keys = itertools.product(range(len(panoramas)), CAPTION_DEGREES)
+    files = {key: panoramas.caption_file(*key) for key in keys}
+    return _Source(files, partial(_read_views, panoramas))
 
 
-Source = PanoramaViews | SceneFrames
+def _read_views(panoramas: Matterport3DPanoramas, group: int, keys: Sequence[int]) -> list[Tensor]:
+    views = [degrees // CAPTION_DEGREES.step for degrees in keys]
+    return list(panoramas.views(group, 0.0, views))
+
+
+def _scenes(data: Path, split: str, settings: CaptionSettings) -> _Source:
+    """Frames of scenes, as they are: their height and width are of no meaning here."""
+    scenes = ScanNetScenes(data, split, height=8, width=8, num_views=1).scenes
+    files = {
+        (index, frame): scene.folder / "prompt" / f"{frame}.txt"
+        for index, scene in enumerate(scenes)
+        for frame in (scene.valid_frames if settings.frames == "valid" else scene.key_frames)
+    }
+    return _Source(files, partial(_read_frames, [scene.folder / "color" for scene in scenes]))
+
+
+def _read_frames(folders: Sequence[Path], group: int, keys: Sequence[int]) -> list[Tensor]:
+    return [read_image(folders[group] / f"{frame}.jpg") for frame in keys]
 
 
 def caption_split(
@@ -113,9 +101,8 @@ def caption_split(
         InputError: an image or the model cannot be read, the split's captions were begun in
             another way, the model returned an empty caption, or the disk refuses.
     """
-    source = (SceneFrames if task == "depth" else PanoramaViews)(data, split, settings)
-    keys = list(source.keys())
-    missing = [key for key in keys if not _has_text(source.file(*key))]
+    source = (_scenes if task == "depth" else _panoramas)(data, split, settings)
+    missing = [key for key, path in source.files.items() if not _has_text(path)]
     chosen = missing[: len(missing) if limit is None else max(limit, 0)]
     run = data.resolve().parent / f"{data.resolve().name}_captions_{split}_provenance.json"
     if chosen:
@@ -125,8 +112,8 @@ def caption_split(
     left = len(missing) - len(chosen)
     if not left:
         begun = read_json(run) if run.is_file() else {}
-        _write_record(data, split, [source.file(*key) for key in keys], begun)
-    return {"made": len(chosen), "left": left, "all": len(keys)}
+        _write_record(data, split, list(source.files.values()), begun)
+    return {"made": len(chosen), "left": left, "all": len(source.files)}
 
 
 def _has_text(path: Path) -> bool:
@@ -154,32 +141,28 @@ def _begin(run: Path, settings: CaptionSettings, model: Mapping[str, Any]) -> No
 
 
 class _Pictures(Dataset[Any]):
-    """Images of one panorama or scene at a time, ready for the model."""
+    """Some images of one panorama or scene at a time, ready for the model."""
 
-    def __init__(self, source: Source, keys: Sequence[tuple[int, int]], processor: Any) -> None:
+    def __init__(self, source: _Source, keys: Sequence[tuple[int, int]], processor: Any) -> None:
         self._source, self._processor = source, processor
-        self._parts = list(_parts(keys))
+        groups = (list(keys) for _, keys in itertools.groupby(keys, lambda key: key[0]))
+        self._parts = [
+            keys[start : start + _TOGETHER]
+            for keys in groups
+            for start in range(0, len(keys), _TOGETHER)
+        ]
 
     def __len__(self) -> int:
         return len(self._parts)
 
     def __getitem__(self, index: int) -> tuple[list[Path], Tensor] | InputError:
-        group, keys = self._parts[index]
+        part = self._parts[index]
         try:
-            pixels = prepare_images(self._processor, list(self._source.read(group, keys)))
+            images = self._source.read(part[0][0], [key for _, key in part])
+            pixels = prepare_images(self._processor, images)
         except InputError as error:  # as a value: a worker would wrap it in its traceback
             return error
-        return [self._source.file(group, key) for key in keys], pixels
-
-
-def _parts(keys: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
-    """Put the keys of a group together, some at a time."""
-    part: list[int] = []
-    for place, (group, key) in enumerate(keys):
-        part.append(key)
-        if place + 1 == len(keys) or keys[place + 1][0] != group or len(part) == _TOGETHER:
-            yield group, part
-            part = []
+        return [self._source.files[key] for key in part], pixels
 
 
 def _batches(parts: DataLoader[Any], batch_size: int) -> Iterator[tuple[list[Path], Tensor]]:
@@ -199,7 +182,7 @@ def _batches(parts: DataLoader[Any], batch_size: int) -> Iterator[tuple[list[Pat
 
 
 def _write_captions(
-    source: Source, keys: Sequence[tuple[int, int]], captioner: Captioner, workers: int
+    source: _Source, keys: Sequence[tuple[int, int]], captioner: Captioner, workers: int
 ) -> None:
     """Caption images.
 

@@ -15,9 +15,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mvdiffusion.outputs import set_aside
 from mvdiffusion.preparation.archives import check_archive
@@ -25,12 +24,12 @@ from mvdiffusion.preparation.sens import SensReader
 from mvdiffusion.preparation.splits import scene_list, split_of_scene
 from mvdiffusion.records import (
     InputError,
-    read_json,
     remove,
     remove_leftovers,
     sha256_file,
     write_json,
 )
+from mvdiffusion.settings import Text, Whole, read_file, settings
 
 # All that a download needs; nothing else of the user's environment is handed on.
 _ENVIRONMENT = re.compile(r"PATH|HOME|LANG|LC_\w+|TMPDIR|SYSTEMROOT|SSL_CERT_\w+|\w+_proxy", re.I)
@@ -187,34 +186,37 @@ def _check_unit(source: Source, unit: str) -> None:
         )
 
 
+@settings
+class _Record:
+    """What is known of a whole file."""
+
+    bytes: Whole
+    sha256: Text
+
+
 def _flaw(source: Source, path: Path, verify: bool = False) -> str:
     """Say what is wrong with a file, if anything; keep a record of a whole one."""
+    file = _record_path(path)
     try:
-        record = _read_record(path)
-        if record is None:
+        if not file.is_file():
             source.check(path)
             if os.access(path.parent, os.W_OK):
-                write_json(_record_path(path), _measure(path))
+                write_json(file, asdict(_measure(path)))
             return ""
+        record = read_file(_Record, file)
     except InputError as error:
         return str(error)
-    if path.stat().st_size != record.get("bytes") or (verify and _measure(path) != record):
-        return f"{path}: does not match {_record_path(path).name}"
+    if path.stat().st_size != record.bytes or (verify and _measure(path) != record):
+        return f"{path}: does not match {file.name}"
     return ""
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    file = _record_path(path)
-    record = read_json(file) if file.is_file() else None
-    return record if isinstance(record, dict) else None
 
 
 def _record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _measure(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+def _measure(path: Path) -> _Record:
+    return _Record(path.stat().st_size, sha256_file(path))
 
 
 def _check_script(

@@ -21,7 +21,7 @@ from mvdiffusion.images import read_face, save_png
 from mvdiffusion.outputs import begin
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.settings import HousePreparation
-from mvdiffusion.preparation.units import is_prepared, open_unit
+from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file
 
 DATASET = "matterport3d"
@@ -50,17 +50,17 @@ def prepare_house(
         InputError: the archive is missing, broken or hostile, or has no whole panorama; or `output`
             is of another archive or other settings.
     """
-    values = asdict(settings)
-    if is_prepared(output, DATASET, house, values, archive, overwrite):
+    unit = Unit(output, DATASET, house, asdict(settings), archive)
+    if unit.is_prepared(overwrite):
         return
-    with open_unit(output, DATASET, house, values, archive) as unit:
-        extract(archive, unit.folder / FACES, _face_name)
-        flaws = _flaws(unit.folder / FACES, settings.face_size, workers)
+    with unit.made() as folder:
+        extract(archive, folder / FACES, _face_name)
+        flaws = _flaws(folder / FACES, settings.face_size, workers)
         for name, reason in flaws.items():
             if reason:
                 unit.skipped.append({"panorama": name, "reason": reason})
                 for face in face_names(name):
-                    (unit.folder / FACES / face).unlink(missing_ok=True)
+                    (folder / FACES / face).unlink(missing_ok=True)
         if all(flaws.values()):
             name, reason = next(iter(flaws.items()))
             raise InputError(

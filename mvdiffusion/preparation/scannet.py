@@ -44,7 +44,7 @@ from mvdiffusion.preparation.key_frames import (
 from mvdiffusion.preparation.labels import find_labels
 from mvdiffusion.preparation.sens import FrameError, SensFrame, SensHeader, SensReader
 from mvdiffusion.preparation.settings import ScenePreparation
-from mvdiffusion.preparation.units import is_prepared, open_unit
+from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import parse
 
@@ -111,18 +111,19 @@ def prepare_scene(
         raise InputError(f"workers: found {workers}; expected 1 or more.")
     given = None if labels is None else find_labels(labels, unit)
     made = {**asdict(wanted), "labels": None if given is None else folder_sha256(given)}
-    if is_prepared(output, DATASET, unit, made, source, overwrite):
+    scene = Unit(output, DATASET, unit, made, source)
+    if scene.is_prepared(overwrite):
         return
     labeled = _Labels() if given is None else _read_labels(given)
     with SensReader(source) as reader:
         K = _depth_camera(reader, wanted)
-        with open_unit(output, DATASET, unit, made, source) as opened:
-            K = _make_folders(opened.folder, K, labeled)
+        with scene.made() as folder:
+            K = _make_folders(folder, K, labeled)
             numbers = _numbers(reader, wanted, labeled)
-            frames = list(_write_frames(reader, opened.folder, wanted, K, numbers, workers))
+            frames = list(_write_frames(reader, folder, wanted, K, numbers, workers))
             valid, keys = _choose(frames, wanted.overlap, labeled, source)
-            write_lists(opened.folder, valid, keys)
-            opened.skipped += _skipped(frames, labeled)
+            write_lists(folder, valid, keys)
+            scene.skipped.extend(_skipped(frames, labeled))
 
 
 def _read_labels(given: Path) -> _Labels:

@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -92,19 +91,17 @@ def write_panorama_splits(
         splits, dropped = _authors_splits(labels, set(panoramas), settings)
         for folder in folders:
             _copy_captions(labels, folder)
+    made = {}
     for name in SPLITS:
-        _write_rows(prepared / f"{name}.npy", splits.get(name, []))
-    summary = {
-        "format": FORMAT,
-        "dataset": "matterport3d",
-        "settings": asdict(settings),
-        "splits": {
-            name: _summary(prepared, name, splits[name]) for name in SPLITS if name in splits
-        },
-        "units": units,
-        "labels": labels is not None,
-        "dropped": dropped,
-    }
+        path = prepared / f"{name}.npy"
+        if rows := splits.get(name):
+            write_split(path, rows)
+            inside = sorted({house for house, _ in rows})
+            made[name] = {"panoramas": len(rows), "houses": inside, "sha256": sha256_file(path)}
+        else:
+            path.unlink(missing_ok=True)
+    about = {"dataset": "matterport3d", "settings": asdict(settings), "labels": labels is not None}
+    summary = {"format": FORMAT, **about, "splits": made, "units": units, "dropped": dropped}
     write_json(prepared / SUMMARY, summary)
     return summary
 
@@ -130,30 +127,20 @@ def write_scene_splits(
     folders = _folders(prepared, None, "*/*")
     _check_scenes(folders, scenes)
     units = collect(prepared, "scannet", folders)
-    splits: dict[str, Any] = {}
-    for split in SPLITS:
-        found = [name.split("/")[1] for name in units if name.startswith(f"{split}/")]
-        records = {scene: units[f"{split}/{scene}"] for scene in found}
-        splits |= _write_scenes(prepared / f"{split}.json", records)
-    summary = {
-        "format": FORMAT,
-        "dataset": "scannet",
-        "settings": {},
-        "splits": splits,
-        "units": units,
-        "labels": labels,
-    }
+    made = {}
+    for name in SPLITS:
+        path = prepared / f"{name}.json"
+        if records := {
+            key.split("/")[1]: units[key] for key in units if key.startswith(f"{name}/")
+        }:
+            write_json(path, {"format": FORMAT, "scenes": records})
+            made[name] = {"scenes": len(records), "sha256": sha256_file(path)}
+        else:
+            path.unlink(missing_ok=True)
+    about = {"dataset": "scannet", "settings": {}, "labels": labels}
+    summary = {"format": FORMAT, **about, "splits": made, "units": units}
     write_json(prepared / SUMMARY, summary)
     return summary
-
-
-def _write_scenes(path: Path, records: Mapping[str, str]) -> dict[str, Any]:
-    """Write a split of scans and sum it up; an empty one is taken away."""
-    if not records:
-        path.unlink(missing_ok=True)
-        return {}
-    write_json(path, {"format": FORMAT, "scenes": records})
-    return {path.stem: {"scenes": len(records), "sha256": sha256_file(path)}}
 
 
 def _check_scenes(folders: Sequence[Path], scenes: Sequence[str] | None) -> None:
@@ -173,9 +160,7 @@ def _check_scenes(folders: Sequence[Path], scenes: Sequence[str] | None) -> None
             raise InputError(
                 f"{places[scene]}: is not among the requested scenes; delete or request it."
             )
-        raise InputError(
-            f"{scene}: was requested, but is not prepared; run `mvdiffusion data prepare`."
-        )
+        raise InputError(f"{scene}: is not prepared; run `mvdiffusion data prepare`.")
 
 
 def _folders(prepared: Path, names: Sequence[str] | None, pattern: str = "*") -> list[Path]:
@@ -213,13 +198,11 @@ def _own_splits(
             f"{settings.validation_houses} for validation none is left to train on. Prepare more, "
             "or lower validation_houses or test_share."
         )
-    parts = {"train": houses[num_held:], "test": houses[:num_test]}
-    splits = {
-        name: sorted(panorama for panorama in panoramas if panorama[0] in part)
-        for name, part in parts.items()
-    }
-    held = houses[num_test:num_held]
-    return splits | _validation([row for row in panoramas if row[0] in held], settings)
+    test, held, train = (
+        [panorama for panorama in sorted(panoramas) if panorama[0] in part]
+        for part in (houses[:num_test], houses[num_test:num_held], houses[num_held:])
+    )
+    return {"train": train, "test": test} | _validation(held, settings)
 
 
 def _validation(
@@ -279,31 +262,10 @@ def _copy_captions(labels: Path, folder: Path) -> None:
         for path in sorted(given.glob("*.txt") if given else ())
         if path.stem.rsplit("_", 1)[0] in prepared
     }
-    if all(_has_content(target / name, text) for name, text in texts.items()):
+    there = {path.name: path.read_bytes() for path in target.glob("*.txt")}
+    if texts.items() <= there.items():
         return
     with atomic_output(target) as temporary:
         temporary.mkdir()
-        for path in target.glob("*.txt"):
-            shutil.copyfile(path, temporary / path.name)
-        for name, text in texts.items():
+        for name, text in (there | texts).items():
             (temporary / name).write_bytes(text)
-
-
-def _has_content(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content
-
-
-def _write_rows(path: Path, panoramas: Sequence[Panorama]) -> None:
-    """Write a split as `read_split` reads it; an empty one is taken away."""
-    if not panoramas:
-        path.unlink(missing_ok=True)
-        return
-    write_split(path, panoramas)
-
-
-def _summary(prepared: Path, name: str, panoramas: Sequence[Panorama]) -> Mapping[str, Any]:
-    return {
-        "panoramas": len(panoramas),
-        "houses": sorted({house for house, _ in panoramas}),
-        "sha256": sha256_file(prepared / f"{name}.npy"),
-    }

@@ -25,81 +25,78 @@ FORMAT = 1
 CAPTION_FOLDERS = ("blip3", "prompt")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Unit:
-    """A unit in the making.
+    """A house or scene to prepare.
 
     Attributes:
-        folder: temporary; whatever is put there becomes the unit.
+        folder: where it belongs.
+        dataset: "matterport3d" or "scannet".
+        name: id of the house or scene.
+        settings: how it is made, as plain values.
+        source: the file that it is made of.
         skipped: what of the source could not be used, as mappings with a "reason".
     """
 
     folder: Path
+    dataset: str
+    name: str
+    settings: Mapping[str, Any]
+    source: Path
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
+    def made_of(self) -> dict[str, Any]:
+        """Gather what decides the unit's files.
 
-def is_prepared(
-    folder: Path,
-    dataset: str,
-    unit: str,
-    settings: Mapping[str, Any],
-    source: Path,
-    overwrite: bool = False,
-) -> bool:
-    """Say whether `folder` holds this unit, made from this source with these settings.
+        Raises:
+            InputError: the source is missing.
+        """
+        if not self.source.is_file():
+            raise InputError(
+                f"{self.source}: no such file; fetch {self.dataset} {self.name} first."
+            )
+        size, digest = self.source.stat().st_size, sha256_file(self.source)
+        about = {"format": FORMAT, "dataset": self.dataset, "unit": self.name}
+        source = {"name": self.source.name, "bytes": size, "sha256": digest}
+        return {**about, "settings": dict(self.settings), "source": source}
 
-    The files that its record lists must be there and not empty; their hashes are left to
-    `mvdiffusion data check`.
+    def is_prepared(self, overwrite: bool = False) -> bool:
+        """Say whether the folder holds this unit, made from this source with these settings.
 
-    Args:
-        folder: of the unit.
-        dataset: "matterport3d" or "scannet".
-        unit: id of the house or scene.
-        settings: how it is made, as plain values.
-        source: the file that it is made of.
-        overwrite: do not refuse a unit of another source or other settings.
+        The files that its record lists must be there and not empty; their hashes are left to
+        `mvdiffusion data check`. With `overwrite`, a unit of another source or other settings is
+        not refused.
 
-    Raises:
-        InputError: it is of another source or other settings, or the folder holds something else.
-    """
-    if not (folder / RECORD).is_file():
-        check_empty(folder)
-        return False
-    record = read_record(folder, dataset)
-    wanted = _identity(dataset, unit, settings, source)
-    found = {key: record.get(key) for key in wanted}
-    whole = all(_has_bytes(folder / name) for name in record["files"])
-    return is_same(folder, found, wanted, overwrite) and whole
+        Raises:
+            InputError: it is of another source or other settings, or something else.
+        """
+        if not (self.folder / RECORD).is_file():
+            check_empty(self.folder)
+            return False
+        record, wanted = read_record(self.folder, self.dataset), self.made_of()
+        found = {key: record.get(key) for key in wanted}
+        whole = all(_has_bytes(self.folder / name) for name in record["files"])
+        return is_same(self.folder, found, wanted, overwrite) and whole
 
+    @contextmanager
+    def made(self) -> Iterator[Path]:
+        """Yield a folder to fill, which becomes the unit with its record if the block succeeds.
 
-@contextmanager
-def open_unit(
-    folder: Path, dataset: str, unit: str, settings: Mapping[str, Any], source: Path
-) -> Iterator[Unit]:
-    """Yield a `Unit` to fill, which becomes `folder` with its record if the block succeeds.
+        The files of an earlier unit's record are replaced.
 
-    Args:
-        folder: where the unit belongs; the files of an earlier one's record are replaced.
-        dataset: "matterport3d" or "scannet".
-        unit: id of the house or scene.
-        settings: how it is made, as plain values.
-        source: the file that it is made of.
-
-    Raises:
-        InputError: the source is missing, nothing was put into the unit, or writing failed.
-    """
-    made_of = _identity(dataset, unit, settings, source)
-    with atomic_output(folder) as temporary:
-        temporary.mkdir()
-        opened = Unit(temporary)
-        yield opened
-        files = _hashes(temporary)
-        if not files:
-            raise InputError(f"{source}: contains nothing usable for {dataset} {unit}.")
-        if (folder / RECORD).is_file():
-            made = {RECORD, *read_record(folder, dataset)["files"]}
-            keep_other_files(folder, temporary, made)
-        write_json(temporary / RECORD, {**made_of, "files": files, "skipped": opened.skipped})
+        Raises:
+            InputError: the source is missing, nothing was put into the folder, or writing failed.
+        """
+        made_of = self.made_of()
+        with atomic_output(self.folder) as temporary:
+            temporary.mkdir()
+            yield temporary
+            if not (files := _hashes(temporary)):
+                raise InputError(f"{self.source}: contains nothing usable for {self.name}.")
+            if (self.folder / RECORD).is_file():
+                made = {RECORD, *read_record(self.folder, self.dataset)["files"]}
+                keep_other_files(self.folder, temporary, made)
+            write_json(temporary / RECORD, {**made_of, "files": files, "skipped": self.skipped})
 
 
 def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, str]:
@@ -144,16 +141,6 @@ def read_record(folder: Path, dataset: str) -> dict[str, Any]:
             f"{folder.name} and prepare it again."
         )
     return dict(record)
-
-
-def _identity(dataset: str, unit: str, settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """What decides a unit's files."""
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; fetch {dataset} {unit} first.")
-    size = source.stat().st_size
-    made_of = {"name": source.name, "bytes": size, "sha256": sha256_file(source)}
-    about = {"format": FORMAT, "dataset": dataset, "unit": unit, "source": made_of}
-    return {**about, "settings": dict(settings)}
 
 
 def _hashes(folder: Path) -> dict[str, str]:

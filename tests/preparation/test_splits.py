@@ -41,7 +41,7 @@ from mvdiffusion.preparation.splits import (
     write_panorama_splits,
     write_scene_splits,
 )
-from mvdiffusion.preparation.units import open_unit
+from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, folder_sha256
 
 TRAIN = [(HOUSES[0], 1), (HOUSES[2], 0), (HOUSES[0], 0)]
@@ -121,10 +121,10 @@ def test_the_share_of_test_houses_is_rounded_up(tmp_path, houses, share, test):
     source.write_bytes(b"x")
     for number in range(houses):
         name = f"house{number}"
-        with open_unit(tmp_path / "p" / name, "matterport3d", name, {}, source) as unit:
-            (unit.folder / FOLDER).mkdir()
+        with Unit(tmp_path / "p" / name, "matterport3d", name, {}, source).made() as folder:
+            (folder / FOLDER).mkdir()
             for face in range(6):
-                (unit.folder / FOLDER / f"x_skybox{face}_sami.jpg").write_bytes(b"x")
+                (folder / FOLDER / f"x_skybox{face}_sami.jpg").write_bytes(b"x")
     splits = write_panorama_splits(tmp_path / "p", PanoramaSplits(0, share, 3))["splits"]
     assert [splits[name]["panoramas"] for name in ("test", "validation", "train")] == [
         test,
@@ -266,8 +266,8 @@ def test_official_splits_of_scenes():
 
 
 def write_scene(folder: Path, source: Path) -> None:
-    with open_unit(folder, "scannet", folder.name, {}, source) as unit:
-        (unit.folder / "valid_frames.npy").write_bytes(b"x")
+    with Unit(folder, "scannet", folder.name, {}, source).made() as made:
+        (made / "valid_frames.npy").write_bytes(b"x")
 
 
 def test_splits_of_scenes(tmp_path, archives):
@@ -304,7 +304,7 @@ def test_splits_of_scenes(tmp_path, archives):
         (
             "train/scene0002_00",
             ["scene0000_00", "scene0002_00", "scene0003_00"],
-            "was requested, but",
+            "scene0003_00: is not prepared",
         ),
         ("train/office", None, "not a scene of ScanNet"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mvdiffusion.preparation.custom.layout_checks import changed_files
-from mvdiffusion.preparation.units import RECORD, collect, is_prepared, open_unit
+from mvdiffusion.preparation.units import RECORD, Unit, collect
 from mvdiffusion.records import InputError
 
 SETTINGS = {"size": 4, "sides": (1, 2)}
@@ -21,11 +21,12 @@ def source(tmp_path) -> Path:
 
 
 def prepare(folder: Path, source: Path, settings=SETTINGS, content: str = "pixels") -> None:
-    with open_unit(folder, "matterport3d", "house", settings, source) as unit:
-        (unit.folder / "images").mkdir()
-        (unit.folder / "images" / "one.jpg").write_text(content)
-        (unit.folder / "blip3").mkdir()
-        (unit.folder / "blip3" / "new_0.txt").write_text("new")
+    unit = Unit(folder, "matterport3d", "house", settings, source)
+    with unit.made() as made:
+        (made / "images").mkdir()
+        (made / "images" / "one.jpg").write_text(content)
+        (made / "blip3").mkdir()
+        (made / "blip3" / "new_0.txt").write_text("new")
         unit.skipped.append({"panorama": "two", "reason": "broken"})
 
 
@@ -51,13 +52,13 @@ def test_it_is_recognized_until_something_changes(tmp_path, source):
     folder = tmp_path / "house"
 
     def known(unit: str = "house", settings=SETTINGS, file: Path = source, **options: bool) -> bool:
-        return is_prepared(folder, "matterport3d", unit, settings, file, **options)
+        return Unit(folder, "matterport3d", unit, settings, file).is_prepared(**options)
 
     assert not known()
     prepare(folder, source)
     assert known()
     with pytest.raises(InputError, match="record of a scannet unit"):
-        is_prepared(folder, "scannet", "house", SETTINGS, source)
+        Unit(folder, "scannet", "house", SETTINGS, source).is_prepared()
     renamed = source.with_name("renamed.zip")
     renamed.write_bytes(b"source")
     edited = source.with_name("edited.zip")
@@ -84,7 +85,7 @@ def test_a_broken_record_is_refused(tmp_path, source, text):
     prepare(tmp_path / "house", source)
     (tmp_path / "house" / RECORD).write_text(text)
     with pytest.raises(InputError, match=RECORD):
-        is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
+        Unit(tmp_path / "house", "matterport3d", "house", SETTINGS, source).is_prepared()
     with pytest.raises(InputError, match=RECORD):
         collect(tmp_path, "matterport3d", [tmp_path / "house"])
     assert (tmp_path / "house" / "images" / "one.jpg").is_file()
@@ -105,19 +106,19 @@ def test_a_failure_leaves_what_was_there(tmp_path, source):
     prepare(tmp_path / "house", source)
     with pytest.raises(TypeError):
         prepare(tmp_path / "house", source, content=3)
-    assert is_prepared(tmp_path / "house", "matterport3d", "house", SETTINGS, source)
+    assert Unit(tmp_path / "house", "matterport3d", "house", SETTINGS, source).is_prepared()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["house", "source.zip"]
 
 
 def test_nothing_to_prepare(tmp_path, source):
     with (
         pytest.raises(InputError, match="nothing usable"),
-        open_unit(tmp_path / "house", "matterport3d", "house", {}, source),
+        Unit(tmp_path / "house", "matterport3d", "house", {}, source).made(),
     ):
         pass
     with (
         pytest.raises(InputError, match="no such file; fetch matterport3d house first"),
-        open_unit(tmp_path / "house", "matterport3d", "house", {}, tmp_path / "none"),
+        Unit(tmp_path / "house", "matterport3d", "house", {}, tmp_path / "none").made(),
     ):
         pass
     assert list(tmp_path.iterdir()) == [source]
