@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mvdiffusion.commands import spread
+from mvdiffusion.outputs import check_file
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
 from mvdiffusion.settings import parse, read_settings
 
@@ -138,7 +138,7 @@ def score(
     """
     from .api import score as score_folder
 
-    _check_output(output)
+    check_file(output)
     result = score_folder(generated, **options.arguments())
     write_json(output, result)
     console.print_warnings(result["warnings"])
@@ -146,20 +146,6 @@ def score(
         console.print_json(result)
     else:
         console.print_score(result)
-
-
-def _check_output(path: Path) -> None:
-    """Check before any work that the score file can be written.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if path.is_dir():
-        raise InputError(f"--output: {path} is a folder; give the name of a file.")
-    above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        problem = "cannot be written to" if above.is_dir() else "is not a folder"
-        raise InputError(f"--output: {path}: {above} {problem}; choose another place.")
 
 
 @app.command()
@@ -236,6 +222,7 @@ def tables(
     from .tables.results import make_tables, metrics_of, printed_claims
     from .tables.table import write_tables
 
+    check_file(metrics)
     by_task = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
     claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
     remarks = remarks_on(by_task)
@@ -293,6 +280,7 @@ def report(
     """Write one self-contained HTML page with all results."""
     from .report.page import write_report
 
+    check_file(output)
     folders = _open_by_task(generated)
     write_report(tables, figures, metrics, config, benchmarks, folders, output)
 

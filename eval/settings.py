@@ -15,9 +15,9 @@ from mvdiffusion.settings import (
     InnerShare,
     NonNegative,
     Positive,
+    Seed,
     Share,
     Text,
-    Whole,
     settings,
 )
 
@@ -49,7 +49,7 @@ class ScoreSettings:
     lpips: Literal["", "alex", "vgg", "squeeze"] = ""
     inception_splits: Count | None = None
     jackknife_groups: Annotated[int, Field(ge=2)] = 32
-    seed: Whole = 0
+    seed: Seed = 0
 
     def options_for(self, task: str) -> dict[str, Any]:
         """What takes the place of steps' options, by option."""
@@ -129,7 +129,7 @@ class ClassifierSettings:
     learning_rate: Positive = 2e-3
     weight_decay: NonNegative = 0.05
     held_out: InnerShare = 0.1
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 @settings
@@ -166,7 +166,7 @@ class ClipSettings:
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 0.1
     held_out: InnerShare = 0.1
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 @settings
@@ -184,11 +184,11 @@ class FaedSettings:
         seed: seed of weights and order.
     """
 
-    height: Count = 512
+    height: ImageSide = 512
     widths: Channels = (32, 64, 96, 128, 128)
     epochs: Count = 60
     batch_size: Count = 4
     learning_rate: Positive = 1e-4
     learning_rate_decay: Positive = 0.99
     held_out: InnerShare = 0.1
-    seed: Whole = 0
+    seed: Seed = 0

@@ -74,6 +74,7 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     Raises:
         InputError: the operating system refused.
     """
+    output = _behind_link(output)
     with atomic_output(output) as folder:
         folder.mkdir()
         write_json(folder / RECORD, _plain(settings))
@@ -91,6 +92,7 @@ def remade_output(output: Path) -> Iterator[Path]:
     Raises:
         InputError: it holds no such output but other files, or the operating system refused.
     """
+    output = _behind_link(output)
     earlier = made_before(output)
     with atomic_output(output) as folder:
         folder.mkdir()
@@ -103,12 +105,16 @@ def made_before(output: Path) -> set[str]:
     """Return the files that an earlier `remade_output` made.
 
     Raises:
-        InputError: the folder holds other files and none of such an output.
+        InputError: the folder holds other files, or what another command made.
     """
+    remove_leftovers(output)
     if not (output / RECORD).is_file():
         check_empty(output)
         return set()
-    return {RECORD, *read_json(output / RECORD).get("files", [])}
+    record = read_json(output / RECORD)
+    if set(record) != {"files"}:
+        raise InputError(f"{output}: is the output of another command; choose another folder.")
+    return {RECORD, *record["files"]}
 
 
 def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None:
@@ -122,11 +128,12 @@ def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None
     for name in _files(earlier):
         if name not in made and not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(earlier / name, folder / name)
+            shutil.copy2(earlier / name, folder / name, follow_symlinks=False)
 
 
 def _files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
+    """Files in a folder, and links as they are."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
@@ -144,6 +151,7 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
         InputError: it holds an output of other settings or files of somebody else.
     """
     record = output / RECORD
+    remove_leftovers(output)
     remove_leftovers(record)
     if not record.is_file():
         check_empty(output)
@@ -232,7 +240,27 @@ def check_empty(output: Path) -> None:
                 "folder."
             )
     elif os.path.lexists(output):
-        raise InputError(f"{output}: is a file; expected a new or empty output folder.")
+        kind = "file" if output.exists() else "broken link"
+        raise InputError(f"{output}: is a {kind}; expected a new or empty output folder.")
+
+
+def check_file(path: Path) -> None:
+    """Find out before any work whether a file can be written.
+
+    Raises:
+        InputError: a folder is there, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file to write.")
+    above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        problem = "cannot be written to" if above.is_dir() else "is not a folder"
+        raise InputError(f"{path}: {above} {problem}; choose another output.")
+
+
+def _behind_link(output: Path) -> Path:
+    """Where a folder is written whose name is a link: beside the folder that is meant."""
+    return output.resolve() if output.is_dir() else output
 
 
 def _plain(settings: Any) -> Any:

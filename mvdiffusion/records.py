@@ -5,6 +5,7 @@ The foundation of the house: `mvdiffusion` and `eval` both import it, it imports
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -44,31 +45,39 @@ class InputError(ValueError):
 
 @contextmanager
 def reporting_input_errors(command: str) -> Iterator[None]:
-    """Run a command: an `InputError` ends it with one line on standard error and exit code 2.
+    """Run a command: a mistake of the user's ends it with one line on standard error, and code 2.
 
     Args:
         command: its name, with which the line begins.
 
     Raises:
-        SystemExit: with code 2, in place of an `InputError`.
+        SystemExit: with code 2, in place of an `InputError`, or of an `OSError` about a file.
     """
     try:
         yield
     except InputError as error:
-        sys.stderr.write(f"{command}: {error}\n")  # in one piece, beside other jobs'
-        raise SystemExit(2) from None
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}; check this path and its permissions."
+    else:
+        return
+    sys.stderr.write(f"{command}: {message}\n")  # in one piece, beside other jobs'
+    raise SystemExit(2)
 
 
 @contextmanager
 def atomic_output(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
 
-    The block may create a file or a directory there. An existing `path` is replaced. After any
-    failure nothing remains of the temporary path, and an earlier `path` is untouched; after a
-    power cut, too, `path` is either whole or what it was.
+    The block may create a file or a directory there. An existing `path` is replaced, a directory
+    only by a directory. After any failure nothing remains of the temporary path, and an earlier
+    `path` is untouched; after a power cut, too, `path` is either whole or what it was.
 
     Raises:
-        InputError: the operating system refused to write (disk full, no permission).
+        InputError: the operating system refused to write (disk full, no permission), or a file
+            would replace a directory.
     """
     path = Path(path)
     # The pid lets `remove_leftovers` tell a killed writer's remains from a living one's.
@@ -79,6 +88,8 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         yield temporary
         _sync_tree(temporary)  # the new name must not reach the disk before the bytes
         if path.is_dir() and not path.is_symlink():
+            if not temporary.is_dir():
+                raise InputError(f"{path}: is a folder; expected the name of a file.")
             retired = temporary.with_suffix(".old")
             path.rename(retired)
             temporary.rename(path)
@@ -118,15 +129,19 @@ def remove(path: Path) -> None:
     """Delete a file or a directory tree if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what a killed `atomic_output(path)` left behind."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
+    """Delete what a killed `atomic_output(path)` left behind; bring back what it was replacing."""
+    for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
         owner = leftover.name[len(path.name) + 2 :].split("-")[0]
-        if leftover.suffix in {".tmp", ".old"} and owner.isdigit() and not _alive(int(owner)):
+        if leftover.suffix not in {".tmp", ".old"} or not owner.isdigit() or _alive(int(owner)):
+            continue
+        if leftover.suffix == ".old" and not os.path.lexists(path):
+            leftover.rename(path)
+        else:
             remove(leftover)
 
 

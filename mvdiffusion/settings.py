@@ -25,6 +25,7 @@ from mvdiffusion.records import InputError, read_json
 Settings = TypeVar("Settings")
 
 Whole = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as NumPy and PyTorch take
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -32,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 JpegQuality = Annotated[int, Field(ge=1, le=95)]
-ImageSide = Annotated[int, Field(ge=8)]
+ImageSide = Annotated[int, Field(ge=8, le=2**14)]  # pixels
 FieldOfView = Annotated[float, Field(gt=0, lt=180)]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -93,7 +94,8 @@ def read_settings(source: str | None) -> dict[str, Any]:
         text = source if source.lstrip().startswith("{") else Path(source).read_text()
         # Not all JSON is YAML: 1e-06 would be a word.
         value = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, YAML_LOADER)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        value = json.loads(json.dumps(value, default=str))  # YAML has dates, and cycles
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())  # YAML's are of several lines
         raise InputError(
             f"settings: could not read '{source[:80]}' ({reason}); expected JSON text, or the "

@@ -10,13 +10,14 @@ import pytest
 from mvdiffusion.outputs import (
     RECORD,
     begin,
+    check_file,
     differences,
     is_begun,
     remade_output,
     set_aside,
     whole_output,
 )
-from mvdiffusion.records import InputError, read_json
+from mvdiffusion.records import InputError, read_json, reporting_input_errors, write_json
 
 SETTINGS = {"seed": 0, "data": {"size": 64, "sides": (1, 2)}}
 
@@ -115,9 +116,11 @@ def test_output_that_every_run_makes_anew(tmp_path):
 
     run("a.csv", "deep/b.csv")
     (tmp_path / "tables/deep/notes.txt").write_text("mine")
+    (tmp_path / "tables/photos").symlink_to(tmp_path)
     run("a.csv", "c.csv")
     found = {path.name for path in (tmp_path / "tables").rglob("*") if path.is_file()}
     assert found == {RECORD, "a.csv", "c.csv", "notes.txt"}
+    assert (tmp_path / "tables/photos").readlink() == tmp_path
     (tmp_path / "own").mkdir()
     (tmp_path / "own/thesis.txt").write_text("mine")
     with (
@@ -126,6 +129,67 @@ def test_output_that_every_run_makes_anew(tmp_path):
     ):
         pass
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
+
+
+def test_output_of_another_command_is_not_made_anew(tmp_path):
+    made(tmp_path / "samples")
+    with (
+        pytest.raises(InputError, match="samples: is the output of another command"),
+        remade_output(tmp_path / "samples"),
+    ):
+        pass
+    assert is_begun(tmp_path / "samples", SETTINGS)
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path):
+    for name in ("tables", "model"):
+        (tmp_path / "scratch" / name).mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / "scratch" / name)
+    with remade_output(tmp_path / "tables") as folder:
+        (folder / "a.csv").write_text("made")
+    with whole_output(tmp_path / "model", SETTINGS) as folder:
+        (folder / "weights").write_text("made")
+    assert (tmp_path / "scratch/tables/a.csv").is_file()
+    assert (tmp_path / "scratch/model/weights").is_file()
+    (tmp_path / "broken").symlink_to("nowhere")
+    with pytest.raises(InputError, match="broken: is a broken link"):
+        begin(tmp_path / "broken", SETTINGS)
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
+    made(tmp_path / "out")
+    with pytest.raises(InputError, match="out: is a folder; expected the name of a file"):
+        check_file(tmp_path / "out")
+    with pytest.raises(InputError, match="out: is a folder; expected the name of a file"):
+        write_json(tmp_path / "out", {})
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_while_replacing(tmp_path):
+    """Between two renames the earlier folder, with a user's files, has a hidden name."""
+    code = (
+        "import os, signal; from pathlib import Path; from mvdiffusion import outputs\n"
+        "def run():\n"
+        f"    with outputs.remade_output(Path({str(tmp_path / 'tables')!r})) as folder:\n"
+        "        (folder / 'a.csv').write_text('made')\n"
+        "run()\n"
+        f"Path({str(tmp_path / 'tables/notes.txt')!r}).write_text('mine')\n"
+        "rename = Path.rename\n"
+        "def killed(path, target):\n"
+        "    rename(path, target)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.rename = killed\n"
+        "run()"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".old", ".tmp"]
+    with remade_output(tmp_path / "tables") as folder:
+        (folder / "b.csv").write_text("made")
+    assert [path.name for path in tmp_path.iterdir()] == ["tables"]
+    found = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert found == [RECORD, "b.csv", "notes.txt"]
 
 
 def test_setting_aside_goes_by_name(tmp_path, monkeypatch):
@@ -156,3 +220,15 @@ def test_killed_while_beginning(tmp_path):
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".tmp"]
     assert not begin(tmp_path / "out", SETTINGS)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD]
+
+
+def test_what_the_system_refuses_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file/out", tmp_path / ("x" * 300)):
+        with pytest.raises(SystemExit, match="2"), reporting_input_errors("command"):
+            begin(output, SETTINGS)
+        said = capsys.readouterr().err
+        assert said.startswith(f"command: {output.parent}")
+        assert said.endswith("; check this path and its permissions.\n")
+    with pytest.raises(OSError, match="no file is named"), reporting_input_errors("command"):
+        raise OSError("no file is named")

@@ -8,8 +8,10 @@ import pytest
 from pydantic import Field
 
 import mvdiffusion.cli
+from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import Count, Positive, parse, read_settings, settings
+from mvdiffusion.training.settings import ViewSettings
 from mvdiffusion_eval import cli as evaluation
 
 VIEWS = {"image_size": 64}
@@ -41,13 +43,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     ("values", "sentence"),
     [
         ({"data": {"image_size": "64"}},
-         "setting 'data.image_size' is '64'; expected a whole number, at least 8."),
+         "setting 'data.image_size' is '64'; expected a whole number, at least 8 and at most "),
         ({"data": {**VIEWS, "num_views": 0}},
-         "setting 'data.num_views' is 0; expected a whole number, at least 2."),
+         "setting 'data.num_views' is 0; expected a whole number, at least 2 and at most 360."),
         ({"data": VIEWS, "num_samples": "2"},
          "setting 'num_samples' is '2'; expected a whole number, at least 1, or null."),
         ({"data": {"image_size": -4}},
-         "setting 'data.image_size' is -4; expected a whole number, at least 8."),
+         "setting 'data.image_size' is -4; expected a whole number, at least 8 and at most 16384."),
         ({"data": {**VIEWS, "fov_deg": 200}},
          "setting 'data.fov_deg' is 200; expected a number, above 0 and below 180."),
         ({"data": {**VIEWS, "prompt_prefix": 3}},
@@ -73,7 +75,8 @@ def test_wrong_settings_of_exports_and_generation(
         ({"protocols": "controls"},
          "setting 'protocols' is 'controls'; expected a list of values, each text."),
         ({"consistency_resolution": 0},
-         "setting 'consistency_resolution' is 0; expected a whole number, at least 8, or null."),
+         "setting 'consistency_resolution' is 0; expected a whole number, at least 8 and at most "
+         "16384, or null."),
         ({"consistency_resolution": -5}, "setting 'consistency_resolution' is -5; expected "),
         ({"jackknife_groups": -3},
          "setting 'jackknife_groups' is -3; expected a whole number, at least 2."),
@@ -110,6 +113,16 @@ def test_values_of_json_and_yaml_become_those_of_the_class(tmp_path: Path) -> No
     assert type(parsed.inner.rate) is float
 
 
+def test_numbers_that_no_machine_can_take_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'image_size' is 1000000000; expected .* at most 16384"):
+        parse(ViewSettings, {"image_size": 10**9})
+    with pytest.raises(InputError, match=r"'seed' is 4294967296; expected .* at most 4294967295"):
+        parse(GenerationSettings, {"seed": 2**32})
+    for name in ("DDIMPipeline", "__name__", "nothing"):
+        with pytest.raises(InputError, match=f"'scheduler' is '{name}'; expected a scheduler"):
+            parse(GenerationSettings, {"scheduler": name})
+
+
 def test_all_mistakes_are_told_at_once_and_five_at_most() -> None:
     with pytest.raises(InputError) as caught:
         parse(Outer, {"inner": {"steps": True, "rate": float("nan")}, "sizes": [1]}, "outer")
@@ -139,7 +152,10 @@ def test_a_class_built_in_python_checks_too() -> None:
         Inner(1).steps = 2  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("text", ["{", "- 1", "nowhere.yaml", "a: [", "3"])
+@pytest.mark.parametrize("text", [
+    "{", "- 1", "nowhere.yaml", "a: [", "3", "", "a: &a [*a]", "2020-01-01: 3",
+    '{"a": ' * 20_000, '{"seed": ' + "9" * 5000 + "}",
+])  # fmt: skip
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(text)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mvdiffusion.cli.options import Dtype, Output, Overwrite
+from mvdiffusion.outputs import check_file
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 
@@ -76,5 +77,6 @@ def mesh(
     """Reconstruct a colored mesh or point cloud from generated images, their depth and poses."""
     from mvdiffusion.generation.meshes import write_mesh, write_points
 
+    check_file(output)
     count = (write_mesh if kind == "mesh" else write_points)(sample, output, voxel_size)
     print(f"{output}: {count} {'triangles' if kind == 'mesh' else kind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from mvdiffusion.settings import Count, Device, NonNegative, Whole, mistake, settings
+from mvdiffusion.settings import Count, Device, NonNegative, Seed, mistake, settings
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ class GenerationSettings(Generation):
             means all.
     """
 
-    seed: Whole = 0
+    seed: Seed = 0
     device: Device = "auto"
     view_chunk: Count | None = None
 
@@ -64,7 +64,8 @@ class GenerationSettings(Generation):
         """Refuse a scheduler that diffusers does not have."""
         import diffusers  # here, as the workflow checks `Generation` without it, in milliseconds
 
-        if not hasattr(diffusers, self.scheduler):
+        found = getattr(diffusers, self.scheduler, None)
+        if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
             known = "a scheduler class of diffusers, such as 'DDIMScheduler'"
             raise mistake("scheduler", self.scheduler, known)
 

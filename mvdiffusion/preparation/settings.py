@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mvdiffusion.settings import Count, Device, InnerShare, JpegQuality, Text, Whole, settings
+from mvdiffusion.settings import (
+    Count,
+    Device,
+    ImageSide,
+    InnerShare,
+    JpegQuality,
+    Seed,
+    Text,
+    Whole,
+    settings,
+)
 
-Seed = Annotated[int, Field(ge=0, le=2**32)]
 SceneCount = Annotated[int, Field(ge=1, le=99999)]
 RenderedSide = Annotated[int, Field(ge=16, le=4096, multiple_of=16)]  # pixels
 RecordedSide = Annotated[int, Field(ge=16, le=8192)]  # pixels
@@ -104,7 +113,7 @@ class PanoramaSplits:
             prepared.
     """
 
-    seed: Whole = 0
+    seed: Seed = 0
     test_share: InnerShare = 0.1
     validation_houses: Whole = 1
     validation_panoramas: Whole = 64
@@ -147,7 +156,7 @@ class ViewCaptions(Captioning):
         image_size: side in pixels of the views that panoramas are cut into.
     """
 
-    image_size: Count = 512
+    image_size: ImageSide = 512
 
 
 @settings

@@ -20,6 +20,7 @@ from mvdiffusion.settings import (
     ImageSide,
     NonNegative,
     Positive,
+    Seed,
     Share,
     Whole,
     mistake,
@@ -91,7 +92,7 @@ class ViewSettings:
     """
 
     image_size: ImageSide
-    num_views: Annotated[int, Field(ge=2)] = 8
+    num_views: Annotated[int, Field(ge=2, le=360)] = 8
     fov_deg: FieldOfView = 90.0
     prompt_prefix: str = "This is one view of a scene. "
 
@@ -118,7 +119,7 @@ class FrameSettings:
 
     height: ImageSide
     width: ImageSide
-    num_views: Annotated[int, Field(ge=3)] = 12
+    num_views: Annotated[int, Field(ge=3, le=1000)] = 12
     num_between: Whole | None = None
     prompt_prefix: str = "This is one view of a scene. "
     sequences: Literal["disjoint", "released"] = "disjoint"
@@ -258,7 +259,7 @@ class Shared:
         device: where to train; "auto" takes a GPU if there is one.
     """
 
-    seed: Whole
+    seed: Seed
     device: Device = field(default="auto", kw_only=True)
 
 

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ def test_public_names_are_there_and_nothing_heavy_is_loaded_for_them() -> None:
         assert getattr(mvdiffusion_eval, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'scores'"):
         mvdiffusion_eval.scores  # noqa: B018
+
+
+def test_every_file_that_is_no_code_is_packaged() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package, folder in (("mvdiffusion", "mvdiffusion"), ("mvdiffusion_eval", "eval")):
+        words = ["git", "-C", str(ROOT / folder), "ls-files"]
+        listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        packaged = {
+            path.relative_to(ROOT / folder).as_posix()
+            for pattern in settings["package-data"][package]
+            for path in (ROOT / folder).glob(pattern)
+        }
+        assert packaged
+        assert {name for name in listed if not name.endswith(".py")} <= packaged
 
 
 @pytest.fixture

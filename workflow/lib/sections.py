@@ -23,7 +23,7 @@ from mvdiffusion.preparation.settings import (
     ViewCaptions,
     WalkSettings,
 )
-from mvdiffusion.settings import Count, Device, Text, Whole, mistake, settings
+from mvdiffusion.settings import Count, Device, Seed, Text, mistake, settings
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
@@ -358,7 +358,7 @@ class Configuration:
 
     name: Text
     results_dir: Annotated[str, Field(pattern="^[^/~].*[^/]$")]
-    seed: Whole
+    seed: Seed
     device: Device
     tasks: Distinct[TaskName]
     data: Data

@@ -331,7 +331,7 @@ def test_outputs_that_cannot_be_written(
     def message(output: Path) -> str:
         return refused(capsys, workplace, "--output", str(output))
 
-    assert "real is a folder; give the name of a file" in message(workplace / "real")
+    assert "real: is a folder; expected the name of a file" in message(workplace / "real")
     assert "manifest.json is not a folder" in message(workplace / "real/manifest.json/s.json")
     (workplace / "loop").symlink_to("loop")
     assert "loop is not a folder" in message(workplace / "loop" / "s.json")
