@@ -79,8 +79,6 @@ def write_manifest(
     """Write a folder's `manifest.json`, the mark that its samples are complete.
 
     Args:
-        root: the sample folder.
-        manifest: what the folder holds.
         settings: what made the images, for readers.
         more: further keys.
     """
@@ -184,7 +182,6 @@ def write_geometry(sample: Path, trajectory: Trajectory, depth: Tensor) -> None:
     """Write `cameras.json` and depth/<view>.png of a sequence.
 
     Args:
-        sample: the sample's folder.
         trajectory: its V frames.
         depth: [V, H, W] in meters, 0 where there is none.
     """

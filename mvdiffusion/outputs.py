@@ -44,7 +44,6 @@ def begin(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False)
     """Open a folder that is filled step by step.
 
     Args:
-        output: the folder.
         settings: everything that decides its contents, as JSON can hold it.
         overwrite: move an output of other settings aside instead of refusing.
 
@@ -68,7 +67,6 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     Ask `is_begun` first: what lies at `output` is moved aside.
 
     Args:
-        output: the folder.
         settings: everything that decides its contents, as JSON can hold it.
 
     Raises:
@@ -121,7 +119,6 @@ def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None
     """Copy all files of a folder into the one that replaces it, but for those that were made.
 
     Args:
-        earlier: the folder that is replaced.
         folder: the new one, whose own files are kept.
         made: relative names of the files that a run before made.
     """
@@ -143,7 +140,6 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
     A folder of `whole_output` is then finished.
 
     Args:
-        output: the folder.
         settings: everything that decides its contents, as JSON can hold it.
         overwrite: do not refuse an output of other settings.
 
@@ -163,9 +159,6 @@ def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bo
     """Tell whether what decided an output's contents is what decides them now.
 
     Args:
-        output: for the message.
-        found: what decided them.
-        settings: what decides them.
         overwrite: do not refuse if they differ.
 
     Raises:

@@ -110,8 +110,6 @@ def read_file(cls: type[Settings], path: Path, **defaults: Any) -> Settings:
     """Read a JSON file as a class under `@settings`; other keys are allowed and ignored.
 
     Args:
-        cls: a class under `@settings`.
-        path: the file.
         defaults: values of keys that the file may lack.
 
     Raises:
@@ -128,7 +126,6 @@ def parse(cls: type[Settings], values: Any, where: str = "", file: Path | None =
     """Build a settings class from plain JSON or YAML values.
 
     Args:
-        cls: a class under `@settings`.
         values: its settings by name.
         where: the section that they are from, for messages.
         file: the file whose keys they are, for messages.

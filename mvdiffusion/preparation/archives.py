@@ -57,7 +57,6 @@ def extract(
         output: the folder, which is replaced.
         place: from a file's name in the archive to its relative path in `output`, or to None for a
             file that is not wanted (default: all, under their names).
-        max_bytes: refuse more than that.
 
     Returns:
         How many files were written.

@@ -88,9 +88,6 @@ def caption_split(
 
     Args:
         task: "depth" for scenes; any other for panoramas.
-        data: folder of the prepared dataset.
-        split: its name.
-        settings: how captions are made.
         limit: of images now; None means all. The record appears only when none is left.
         workers: processes that read images while the model works; they do not change the captions.
 

@@ -110,8 +110,6 @@ def find_download(dataset: str, unit: str, downloads: Path) -> Path | None:
     """Return a house's .zip or a scene's .sens in a download folder, if it is there.
 
     Args:
-        dataset: "matterport3d" or "scannet".
-        unit: id of the house or scene.
         downloads: what the owner's script was given as `-o`.
     """
     found = (downloads / place for place in SOURCES[dataset].places(unit))
@@ -135,15 +133,11 @@ def fetch_unit(
     of its own, as `script -o FOLDER --id UNIT --type TYPE`; its output is shown.
 
     Args:
-        dataset: "matterport3d" or "scannet".
-        unit: id of the house or scene.
         downloads: the folder; files already in it are found.
         script: what the owner sent to the user.
         accept_terms: the user has signed the terms that the script asks about.
-        retries: how often to try again.
         first_wait_s: seconds before the second try; they double each time.
         verify: compare the SHA-256 of a file that is there, not only its size.
-        python: runs the script.
 
     Returns:
         The file.

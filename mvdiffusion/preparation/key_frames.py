@@ -32,8 +32,6 @@ def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> 
     """Return a scene's key frames, and choose them if it has none.
 
     Args:
-        scene: an exported scene's folder.
-        overlap: of consecutive key frames, 0 … 1.
         overwrite: move those that are there aside and choose again.
 
     Raises:
@@ -47,11 +45,6 @@ def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> 
 
 def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
     """Choose a scene's key frames and write its `valid_frames.npy` and `key_frame_0.6.txt`.
-
-    Args:
-        scene: an exported scene's folder.
-        overlap: of consecutive key frames, 0 … 1.
-        counted: the pixels that count.
 
     Returns:
         The numbers of the key frames.
@@ -85,7 +78,6 @@ def key_frame_overlaps(scene: Path, keys: Sequence[int]) -> list[float]:
     """Measure the overlap of each of a scene's frames with the one before it.
 
     Args:
-        scene: an exported scene's folder.
         keys: numbers of frames, in order.
 
     Returns:
@@ -111,7 +103,6 @@ def write_lists(scene: Path, valid: Sequence[int], keys: Sequence[int]) -> None:
     """Write the numbers of a scene's valid frames and key frames; earlier files move aside.
 
     Args:
-        scene: the scene's folder.
         valid: numbers of the valid frames, in order.
         keys: numbers of the key frames among them.
     """
@@ -128,7 +119,6 @@ def small_depth(depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         depth: [H, W] in meters.
-        K: its intrinsics [3, 3] in pixels.
     """
     height, width = depth.shape
     across = min(width, _WIDTH)
@@ -145,8 +135,6 @@ def choose_key_frames(
         depth: small (see `small_depth`) [F, H, W] in meters, 0 where there is none.
         K: its intrinsics [F, 3, 3] (float64).
         pose: camera-to-world transforms [F, 4, 4] (float64).
-        overlap: of consecutive key frames, 0 … 1.
-        counted: the pixels that count.
 
     Returns:
         Their indices among the F frames, from 0 on.

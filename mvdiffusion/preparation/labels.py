@@ -35,9 +35,6 @@ def extract_labels(
     """Extract the authors' labels, each archive into a folder of its name.
 
     Args:
-        dataset: "matterport3d" or "scannet".
-        archives: the authors' files.
-        output: the folder of labels.
         overwrite: move labels of other archives aside instead of refusing.
 
     Returns:
@@ -74,7 +71,6 @@ def find_labels(labels: Path, name: str) -> Path | None:
     """Return a file or folder of labels, the least deep one if there are several.
 
     Args:
-        labels: the folder of labels.
         name: "train.npy" or "test.npy", "<house>/blip3", or a scene's id.
     """
     for depth in range(_DEPTH + 1):

@@ -40,9 +40,6 @@ def prepare_house(
 
     Args:
         archive: the owners' `matterport_skybox_images.zip`.
-        output: the house's folder of prepared data.
-        house: its id.
-        settings: what is expected.
         workers: threads that decode.
         overwrite: prepare a house of another archive or other settings again instead of refusing.
 
@@ -109,10 +106,7 @@ def write_equirectangular(
 
     Args:
         root: data in Matterport3D's layout.
-        split: which split.
-        output: folder of the images.
         height: image height in pixels; they are twice as wide.
-        workers: threads.
         overwrite: move panoramas of other faces or another height aside instead of refusing.
 
     Returns:

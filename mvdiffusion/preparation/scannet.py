@@ -93,9 +93,6 @@ def prepare_scene(
 
     Args:
         source: the recording, `<scene>.sens`.
-        output: the scene's folder of prepared data.
-        unit: id of the scene.
-        settings: of `ScenePreparation`.
         labels: the authors' labels; what they hold of this scene (captions, key frames, valid
             frames) replaces what would be made here.
         workers: threads; they do not change the bytes.

@@ -68,9 +68,6 @@ def write_panorama_splits(
     empty (validation) is not written.
 
     Args:
-        prepared: the folder of prepared houses.
-        settings: how they are split.
-        labels: the authors' labels, extracted.
         houses: which of the prepared houses (default: all).
 
     Returns:

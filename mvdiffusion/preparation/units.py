@@ -104,7 +104,6 @@ def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, 
 
     Args:
         prepared: the dataset's folder of prepared units.
-        dataset: "matterport3d" or "scannet".
         folders: of the units, within `prepared`.
 
     Returns:

@@ -32,7 +32,6 @@ def build_tokenizer(captions: Iterable[str], max_length: int) -> CLIPTokenizer:
     captions or of hashes: equal words give equal tokens.
 
     Args:
-        captions: whose words get tokens.
         max_length: tokens of every prompt.
     """
     backend = CLIPTokenizer().backend_tokenizer
@@ -99,9 +98,7 @@ def train_base(settings: Mapping[str, Any], vae: Path, places: Places) -> None:
     """Train text encoder and UNet on single views; write a Stable Diffusion style folder.
 
     Args:
-        settings: those of `BaseSettings`.
         vae: folder of the trained VAE, which stays frozen and is copied into `output`.
-        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings or data.

@@ -42,7 +42,6 @@ class CheckpointFolder:
         """Open the folder.
 
         Args:
-            folder: the folder.
             identity: everything that decides the weights; "steps" is the length of the run.
             overwrite: move checkpoints of another identity aside instead of refusing.
             writable: this process alone creates and moves files.
@@ -99,7 +98,6 @@ class CheckpointFolder:
         """Let `write` fill `output`, which appears whole, then drop this run's checkpoints.
 
         Args:
-            output: folder of the model.
             write: fills a folder that it is given.
 
         Raises:

@@ -73,8 +73,6 @@ class DiffusionTask(nn.Module):
         """Hold the parts; which of them train is decided by their `requires_grad`.
 
         Args:
-            settings: settings of the training.
-            parts: parts of the model.
             sources: sources of the training views, and of held-out views whose loss is recorded
                 while training.
             pictures: makes views of a held-out sample and samples from their captions, both

@@ -68,9 +68,6 @@ class PanoramaViews:
         """Draw `chosen_views` of the `num_views` views at random; None takes all, in order.
 
         Args:
-            panoramas: data set.
-            seed: seed of the training.
-            num_views: views of a panorama.
             chosen_views: how many of them an example has.
         """
         self.panoramas, self.seed = panoramas, seed
@@ -168,9 +165,6 @@ class Sequences:
         """Draw `num_views` frames of a scene with at least as many key frames.
 
         Args:
-            scenes: recordings.
-            seed: seed of the training.
-            num_views: V.
             interpolation_share: share of examples that are pairs of key frames with frames between.
         """
         self.scenes, self.seed, self.count = scenes, seed, num_views
@@ -236,10 +230,7 @@ class DiffusionExamples:
         """Make the stream of examples of a source.
 
         Args:
-            source: where the views come from.
-            tokenizer: tokenizer of the model.
             latent_shape: [C, h, w] of a view.
-            num_train_timesteps: number of timesteps of the noise schedule.
             caption_dropout: share of captions that are replaced by the empty one.
             shared_timestep: draw one timestep and one caption drop for all views of an example.
         """

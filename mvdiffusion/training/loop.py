@@ -40,7 +40,6 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
     Args:
         step: step of the training, from 0.
-        settings: settings of the training.
     """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
@@ -102,7 +101,6 @@ def train(
             `task.examples[position]` is a pure function of the seed and `position`, with the views
             of one panorama in front; `task.validate()` returns a picture [3, H, W] in [0, 1] and
             figures to record.
-        settings: settings of the training.
         name: what the progress bar and the tracker call the run.
         identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.

@@ -26,7 +26,6 @@ def train_stage1(task: str, settings: Mapping[str, Any], base: Path, places: Pla
             UNet that knows no depth yet gets an input channel for it.
         settings: those of `ViewStage` or `FrameStage`.
         base: Stable Diffusion style folder.
-        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings, data or base model.
@@ -63,9 +62,6 @@ def view_task(
     """Make the task of denoising single views of panoramas.
 
     Args:
-        settings: settings of the training.
-        places: where the data are.
-        parts: parts of the model.
         task: "outpaint" if a part of each view is given; then the UNet gets 2 C + 1 input channels.
     """
     num_views, chosen = settings.data.num_views, settings.training.views_per_panorama

@@ -100,7 +100,6 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
         task: "panorama", "outpaint" or "depth".
         settings: those of `MultiViewSettings`, for depth of `MultiFrameSettings`.
         base: single-view model of the task.
-        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings, data or base model.
@@ -151,9 +150,6 @@ def panorama_task(
     """Make the task of denoising whole panoramas.
 
     Args:
-        settings: settings of the training.
-        places: where the data are.
-        parts: parts of the model.
         task: "panorama", or "outpaint" if a view of each panorama is given.
     """
     kind = OutpaintedViews if task == "outpaint" else PanoramaViews

@@ -37,9 +37,6 @@ class AutoencoderTask(nn.Module):
         """Hold the VAE and what it is trained and judged on.
 
         Args:
-            vae: trains as a whole.
-            loss: weights of the loss.
-            examples: what is learned from.
             validation: views [N, 3, H, W] that are pictured and scored while training.
         """
         super().__init__()
@@ -111,10 +108,6 @@ def train_vae(settings: Mapping[str, Any], places: Places) -> None:
     """Train the VAE and write it as a diffusers folder with `training.json` beside its weights.
 
     The scaling factor is 1 / standard deviation of the latents of training views.
-
-    Args:
-        settings: those of `VaeSettings`.
-        places: where it reads and writes.
 
     Raises:
         InputError: for wrong settings or data.

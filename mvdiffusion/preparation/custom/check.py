@@ -108,7 +108,6 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
 
     Args:
         folder: of the user's; nothing in it is changed.
-        settings: of the check.
 
     Raises:
         InputError: it is not a folder that can be read, or a setting is wrong.

@@ -84,7 +84,6 @@ def look_at(path: Path, folder: Path) -> Look:
     """Decode an image and report all that is wrong with it as a color image.
 
     Args:
-        path: the file.
         folder: that file names are reported relative to.
     """
     name = name_in(path, folder)
@@ -131,7 +130,6 @@ def undecodable(path: Path, name: str, error: Exception) -> Problem:
     """Say why a file's bytes are no image.
 
     Args:
-        path: the file.
         name: what to call it.
         error: what the decoder raised.
     """

@@ -68,8 +68,6 @@ def import_folder(
     Args:
         found: the check of the folder.
         root: of the layout.
-        split: name of the split.
-        settings: of the import.
 
     Returns:
         Per panorama 6 (its faces), per scene its number of key frames, by name.

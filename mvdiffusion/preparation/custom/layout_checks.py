@@ -92,7 +92,6 @@ def check_lists(scene: Path, root: Path) -> Iterator[Problem]:
     """Check a scene's key frames, valid frames and the captions of the former.
 
     Args:
-        scene: the scene's folder.
         root: that file names are reported relative to.
     """
     if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():

@@ -26,7 +26,6 @@ def motion_problems(
         K: intrinsics [F, 3, 3] in pixels.
         pose: camera-to-world [F, 4, 4].
         keys: how many of the frames become key frames.
-        where: the recording's name.
     """
     if keys == len(depth):
         problem = "consecutive frames share too little: every frame becomes a key frame"

@@ -110,7 +110,6 @@ def looks_like_faces(paths: Sequence[Path], folder: Path) -> list[Path]:
     """Return those image files that belong to a cube: at least two faces of one id are there.
 
     Args:
-        paths: image files.
         folder: that they were found below.
     """
     cubes = _cubes(paths, folder)
@@ -143,7 +142,6 @@ def cube_problems(faces: Sequence[Look], folder: Path) -> Iterator[Problem]:
     """Report faces that are not square, or not of one size.
 
     Args:
-        faces: those of one panorama.
         folder: that file names are reported relative to.
     """
     decoded = [face for face in faces if face.width]

@@ -40,7 +40,6 @@ def from_error(error: InputError | OSError, folder: Path) -> Problem:
     """Turn the sentence "file: what; fix" of an `InputError`, or a refusal to open, into a problem.
 
     Args:
-        error: of a file.
         folder: that file names are reported relative to.
     """
     if isinstance(error, OSError):

@@ -116,7 +116,6 @@ def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]
     Frames go together by the number at the end of their files' names.
 
     Args:
-        scene: the scene's folder.
         folder: that file names are reported relative to.
     """
     problems: list[Problem] = []
@@ -205,7 +204,6 @@ def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
 
     Args:
         pose: camera-to-world [4, 4].
-        name: of its file.
     """
     if is_rigid(torch.from_numpy(pose)):
         return
@@ -229,7 +227,6 @@ def check_frames(
     """Decode every frame of a recording and report what is wrong with them.
 
     Args:
-        recording: the frames.
         folder: that file names are reported relative to.
         overlap: share of pixels that consecutive key frames are to share.
 

@@ -24,7 +24,6 @@ def write_intrinsics(K: Tensor, folder: Path) -> None:
 
     Args:
         K: intrinsics [3, 3] in pixels of the depth images.
-        folder: of the scene.
     """
     lines = (" ".join(f"{value:.9g}" for value in row) for row in K.tolist())
     (folder / INTRINSICS).write_text("\n".join(lines) + "\n")
@@ -37,8 +36,6 @@ def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: 
     no change keep their bytes.
 
     Args:
-        look: the frame.
-        folder: of the scene.
         K: the scene's intrinsics [3, 3] in pixels of the depth images.
         unit: meters per step of the depth image's values.
         quality: of JPEGs that are encoded again.

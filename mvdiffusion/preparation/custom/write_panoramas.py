@@ -24,7 +24,6 @@ def write_panorama(panorama: Panorama, folder: Path, size: int | None, quality: 
 
     Args:
         panorama: that passed its check.
-        folder: of the faces.
         size: pixels of a face of an equirectangular image (default: a quarter of its width).
         quality: of the JPEGs. Faces that are JPEGs and need no turn keep their bytes.
     """
@@ -47,7 +46,6 @@ def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
     Args:
         panorama: [3, H, 2 H] in −1 … 1.
         face: 0 … 5, up, left, front, right, back, down, as Matterport3D turns them.
-        size: pixels of the face.
 
     Returns:
         RGB [size, size, 3].

@@ -27,7 +27,6 @@ def caption_views(room: Room, shown: NDArray[np.int32]) -> dict[int, str]:
     """Describe the 90° views at 0°, 45°, … 315°.
 
     Args:
-        room: the room.
         shown: what the pixels of the faces show [6, S, S] (see `render_faces`).
 
     Returns:
@@ -54,7 +53,6 @@ def caption_view(room: Room, shown: NDArray[np.integer[Any]]) -> str:
     """Describe one view by what its pixels show, an array of any shape (see `render_faces`).
 
     Args:
-        room: the room.
         shown: what the pixels show, an array of any shape (see `render_faces`).
     """
     pixels = np.bincount(shown.ravel(), minlength=FIRST_OBJECT + len(room.names))

@@ -29,7 +29,6 @@ def walk_poses(room: Room, num_frames: int, loss: float, dice: Dice) -> _Numbers
     """Walk through a room while turning to one side.
 
     Args:
-        room: the furnished room.
         num_frames: at least 2.
         loss: share of the view that goes out of sight from frame to frame: the camera is slow where
             things are near. It stops on the way when the frames are all taken.

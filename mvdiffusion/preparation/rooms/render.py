@@ -23,7 +23,6 @@ def render_faces(room: Room, size: int) -> tuple[NDArray[np.uint8], NDArray[np.i
     """Look from the room's eye in all directions.
 
     Args:
-        room: the furnished room.
         size: edge of a face in pixels, a multiple of 16.
 
     Returns:
@@ -41,7 +40,6 @@ def render_frame(
     """Look through a camera.
 
     Args:
-        room: the furnished room.
         K: intrinsics [3, 3] in pixels, without skew; pixel centers at integers.
         pose: camera-to-world [4, 4] in meters (the world is described above).
         height: of the frame in pixels, a multiple of 16.
@@ -109,7 +107,6 @@ def face_pixel(directions: NDArray, size: int) -> NDArray[np.int64]:
 
     Args:
         directions: [3, ...] in camera axes (right, down, forward) of the front face.
-        size: edge of a face in pixels.
     """
     rotations = face_rotations().numpy().astype(np.float64)
     local = np.einsum("fij,i...->fj...", rotations, directions)
