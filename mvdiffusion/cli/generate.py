@@ -65,15 +65,9 @@ class Request:
         """Return the settings of the sampling."""
         from mvdiffusion.generation.settings import GenerationSettings
 
-        return GenerationSettings(
-            seed=self.seed,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            negative_prompt=self.negative_prompt,
-            dtype=self.dtype,
-            device=self.device,
-            view_chunk=self.view_chunk,
-        )
+        same = ("seed", "guidance_scale", "negative_prompt", "dtype", "device", "view_chunk")
+        values = {name: getattr(self, name) for name in same}
+        return GenerationSettings(num_inference_steps=self.steps, **values)
 
     def texts(self) -> list[str]:
         """Return the one prompt, or the lines of the file.

@@ -17,11 +17,8 @@ PARTS = {
     "vae": ("config.json", "diffusion_pytorch_model.safetensors"),
 }
 """What is used of a model, in float32, and the files that each part cannot do without."""
-
-
-WANTED = ["model_index.json", "tokenizer/*"] + [
-    f"{part}/{name}" for part, names in PARTS.items() for name in names
-]
+NEEDED = ["model_index.json", *(f"{part}/{n}" for part, names in PARTS.items() for n in names)]
+WANTED = [*NEEDED, "tokenizer/*"]
 
 
 def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
@@ -70,8 +67,7 @@ def _download(model: str) -> Path:
 
 def _check(source: Path, model: str) -> None:
     """Refuse a folder that lacks something, before anything is copied."""
-    needed = ["model_index.json", *(f"{part}/{n}" for part, names in PARTS.items() for n in names)]
-    missing = [name for name in needed if not (source / name).is_file()]
+    missing = [name for name in NEEDED if not (source / name).is_file()]
     if missing:
         raise InputError(
             f"base model '{model}': {source} has no {', '.join(missing)}; expected a Stable "

@@ -36,6 +36,12 @@ def read_matrix(path: Path, sizes: Sequence[int]) -> Tensor:
     return matrix
 
 
+def write_matrix(path: Path, matrix: Tensor) -> None:
+    """Write a matrix, one row per line; nine digits tell every float32 from its neighbors."""
+    rows = (" ".join(f"{value:.9g}" for value in row) for row in matrix.tolist())
+    path.write_text("".join(f"{row}\n" for row in rows))
+
+
 def read_intrinsics(path: Path) -> Tensor:
     """Read intrinsics [3, 3] in pixels (float64) from a file of 3 x 3 or 4 x 4 numbers.
 

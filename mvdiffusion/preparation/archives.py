@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import lzma
+import re
 import shutil
 import stat
 import struct
@@ -25,7 +26,7 @@ _MAX_PADDING = 4 * 2**20  # zeros that may follow the end of a tar
 _MAX_READ = 16 * 2**20  # of a tar at once
 _AGAIN = "delete it and fetch it again"
 
-Place = Callable[[str], str | None]
+_ALL = re.compile(r"(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class _Member:
 
 
 def extract(
-    archive: Path, output: Path, place: Place | None = None, max_bytes: int = MAX_BYTES
+    archive: Path, output: Path, wanted: re.Pattern[str] = _ALL, max_bytes: int = MAX_BYTES
 ) -> int:
     """Extract a .zip, .tar or .tar.gz; `output` appears whole or not at all.
 
     Args:
         archive: the file; its first bytes tell what it is.
         output: the folder, which is replaced.
-        place: from a file's name in the archive to its relative path in `output`, or to None for a
-            file that is not wanted (default: all, under their names).
+        wanted: matches the names of the files that are wanted; its first group is the relative
+            path in `output`.
 
     Returns:
         How many files were written.
@@ -66,17 +67,15 @@ def extract(
             links, devices, two files in one place, more bytes than declared), too large, holds
             nothing wanted, or writing failed.
     """
-    place = place or _as_named
     with _readable(archive):
-        count, size = _check(archive, place, max_bytes)
+        count, size = _check(archive, wanted, max_bytes)
     if not count:
         raise InputError(f"{archive}: contains none of the expected files; {_AGAIN}.")
     _check_space(archive, output, size)
     with atomic_output(output) as temporary, _readable(archive):
         temporary.mkdir()
         for member in _members(archive):
-            target = place(_plain(member.name)) if member.is_file else None
-            if target is not None:
+            if target := _target(member, wanted):
                 _write(archive, member, temporary / target)
     return count
 
@@ -88,7 +87,7 @@ def check_archive(archive: Path) -> None:
         InputError: as `extract`, except for what concerns writing.
     """
     with _readable(archive):
-        count, _ = _check(archive, _as_named, MAX_BYTES)
+        count, _ = _check(archive, _ALL, MAX_BYTES)
         for member in _members(archive):
             if member.is_file:
                 for _ in _parts(archive, member):
@@ -97,27 +96,24 @@ def check_archive(archive: Path) -> None:
         raise InputError(f"{archive}: is an archive without files; {_AGAIN}.")
 
 
-def _as_named(name: str) -> str:
-    return name
+def _target(member: _Member, wanted: re.Pattern[str]) -> str | None:
+    """Say where a file goes; None for one that is not wanted, and for a folder."""
+    match = wanted.fullmatch(PurePosixPath(member.name).as_posix()) if member.is_file else None
+    return match[1] if match else None
 
 
-def _plain(name: str) -> str:
-    return PurePosixPath(name).as_posix()
-
-
-def _check(archive: Path, place: Place, max_bytes: int) -> tuple[int, int]:
+def _check(archive: Path, wanted: re.Pattern[str], max_bytes: int) -> tuple[int, int]:
     """Look at every entry; count the files wanted and their bytes."""
     files: dict[str, str] = {}  # by how a file system without cases would call them
     size = 0
     for member in _members(archive):
         where = f"{archive}: its member {member.name!r}"
         flaw = member.flaw or _name_flaw(member.name)
-        if member.is_file and _plain(member.name) == ".":
+        if member.is_file and not PurePosixPath(member.name).parts:
             flaw = flaw or "is a file without a name"
         if flaw:
             raise InputError(f"{where} {flaw}, so nothing was extracted; {_AGAIN}.")
-        target = place(_plain(member.name)) if member.is_file else None
-        if target is None:
+        if (target := _target(member, wanted)) is None:
             continue
         if (other := files.get(target.casefold())) is not None:
             raise InputError(f"{where} would be extracted to the place of {other!r}; {_AGAIN}.")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdiffusion.outputs import begin
-from mvdiffusion.preparation.archives import Place, extract
+from mvdiffusion.preparation.archives import extract
 from mvdiffusion.records import InputError, sha256_file
 
 _LABELS = {
@@ -51,20 +51,11 @@ def extract_labels(
         raise InputError(f"{missing[0]}: no such file; expected an archive of labels there.")
     hashes = {archive.name: sha256_file(archive) for archive in archives}
     begin(output, {"dataset": dataset, "archives": hashes}, overwrite=overwrite)
-    place = _placing(_LABELS[dataset])
     return sum(
-        extract(archive, output / name, place)
+        extract(archive, output / name, _LABELS[dataset])
         for archive, name in zip(archives, names, strict=True)
         if not (output / name).is_dir()
     )
-
-
-def _placing(pattern: re.Pattern[str]) -> Place:
-    def place(name: str) -> str | None:
-        match = pattern.fullmatch(name)
-        return match[1] if match else None
-
-    return place
 
 
 def find_labels(labels: Path, name: str) -> Path | None:

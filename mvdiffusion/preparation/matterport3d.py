@@ -25,7 +25,7 @@ from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file
 
 DATASET = "matterport3d"
-_MEMBER = re.compile(rf"(?:.*/)?{FACES}/(?P<name>{FACE.pattern})")
+_MEMBER = re.compile(rf"(?:.*/)?{FACES}/({FACE.pattern})")
 
 
 def prepare_house(
@@ -51,7 +51,7 @@ def prepare_house(
     if unit.is_prepared(overwrite):
         return
     with unit.made() as folder:
-        extract(archive, folder / FACES, _face_name)
+        extract(archive, folder / FACES, _MEMBER)
         flaws = _flaws(folder / FACES, settings.face_size, workers)
         for name, reason in flaws.items():
             if reason:
@@ -64,11 +64,6 @@ def prepare_house(
                 f"{archive}: none of its {len(flaws)} panoramas can be used ({name}: {reason}); "
                 "fetch it again, or change face_size."
             )
-
-
-def _face_name(member: str) -> str | None:
-    match = _MEMBER.fullmatch(member)
-    return match["name"] if match else None
 
 
 def _flaws(folder: Path, size: int | None, workers: int) -> Mapping[str, str]:
@@ -120,18 +115,16 @@ def write_equirectangular(
         raise InputError(f"--height: found {height}; expected 2 pixels or more.")
     entries = read_split(root, split)
     with ThreadPoolExecutor(workers) as pool:
-        hashes = pool.map(lambda faces: _sha256(root, faces), entries)
-        names = [panorama_id(faces[0]) for faces in entries]
-        made_of = dict(zip(names, tqdm(hashes, "reading", len(entries)), strict=True))
+        hashes = pool.map(lambda faces: [sha256_file(root / face) for face in faces], entries)
+        read = zip(entries, tqdm(hashes, "reading", len(entries)), strict=True)
+        made_of = {
+            panorama_id(faces[0]): settings_sha256({"faces": found}) for faces, found in read
+        }
         begin(output, {"faces": made_of, "height": height}, overwrite=overwrite)
         done = pool.map(lambda faces: _stitch(root, faces, output, height), entries)
         for _ in tqdm(done, "stitching", len(entries)):
             pass
     return len(entries)
-
-
-def _sha256(root: Path, faces: Sequence[str]) -> str:
-    return settings_sha256({"faces": [sha256_file(root / face) for face in faces]})
 
 
 def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None:

@@ -35,7 +35,7 @@ from mvdiffusion.data.scannet import (
 )
 from mvdiffusion.geometry.cameras import is_pinhole, is_rigid
 from mvdiffusion.geometry.depth import scale_intrinsics
-from mvdiffusion.geometry.matrix_files import read_intrinsics
+from mvdiffusion.geometry.matrix_files import read_intrinsics, read_matrix, write_matrix
 from mvdiffusion.preparation.key_frames import (
     choose_key_frames,
     small_depth,
@@ -148,8 +148,8 @@ def _depth_camera(reader: SensReader, wanted: ScenePreparation) -> Tensor:
     if float(difference.max()) > _CAMERAS:
         raise InputError(
             f"{reader.path}: at {size[0]} x {size[1]} pixels, the intrinsics of color are "
-            f"{_rounded(color)} and those of depth {_rounded(depth)}; expected the same field of "
-            "view. Register color to depth when recording."
+            f"{color[:2].round().tolist()} and those of depth {depth[:2].round().tolist()}; "
+            "expected the same field of view. Register color to depth when recording."
         )
     return depth
 
@@ -182,17 +182,13 @@ def _camera(path: Path, what: str, matrix: NDArray[np.float32]) -> Tensor:
     return K
 
 
-def _rounded(K: Tensor) -> list[list[float]]:
-    return [[round(value, 1) for value in row] for row in K[:2].tolist()]
-
-
 def _make_folders(folder: Path, K: Tensor, labeled: _Labels) -> Tensor:
     """Write what is not of single frames; returns the intrinsics as they read back."""
     for part in ("color", "depth", "pose", "intrinsic"):
         (folder / part).mkdir()
     camera = torch.eye(4, dtype=torch.float64)
     camera[:3, :3] = K
-    (folder / INTRINSICS).write_text(_matrix_text(camera.tolist()))
+    write_matrix(folder / INTRINSICS, camera)
     for path in labeled.prompts:
         (folder / "prompt").mkdir(exist_ok=True)
         shutil.copyfile(path, folder / "prompt" / path.name)
@@ -236,10 +232,8 @@ def _write_frame(
     color = _resized(frame.color, size)
     (folder / "color" / f"{number}.jpg").write_bytes(_jpeg(color, wanted.jpeg_quality))
     (folder / "depth" / f"{number}.png").write_bytes(_png(depth))
-    text = _matrix_text(frame.pose.tolist())
-    (folder / "pose" / f"{number}.txt").write_text(text)
-    rows = [[float(word) for word in row.split()] for row in text.splitlines()]
-    pose = torch.tensor(rows, dtype=torch.float64)
+    write_matrix(folder / "pose" / f"{number}.txt", torch.from_numpy(frame.pose.copy()))
+    pose = read_matrix(folder / "pose" / f"{number}.txt", (4,))
     if flaw := _flaw(pose, depth):
         return _Frame(number, flaw)
     return _Frame(number, "", pose, *small_depth(torch.from_numpy(depth.astype(np.float32)), K))
@@ -292,19 +286,17 @@ def _png(depth: NDArray[np.uint16]) -> bytes:
     return cv2.imencode(".png", depth, options)[1].tobytes()
 
 
-def _matrix_text(matrix: Sequence[Sequence[float]]) -> str:
-    # Nine digits tell every float32 from its neighbors.
-    return "".join(" ".join(f"{value:.9g}" for value in row) + "\n" for row in matrix)
-
-
 def _choose(
     frames: Sequence[_Frame], overlap: float, labeled: _Labels, source: Path
 ) -> tuple[list[int], list[int]]:
     """Numbers of the valid frames and of the key frames among them; the labels go first."""
     usable = [frame for frame in frames if not frame.flaw and labeled.allows(frame.number)]
     valid = [frame.number for frame in usable]
-    keys = _key_frames(usable, overlap) if labeled.keys is None else labeled.keys
-    keys = [key for key in keys if key in valid]
+    keys = [key for key in labeled.keys or [] if key in valid]
+    if usable and labeled.keys is None:
+        kept = ((frame.depth, frame.K, frame.pose) for frame in usable)
+        depth, K, pose = (torch.stack(part) for part in zip(*kept, strict=True))
+        keys = [valid[index] for index in choose_key_frames(depth / 1000, K, pose, overlap)]
     if not keys:
         flaws = [f" (frame {frame.number}: {frame.flaw})" for frame in frames if frame.flaw]
         raise InputError(
@@ -312,16 +304,6 @@ def _choose(
             "again, and if there are labels, check that they belong to this scene."
         )
     return valid, keys
-
-
-def _key_frames(usable: Sequence[_Frame], overlap: float) -> list[int]:
-    """Numbers of the key frames among the usable frames."""
-    if not usable:
-        return []
-    kept = ((frame.depth, frame.K, frame.pose) for frame in usable)
-    depth, K, pose = (torch.stack(part) for part in zip(*kept, strict=True))
-    indices = choose_key_frames(depth / 1000, K, pose, overlap)
-    return [usable[index].number for index in indices]
 
 
 def _skipped(frames: Sequence[_Frame], labeled: _Labels) -> list[dict[str, Any]]:

@@ -54,7 +54,8 @@ class CheckpointFolder:
             self.begun = self._begin(overwrite)
 
     def _begin(self, overwrite: bool) -> bool:
-        steps, last = self.identity["steps"], max(map(_step, self._states()), default=0)
+        steps = self.identity["steps"]
+        last = max((int(path.stem.split("-")[1]) for path in self._states()), default=0)
         resumable = {key: value for key, value in self.identity.items() if key != "steps"}
         begun = begin(self.folder, resumable, overwrite=overwrite)
         if not begun or last <= steps:
@@ -112,10 +113,6 @@ class CheckpointFolder:
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
 
 
 @contextmanager

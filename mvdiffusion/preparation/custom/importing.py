@@ -19,14 +19,15 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from mvdiffusion.data.scannet import KEY_FRAMES
+from mvdiffusion.data.scannet import INTRINSICS, KEY_FRAMES
 from mvdiffusion.data.splits import CAPTION_DEGREES, FACES, caption_name, write_split
+from mvdiffusion.geometry.matrix_files import write_matrix
 from mvdiffusion.preparation.custom.check import Survey, frame_names, panorama_names
 from mvdiffusion.preparation.custom.image_checks import identifier, in_parallel
 from mvdiffusion.preparation.custom.panorama_files import Panorama
 from mvdiffusion.preparation.custom.problems import name_in
 from mvdiffusion.preparation.custom.recordings import FrameLook, Recording
-from mvdiffusion.preparation.custom.write_frames import write_frame, write_intrinsics
+from mvdiffusion.preparation.custom.write_frames import write_frame
 from mvdiffusion.preparation.custom.write_panoramas import write_panorama
 from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.records import (
@@ -229,7 +230,7 @@ def _write_scene(
     for part in ("color", "depth", "pose", "intrinsic"):
         (folder / part).mkdir(parents=True)
     K = next(look.K for look in looks if look.K is not None)
-    write_intrinsics(K, folder)
+    write_matrix(folder / INTRINSICS, K)
     write = partial(
         write_frame, folder=folder, K=K, unit=recording.depth_unit, quality=settings.quality
     )

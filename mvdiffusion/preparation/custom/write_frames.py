@@ -7,26 +7,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mvdiffusion.data.scannet import INTRINSICS
 from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.geometry.matrix_files import write_matrix
 from mvdiffusion.images import jpeg_bytes, read_rgb, save_depth
 from mvdiffusion.preparation.custom.recordings import MILLIMETER, FrameLook, camera_shift
 
 _SAME_CAMERA = 0.5  # pixels in the corners
-
-
-def write_intrinsics(K: Tensor, folder: Path) -> None:
-    """Write a scene's intrinsics [3, 3] in pixels of the depth images.
-
-    Args:
-        K: intrinsics [3, 3] in pixels of the depth images.
-    """
-    lines = (" ".join(f"{value:.9g}" for value in row) for row in K.tolist())
-    (folder / INTRINSICS).write_text("\n".join(lines) + "\n")
 
 
 def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: int) -> None:
@@ -53,8 +44,7 @@ def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: 
         shutil.copyfile(frame.depth, depth)
     else:
         save_depth(_depth(look, K if moved else None, unit), depth)
-    lines = (" ".join(f"{value:.9g}" for value in row) for row in frame.pose.tolist())
-    (folder / "pose" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+    write_matrix(folder / "pose" / f"{number}.txt", torch.from_numpy(frame.pose))
 
 
 def _color(look: FrameLook, K: Tensor | None) -> NDArray[np.uint8]:

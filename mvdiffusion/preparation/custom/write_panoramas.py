@@ -30,14 +30,18 @@ def write_panorama(panorama: Panorama, folder: Path, size: int | None, quality: 
     paths = [folder / name for name in face_names(panorama.id)]
     if all(path.is_file() for path in paths):
         return
-    if len(panorama.images) == 6:
-        for face, path in enumerate(paths):
-            _write_given(panorama, face, path, quality)
-        return
-    image = read_image(panorama.images[0].path)
+    whole = read_image(panorama.images[0].path) if len(panorama.images) == 1 else None
     for face, path in enumerate(paths):
-        pixels = cut_face(image, face, size or panorama.face_size)
-        _write(jpeg_bytes(pixels, quality), path)
+        with atomic_output(path) as temporary:
+            if whole is not None:
+                pixels = cut_face(whole, face, size or panorama.face_size)
+            else:
+                look, turns = panorama.images[face], _QUARTER_TURNS[face] * panorama.tilted
+                if look.plain_jpeg and not turns:
+                    shutil.copyfile(look.path, temporary)
+                    continue
+                pixels = np.ascontiguousarray(np.rot90(read_face(look.path), turns))
+            temporary.write_bytes(jpeg_bytes(pixels, quality))
 
 
 def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
@@ -52,18 +56,3 @@ def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
     """
     R = face_rotations()[face : face + 1]
     return to_pixels(cut_views(panorama, 90.0, R, size, size)[0])
-
-
-def _write_given(panorama: Panorama, face: int, path: Path, quality: int) -> None:
-    look, turns = panorama.images[face], _QUARTER_TURNS[face] if panorama.tilted else 0
-    if look.plain_jpeg and not turns:
-        with atomic_output(path) as temporary:
-            shutil.copyfile(look.path, temporary)
-    else:
-        pixels = np.ascontiguousarray(np.rot90(read_face(look.path), turns))
-        _write(jpeg_bytes(pixels, quality), path)
-
-
-def _write(content: bytes, path: Path) -> None:
-    with atomic_output(path) as temporary:
-        temporary.write_bytes(content)

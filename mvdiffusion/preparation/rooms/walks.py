@@ -30,17 +30,12 @@ _FIRST_SEED = 100  # of splits; far from those of the panoramas' rooms, so that 
 _KEY_EVERY = 8.5  # frames, or fewer where the sensor has holes
 
 
-def _walk_name(split: str, scene: int) -> str:
-    """Name of a walk's folder."""
-    return f"{split}-walk-{scene:05d}"
-
-
 def _scene_path(split: str, scene: int) -> str:
-    return f"{split}/{_walk_name(split, scene)}"
+    return f"{split}/{split}-walk-{scene:05d}"
 
 
 def _write_list(root: Path, split: Any, settings: WalkSettings) -> None:
-    names = [_walk_name(split, scene) for scene in range(settings.num_scenes[split])]
+    names = [Path(_scene_path(split, scene)).name for scene in range(settings.num_scenes[split])]
     write_json(root / f"{split}.json", {"scenes": names, "settings": asdict(settings)})
 
 
