@@ -36,6 +36,7 @@ JpegQuality = Annotated[int, Field(ge=1, le=95)]
 ImageSide = Annotated[int, Field(ge=8, le=2**14)]  # pixels
 FieldOfView = Annotated[float, Field(gt=0, lt=180)]
 Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["float32", "float16", "bfloat16"]
 
 # Strict: neither "64" nor True is a number. An int where a float belongs is one.
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

@@ -94,10 +94,10 @@ def data_key_frames(
     ] = False,
 ) -> None:
     """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
-    from mvdiffusion.preparation.key_frames import key_frame_overlaps, provide_key_frames
+    from mvdiffusion.preparation.key_frames import key_frame_overlaps, write_key_frames
 
     for folder in scene:
-        keys = provide_key_frames(folder, overlap, overwrite)
+        keys = write_key_frames(folder, overlap, keep=not overwrite)
         print(f"{folder}: {len(keys)} key frames")
         if show:
             shares = ["", *(f"{share:.2f}" for share in key_frame_overlaps(folder, keys))]

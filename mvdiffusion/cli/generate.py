@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mvdiffusion.cli.data import open_dataset
 from mvdiffusion.cli.options import (
     Data,
-    Dtype,
     ForTask,
     Hash,
     Model,
@@ -24,7 +23,7 @@ from mvdiffusion.cli.options import (
 from mvdiffusion.commands import spread
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError, folder_sha256
-from mvdiffusion.settings import parse, read_settings
+from mvdiffusion.settings import Device, Dtype, parse, read_settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ class Request:
         typer.Option(help="Number of views per pass of the UNet: less memory, same result."),
     ] = None
     dtype: Annotated[Dtype, typer.Option(help="Precision of the UNet.")] = "float32"
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Device; auto prefers a GPU.")
-    ] = "auto"
+    device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
     overwrite: Overwrite = False
 
     def settings(self) -> GenerationSettings:

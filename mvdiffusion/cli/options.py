@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -39,4 +39,3 @@ Model = Annotated[Path, typer.Option(help="Model folder in the format of diffuse
 ForTask = Annotated[Task, typer.Option(help="Task of the model.")]
 DataTask = Annotated[Task, typer.Option(help="Task whose data are read.")]
 Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
-Dtype = Literal["float32", "float16", "bfloat16"]

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from mvdiffusion.cli.options import Dtype, Output, Overwrite
+from mvdiffusion.cli.options import Output, Overwrite
 from mvdiffusion.outputs import check_file
+from mvdiffusion.settings import Dtype
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 

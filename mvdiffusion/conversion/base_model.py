@@ -28,7 +28,6 @@ def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
         model: folder in the format of diffusers, or id of a model on the Hugging Face hub. What
             was downloaded before is not downloaded again; an interrupted download resumes.
         output: the folder to write, whole or not at all; files are linked where that is possible.
-        overwrite: move an `output` of another model aside instead of refusing.
 
     Raises:
         InputError: no such folder, the hub could not be reached or has no such model, a part is

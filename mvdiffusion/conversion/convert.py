@@ -43,7 +43,6 @@ def convert_checkpoint(
             a 5-channel UNet, the others become folders of the task's multi-view pipeline.
         task: one of `CHECKPOINT_TASKS`; "auto" tells it from the tensors.
         dtype: "float32", "float16" or "bfloat16", whatever the checkpoint has.
-        overwrite: move an `output` of other settings aside instead of refusing.
 
     Returns:
         The report that is written beside the model as conversion.json.

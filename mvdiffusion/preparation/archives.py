@@ -31,18 +31,10 @@ _ALL = re.compile(r"(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive.
+    """One entry of an archive; `flaw` says why it may not be extracted, `open` gives its bytes."""
 
-    Attributes:
-        name: as the archive has it.
-        size: declared, in bytes.
-        is_file: a file, not a folder.
-        flaw: why it may not be extracted; empty if nothing speaks against it.
-        open: gives its bytes.
-    """
-
-    name: str
-    size: int
+    name: str  # as the archive has it
+    size: int  # declared, in bytes
     is_file: bool
     flaw: str
     open: Callable[[], IO[bytes]]

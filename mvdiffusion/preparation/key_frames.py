@@ -28,23 +28,12 @@ from mvdiffusion.records import InputError, atomic_output
 _WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
 
 
-def provide_key_frames(scene: Path, overlap: float, overwrite: bool = False) -> list[int]:
-    """Return a scene's key frames, and choose them if it has none.
-
-    Args:
-        overwrite: move those that are there aside and choose again.
-
-    Raises:
-        InputError: see `write_key_frames`.
-    """
-    if (scene / KEY_FRAMES).is_file() and not overwrite:
-        print(f"{scene / KEY_FRAMES}: exists already and is kept", file=sys.stderr)
-        return read_key_frames(scene / KEY_FRAMES)
-    return write_key_frames(scene, overlap)
-
-
-def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
+def write_key_frames(
+    scene: Path, overlap: float = 0.65, counted: Counted = "known", keep: bool = False
+) -> list[int]:
     """Choose a scene's key frames and write its `valid_frames.npy` and `key_frame_0.6.txt`.
+
+    Those that are there move aside, or are kept and returned if `keep` is set.
 
     Returns:
         The numbers of the key frames.
@@ -52,6 +41,9 @@ def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "kno
     Raises:
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """
+    if keep and (scene / KEY_FRAMES).is_file():
+        print(f"{scene / KEY_FRAMES}: exists already and is kept", file=sys.stderr)
+        return read_key_frames(scene / KEY_FRAMES)
     if not 0 < overlap < 1:
         raise InputError(f"--overlap is {overlap}; expected a number above 0 and below 1.")
     # Depth that was rendered has no photographs.

@@ -35,7 +35,6 @@ def extract_labels(
     """Extract the authors' labels, each archive into a folder of its name.
 
     Args:
-        overwrite: move labels of other archives aside instead of refusing.
 
     Returns:
         How many files were written; none of an archive that was extracted before.

@@ -41,7 +41,6 @@ def prepare_house(
     Args:
         archive: the owners' `matterport_skybox_images.zip`.
         workers: threads that decode.
-        overwrite: prepare a house of another archive or other settings again instead of refusing.
 
     Raises:
         InputError: the archive is missing, broken or hostile, or has no whole panorama; or `output`
@@ -102,7 +101,6 @@ def write_equirectangular(
     Args:
         root: data in Matterport3D's layout.
         height: image height in pixels; they are twice as wide.
-        overwrite: move panoramas of other faces or another height aside instead of refusing.
 
     Returns:
         How many panoramas the split has.

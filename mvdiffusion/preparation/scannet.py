@@ -96,8 +96,6 @@ def prepare_scene(
         labels: the authors' labels; what they hold of this scene (captions, key frames, valid
             frames) replaces what would be made here.
         workers: threads; they do not change the bytes.
-        overwrite: prepare a scene of another recording, other settings or other labels again
-            instead of refusing.
 
     Raises:
         InputError: a setting is wrong, the recording is missing or broken, color and depth do not

@@ -88,13 +88,7 @@ class SensFrame:
 
 
 class FrameError(InputError):
-    """One frame can't be used; the others of its recording can.
-
-    Attributes:
-        path: the recording.
-        number: of the frame, from 0.
-        reason: what is wrong with it.
-    """
+    """One frame can't be used, for a `reason`; the others of its recording can."""
 
     def __init__(self, path: Path, number: int, reason: str) -> None:
         super().__init__(path, number, reason)
@@ -108,12 +102,7 @@ class FrameError(InputError):
 
 
 class SensReader:
-    """An open recording, whose frames are read when they are asked for, in any number of threads.
-
-    Attributes:
-        path: the file.
-        header: `SensHeader`.
-    """
+    """An open recording; frames are read when they are asked for, in any number of threads."""
 
     def __init__(self, path: str | Path) -> None:
         """Read the header and find the place of every frame, without reading payloads.

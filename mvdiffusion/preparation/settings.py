@@ -9,6 +9,7 @@ from pydantic import Field
 from mvdiffusion.settings import (
     Count,
     Device,
+    Dtype,
     ImageSide,
     InnerShare,
     JpegQuality,
@@ -142,7 +143,7 @@ class Captioning:
     revision: str | None = None
     batch_size: Count = 32
     device: Device = "auto"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    dtype: Dtype = "float16"
     max_new_tokens: Count = 30
     num_beams: Count = 5
     prompt: str = ""

@@ -43,7 +43,6 @@ class CheckpointFolder:
 
         Args:
             identity: everything that decides the weights; "steps" is the length of the run.
-            overwrite: move checkpoints of another identity aside instead of refusing.
             writable: this process alone creates and moves files.
 
         Raises:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +29,6 @@ class Drawn:
     views: Tensor
     prompts: list[str]
     given: Batch = field(default_factory=dict)
-
-
-class Source(Protocol):
-    """Where the views of an example come from."""
-
-    count: int
-
-    def __len__(self) -> int:
-        """Return the number of panoramas or scenes; an epoch draws from each once."""
-
-    def draw(self, position: int) -> Drawn:
-        """Return the `count` views of example `position`."""
 
 
 @lru_cache(maxsize=4)
@@ -74,7 +62,6 @@ class PanoramaViews:
         self.num_views, self.count = num_views, chosen_views or num_views
 
     def __len__(self) -> int:
-        """Return the number of panoramas."""
         return len(self.panoramas)
 
     def draw(self, position: int) -> Drawn:
@@ -134,7 +121,6 @@ class Frames:
         self.scenes, self.seed, self.count = scenes, seed, count
 
     def __len__(self) -> int:
-        """Return the number of scenes."""
         return len(self.scenes)
 
     def draw(self, position: int) -> Drawn:
@@ -171,7 +157,6 @@ class Sequences:
         self.interpolation_share = interpolation_share
 
     def __len__(self) -> int:
-        """Return the number of scenes."""
         return len(self.scenes)
 
     def draw(self, position: int) -> Drawn:
@@ -199,6 +184,10 @@ class Sequences:
         few = len(between) < self.count - 2  # then frames repeat: samples are of equal length
         chosen = random.choice(between, self.count - 2, replace=few)
         return [start, *sorted(chosen.tolist()), end]
+
+
+Source = PanoramaViews | Frames | Sequences
+"""What draws example `position`: the `count` views of one of its `len` panoramas or scenes."""
 
 
 class AutoencoderExamples:

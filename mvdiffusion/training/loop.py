@@ -7,6 +7,7 @@ same weights, bit for bit, as one that was never interrupted.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -28,7 +29,6 @@ from tqdm import tqdm
 from mvdiffusion.outputs import make_room
 from mvdiffusion.records import InputError, atomic_output
 from mvdiffusion.training.checkpoints import CheckpointFolder
-from mvdiffusion.training.metrics_log import MetricsLog
 from mvdiffusion.training.settings import TrainingSettings
 
 Batch = dict[str, Tensor]
@@ -106,7 +106,6 @@ def train(
         checkpoints: folder of the resumable states.
         log_dir: gets `metrics.jsonl`, `validation.jsonl`, TensorBoard events and pictures.
         device: `auto`, `cpu` or `cuda`.
-        overwrite: move checkpoints and logs of another identity aside instead of refusing.
 
     Returns:
         the checkpoints; the caller's `finish(output, write)` puts the result in their place.
@@ -175,7 +174,14 @@ class _Run:
             "tensorboard", init_kwargs={"tensorboard": {"purge_step": self.step}}
         )
         started = time.monotonic() - self.seconds
-        with self._bar() as bar:
+        with tqdm(
+            total=self.settings.steps,
+            initial=self.step,
+            desc=self.name,
+            unit="step",
+            mininterval=0.5 if sys.stderr.isatty() else 10.0,
+            disable=not self.main,
+        ) as bar:
             for batch in self._batches():
                 self._micro_step(batch)
                 if not self.accelerator.sync_gradients:
@@ -184,16 +190,6 @@ class _Run:
                 bar.update()
                 self.seconds = time.monotonic() - started
                 self._report(bar)
-
-    def _bar(self) -> tqdm[Any]:
-        return tqdm(
-            total=self.settings.steps,
-            initial=self.step,
-            desc=self.name,
-            unit="step",
-            mininterval=0.5 if sys.stderr.isatty() else 10.0,
-            disable=not self.main,
-        )
 
     def _batches(self) -> Iterator[Batch]:
         accelerator, settings = self.accelerator, self.settings
@@ -311,6 +307,34 @@ class _Run:
                 f"that of a run of {self.settings.steps}, so the weights will be of neither.",
                 file=sys.stderr,
             )
+
+
+class MetricsLog:
+    """One JSON object per line, each with a `step`; lines after `resumed_step` are dropped.
+
+    It survives a kill.
+    """
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        self.path = path
+        kept = [line for line in self._lines() if line["step"] <= resumed_step]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_output(path) as temporary:
+            Path(temporary).write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def append(self, values: Mapping[str, float]) -> None:
+        """Add one line and hand it to the operating system."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(dict(values)) + "\n")
+
+    def _lines(self) -> list[dict[str, float]]:
+        lines = []
+        for text in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break  # a kill cut this line; the step it stood for is trained again
+        return lines
 
 
 def keep_thin_convolutions_in_float32(module: nn.Module) -> None:

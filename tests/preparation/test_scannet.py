@@ -15,7 +15,7 @@ from sens_files import write_sens
 from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.preparation import scannet as preparation
 from mvdiffusion.preparation import units
-from mvdiffusion.preparation.key_frames import provide_key_frames, write_key_frames
+from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.records import InputError, folder_sha256, read_json
@@ -334,8 +334,8 @@ def test_key_frames_that_are_there_are_kept(exported, tmp_path):
     scene = shutil.copytree(exported, tmp_path / "scene", ignore=shutil.ignore_patterns("*.old*"))
     labels = scene / "key_frame_0.6.txt"
     labels.write_text("0\n3\n9\n")  # stands for the authors' labels
-    assert provide_key_frames(scene, 0.65) == [0, 3, 9]
+    assert write_key_frames(scene, 0.65, keep=True) == [0, 3, 9]
     assert labels.read_text() == "0\n3\n9\n"
-    chosen = provide_key_frames(scene, 0.65, overwrite=True)
+    chosen = write_key_frames(scene, 0.65)
     assert labels.read_text().split() == [str(key) for key in chosen] != ["0", "3", "9"]
     assert labels.with_name("key_frame_0.6.txt.old").read_text() == "0\n3\n9\n"

@@ -14,8 +14,7 @@ from torch import nn
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.records import InputError
 from mvdiffusion.training.checkpoints import CheckpointFolder
-from mvdiffusion.training.loop import MicroBatches, learning_rate, train
-from mvdiffusion.training.metrics_log import MetricsLog
+from mvdiffusion.training.loop import MetricsLog, MicroBatches, learning_rate, train
 from mvdiffusion.training.settings import TrainingSettings
 
 

@@ -9,17 +9,15 @@ Which way the world's axes point is of no meaning here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES, identifier
-from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
 from mvdiffusion.preparation.custom.recordings import (
     MILLIMETER,
     Frame,
@@ -27,7 +25,7 @@ from mvdiffusion.preparation.custom.recordings import (
     frame_numbers,
     pose_problems,
 )
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, read_json
 
 TRANSFORMS = "transforms.json"
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
@@ -45,10 +43,15 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
         scale: meters per unit of the poses.
     """
     empty = Recording(_name(folder), folder, ())
-    meta, problems = _read_object(folder / TRANSFORMS)
+    problems: list[Problem] = []
+    try:
+        meta = read_json(folder / TRANSFORMS)
+    except (InputError, OSError) as error:
+        return empty, [from_error(error, folder)]
+    if not isinstance(meta, dict):
+        fix = "Export it again."
+        return empty, [Problem(TRANSFORMS, "not a mapping of keys to values", fix)]
     entries = meta.get("frames")
-    if problems:
-        return empty, problems
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         fix = "List the frames under 'frames', one mapping each."
         return empty, [Problem(TRANSFORMS, "no list of frames under the key 'frames'", fix)]
@@ -65,17 +68,6 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
     if not entries:
         problems.append(Problem(TRANSFORMS, "lists no frames", "List at least two."))
     return Recording(_name(folder), folder, _renumbered(read), float(unit)), problems
-
-
-def _read_object(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    fix = "Export it again, or fix it where the message points."
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, [Problem(path.name, f"not valid JSON ({error})", fix)]
-    if not isinstance(meta, dict):
-        return {}, [Problem(path.name, "not a mapping of keys to values", fix)]
-    return meta, []
 
 
 def _frame(
@@ -160,71 +152,49 @@ def find_colmap(folder: Path, scale: float = 1.0) -> tuple[Recording, list[Probl
         fix = "Put cameras, images and points3D (.bin or .txt) into sparse/0."
         return empty, [Problem("sparse/0", "no COLMAP model", fix)]
     try:
-        images = _read_model(where)
+        frames, models = _read_model(folder, where, scale)
     except Exception as error:  # of COLMAP's own reader, which has no error class of its own
         if isinstance(error, InputError):
             raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         fix = "Export the model again, whole."
         return empty, [Problem(name_in(where, folder), f"not a whole model ({first})", fix)]
-    problems: list[Problem] = []
-    frames = [_colmap_frame(folder, image, place, scale) for place, image in enumerate(images)]
-    problems += _unsupported(images, name_in(where, folder))
-    problems += _unregistered(folder, frames)
+    problems = [*_unsupported(models, name_in(where, folder)), *_unregistered(folder, frames)]
     return Recording(_name(folder), folder, _renumbered(frames)), problems
 
 
-def _read_model(folder: Path) -> list[Any]:
-    """Images of a model that have a pose, by name."""
+def _read_model(folder: Path, where: Path, scale: float) -> tuple[list[Frame], list[str]]:
+    """Frames of the images that have a pose, by name, and the models of their cameras."""
     try:
         import pycolmap
     except ImportError:
         raise InputError(
-            f"{folder}: a COLMAP model, but the package pycolmap is missing; install it with "
+            f"{where}: a COLMAP model, but the package pycolmap is missing; install it with "
             "`pip install -c constraints.txt -e '.[colmap]'`."
         ) from None
-    images = [image for image in pycolmap.Reconstruction(folder).images.values() if image.has_pose]
-    # Plain values, as the images die with the model.
-    return sorted((_plain(image) for image in images), key=lambda image: image["name"])
+    model = pycolmap.Reconstruction(where)  # whose images die with it
+    images = sorted((i for i in model.images.values() if i.has_pose), key=lambda i: str(i.name))
+    frames = [_colmap_frame(folder, image, place, scale) for place, image in enumerate(images)]
+    return frames, sorted({str(image.camera.model_name) for image in images})
 
 
-def _plain(image: Any) -> dict[str, Any]:
-    camera = image.camera
-    return {
-        "name": image.name,
-        "world_to_camera": np.array(image.cam_from_world().matrix(), np.float64),
-        "model": str(camera.model_name),
-        "params": [float(value) for value in camera.params],
-        "size": (int(camera.height), int(camera.width)),
-    }
-
-
-def _colmap_frame(folder: Path, image: Mapping[str, Any], place: int, scale: float) -> Frame:
-    R, t = image["world_to_camera"][:, :3], image["world_to_camera"][:, 3]
+def _colmap_frame(folder: Path, image: Any, place: int, scale: float) -> Frame:
+    R, t = np.split(np.array(image.cam_from_world().matrix(), np.float64), [3], axis=1)
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R.T, -R.T @ t * scale
-    depth = folder / "depth" / Path(image["name"]).with_suffix(".png")
-    color = folder / "images" / image["name"]
-    return Frame(place, color, depth, pose, _colmap_matrix(image), image["size"])
+    pose[:3, :3], pose[:3, 3:] = R.T, -R.T @ t * scale
+    K = np.array(image.camera.calibration_matrix(), np.float64)
+    K[:2, 2] -= 0.5
+    depth = folder / "depth" / Path(image.name).with_suffix(".png")
+    size = (int(image.camera.height), int(image.camera.width))
+    return Frame(place, folder / "images" / image.name, depth, pose, K, size)
 
 
-def _colmap_matrix(image: Mapping[str, Any]) -> NDArray[np.float64] | None:
-    if image["model"] == "SIMPLE_PINHOLE":
-        fx, cx, cy = image["params"]
-        fy = fx
-    elif image["model"] == "PINHOLE":
-        fx, fy, cx, cy = image["params"]
-    else:
-        return None
-    return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
-
-
-def _unsupported(images: list[dict[str, Any]], where: str) -> Iterator[Problem]:
-    for model in sorted({image["model"] for image in images}):
+def _unsupported(models: list[str], where: str) -> Iterator[Problem]:
+    for model in models:
         if model not in ("SIMPLE_PINHOLE", "PINHOLE"):
             fix = "Undistort the images with `colmap image_undistorter`, and the depth, too."
             yield Problem(where, f"a camera with distortion ({model})", fix)
-    if not images:
+    if not models:
         yield Problem(where, "no image of the model has a pose", "Reconstruct the scene again.")
 
 

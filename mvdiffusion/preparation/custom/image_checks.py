@@ -65,27 +65,14 @@ class Look:
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], title: str
 ) -> Iterator[Result]:
-    """Apply a function to all items in threads (decoding lets others run), in order.
-
-    Args:
-        function: what is applied.
-        items: its arguments.
-        title: of the progress bar.
-
-    Yields:
-        The results, in order.
-    """
+    """Apply a function to all items in threads (decoding lets others run), in order."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(function, items)
         yield from tqdm(results, desc=title, total=len(items), disable=len(items) < _MANY)
 
 
 def look_at(path: Path, folder: Path) -> Look:
-    """Decode an image and report all that is wrong with it as a color image.
-
-    Args:
-        folder: that file names are reported relative to.
-    """
+    """Decode an image and report all that is wrong with it as a color image."""
     name = name_in(path, folder)
     if reason := unreadable(path, name):
         return Look(path, 0, 0, False, (reason,))
@@ -127,12 +114,7 @@ def _refused(path: Path, name: str, error: OSError) -> Problem:
 
 
 def undecodable(path: Path, name: str, error: Exception) -> Problem:
-    """Say why a file's bytes are no image.
-
-    Args:
-        name: what to call it.
-        error: what the decoder raised.
-    """
+    """Say why a file's bytes are no image, by what the decoder raised."""
     if isinstance(error, Image.DecompressionBombError):
         limit = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
         return Problem(name, limit, "Make the image smaller.")
@@ -210,11 +192,7 @@ def identifier(text: str) -> str:
 
 
 def repeated(named: Iterable[tuple[str, str]]) -> Iterator[Problem]:
-    """Report ids that several files have.
-
-    Args:
-        named: pairs of (id, file).
-    """
+    """Report ids that several files have, of pairs (id, file)."""
     first: dict[str, str] = {}
     for name, file in named:
         if not name:

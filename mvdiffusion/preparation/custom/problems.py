@@ -37,11 +37,7 @@ def name_in(path: Path, folder: Path) -> str:
 
 
 def from_error(error: InputError | OSError, folder: Path) -> Problem:
-    """Turn the sentence "file: what; fix" of an `InputError`, or a refusal to open, into a problem.
-
-    Args:
-        folder: that file names are reported relative to.
-    """
+    """Turn the sentence "file: what; fix" of an `InputError` into a problem."""
     if isinstance(error, OSError):
         file = name_in(Path(error.filename), folder)
         return Problem(file, f"cannot be read ({error.strerror})", "Put a text file there.")

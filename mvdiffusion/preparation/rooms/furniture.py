@@ -119,8 +119,7 @@ def _legs(u0: float, u1: float, w0: float, w1: float, height: float, color: Colo
     ]
 
 
-def bed(dice: Dice) -> Piece:
-    """A bed with its head at the wall."""
+def _bed(dice: Dice) -> Piece:
     word, width, length = dice.pick(TEXTILES), dice.between(1.4, 1.8), 2.05
     blanket, wood = dice.shade(COLORS[word]), dice.shade(COLORS[dice.pick(WOODS)])
     hem = mixed(blanket, (1, 1, 1), 0.45)
@@ -157,14 +156,12 @@ def _seat(word: str, width: float, dice: Dice) -> tuple[Part, ...]:
     )
 
 
-def sofa(dice: Dice) -> Piece:
-    """A two-seat sofa, perhaps with a pillow."""
+def _sofa(dice: Dice) -> Piece:
     word, width = dice.pick(TEXTILES), dice.between(1.7, 2.2)
     return Piece(f"{word} sofa", (width, 0.9, 0.95), _seat(word, width, dice))
 
 
-def armchair(dice: Dice) -> Piece:
-    """An armchair."""
+def _armchair(dice: Dice) -> Piece:
     word = dice.pick(TEXTILES)
     return Piece(f"{word} armchair", (0.95, 0.9, 0.95), _seat(word, 0.95, dice))
 
@@ -180,8 +177,7 @@ def _chair(u: float, w: float, back: float, color: Color) -> list[Part]:
     ]
 
 
-def table(dice: Dice) -> Piece:
-    """A table with chairs along both long sides."""
+def _table(dice: Dice) -> Piece:
     word, width, depth = (
         dice.pick(("wooden", "white", "black", "green")),
         dice.between(1.3, 1.7),
@@ -203,8 +199,7 @@ def table(dice: Dice) -> Piece:
     return Piece(f"{word} table with chairs", (width, 0.95, depth), parts)
 
 
-def coffee_table(dice: Dice) -> Piece:
-    """A low table."""
+def _coffee_table(dice: Dice) -> Piece:
     color, width = dice.shade(COLORS["wooden"]), dice.between(0.8, 1.1)
     parts = (
         _block(0, width, 0.36, 0.43, 0, 0.6, color),
@@ -214,8 +209,7 @@ def coffee_table(dice: Dice) -> Piece:
     return Piece("low table", (width, 0.48, 0.6), parts)
 
 
-def desk(dice: Dice) -> Piece:
-    """A desk with a computer and an office chair."""
+def _desk(dice: Dice) -> Piece:
     word, width = dice.pick(WOODS), dice.between(1.3, 1.6)
     color, middle = dice.shade(COLORS[word]), width * dice.between(0.4, 0.55)
     glass = screen((0.7, 0.42), _DARK, (0.45, 0.66, 0.86), 0.05)
@@ -235,8 +229,7 @@ def desk(dice: Dice) -> Piece:
     return Piece(f"{word} desk with a computer", (width, 1.26, 1.2), parts)
 
 
-def bookcase(dice: Dice) -> Piece:
-    """A full bookcase."""
+def _bookcase(dice: Dice) -> Piece:
     word, width = dice.pick(WOODS), dice.between(1.1, 1.7)
     height, wood = dice.between(1.9, 2.2), dice.shade(COLORS[word])
     rows, columns = 4 + dice.index(2), int(width / 0.16)
@@ -260,20 +253,17 @@ def _cupboard(
     return Piece(f"{word} {name}", size, (part,))
 
 
-def wardrobe(dice: Dice) -> Piece:
-    """A tall wardrobe with two or three leaves."""
+def _wardrobe(dice: Dice) -> Piece:
     columns = 2 + dice.index(2)
     return _cupboard("wardrobe", (0.55 * columns, dice.between(1.9, 2.15), 0.6), columns, 1, dice)
 
 
-def cabinet(dice: Dice) -> Piece:
-    """A waist-high cabinet."""
+def _cabinet(dice: Dice) -> Piece:
     columns = 2 + dice.index(2)
     return _cupboard("cabinet", (0.5 * columns, dice.between(0.8, 0.95), 0.45), columns, 2, dice)
 
 
-def lamp(dice: Dice) -> Piece:
-    """A standing lamp whose shade glows."""
+def _lamp(dice: Dice) -> Piece:
     height, warm = dice.between(1.5, 1.75), (1.0, 0.9, 0.62)
     parts = (
         _post(0.25, 0.25, 0.16, 0, 0.04, _DARK),
@@ -283,8 +273,7 @@ def lamp(dice: Dice) -> Piece:
     return Piece("lamp", (0.5, height, 0.5), parts)
 
 
-def plant(dice: Dice) -> Piece:
-    """A plant in a pot."""
+def _plant(dice: Dice) -> Piece:
     leaf, height = dice.shade((0.30, 0.52, 0.26)), dice.between(0.9, 1.3)
     light = mixed(leaf, (0.6, 0.8, 0.3), 0.35)
     pot = dice.shade(COLORS[dice.pick(("orange", "white", "blue"))])
@@ -297,8 +286,7 @@ def plant(dice: Dice) -> Piece:
     return Piece("plant", (0.6, height, 0.6), parts)
 
 
-def television(dice: Dice) -> Piece:
-    """A television on a low board."""
+def _television(dice: Dice) -> Piece:
     width, color = dice.between(1.5, 1.8), dice.shade(COLORS[dice.pick(WOODS)])
     wide, low = width - 0.3, 0.62
     glass = screen((wide, 0.72), _DARK, (0.27, 0.31, 0.38), 0.05)
@@ -310,8 +298,7 @@ def television(dice: Dice) -> Piece:
     return Piece("television", (width, 1.34, 0.45), parts)
 
 
-def counter(dice: Dice) -> Piece:
-    """A kitchen counter with cupboards below and above."""
+def _counter(dice: Dice) -> Piece:
     word = dice.pick(("white", "wooden", "green", "blue", "red", "grey"))
     color, columns = dice.shade(COLORS[word]), 3 + dice.index(2)
     width, front = 0.55 * columns, plain(color)
@@ -327,16 +314,14 @@ def counter(dice: Dice) -> Piece:
     return Piece(f"{word} kitchen counter", (width, shelf_high, 0.63), parts)
 
 
-def fridge(dice: Dice) -> Piece:
-    """A fridge."""
+def _fridge(dice: Dice) -> Piece:
     word = dice.pick(("white", "grey", "red"))
     color = dice.shade(COLORS[word])
     part = Part((0, 0, 0), (0.75, 1.85, 0.65), doors(color, 0.75, 1.85, 1, 2), plain(color))
     return Piece(f"{word} fridge", (0.75, 1.85, 0.65), (part,))
 
 
-def stove(dice: Dice) -> Piece:
-    """A stove with an oven and a hood above it."""
+def _stove(dice: Dice) -> Piece:
     oven = screen((0.65, 0.85), _METAL, (0.2, 0.19, 0.2), 0.13)
     parts = (
         Part((0, 0, 0), (0.65, 0.85, 0.6), oven, plain(_METAL)),
@@ -348,8 +333,7 @@ def stove(dice: Dice) -> Piece:
     return Piece("stove", (0.65, 2.3, 0.6), parts)
 
 
-def bathtub(dice: Dice) -> Piece:
-    """A bathtub filled with water."""
+def _bathtub(dice: Dice) -> Piece:
     width, white = dice.between(1.6, 1.8), dice.shade((0.93, 0.93, 0.93))
     parts = (
         _block(0, width, 0, 0.56, 0, 0.78, white),
@@ -359,8 +343,7 @@ def bathtub(dice: Dice) -> Piece:
     return Piece("bathtub", (width, 0.8, 0.78), parts)
 
 
-def toilet(dice: Dice) -> Piece:
-    """A toilet."""
+def _toilet(dice: Dice) -> Piece:
     white = dice.shade((0.94, 0.94, 0.93))
     parts = (
         _block(0.04, 0.46, 0.4, 0.85, 0, 0.2, white),
@@ -370,8 +353,7 @@ def toilet(dice: Dice) -> Piece:
     return Piece("toilet", (0.5, 0.85, 0.72), parts)
 
 
-def washbasin(dice: Dice) -> Piece:
-    """A washbasin on a cupboard, with a mirror above."""
+def _washbasin(dice: Dice) -> Piece:
     color, width = dice.shade(COLORS[dice.pick(WOODS)]), dice.between(0.75, 1.0)
     glass = screen((width - 0.1, 0.8), _METAL, (0.74, 0.83, 0.87), 0.05)
     parts = (
@@ -383,8 +365,7 @@ def washbasin(dice: Dice) -> Piece:
     return Piece("washbasin with a mirror", (width, 1.95, 0.5), parts)
 
 
-def bench(dice: Dice) -> Piece:
-    """A bench with a cushion."""
+def _bench(dice: Dice) -> Piece:
     word, width = dice.pick(TEXTILES), dice.between(1.0, 1.4)
     wood = dice.shade(COLORS["wooden"])
     parts = (
@@ -395,8 +376,7 @@ def bench(dice: Dice) -> Piece:
     return Piece(f"{word} bench", (width, 0.49, 0.42), parts)
 
 
-def coats(dice: Dice) -> Piece:
-    """Coats on a rack."""
+def _coats(dice: Dice) -> Piece:
     count = 3 + dice.index(2)
     width = 0.32 * count
     hanging = [
@@ -415,9 +395,10 @@ def curtain(word: str, width: float, height: float) -> Part:
 
 
 FURNITURE: dict[str, Callable[[Dice], Piece]] = {
-    builder.__name__: builder
+    builder.__name__[1:]: builder
     for builder in (
-        armchair, bathtub, bed, bench, bookcase, cabinet, coats, coffee_table, counter, desk,
-        fridge, lamp, plant, sofa, stove, table, television, toilet, wardrobe, washbasin,
+        _armchair, _bathtub, _bed, _bench, _bookcase, _cabinet, _coats, _coffee_table, _counter,
+        _desk, _fridge, _lamp, _plant, _sofa, _stove, _table, _television, _toilet, _wardrobe,
+        _washbasin,
     )
 }  # fmt: skip

@@ -56,7 +56,6 @@ class Scenes:
             splits: some of `settings.num_scenes` (default: all of them).
             workers: processes (default: one per core); they do not change the bytes.
             expect_sha256: the hash that the folder must have.
-            overwrite: move an output of other settings aside instead of refusing.
 
         Returns:
             The hash of the folder's scenes and lists (`records.folder_sha256`).
