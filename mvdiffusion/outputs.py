@@ -66,9 +66,6 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
 
     Ask `is_begun` first: what lies at `output` is moved aside.
 
-    Args:
-        settings: everything that decides its contents, as JSON can hold it.
-
     Raises:
         InputError: the operating system refused.
     """
@@ -137,11 +134,8 @@ def _files(folder: Path) -> list[str]:
 def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
     """Tell whether a folder holds an output of these settings; it is only looked at.
 
-    A folder of `whole_output` is then finished.
-
-    Args:
-        settings: everything that decides its contents, as JSON can hold it.
-        overwrite: do not refuse an output of other settings.
+    A folder of `whole_output` is then finished. With `overwrite`, one of other settings is not
+    refused.
 
     Raises:
         InputError: it holds an output of other settings or files of somebody else.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,10 +37,6 @@ class Training:
     ]
     overwrite: Overwrite = False
 
-    def read(self) -> dict[str, Any]:
-        """Read the settings."""
-        return read_settings(self.settings)
-
     def places(self) -> Places:
         """Return where the training reads and writes."""
         from mvdiffusion.training.runs import Places
@@ -54,7 +50,7 @@ def train_vae(options: Training) -> None:
     """Train the VAE of the miniature from scratch."""
     from mvdiffusion.training import vae
 
-    vae.train_vae(options.read(), options.places())
+    vae.train_vae(read_settings(options.settings), options.places())
 
 
 @train_app.command("base")
@@ -66,7 +62,7 @@ def train_base(
     """Train the text encoder and UNet of the miniature from scratch."""
     from mvdiffusion.training import base as training
 
-    training.train_base(options.read(), base, options.places())
+    training.train_base(read_settings(options.settings), base, options.places())
 
 
 @train_app.command("inpainting")
@@ -75,7 +71,7 @@ def train_inpainting(options: Training, base: Base) -> None:
     """Train the base model of outpainting: inpainting of single views, with 9 input channels."""
     from mvdiffusion.training import stage1
 
-    stage1.train_inpainting(options.read(), base, options.places())
+    stage1.train_inpainting(read_settings(options.settings), base, options.places())
 
 
 @train_app.command("stage1")
@@ -84,7 +80,7 @@ def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     """Train stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
     from mvdiffusion.training import stage1
 
-    stage1.train_stage1(task.value, options.read(), base, options.places())
+    stage1.train_stage1(task.value, read_settings(options.settings), base, options.places())
 
 
 @train_app.command("stage2")
@@ -93,4 +89,4 @@ def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     """Train stage 2: only the attention between views (depth: and the image condition)."""
     from mvdiffusion.training import stage2
 
-    stage2.train_stage2(task.value, options.read(), base, options.places())
+    stage2.train_stage2(task.value, read_settings(options.settings), base, options.places())

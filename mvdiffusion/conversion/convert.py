@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -17,10 +17,10 @@ from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError, read_json, sha256_file, write_json
+from mvdiffusion.settings import Dtype
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
 REPORT = "conversion.json"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def convert_checkpoint(
@@ -51,8 +51,8 @@ def convert_checkpoint(
         InputError: a broken checkpoint or one of another kind, missing weights, a base that cannot
             be read or does not fit; or `output` is of other settings.
     """
-    if dtype not in DTYPES or task not in ("auto", *CHECKPOINT_TASKS):
-        known = ", ".join(["auto", *CHECKPOINT_TASKS, *DTYPES])
+    if dtype not in get_args(Dtype) or task not in ("auto", *CHECKPOINT_TASKS):
+        known = ", ".join(["auto", *CHECKPOINT_TASKS, *get_args(Dtype)])
         raise InputError(f"--task {task} --dtype {dtype}: expected some of {known}.")
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such file; expected a checkpoint there.")
@@ -81,7 +81,7 @@ def convert_checkpoint(
     if weights.unknown:
         print(f"{checkpoint}: not used, unknown: {', '.join(weights.unknown)}", file=sys.stderr)
     with whole_output(output, made_of) as folder:
-        pipeline.to(DTYPES[dtype]).save_pretrained(folder)
+        pipeline.to(getattr(torch, dtype)).save_pretrained(folder)
         write_json(folder / REPORT, report)
     return report
 

@@ -105,14 +105,11 @@ class Captioner:
 
 
 def prepare_images(processor: Any, images: Sequence[Tensor]) -> Tensor:
-    """Resize and normalize images [3, H, W] in −1 … 1 as a model's processor says.
+    """Turn images into pixels [N, 3, S, S] (float32) as a model's processor says.
 
     Args:
         processor: the model's, of transformers.
         images: N tensors [3, H, W] in −1 … 1.
-
-    Returns:
-        Pixels [N, 3, S, S], float32.
     """
     pictures = [Image.fromarray(to_pixels(image)) for image in images]
     pixels = processor.image_processor(images=pictures, return_tensors="np")["pixel_values"]

@@ -139,9 +139,6 @@ def fetch_unit(
         first_wait_s: seconds before the second try; they double each time.
         verify: compare the SHA-256 of a file that is there, not only its size.
 
-    Returns:
-        The file.
-
     Raises:
         InputError: no such unit; the file is not there and there is no script or no consent; or
             the script did not deliver a whole file.

@@ -35,9 +35,6 @@ def write_key_frames(
 
     Those that are there move aside, or are kept and returned if `keep` is set.
 
-    Returns:
-        The numbers of the key frames.
-
     Raises:
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """

@@ -102,9 +102,6 @@ def write_equirectangular(
         root: data in Matterport3D's layout.
         height: image height in pixels; they are twice as wide.
 
-    Returns:
-        How many panoramas the split has.
-
     Raises:
         InputError: the split is missing or wrong, a face is broken, or `output` is of other faces
             or another height.

@@ -114,9 +114,6 @@ def write_scene_splits(
         labels: whether they were prepared with the authors' labels, for splits.json.
         scenes: all of them, to be sure that there are no others (default: whatever is there).
 
-    Returns:
-        The summary: format, per split its scans and hash, per scan the hash of its record.
-
     Raises:
         InputError: none is prepared, one of `scenes` is not, there are others than `scenes`, or one
             is in the wrong split or in two.

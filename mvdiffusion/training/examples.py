@@ -117,7 +117,6 @@ class Frames:
     """Single frames of recordings with their depth [V, H, W]."""
 
     def __init__(self, scenes: Sequence[ScanNetScene], seed: int, count: int) -> None:
-        """Draw `count` frames of a scene at random."""
         self.scenes, self.seed, self.count = scenes, seed, count
 
     def __len__(self) -> int:
@@ -133,12 +132,13 @@ class Frames:
         return Drawn(random, sample.views, sample.prompts, {"depth": sample.depth})
 
 
-class Sequences:
+class Sequences(Frames):
     """Posed frames that are denoised together: consecutive key frames, or a pair of key frames
     with frames between them (paper, section 4.2).
 
     Given are depth [V, H, W], K [V, 3, 3], pose [V, 4, 4] and `known` [V]: 1 for the key frames of
-    such a pair, which condition the frames between them, and 0 for all others.
+    such a pair, which condition the frames between them, and 0 for all others. A scene needs at
+    least `num_views` key frames; `interpolation_share` of the examples are pairs.
     """
 
     def __init__(
@@ -148,16 +148,8 @@ class Sequences:
         num_views: int,
         interpolation_share: float,
     ) -> None:
-        """Draw `num_views` frames of a scene with at least as many key frames.
-
-        Args:
-            interpolation_share: share of examples that are pairs of key frames with frames between.
-        """
-        self.scenes, self.seed, self.count = scenes, seed, num_views
+        super().__init__(scenes, seed, num_views)
         self.interpolation_share = interpolation_share
-
-    def __len__(self) -> int:
-        return len(self.scenes)
 
     def draw(self, position: int) -> Drawn:
         """Return frames of one scene in their order."""
@@ -186,7 +178,7 @@ class Sequences:
         return [start, *sorted(chosen.tolist()), end]
 
 
-Source = PanoramaViews | Frames | Sequences
+Source = PanoramaViews | Frames
 """What draws example `position`: the `count` views of one of its `len` panoramas or scenes."""
 
 
@@ -194,7 +186,6 @@ class AutoencoderExamples:
     """Views and the noise with which their latents are sampled."""
 
     def __init__(self, source: Source, latent_shape: Sequence[int]) -> None:
-        """`latent_shape` is [C, h, w]."""
         self.source, self.latent_shape = source, tuple(latent_shape)
 
     def __getitem__(self, position: int) -> Batch:

@@ -339,19 +339,14 @@ class MultiFrame(MultiView):
 
 
 @settings
-class DiffusionSettings(SingleView, Shared):
-    """What the training of every diffusion model needs."""
-
-
-@settings
-class ViewStage(DiffusionSettings):
+class ViewStage(SingleView, Shared):
     """Training on views of panoramas: stage 1, and the base model of outpainting."""
 
     data: ViewSettings
 
 
 @settings
-class FrameStage(DiffusionSettings):
+class FrameStage(SingleView, Shared):
     """Training on frames of recordings: stage 1 for depth."""
 
     data: FrameSettings

@@ -54,14 +54,14 @@ def read_captions(
         if not caption.strip():
             raise InputError("--caption is empty; give a text, or leave the option out.")
         return Captions(everywhere=" ".join(caption.split())), []
-    if source is not None and source.is_file():
-        return _of_file(source, folder)
-    if source is not None and not source.is_dir():
+    if source is None or source.is_dir():
+        return _of_folders([("", source)] if source else present, folder)
+    if not source.is_file():
         raise InputError(f"--captions {source}: no such file or folder; check the path.")
-    return _of_folders([("", source)] if source else present, folder)
+    return _of_file(source)
 
 
-def _of_file(path: Path, folder: Path) -> tuple[Captions, list[Problem]]:
+def _of_file(path: Path) -> tuple[Captions, list[Problem]]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"--captions {path}: expected a mapping of image names to texts.")

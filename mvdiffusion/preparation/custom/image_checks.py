@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mvdiffusion.preparation.custom.problems import Problem, name_in, note
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
-_OTHER_PICTURES = {
+_UNSUPPORTED = [
     ".heic",
     ".heif",
     ".avif",
@@ -30,7 +30,7 @@ _OTHER_PICTURES = {
     ".cr2",
     ".nef",
     ".raw",
-}
+]
 _ORIENTATION = 0x0112  # EXIF
 _MANY = 200  # images from which on a progress bar is shown
 
@@ -170,7 +170,7 @@ def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
         for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)
-            elif path.suffix.lower() in _OTHER_PICTURES:
+            elif path.suffix.lower() in _UNSUPPORTED:
                 problem = f"an unsupported image format ({path.suffix})"
                 fix = "Convert it to PNG or JPEG, or remove it."
                 problems.append(Problem(name_in(path, folder), problem, fix))

@@ -77,8 +77,7 @@ def import_folder(
         InputError: the check found problems, the root holds something else, or the disk refuses.
     """
     settings = settings or ImportSettings()
-    _check_source(found, settings)
-    _check_target(found, root, split)
+    _check(found, root, split, settings)
     record = _record(found, split, settings)
     _begin(found, root, split, record)
     write = _import_panoramas if found.panoramas else _import_recordings
@@ -88,7 +87,7 @@ def import_folder(
     return result
 
 
-def _check_source(found: Survey, settings: ImportSettings) -> None:
+def _check(found: Survey, root: Path, split: str, settings: ImportSettings) -> None:
     if stopping := found.stopping:
         first = stopping[0]
         raise InputError(
@@ -101,9 +100,6 @@ def _check_source(found: Survey, settings: ImportSettings) -> None:
         )
     if found.kind == "matterport3d":
         raise InputError(f"{found.folder}: already in the project's layout; use it as it is.")
-
-
-def _check_target(found: Survey, root: Path, split: str) -> None:
     if not split or identifier(split) != split:
         raise InputError(f"--split {split!r}: expected a name of letters, digits, '_' and '-'.")
     if root.resolve().is_relative_to(found.folder):

@@ -6,12 +6,12 @@ COLMAP models into the same form.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -216,7 +216,7 @@ def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
     elif (determinant := float(np.linalg.det(pose[:3, :3]))) < 0:
         yield Problem(name, "a mirrored pose (left-handed axes)", fix)
     else:
-        scale = math.copysign(abs(determinant) ** (1 / 3), determinant)
+        scale = determinant ** (1 / 3)
         problem = f"a pose scaled by {scale:.2f}" if abs(scale - 1) > 0.005 else "a sheared pose"
         yield Problem(name, problem, fix)
 
@@ -258,18 +258,12 @@ def is_usable(found: FrameLook) -> bool:
     return rigid and found.K is not None and found.small_depth is not None and found.color.width > 0
 
 
-def _stacked(looks: list[FrameLook]) -> tuple[Tensor, Tensor, Tensor]:
-    """Small depth [F, h, w], its intrinsics [F, 3, 3] and poses [F, 4, 4]."""
-    depth = torch.stack([found.small_depth for found in looks if found.small_depth is not None])
+def _stacked(looks: list[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Small depth [F, h, w], its intrinsics [F, 3, 3] and poses [F, 4, 4] of usable frames."""
+    depth = torch.stack([found.small_depth for found in looks])
     size = (depth.shape[1], depth.shape[2])
-    cameras = [(found.K, found.depth_size) for found in looks]
-    K = torch.stack([scale_intrinsics(K, old, size) for K, old in cameras if K is not None])
-    poses = [found.frame.pose for found in looks]
-    return (
-        depth,
-        K,
-        torch.from_numpy(np.stack([pose for pose in poses if pose is not None])),
-    )
+    K = torch.stack([scale_intrinsics(found.K, found.depth_size, size) for found in looks])
+    return depth, K, torch.from_numpy(np.stack([found.frame.pose for found in looks]))
 
 
 def _look_at_frame(frame: Frame, unit: float, folder: Path) -> FrameLook:

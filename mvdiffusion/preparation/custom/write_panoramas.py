@@ -45,14 +45,11 @@ def write_panorama(panorama: Panorama, folder: Path, size: int | None, quality: 
 
 
 def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
-    """Cut a cube face out of an equirectangular image, without aliasing.
+    """Cut a cube face, RGB [size, size, 3], out of an equirectangular image, without aliasing.
 
     Args:
         panorama: [3, H, 2 H] in −1 … 1.
         face: 0 … 5, up, left, front, right, back, down, as Matterport3D turns them.
-
-    Returns:
-        RGB [size, size, 3].
     """
     R = face_rotations()[face : face + 1]
     return to_pixels(cut_views(panorama, 90.0, R, size, size)[0])

@@ -28,9 +28,6 @@ def caption_views(room: Room, shown: NDArray[np.int32]) -> dict[int, str]:
 
     Args:
         shown: what the pixels of the faces show [6, S, S] (see `render_faces`).
-
-    Returns:
-        Captions by direction in degrees.
     """
     looked_at = shown.reshape(-1)[_view_pixels(shown.shape[-1])]  # [8, 48 * 48]
     views = zip(CAPTION_DEGREES, looked_at, strict=True)
