@@ -7,7 +7,7 @@ here. Other keys in them are allowed and ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ from mvdiffusion.records import provenance, write_json
 from mvdiffusion.settings import Count, FieldOfView, Text, mistake, read_file, settings
 from mvdiffusion.tasks import Task
 
-MANIFEST, CAMERAS, FORMAT = "manifest.json", "cameras.json", 1
+MANIFEST, CAMERAS = "manifest.json", "cameras.json"
 RIGID = "rotation and shift, and 0 0 0 1 as last row; leave out frames without a valid pose"
 PINHOLE = "[fx 0 cx; 0 fy cy; 0 0 1] in pixels, with focal lengths above 0"
 
@@ -82,23 +82,13 @@ def write_manifest(
         settings: what made the images, for readers.
         more: further keys.
     """
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "task": manifest.task.value,
-        "method": manifest.method,
-        "height": manifest.height,
-        "width": manifest.width,
-        "samples": sorted(manifest.samples),
-        "settings": dict(settings),
-        "settings_sha256": manifest.settings_sha256,
-        "provenance": provenance(),
-    }
-    if manifest.task != Task.DEPTH:
-        content |= {"num_views": len(manifest.yaw_deg), "fov_deg": manifest.fov_deg}
-        content["yaw_deg"] = list(manifest.yaw_deg)
-    if manifest.task == Task.OUTPAINT:
-        content["given_views"] = list(manifest.given_views)
-    write_json(root / MANIFEST, content | more)
+    content = asdict(manifest) | {"samples": sorted(manifest.samples), "settings": dict(settings)}
+    content |= {"num_views": len(manifest.yaw_deg), "provenance": provenance()}
+    unused = {"given_views"} if manifest.task != Task.OUTPAINT else set()
+    if manifest.task == Task.DEPTH:
+        unused |= {"num_views", "fov_deg", "yaw_deg"}
+    kept = {key: value for key, value in content.items() if key not in unused}
+    write_json(root / MANIFEST, kept | more)
 
 
 def read_manifest(root: Path) -> Manifest:

@@ -31,6 +31,7 @@ from mvdiffusion.data.splits import CAPTION_DEGREES
 from mvdiffusion.images import read_image
 from mvdiffusion.preparation.captioner import Captioner, prepare_images
 from mvdiffusion.preparation.settings import CaptionSettings
+from mvdiffusion.preparation.units import has_bytes
 from mvdiffusion.records import InputError, atomic_output, provenance, read_json, write_json
 
 __all__ = ["CaptionSettings", "caption_split"]
@@ -99,7 +100,7 @@ def caption_split(
             another way, the model returned an empty caption, or the disk refuses.
     """
     source = (_scenes if task == "depth" else _panoramas)(data, split, settings)
-    missing = [key for key, path in source.files.items() if not _has_text(path)]
+    missing = [key for key, path in source.files.items() if not has_bytes(path)]
     chosen = missing[: len(missing) if limit is None else max(limit, 0)]
     run = data.resolve().parent / f"{data.resolve().name}_captions_{split}_provenance.json"
     if chosen:
@@ -111,10 +112,6 @@ def caption_split(
         begun = read_json(run) if run.is_file() else {}
         _write_record(data, split, list(source.files.values()), begun)
     return {"made": len(chosen), "left": left, "all": len(source.files)}
-
-
-def _has_text(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
 
 
 def _begin(run: Path, settings: CaptionSettings, model: Mapping[str, Any]) -> None:

@@ -66,9 +66,6 @@ def write_key_frames(
 def key_frame_overlaps(scene: Path, keys: Sequence[int]) -> list[float]:
     """Measure the overlap of each of a scene's frames with the one before it.
 
-    Args:
-        keys: numbers of frames, in order.
-
     Returns:
         One share less than frames.
 

@@ -40,7 +40,6 @@ def prepare_house(
 
     Args:
         archive: the owners' `matterport_skybox_images.zip`.
-        workers: threads that decode.
 
     Raises:
         InputError: the archive is missing, broken or hostile, or has no whole panorama; or `output`

@@ -75,7 +75,7 @@ class Unit:
             return False
         record, wanted = read_record(self.folder, self.dataset), self.made_of()
         found = {key: record.get(key) for key in wanted}
-        whole = all(_has_bytes(self.folder / name) for name in record["files"])
+        whole = all(has_bytes(self.folder / name) for name in record["files"])
         return is_same(self.folder, found, wanted, overwrite) and whole
 
     @contextmanager
@@ -102,10 +102,6 @@ class Unit:
 def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, str]:
     """Gather the units of a dataset for the summary of its splits.
 
-    Args:
-        prepared: the dataset's folder of prepared units.
-        folders: of the units, within `prepared`.
-
     Returns:
         Hash of each unit's record, by relative folder; it stands for the bytes of all its files.
 
@@ -116,7 +112,7 @@ def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, 
     for folder in sorted(folders):
         record = read_record(folder, dataset)
         for name in record["files"]:
-            if not _has_bytes(folder / name):
+            if not has_bytes(folder / name):
                 raise InputError(
                     f"{folder / name}: missing or empty; delete the folder of this unit and "
                     "prepare it again."
@@ -149,5 +145,6 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in kept}
 
 
-def _has_bytes(path: Path) -> bool:
+def has_bytes(path: Path) -> bool:
+    """Tell whether a file is there and not empty."""
     return path.is_file() and path.stat().st_size > 0

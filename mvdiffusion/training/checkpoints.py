@@ -97,9 +97,6 @@ class CheckpointFolder:
     def finish(self, output: Path, write: Callable[[Path], Any]) -> None:
         """Let `write` fill `output`, which appears whole, then drop this run's checkpoints.
 
-        Args:
-            write: fills a folder that it is given.
-
         Raises:
             OSError: the disk refuses.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -140,12 +141,8 @@ class Run:
 
 def first_views(panoramas: Matterport3DPanoramas, count: int) -> Tensor:
     """Return up to `count` views [N, 3, H, W]: those of the first panoramas, at yaw 0."""
-    parts: list[Tensor] = []
-    for index in range(len(panoramas)):
-        if sum(map(len, parts)) >= count:
-            break
-        parts.append(panoramas.load(index).views)
-    return torch.cat(parts)[:count]
+    needed = min(math.ceil(count / panoramas.num_views), len(panoramas))
+    return torch.cat([panoramas.load(index).views for index in range(needed)])[:count]
 
 
 def picture_rows(*rows: Tensor) -> Tensor:

@@ -267,16 +267,12 @@ def summary(found: Survey) -> list[str]:
         lines.append(f"panoramas: {len(found.panoramas)}, scenes: {scenes}, faces of {size}")
     for recording, looks, keys in found.recordings:
         usable = sum(is_usable(look) for look in looks)
-        sizes = " and ".join(_sizes(looks))
+        colors = sorted({look.color.size for look in looks})[:3]
+        depths = sorted({f"{look.depth_size[1]} x {look.depth_size[0]}" for look in looks})[:3]
         lines.append(
-            f"{recording.name}: {len(looks)} frames, {usable} usable, {keys} key frames; {sizes}"
+            f"{recording.name}: {len(looks)} frames, {usable} usable, {keys} key frames; color "
+            f"{', '.join(colors)} and depth {', '.join(depths)}"
         )
     notes = len(found.problems) - count
     lines.append(f"problems to fix: {count}; notes: {notes}" if count else f"ready; notes: {notes}")
     return lines
-
-
-def _sizes(looks: list[FrameLook]) -> list[str]:
-    colors = sorted({look.color.size for look in looks})
-    depths = sorted({f"{look.depth_size[1]} x {look.depth_size[0]}" for look in looks})
-    return [f"color {', '.join(colors[:3])}", f"depth {', '.join(depths[:3])}"]

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -232,13 +231,7 @@ def _write_scene(
     )
     for _ in in_parallel(write, looks, f"writing {recording.name}"):
         pass
-    for number, caption in _captions(found, recording):
-        (folder / "prompt").mkdir(exist_ok=True)
-        (folder / "prompt" / f"{number}.txt").write_text(f"{caption}\n", encoding="utf-8")
-
-
-def _captions(found: Survey, recording: Recording) -> Iterator[tuple[int, str]]:
     for frame in recording.frames:
-        caption = found.captions.of(*frame_names(recording, frame))
-        if caption is not None:
-            yield frame.number, caption
+        if (caption := found.captions.of(*frame_names(recording, frame))) is not None:
+            (folder / "prompt").mkdir(exist_ok=True)
+            (folder / "prompt" / f"{frame.number}.txt").write_text(f"{caption}\n", "utf-8")
