@@ -43,7 +43,9 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     Raises:
         InputError: the folders have no sample in common.
     """
-    methods = [method for method in shown_side_by_side() if method in folders] or list(folders)
+    methods = [method for method in shown_side_by_side(folders) if method in folders] or list(
+        folders
+    )
     common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
     if not common:
         raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")

@@ -45,6 +45,9 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
         raise InputError(f"{model}: no model of the task {task}: {error}") from None
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    if settings.num_inference_steps > (most := pipeline.scheduler.config.num_train_timesteps):
+        steps = settings.num_inference_steps
+        raise InputError(f"setting 'num_inference_steps' is {steps}; the model has {most} steps.")
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_view_chunk(settings.view_chunk)
     if settings.dtype != "float32":

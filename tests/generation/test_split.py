@@ -222,3 +222,5 @@ def test_wrong_settings_are_named(
         generate("vae_reconstruction", model, dataset, tmp_path / "a", num_samples=4)
     with pytest.raises(InputError, match=r"model_index\.json"):
         generate("vae_reconstruction", tmp_path, dataset, tmp_path / "b")
+    with pytest.raises(InputError, match="'num_inference_steps' is 1001; the model has 1000 steps"):
+        load_pipeline("panorama", model, GenerationSettings(num_inference_steps=1001))

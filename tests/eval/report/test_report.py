@@ -171,6 +171,24 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
     assert np.ptp(np.diff(middles)) < 0.05 * np.diff(middles).mean()
 
 
+def test_the_contact_sheet_shows_a_users_method_between_real_views_and_ours(tmp_path: Path) -> None:
+    shades = {"wrong_correspondence": 9, "mvdiffusion": 99, "mine": 150, "real": 200}
+    words = ["figures", "--output-dir", str(tmp_path / "figures")]
+    for method, shade in shades.items():
+        views = np.full((8, 16, 16, 3), shade, np.uint8)
+        folder = toy.write_folder(tmp_path / method, method, {"room": views})
+        words += ["--generated", f"panorama/{method}={folder}"]
+    toy.run(*words)
+    sheet = Image.open(tmp_path / "figures" / "contact_sheet_panorama.png").convert("RGB")
+    column = np.asarray(sheet)[:, sheet.width // 2]
+    rows = {
+        method: (column == shade).all(-1).nonzero()[0]
+        for method, shade in shades.items()
+        if (column == shade).all(-1).sum() > 20
+    }
+    assert sorted(rows, key=lambda method: rows[method].mean()) == ["real", "mine", "mvdiffusion"]
+
+
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
     """Plain frames: key frames 0, 3, 6 on the left, frames 0 to 3 on the right."""
     shades = [(35 * frame, 250 - 35 * frame, 90) for frame in range(7)]
