@@ -33,15 +33,11 @@ class PanoramaSample:
         sample_id: the panorama's id.
         views: [V, 3, H, W] in −1 … 1.
         prompts: one per view.
-        K: intrinsics [V, 3, 3] in pixels.
-        R: camera-to-world rotations [V, 3, 3].
     """
 
     sample_id: str
     views: Tensor
     prompts: list[str]
-    K: Tensor
-    R: Tensor
     geometry: None = None  # views about one point have no depth
 
 
@@ -99,10 +95,8 @@ class Matterport3DPanoramas:
             InputError: a face or caption is missing or broken.
         """
         chosen = list(range(self.num_views)) if views is None else list(views)
-        K, R = self._cameras(yaw_deg)
         prompts = [self._prompt(index, yaw_deg + 360 / self.num_views * view) for view in chosen]
-        images = self.views(index, yaw_deg, chosen)
-        return PanoramaSample(self._ids[index], images, prompts, K[chosen], R[chosen])
+        return PanoramaSample(self._ids[index], self.views(index, yaw_deg, chosen), prompts)
 
     def views(self, index: int, yaw_deg: float, views: Sequence[int]) -> Tensor:
         """Cut views [V, 3, H, W] in −1 … 1 of a panorama that may lack captions.
@@ -116,10 +110,12 @@ class Matterport3DPanoramas:
             InputError: a face is missing or broken.
         """
         faces = self._padded_faces(index)
-        K, R = self._cameras(yaw_deg)
-        chosen = list(views)
-        factor = self._supersampling(faces.shape[1] - 2)
-        return fast_cube_to_views(faces, K[chosen], R[chosen], self.image_size, factor)
+        chosen, size = list(views), self.image_size
+        K, R = panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
+        # Samples per pixel and axis that use all of the faces' resolution.
+        field = math.tan(math.radians(self.fov_deg / 2))
+        factor = max(1, round((faces.shape[1] - 2) * field / size))
+        return fast_cube_to_views(faces, K[chosen], R[chosen], size, factor)
 
     def caption_file(self, index: int, degrees: int) -> Path:
         """Return where the caption of a direction (0, 45, … 315) stands.
@@ -130,15 +126,6 @@ class Matterport3DPanoramas:
         """
         scene = (self.root / self._faces[index][0]).parent.parent
         return scene / caption_name(self._ids[index], degrees)
-
-    def _cameras(self, yaw_deg: float) -> tuple[Tensor, Tensor]:
-        size = self.image_size
-        return panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
-
-    def _supersampling(self, face_size: int) -> int:
-        """Samples per pixel and axis that use all of the faces' resolution."""
-        field = float(np.tan(np.radians(self.fov_deg / 2)))
-        return max(1, round(face_size * field / self.image_size))
 
     def _padded_faces(self, index: int) -> NDArray[np.uint8]:
         """Read six faces, and pad them to [6, S + 2, S + 2, 4]."""

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -82,8 +82,7 @@ class ScanNetScene:
 
         Args:
             folder: the scene's folder.
-            height: of the views in pixels.
-            width: of the views in pixels.
+            height, width: of the views in pixels.
             prompt_prefix: put before each caption (as released).
 
         Raises:
@@ -121,7 +120,8 @@ class ScanNetScene:
         """
         read = [self._read(frame, views) for frame in frames]
         images, depths, cameras, poses = zip(*read, strict=True)
-        captions = list(prompts) if prompts is not None else [self._prompt(n) for n in frames]
+        texts = (self.folder / "prompt" / f"{frame}.txt" for frame in frames)
+        captions = prompts or [self.prompt_prefix + read_caption(path) for path in texts]
         counted = set(self.key_frames if keys is None else keys)
         return DepthSample(
             sample_id or f"{self.name}-{frames[0]:04d}",
@@ -129,7 +129,7 @@ class ScanNetScene:
             torch.tensor([frame in counted for frame in frames]),
             torch.cat(images),
             torch.stack(depths),
-            captions,
+            list(captions),
             torch.stack(cameras),
             torch.stack(poses),
         )
@@ -182,9 +182,6 @@ class ScanNetScene:
                 f"{self.folder / INTRINSICS}."
             )
 
-    def _prompt(self, frame: int) -> str:
-        return self.prompt_prefix + read_caption(self.folder / "prompt" / f"{frame}.txt")
-
 
 class ScanNetScenes:
     """A split of ScanNet, or of anything in its layout, as sequences of key frames.
@@ -218,8 +215,7 @@ class ScanNetScenes:
         Args:
             root: the folder that holds the split's folder.
             split: its name.
-            height: of the views in pixels.
-            width: of the views in pixels.
+            height, width: of the views in pixels.
             num_views: key frames of a sequence.
             num_between: frames between two key frames, evenly spaced; None means all valid ones.
             prompt_prefix: put before each caption (as released).
@@ -230,19 +226,22 @@ class ScanNetScenes:
         """
         self.split, self.num_views, self.num_between = split, num_views, num_between
         self.height, self.width = height, width
-        if sequences not in (known := get_args(Cut)):
-            raise InputError(f"sequences: found {sequences!r}; expected {' or '.join(known)}.")
         folder = Path(root) / split
         found = [
             ScanNetScene(path, height, width, prompt_prefix) for path in _scene_folders(folder)
         ]
         self.scenes = [scene for scene in found if len(scene.key_frames) >= num_views]
         cut = _released if sequences == "released" else _disjoint
-        self._sequences = _first_ones_first(
-            [[(scene, keys) for keys in cut(scene, num_views)] for scene in found]
-        )
+        # First the first sequence of every scene, then the second of those that have one, …
+        rounds = zip_longest(*([(s, keys) for keys in cut(s, num_views)] for s in found))
+        self._sequences = [one for places in rounds for one in places if one is not None]
         if not self._sequences:
-            raise InputError(_too_short(folder, found, num_views, sequences))
+            longest = max((len(scene.key_frames) for scene in found), default=0)
+            fewest = _RELEASED_FEWEST if sequences == "released" else num_views
+            raise InputError(
+                f"{folder}: none of {len(found)} scenes has {fewest} key frames (at most "
+                f"{longest}); lower num_views or select key frames with more overlap."
+            )
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -284,24 +283,6 @@ def _scene_folders(split: Path) -> list[Path]:
     )
 
 
-def _too_short(split: Path, scenes: Sequence[ScanNetScene], num_views: int, sequences: Cut) -> str:
-    longest = max((len(scene.key_frames) for scene in scenes), default=0)
-    fewest = _RELEASED_FEWEST if sequences == "released" else num_views
-    return (
-        f"{split}: none of {len(scenes)} scenes has {fewest} key frames (at most {longest}); lower "
-        "num_views or select key frames with more overlap."
-    )
-
-
-_Sequence = tuple[ScanNetScene, list[int]]  # a scene and the key frames
-
-
-def _first_ones_first(by_scene: Sequence[Sequence[_Sequence]]) -> list[_Sequence]:
-    """First the first sequence of every scene, then the second of those that have one, …"""
-    rounds = zip_longest(*by_scene)
-    return [found for places in rounds for found in places if found is not None]
-
-
 def _disjoint(scene: ScanNetScene, num_views: int) -> list[list[int]]:
     """Key frames of a scene's sequences, none of them in two."""
     keys = scene.key_frames
@@ -336,8 +317,7 @@ def resize_depth(depth: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         depth: [H, W].
-        height: wanted, in pixels.
-        width: wanted, in pixels.
+        height, width: wanted, in pixels.
     """
     return F.interpolate(depth[None, None], (height, width), mode="nearest-exact")[0, 0]
 
@@ -363,11 +343,7 @@ def read_valid_frames(path: Path) -> list[int]:
 
 
 def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[int]:
-    """Read numbers of key frames, in order.
-
-    Args:
-        path: the file.
-        valid: frames that they must be among, if any.
+    """Read numbers of key frames, in order, which must be among the valid ones, if any are given.
 
     Raises:
         InputError: the file is missing, malformed, or names another frame.

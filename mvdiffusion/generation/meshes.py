@@ -115,11 +115,6 @@ def _write_ply(points: NDArray[Any], colors: NDArray[np.uint8], path: Path) -> N
 def write_mesh(sample: Path, output: Path, voxel_size: float = 0.02) -> int:
     """Fuse the frames into a truncated signed distance function and write its surface.
 
-    Args:
-        sample: see `read_posed_images`.
-        output: PLY file.
-        voxel_size: edge of a voxel in meters.
-
     Returns:
         The number of triangles.
 

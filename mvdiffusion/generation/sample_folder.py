@@ -177,9 +177,6 @@ class SampleFolder:
     def write_manifest(self, **more: object) -> None:
         """Declare the folder finished.
 
-        Args:
-            more: further keys of the manifest.
-
         Raises:
             InputError: a sample is missing.
         """

@@ -54,8 +54,7 @@ def create_panorama(
         settings: how to sample.
         given: image files by the number of the view that they are. Each is cropped about its
             middle to the views' proportions and resized; it should have their field of view.
-        height: view height in pixels (default: the model's).
-        width: view width in pixels (default: the model's).
+        height, width: of a view in pixels (default: the model's).
         num_views: evenly spaced views (default: as many as prompts, or 8).
         fov_deg: horizontal field of view in degrees.
         overwrite: move an `output` of other settings aside instead of refusing.
@@ -76,11 +75,12 @@ def create_panorama(
     }
     if is_begun(output, identity(task, METHOD, made_of), overwrite=overwrite):
         return already_made(output)
-    pipeline = _load(task, model, settings)
+    pipeline = load_pipeline(task, model, settings)
     high, wide = pipeline.default_size()
     images = [_fitted(path, (width or wide, height or high)) for path in given.values()]
     known = {"image": images, "given_views": list(given)} if given else {}
-    views = _sample(pipeline, settings, _one_or_all(prompts), **known, **layout)
+    prompt = prompts[0] if len(prompts) == 1 else list(prompts)
+    views = _sample(pipeline, settings, prompt, **known, **layout)
     size, sample = (views.shape[-2], views.shape[-1]), "panorama"
     manifest = Manifest(
         task, METHOD, *size, (sample,), None, fov_deg, even_yaws(count), tuple(given)
@@ -111,8 +111,7 @@ def create_sequence(
         scene: folder of a scene in ScanNet's exported layout, with key frames.
         prompts: one text for all frames, or one per frame; None takes the scene's.
         settings: how to sample.
-        height: frame height in pixels.
-        width: frame width in pixels.
+        height, width: of a frame in pixels.
         num_views: most frames to denoise together.
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
@@ -137,7 +136,7 @@ def create_sequence(
     }
     if is_begun(output, identity(Task.DEPTH, METHOD, made_of), overwrite=overwrite):
         return already_made(output)
-    pipeline = _load(Task.DEPTH, model, settings)
+    pipeline = load_pipeline(Task.DEPTH, model, settings)
     keys = sample.is_key.nonzero().flatten().tolist()
     geometry = (sample.depth, sample.pose, sample.K)
     views = _sample(pipeline, settings, sample.prompts, *geometry, keys, num_views)
@@ -147,14 +146,9 @@ def create_sequence(
         write_sequence(views, folder.root)
 
 
-def _load(task: Task, model: Path, settings: GenerationSettings) -> Any:
-    pipeline = load_pipeline(task, model, settings)
-    pipeline.set_progress_bar_config(disable=False, desc=task, unit="step")
-    return pipeline
-
-
 def _sample(pipeline: Any, settings: GenerationSettings, *inputs: Any, **options: Any) -> Tensor:
     """Sample views [V, 3, H, W] in −1 … 1 from noise that is drawn on the CPU."""
+    pipeline.set_progress_bar_config(disable=False, unit="step")
     generator = torch.Generator().manual_seed(settings.seed)
     options |= {**settings.sampling(), "generator": generator, "output_type": "pt"}
     with _pipeline_complaints():
@@ -201,10 +195,6 @@ def _per_frame(prompts: Sequence[str] | None, count: int) -> list[str] | None:
     if len(prompts) not in (1, count):
         raise InputError(f"--prompts: {len(prompts)} lines; expected 1 or {count}, one per frame.")
     return list(prompts) * (count if len(prompts) == 1 else 1)
-
-
-def _one_or_all(prompts: Sequence[str]) -> str | list[str]:
-    return prompts[0] if len(prompts) == 1 else list(prompts)
 
 
 def _sampling_identity(model: Path, settings: GenerationSettings) -> dict[str, Any]:

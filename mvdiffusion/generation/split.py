@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
     """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
 
-    Args:
-        task: the pipeline's.
-        model: folder in the format of diffusers.
-        settings: scheduler, precision, device and chunks.
-
     Raises:
         InputError: no model there, or one of another task.
     """
@@ -73,8 +68,7 @@ def draw_noise(
     Args:
         pipeline: the model.
         samples: B samples of V prompts each.
-        height: view height in pixels.
-        width: view width in pixels.
+        height, width: of a view in pixels.
         seed: the run's; each sample gets its own.
 
     Returns:

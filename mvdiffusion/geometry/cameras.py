@@ -20,8 +20,7 @@ def intrinsics(fov_deg: float, height: int, width: int) -> Tensor:
 
     Args:
         fov_deg: horizontal field of view in degrees, between 0 and 180.
-        height: image height in pixels.
-        width: image width in pixels.
+        height, width: of an image in pixels.
 
     Returns:
         `K` [3, 3] in pixels; the principal point is the image center ((W-1)/2, (H-1)/2).
@@ -62,8 +61,7 @@ def panorama_cameras(
     """Make the cameras of a panorama: evenly spaced about the vertical.
 
     Args:
-        height: view height in pixels.
-        width: view width in pixels.
+        height, width: of a view in pixels.
         num_views: number V of views.
         fov_deg: horizontal field of view of a view in degrees.
         yaw_deg: direction of the first view, in degrees to the right.

@@ -35,8 +35,7 @@ def cube_to_views(faces: Tensor, K: Tensor, R: Tensor, height: int, width: int) 
         faces: [6, C, S, S] in the order up, left, front, right, back, down; any range.
         K: intrinsics [V, 3, 3] of the views, in pixels.
         R: camera-to-world rotations [V, 3, 3].
-        height: view height in pixels.
-        width: view width in pixels.
+        height, width: of a view in pixels.
 
     Returns:
         Views [V, C, height, width].

@@ -109,8 +109,7 @@ def normalized_inverse_depth(depth: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         depth: [B, V, H, W] in meters, 0 where there is none.
-        height: rows of the latents.
-        width: columns of the latents.
+        height, width: of the latents.
 
     Returns:
         [B, V, 1, height, width], −2 where there is no depth.

@@ -26,8 +26,7 @@ def equirectangular_to_views(
         panorama: [C, H, W] with W = 2 H, any range.
         K: intrinsics [V, 3, 3] of the views, in pixels.
         R: camera-to-world rotations [V, 3, 3].
-        height: view height in pixels.
-        width: view width in pixels.
+        height, width: of a view in pixels.
 
     Returns:
         Views [V, C, height, width].
@@ -61,14 +60,15 @@ def views_to_equirectangular(
         views: [V, C, h, w], any range.
         K: intrinsics [V, 3, 3] in pixels.
         R: camera-to-world rotations [V, 3, 3].
-        height: panorama height in pixels.
-        width: panorama width in pixels (2 * height).
+        height, width: of the panorama in pixels (W = 2 H).
 
     Returns:
         The panorama [C, height, width], zero where no view looks, and the coverage mask
         [height, width].
     """
-    rays = _equirectangular_rays(height, width).to(views)  # [H, W, 3]
+    longitude = ((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi
+    latitude = (0.5 - (torch.arange(height) + 0.5) / height) * math.pi
+    rays = sphere_rays(latitude, longitude).to(views)  # [H, W, 3]
     total = views.new_zeros(views.shape[1], height, width)
     weights = views.new_zeros(height, width)
     for view, projection in zip(views, K.to(views) @ R.to(views).transpose(-1, -2), strict=True):
@@ -79,12 +79,6 @@ def views_to_equirectangular(
         weights += weight
     covered = weights > 0
     return torch.where(covered, total / weights.clamp(min=1e-12), 0), covered
-
-
-def _equirectangular_rays(height: int, width: int) -> Tensor:
-    longitude = ((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi
-    latitude = (0.5 - (torch.arange(height) + 0.5) / height) * math.pi
-    return sphere_rays(latitude, longitude)
 
 
 def _border_weight(xy: Tensor, height: int, width: int) -> Tensor:

@@ -48,8 +48,7 @@ def pixel_grid(height: int, width: int, stride: int = 1, offset: int = 0) -> Ten
     """List the pixels `offset`, `offset + stride`, … of an image as homogeneous columns [3, N].
 
     Args:
-        height: of the image.
-        width: of the image.
+        height, width: of the image.
         stride: between the pixels listed.
         offset: of the first one.
     """
@@ -80,8 +79,7 @@ def inside(xy: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         xy: pixels [..., 2], centers at integers.
-        height: of the image.
-        width: of the image.
+        height, width: of the image.
     """
     x, y = xy.unbind(-1)
     return (x > 0) & (x < width) & (y > 0) & (y < height)

@@ -22,8 +22,7 @@ def cut_views(panorama: Tensor, fov_deg: float, R: Tensor, height: int, width: i
         panorama: [C, H, 2 H], any range, which bicubic samples may leave a little.
         fov_deg: horizontal field of view in degrees.
         R: camera-to-world rotations [V, 3, 3]; yaw 0 is the panorama's middle.
-        height: of the views in pixels.
-        width: of the views in pixels.
+        height, width: of the views in pixels.
 
     Returns:
         Views [V, C, height, width].

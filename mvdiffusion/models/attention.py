@@ -162,12 +162,9 @@ class CorrespondenceBlock(nn.Module):
         """
         x = self.attention(x, geometry, view_chunk)
         parts = x.split(view_chunk or len(x))
-        return torch.cat([part + self._convolve(part) for part in parts])
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        x = self.conv1(F.relu(self.norm1(x)))
-        out: Tensor = self.conv2(F.relu(self.norm2(x)))
-        return out
+        halfway = (self.conv1(F.relu(self.norm1(part))) for part in parts)
+        added = [self.conv2(F.relu(self.norm2(part))) for part in halfway]
+        return x + torch.cat(added)
 
 
 def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +41,10 @@ class LevelGeometry:
 
     def of_views(self, views: slice) -> LevelGeometry:
         """Restrict the queries to some views; the targets stay any views."""
-        return LevelGeometry(
-            self.targets[:, views],
-            self.grid[:, views],
-            self.displacement[:, views],
-            self.valid[:, views],
-            None if self.absent is None else self.absent[:, views],
-        )
+        chosen: dict[str, Any] = {
+            k: None if v is None else v[:, views] for k, v in vars(self).items()
+        }
+        return LevelGeometry(**chosen)
 
 
 class CorrespondenceGeometry(ABC):
@@ -60,18 +58,12 @@ class CorrespondenceGeometry(ABC):
         """Remember the images' size and the arithmetic.
 
         Args:
-            height: image height in pixels.
-            width: image width in pixels.
+            height, width: of an image in pixels.
             variant: CAA arithmetic, "released" or "paper".
         """
         self.height, self.width, self.variant = height, width, variant
         self._levels: dict[tuple[int, int], LevelGeometry] = {}
         self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
-
-    @property
-    @abstractmethod
-    def batch_size(self) -> int:
-        """Number of samples G whose cameras are held."""
 
     def level(self, height: int, width: int) -> LevelGeometry:
         """Correspondences for features of `height` x `width` cells; computed at first use."""
@@ -84,8 +76,7 @@ class CorrespondenceGeometry(ABC):
         """Position code [G, V, h * w, N, C] of the tokens; computed at first use.
 
         Args:
-            height: height of the features in cells.
-            width: width of the features in cells.
+            height, width: of the features in cells.
             channels: number of channels C.
             dtype: type of the code; it is computed in float32.
         """
@@ -99,8 +90,7 @@ class CorrespondenceGeometry(ABC):
         """The query's own code γ(0), [h * w, C].
 
         Args:
-            height: height of the features in cells.
-            width: width of the features in cells.
+            height, width: of the features in cells.
             channels: number of channels C.
             dtype: type of the code.
         """
@@ -141,11 +131,6 @@ class MultiViewGeometry(CorrespondenceGeometry):
             )
         super().__init__(height, width, variant)
         self.K, self.R = K.float(), R.float()
-
-    @property
-    def batch_size(self) -> int:
-        """Number of samples G whose cameras are held."""
-        return self.K.shape[0]
 
     @cached_property
     def targets(self) -> Tensor:

@@ -51,11 +51,6 @@ class DepthGeometry(CorrespondenceGeometry):
         super().__init__(depth.shape[-2], depth.shape[-1], variant)
         self.depth, self.K, self.pose = depth.float(), K.float(), pose.float()
 
-    @property
-    def batch_size(self) -> int:
-        """Number of samples G whose cameras are held."""
-        return self.depth.shape[0]
-
     @cached_property
     def targets(self) -> tuple[Tensor, Tensor]:
         """Target views [G, V, T] and which of them exist [G, V, T].
@@ -110,7 +105,8 @@ class DepthGeometry(CorrespondenceGeometry):
         # What tells correspondences from what hides them: as released, how far the depths are apart
         # goes into the code; in the paper, points that differ by 0.5 m or more are masked out.
         if self.variant == "released":
-            displacement = self._depth_difference(depth, found, valid)
+            apart = depth[:, :, None, None] - torch.where(valid, found, NO_DEPTH)
+            displacement = apart.abs()[..., None]  # meters
         else:
             back, valid = self._carry_back(depth, pixels, found, valid)
             displacement = torch.where(valid[..., None], (back - query) / scale, 0.0)
@@ -122,11 +118,6 @@ class DepthGeometry(CorrespondenceGeometry):
             valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
             absent=None if exists.all() else ~exists.repeat_interleave(len(offsets), -1),
         )
-
-    @staticmethod
-    def _depth_difference(depth: Tensor, found: Tensor, valid: Tensor) -> Tensor:
-        """|depth of the query - depth at the target| in meters, [G, V, T, P, h * w, 1]."""
-        return (depth[:, :, None, None] - torch.where(valid, found, NO_DEPTH)).abs()[..., None]
 
     def _carry_back(
         self, depth: Tensor, pixels: Tensor, found: Tensor, valid: Tensor

@@ -120,8 +120,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         Args:
             K: intrinsics [G, V, 3, 3] in pixels of the images.
             R: camera-to-world rotations [G, V, 3, 3].
-            height: image height in pixels (not latent cells).
-            width: image width in pixels.
+            height, width: of an image in pixels (not latent cells).
         """
         variant = self.config["variant"]
         return MultiViewGeometry(K.to(self.device), R.to(self.device), height, width, variant)
@@ -171,13 +170,11 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         x, skips = self._down(x, call, down)
         x = self._mid(x, call, mid)
         x = self._up(x, skips, call, up)
-        x = self._run(self._out, x)
+        x = self._run(
+            lambda x: self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(x))), x
+        )
         sample = x.unflatten(0, (batch, views))
         return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
-
-    def _out(self, x: Tensor) -> Tensor:
-        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(x)))
-        return out
 
     def _condition(self, condition: Tensor | None) -> tuple[Sequence[Any], Any, Sequence[Any]]:
         """What the image condition adds to the blocks' inputs; zero without one."""

@@ -61,12 +61,7 @@ def check_prompts(
 
 
 def check_size(height: int, width: int, factor: int) -> None:
-    """Refuse images [height, width] that the VAE does not divide evenly.
-
-    Args:
-        height: view height in pixels.
-        width: view width in pixels.
-        factor: pixels per latent cell along an axis.
+    """Refuse images of sides in pixels that a latent cell's, `factor`, does not divide.
 
     Raises:
         ValueError: a side is no multiple of `factor`.
@@ -178,12 +173,6 @@ def check_given_views(given_views: Sequence[int], views: int) -> None:
 def check_given_images(images: Tensor, count: int, height: int, width: int) -> None:
     """Refuse given images [B, n, 3, H, W] of another number or size than the given views'.
 
-    Args:
-        images: the given images.
-        count: number of given views.
-        height: view height in pixels.
-        width: view width in pixels.
-
     Raises:
         ValueError: naming the number or size.
     """
@@ -201,10 +190,7 @@ def check_given_images(images: Tensor, count: int, height: int, width: int) -> N
 def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> None:
     """Refuse key frames that do not increase from the first view to the last one.
 
-    Args:
-        key_frames: indices of views.
-        views: number of views of the sequence.
-        num_views: most views to denoise together.
+    Of the views of a sequence, at most `num_views` are denoised together.
 
     Raises:
         ValueError: they do not increase, leave out an end, or `num_views` is too small.

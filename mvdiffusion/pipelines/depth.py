@@ -110,67 +110,24 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         """Input channels of this task's UNet."""
         return latent_channels + 1
 
-    def __call__(
-        self,
-        prompt: Prompts,
-        depth: Tensor,
-        pose: Tensor,
-        K: Tensor,
-        key_frames: Sequence[int] | None = None,
-        num_views: int = 12,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 9.0,
-        negative_prompt: str | Sequence[str] = "",
-        correspondence_attention: bool = True,
-        generator: Generators = None,
-        latents: Tensor | None = None,
-        output_type: str = "pil",
-        callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MultiViewOutput:
-        """Generate the images of whole sequences; tensors among the results are on the CPU.
-
-        Args:
-            prompt: one text for all frames; or one per frame; or a list of those lists, one for
-                each of B sequences.
-            depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
-                images get its height and width.
-            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
-            K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
-            key_frames: increasing indices, the first and the last frame among them; they are
-                generated first, from text, and the others from text and the key frames around.
-                None: all frames are key frames.
-            num_views: most frames to denoise together (see `frame_groups`).
-            num_inference_steps: denoising steps of every group.
-            guidance_scale: classifier-free guidance; 1 or less switches it off.
-            negative_prompt: text of the unconditional branch, for all frames or one per frame.
-            correspondence_attention: False leaves the frames independent.
-            generator: one, or one per sequence, so that a sequence does not depend on its batch.
-            latents: initial noise [B, V, C, h, w] of unit variance.
-            output_type: "pil", "np", "pt" or "latent", see `MultiViewOutput`.
-            callback_on_step_end: see `MultiViewPipeline.denoise`; steps count within a group.
-            callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
+    def __call__(self, *inputs: Any, **options: Any) -> MultiViewOutput:
+        """Generate whole sequences, as `iterate` does in parts; resulting tensors are on the CPU.
 
         Raises:
             ValueError: arguments that do not fit together; the message says which.
         """
-        groups = self.iterate(
-            prompt, depth, pose, K, key_frames, num_views, num_inference_steps, guidance_scale,
-            negative_prompt, correspondence_attention, generator, latents, output_type,
-            callback_on_step_end, callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
         order: list[int] = []
         parts: list[Any] = []
-        for frames, images in groups:
+        for frames, images in self.iterate(*inputs, **options):
             order += frames
             parts.append(images.cpu() if isinstance(images, Tensor) else images)
         place = np.argsort(order)
-        if output_type == "pil":
+        if isinstance(parts[0], list):
             samples = [
                 [image for part in rows for image in part] for rows in zip(*parts, strict=True)
             ]
             return MultiViewOutput(images=[[images[i] for i in place] for images in samples])
-        join = np.concatenate if output_type == "np" else torch.cat
+        join = np.concatenate if isinstance(parts[0], np.ndarray) else torch.cat
         return MultiViewOutput(images=join(parts, 1)[:, place])
 
     def iterate(
@@ -191,10 +148,24 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> Iterator[tuple[list[int], Any]]:
-        """Generate sequences group by group, as `__call__` with the same arguments does.
+        """Generate sequences group by group.
 
         Memory does not grow with the length of the sequence but for its latents, so that callers
         may write the frames of long ones as they come.
+
+        Args:
+            prompt: one text for all frames; or one per frame; or a list of those lists, one for
+                each of B sequences.
+            depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
+                images get its height and width.
+            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
+            K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
+            key_frames: increasing indices, the first and the last frame among them; they are
+                generated first, from text, and the others from text and the key frames around.
+                None: all frames are key frames.
+            num_views: most frames to denoise together (see `frame_groups`).
+
+        The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
 
         Returns:
             An iterator over (indices of n frames, their images, [B, n, …] as `MultiViewOutput`):
@@ -250,7 +221,10 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
             found = self.denoise(
                 start,
                 self.encode_prompt(part.prompts, negative),
-                self._geometry(part) if correspondence_attention else None,
+                # Not by the UNet, which under CPU offload is not on its device yet.
+                DepthGeometry(part.depth, part.K, part.pose, self.unet.config["variant"])
+                if correspondence_attention
+                else None,
                 extra_channels=normalized_inverse_depth(part.depth, *start.shape[-2:]),
                 image_condition=key_frame_condition(keys, group) if group.given else None,
                 **options,
@@ -261,11 +235,6 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
                 keys.update(zip(group.frames, found.unbind(1), strict=True))
             yield group.new, self.decode_latents(found, output_type)
         self.maybe_free_model_hooks()
-
-    def _geometry(self, frames: PosedFrames) -> DepthGeometry:
-        # Not by the UNet, which under CPU offload is not on its device yet.
-        variant = self.unet.config["variant"]
-        return DepthGeometry(frames.depth, frames.K, frames.pose, variant)
 
     def posed_frames(self, prompt: Prompts, depth: Tensor, pose: Tensor, K: Tensor) -> PosedFrames:
         """Bring the accepted forms of inputs into batches of sequences.

@@ -70,23 +70,10 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
             image: the given views: an image or a list of them (one panorama), a list of such lists
                 (several), or a tensor [n, 3, H, W] or [B, n, 3, H, W] in −1 … 1.
             given_views: places of those n images among the views, in their order.
-            height: view height in pixels; default: the UNet's sample size.
-            width: view width in pixels; default: the UNet's sample size.
-            num_inference_steps: denoising steps.
-            guidance_scale: classifier-free guidance; 1 or less switches it off.
-            negative_prompt: text of the unconditional branch, for all views or one per view.
-            num_views: number of views when `prompt` is one text.
-            fov_deg: horizontal field of view of the evenly spaced default cameras, in degrees.
-            K: intrinsics [V, 3, 3] in pixels, instead of the default cameras.
-            R: camera-to-world rotations [V, 3, 3], with `K`.
-            correspondence_attention: False leaves the views independent.
             keep_given: return the given views as they are (through the VAE); False returns how
                 the model repaints them.
-            generator: one, or one per panorama, so that a panorama does not depend on its batch.
-            latents: initial noise [B, V, C, h, w] of unit variance.
-            output_type: "pil", "np", "pt" or "latent", see `MultiViewOutput`.
-            callback_on_step_end: see `MultiViewPipeline.denoise`.
-            callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
+
+        The other arguments are those of `MVDiffusionPanoramaPipeline`.
 
         Raises:
             ValueError: arguments that do not fit together; the message says which.

@@ -36,8 +36,7 @@ class PanoramaCameras(MultiViewPipeline):
 
         Args:
             views: number of views.
-            height: view height in pixels.
-            width: view width in pixels.
+            height, width: of a view in pixels.
             fov_deg: horizontal field of view of the evenly spaced cameras, in degrees.
             K: intrinsics [V, 3, 3] in pixels, instead of those cameras.
             R: camera-to-world rotations [V, 3, 3], with `K`.
@@ -77,8 +76,7 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         Args:
             prompt: one text for all views; or one per view (one panorama); or a list of those
                 lists (several panoramas).
-            height: view height in pixels; default: the UNet's sample size.
-            width: view width in pixels; default: the UNet's sample size.
+            height, width: of a view in pixels; default: the UNet's sample size.
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance; 1 or less switches it off.
             negative_prompt: text of the unconditional branch, for all views or one per view.

@@ -34,10 +34,6 @@ def has_all_sections(config: Mapping[str, Any]) -> bool:
 def checked(config: dict[str, Any], source: str) -> dict[str, Any]:
     """Return the configuration if it is right.
 
-    Args:
-        config: as files give it.
-        source: names of the files, for messages.
-
     Raises:
         WorkflowError: one sentence for each key to fix.
     """

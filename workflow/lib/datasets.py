@@ -117,11 +117,6 @@ class Datasets:
         folder = f"{self.settings[name]['root']}/labels"
         return ["--labels", folder] if self.has_labels(name) else []
 
-    def split_settings(self, name: str) -> dict[str, Any]:
-        """How houses are divided; the owners divided the scans."""
-        splits: dict[str, Any] = self.settings[name].get("splits", {})
-        return splits
-
     def split_options(self, name: str) -> list[str]:
         """What the command needs that writes the splits: also which units are meant."""
         units = repeated("--unit", [Path(unit).name for unit in self.units(name)])

@@ -130,7 +130,7 @@ rule prepare_scene:
 for name in datasets.used:
     recipes.register(
         f"{name}_splits",
-        settings=datasets.split_settings(name),
+        settings=datasets.settings[name].get("splits", {}),
         besides=datasets.units(name),
         code=["mvdiffusion.preparation.splits"],
         after=[f"{name}_units", *datasets.labels_steps(name)],
