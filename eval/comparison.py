@@ -15,32 +15,17 @@ from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
 from .folders.opening import open_folder
-from .scoring.score_files import Score, check_comparable, read_score
+from .scoring.score_files import VIEW_KEYS, Score, check_comparable, read_score
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
 from .tables.results import main_table
 from .tables.table import Table, write_tables
 
-SHARED = ("height", "width", "num_views", "fov_deg", "yaw_deg", "given_views")
-"""Properties that the images of all methods must share, besides their samples."""
-
 OF_SEQUENCES = ("num_key_frames", "num_between", "geometry_sha256")
-"""The same for sequences; these properties depend on the set of samples."""
+"""Properties of sequences that methods share, if they have the same samples."""
 
 CAMERAS = ("fov_deg", "yaw_deg", "view_size")
 """Options of `score` that are also options of opening a folder."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One method to compare: a folder to be scored, or a score file taken as it is."""
-
-    source: Path
-    method: str
-    task: str
-    samples: tuple[str, ...]
-    images: Mapping[str, Any]
-    score: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,11 @@ def compare(
             the same name, or an error of scoring. Most are found before anything is scored.
     """
     output = Path(output)
-    _check_output(output, cache)
+    if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
+        raise InputError(
+            f"--cache: {cache} is inside the output folder {output}; choose a folder outside it."
+        )
+    made_before(output)  # or else it is refused before any work
     cameras = {key: options[key] for key in CAMERAS if key in options}
     entries = [_entry(Path(source), cameras) for source in sources]
     _check_names(entries, baseline)
@@ -97,7 +86,12 @@ def compare(
         scores = [_scored(entry, shared, options) for entry in entries]
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
-    tables = _tables(scores, first, _restriction(entries, shared))
+    notes = _restriction(entries, shared)
+    tables = (
+        comparison_table(scores, notes),
+        difference_table(scores, first, notes),
+        beside_published(first.task, main_table(first.task, scores)),
+    )
     with remade_output(output) as written:
         for score in scores:
             write_json(written / "scores" / f"{score.method}.json", score.content)
@@ -105,71 +99,53 @@ def compare(
     return Comparison(tuple(scores), tables)
 
 
-def _tables(scores: Sequence[Score], first: Score, notes: tuple[str, ...]) -> tuple[Table, ...]:
-    task = first.task
-    return (
-        comparison_table(scores, notes),
-        difference_table(scores, first, notes),
-        beside_published(task, main_table(task, scores)),
-    )
-
-
-def _check_output(output: Path, cache: str | Path | None) -> None:
-    """Check before any work that the output can be written."""
-    if cache is not None and Path(cache).resolve().is_relative_to(output.resolve()):
-        raise InputError(
-            f"--cache: {cache} is inside the output folder {output}; choose a folder outside it."
-        )
-    made_before(output)
-
-
-def _entry(source: Path, cameras: Mapping[str, Any]) -> Entry:
+def _entry(source: Path, cameras: Mapping[str, Any]) -> Score:
+    """A score file as it is; of a folder what is known before it is scored."""
     if source.suffix == ".json" and not source.is_dir():
-        score = read_score(source)
-        images = score.content["images"]
-        return Entry(source, score.method, score.task, tuple(score.samples), images, score=score)
+        return read_score(source)
     folder = open_folder(source, **cameras)
-    images = {"height": folder.height, "width": folder.width, **folder.arrangement()}
-    return Entry(source, folder.method, folder.task, folder.sample_ids, images)
+    images = {"height": folder.height, "width": folder.width, "samples": folder.sample_ids}
+    known = {"task": folder.task, "method": folder.method, "images": images | folder.arrangement()}
+    return Score(source, _plain(known))
 
 
-def _check_names(entries: Sequence[Entry], baseline: str | None) -> None:
+def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
     if len(entries) < 2:
         raise InputError(f"compare: got {len(entries)} folders; expected at least two.")
     seen: dict[str, Path] = {}
     for entry in entries:
         if not re.fullmatch(r"[^/\\\0]+", entry.method) or entry.method.startswith("."):
             raise InputError(
-                f"{entry.source}: its method is named '{entry.method}'; expected a valid file name "
+                f"{entry.path}: its method is named '{entry.method}'; expected a valid file name "
                 "without / that does not begin with a dot."
             )
         # On some file systems, names that differ only in upper and lower case are the same file.
         if (earlier := seen.get(entry.method.casefold())) is not None:
             raise InputError(
-                f"{entry.source}: its method is named '{entry.method}', and so is that of "
+                f"{entry.path}: its method is named '{entry.method}', and so is that of "
                 f"{earlier}; rename one of the folders, or change 'method' in its manifest.json."
             )
-        seen[entry.method.casefold()] = entry.source
+        seen[entry.method.casefold()] = entry.path
     if baseline is not None and baseline not in [entry.method for entry in entries]:
         names = ", ".join(entry.method for entry in entries)
         raise InputError(f"--baseline: '{baseline}' is not one of the methods: {names}.")
 
 
-def _shared_samples(entries: Sequence[Entry], common: bool) -> tuple[str, ...]:
+def _shared_samples(entries: Sequence[Score], common: bool) -> tuple[str, ...]:
     """Check that the methods can be compared, and return the samples to compare them on."""
     first = entries[0]
     for entry in entries[1:]:
         if entry.task != first.task:
             raise InputError(
-                f"{entry.source}: its task is {entry.task}, but that of {first.source} is "
+                f"{entry.path}: its task is {entry.task}, but that of {first.path} is "
                 f"{first.task}; compare methods of the same task."
             )
         is_same_set = set(entry.samples) == set(first.samples)
-        for key in (*SHARED, *(OF_SEQUENCES if is_same_set else ())):
-            ours, theirs = entry.images.get(key), first.images.get(key)
-            if _plain(ours) != _plain(theirs):
+        for key in (*VIEW_KEYS, *(OF_SEQUENCES if is_same_set else ())):
+            ours, theirs = (each.content["images"].get(key) for each in (entry, first))
+            if ours != theirs:
                 raise InputError(
-                    f"{entry.source}: {key} is {ours}, but {theirs} in {first.source}; compare the "
+                    f"{entry.path}: {key} is {ours}, but {theirs} in {first.path}; compare the "
                     "same views at the same size."
                 )
         if not common and not is_same_set:
@@ -185,31 +161,31 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _unequal(entry: Entry, first: Entry) -> str:
+def _unequal(entry: Score, first: Score) -> str:
     more = sorted(set(entry.samples) - set(first.samples))
     fewer = sorted(set(first.samples) - set(entry.samples))
     return (
-        f"{entry.source}: has {len(entry.samples)} samples; {len(more)} of them are not in "
-        f"{first.source} {more[:3]}, and {len(fewer)} of the {len(first.samples)} samples there "
+        f"{entry.path}: has {len(entry.samples)} samples; {len(more)} of them are not in "
+        f"{first.path} {more[:3]}, and {len(fewer)} of the {len(first.samples)} samples there "
         f"are missing here {fewer[:3]}; generate the same samples, or pass --common to compare "
         "those that all methods have."
     )
 
 
-def _scored(entry: Entry, shared: Sequence[str], options: Mapping[str, Any]) -> Score:
-    if entry.score is not None:
+def _scored(entry: Score, shared: Sequence[str], options: Mapping[str, Any]) -> Score:
+    if "metrics" in entry.content:
         if len(entry.samples) != len(shared):
             raise InputError(
-                f"{entry.source}: is a score file of {len(entry.samples)} samples, of which all "
+                f"{entry.path}: is a score file of {len(entry.samples)} samples, of which all "
                 f"methods have {len(shared)}; give its folder instead, because a score file cannot "
                 "be restricted."
             )
-        return entry.score
+        return entry
     # The comparison uses the numbers as they are written to JSON.
-    return Score(entry.source, _plain(score_folder(entry.source, samples=shared, **options)))
+    return Score(entry.path, _plain(score_folder(entry.path, samples=shared, **options)))
 
 
-def _restriction(entries: Sequence[Entry], shared: Sequence[str]) -> tuple[str, ...]:
+def _restriction(entries: Sequence[Score], shared: Sequence[str]) -> tuple[str, ...]:
     """Say which methods have more samples than were compared."""
     more = [f"{c.method} {len(c.samples)}" for c in entries if len(c.samples) > len(shared)]
     if not more:

@@ -18,7 +18,7 @@ from matplotlib.ticker import MultipleLocator
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import InputError
 
-from ..folders.methods import color, display_name, methods
+from ..folders.methods import display_name, methods, shown_as
 from ..folders.samples import SampleFolder
 from ..scoring.score_files import Score
 from .contact_sheets import contact_sheet
@@ -73,17 +73,12 @@ def write_figures(
         for task, shown in folders.items():
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
         for task, compared in scores.items():
-            _write_overview(task, compared, temporary / f"overview_{task}")
+            overview = overview_table(task, compared)
+            _save(draw_overview(overview), overview, temporary / f"overview_{task}")
             _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
             _write_error_accumulation(compared, temporary / f"error_accumulation_{task}")
         if curves:
             _write_training_curves(curves, temporary)
-
-
-def _write_overview(task: str, scores: Mapping[str, Score], stem: Path) -> None:
-    table = overview_table(task, scores)
-    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
-    _save(draw_overview(table), stem)
 
 
 def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) -> None:
@@ -93,23 +88,13 @@ def _write_psnr_per_pair(scores: Mapping[str, Score], label: str, stem: Path) ->
         for row in score.content["pairs"]
     ]
     table = pd.DataFrame(rows, columns=["method", "pair", "psnr_db", "se"])
-    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     figure = Figure(figsize=(8, 4.2))
     axis = figure.subplots()
     for method, group in table.groupby("method", sort=False):
-        errors = group["se"].astype(float).fillna(0.0)
-        style: Any = {
-            "color": color(str(method)),
-            "marker": "o",
-            "capsize": 3,
-            "markersize": 4,
-        }
-        axis.errorbar(
-            group["pair"], group["psnr_db"], errors, label=display_name(str(method)), **style
-        )
+        _draw(axis, str(method), group["pair"], group["psnr_db"], group["se"])
     axis.set(xlabel=label, ylabel="PSNR of the overlap (dB)", ylim=(0, None))
     _legend_beside(axis)
-    _save(figure, stem)
+    _save(figure, table, stem)
 
 
 def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
@@ -126,7 +111,6 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     if not rows:
         return
     table = pd.DataFrame(rows, columns=STEP_COLUMNS)
-    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     panels = {row["metric"]: _panel(row["metric"], row.get("repeats")) for row in rows}
     metrics = sorted(panels, key=lambda metric: panels[metric])
     across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
@@ -142,33 +126,36 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
         axis.set_xlabel("degrees from view 0")
         axis.xaxis.set_major_locator(MultipleLocator(90))
     _legend_beside(axes[0, 0], axes[0, -1])
-    _save(figure, stem)
+    _save(figure, table, stem)
 
 
 def _panel(metric: str, repeats: str | None) -> tuple[int, str]:
     """Place and title of a metric's panel; a further extractor is named behind the title."""
     known = repeats or metric
     further = f", {metric.removeprefix(f'{known}_')}" if repeats else ""
-    return list(STEP_PANELS).index(known), STEP_PANELS[known] + further
+    return [*STEP_PANELS, known].index(known), STEP_PANELS.get(known, known) + further
 
 
 def _draw_steps(axis: Any, method: str, rows: pd.DataFrame) -> None:
     """A line over the steps; the pair that closes the loop stands apart from it, hollow."""
-    style: Any = {"color": color(method), "marker": "o", "capsize": 3, "markersize": 4}
     closing = rows["closes_the_loop"].astype(bool)
-    for part, more in (
-        (rows[~closing], {"label": display_name(method)}),
-        (rows[closing], {"linestyle": "none", "markerfacecolor": "white"}),
-    ):
-        errors = part["se"].astype(float).fillna(0.0)
-        line = axis.errorbar(part["angle_deg"], part["value"], errors, **style, **more)
-        style["color"] = line.lines[0].get_color()
+    parts = [
+        (part["angle_deg"], part["value"], part["se"]) for part in (rows[~closing], rows[closing])
+    ]
+    drawn = _draw(axis, method, *parts[0]).get_color()
+    _draw(axis, "", *parts[1], color=drawn, linestyle="none", markerfacecolor="white")
+
+
+def _draw(axis: Any, method: str, x: pd.Series, y: pd.Series, se: pd.Series, **style: Any) -> Any:
+    """Draw a method's line with error bars."""
+    own = {"color": shown_as(method).color, "label": display_name(method), **style}
+    errors = se.astype(float).fillna(0.0)
+    return axis.errorbar(x, y, errors, marker="o", capsize=3, markersize=4, **own).lines[0]
 
 
 def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
     tables = [read_curve(name, path) for name, path in curves.items()]
     everything = pd.concat(tables, ignore_index=True)
-    everything.to_csv(directory / "training_curves.csv", index=False, lineterminator="\n")
     figure = Figure(figsize=(3.4 * len(tables), 3.1), layout="constrained")
     axes = figure.subplots(1, len(tables), squeeze=False)[0]
     for axis, table in zip(axes, tables, strict=True):
@@ -177,7 +164,7 @@ def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
         axis.plot(table["step"], smooth, color="#0b6e99", linewidth=1.6)
         axis.set(title=table["run"].iloc[0], xlabel="step", yscale="log")
     axes[0].set_ylabel("training loss (smoothed)")
-    _save(figure, directory / "training_curves")
+    _save(figure, everything, directory / "training_curves")
 
 
 def read_curve(name: str, path: Path) -> pd.DataFrame:
@@ -208,8 +195,9 @@ def _legend_beside(axis: Any, place: Any = None) -> None:
     (place or axis).legend(*chosen, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
-def _save(figure: Figure, stem: Path) -> None:
-    """Write PNG and SVG without dates."""
+def _save(figure: Figure, table: pd.DataFrame, stem: Path) -> None:
+    """Write PNG and SVG without dates, and their numbers as CSV."""
+    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
     figure.savefig(
         stem.with_suffix(".png"), dpi=130, bbox_inches="tight", metadata={"Software": None}
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ import numpy as np
 
 from mvdiffusion.records import InputError, read_json
 
-from ..folders.methods import is_control, rank
+from ..folders.methods import rank, shown_as
 from ..folders.samples import TASKS
 from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se, student_interval
 
-CONTROL_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
+VIEW_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """Properties that all methods of a table share; controls may cover fewer samples."""
 
@@ -46,7 +46,7 @@ class Score:
     @property
     def is_control(self) -> bool:
         """Whether the method is only a control."""
-        return is_control(self.method)
+        return shown_as(self.method).is_control
 
     @property
     def samples(self) -> list[str]:
@@ -119,19 +119,12 @@ def read_scores(
     expected = settings_sha256 or {}
     if unused := [task for task in expected if not by_task.get(task)]:
         raise InputError(f"--settings-sha256: there are no scores of the task '{unused[0]}'.")
-    return {
-        task: _comparable(of_task, expected.get(task))
-        for task, of_task in by_task.items()
-        if of_task
-    }
-
-
-def _comparable(scores: Sequence[Score], settings_sha256: str | None) -> dict[str, Score]:
-    """Check that the scores of a task can be compared, and order them by method."""
-    _check_settings(scores, settings_sha256)
-    check_comparable(scores)
-    ranked = sorted(scores, key=lambda score: (rank(score.method), score.method))
-    return {score.method: score for score in ranked}
+    by_task = {task: of_task for task, of_task in by_task.items() if of_task}
+    for task, of_task in by_task.items():
+        _check_settings(of_task, expected.get(task))
+        check_comparable(of_task)
+        of_task.sort(key=lambda score: (rank(score.method), score.method))
+    return {task: {score.method: score for score in of_task} for task, of_task in by_task.items()}
 
 
 def check_comparable(scores: Sequence[Score]) -> None:
@@ -140,48 +133,42 @@ def check_comparable(scores: Sequence[Score]) -> None:
     Raises:
         InputError: two of one method, other samples or real views, another protocol or extractor.
     """
-    _check_methods(scores)
     first = next((score for score in scores if not score.is_control), scores[0])
+    seen: dict[str, Path] = {}
     for score in scores:
-        _check_images(score, first)
-        _check_reference(score, first)
-        _check_numeric_settings(score, first)
-        for metric in sorted(score.metrics.keys() & first.metrics.keys()):
-            _check_same_protocol(score, first, metric)
+        if (other := seen.setdefault(score.method, score.path)) is not score.path:
+            raise InputError(
+                f"{score.path}: scores '{score.method}', and so does {other}; give one score file "
+                "per task and method."
+            )
+        for found, fix in _disagreements(score, first):
+            raise InputError(f"{score.path}: {found}; {fix}.")
 
 
 def read_score(path: str | Path) -> Score:
     """Read one score file.
 
     Raises:
-        InputError: it is missing, or is not a score file.
+        InputError: it is missing, or is not a score file, or one of another version.
     """
     score = Score(Path(path), read_json(path))
-    _check_complete(score)
-    return score
-
-
-def _check_complete(score: Score) -> None:
-    if not isinstance(score.content, Mapping):
-        raise InputError(
-            f"{score.path}: is not a score file (it contains no mapping); make one with "
-            "`mvdiffusion-eval score`."
-        )
     needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
-    missing = [key for key in needed if key not in score.content]
-    if missing:
+    there = score.content if isinstance(score.content, Mapping) else ()
+    if missing := [key for key in needed if key not in there]:
         raise InputError(
-            f"{score.path}: is not a score file (missing keys: {missing}); make one with "
+            f"{path}: is not a score file (missing keys: {missing}); make one with "
             "`mvdiffusion-eval score`."
         )
-    try:
-        _ = score.metrics
-    except TypeError as error:
-        raise InputError(
-            f"{score.path}: measurements of another version ({error}); score the images again."
-        ) from None
+    keys = {field.name for field in fields(Measurement)}
+    for metric, one in score.content["metrics"].items():
+        if differ := sorted(keys ^ set(one)):
+            raise InputError(
+                f"{path}: is a score file of another version ('{metric}' differs in the keys "
+                f"{', '.join(differ)}); score the images again."
+            )
     if score.task not in TASKS:
-        raise InputError(f"{score.path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
+        raise InputError(f"{path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
+    return score
 
 
 def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
@@ -196,59 +183,33 @@ def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
             )
 
 
-def _check_methods(scores: Sequence[Score]) -> None:
-    seen: dict[str, Path] = {}
-    for score in scores:
-        if score.method in seen:
-            raise InputError(
-                f"{score.path}: scores '{score.method}', and so does {seen[score.method]}; give "
-                "one score file per task and method."
-            )
-        seen[score.method] = score.path
-
-
-def _check_images(score: Score, first: Score) -> None:
-    ours, theirs = score.content["images"], first.content["images"]
-    for key in CONTROL_KEYS if score.is_control else (*CONTROL_KEYS, *SAMPLE_KEYS):
+def _disagreements(score: Score, first: Score) -> Iterator[tuple[str, str]]:
+    """What keeps two scores out of one table: each time what was found, and how to fix it."""
+    ours, theirs = (each.content["images"] for each in (score, first))
+    for key in VIEW_KEYS if score.is_control else (*VIEW_KEYS, *SAMPLE_KEYS):
         if ours.get(key) != theirs.get(key):
-            raise InputError(
-                f"{score.path}: {key} is {_short(ours.get(key))}, but {_short(theirs.get(key))} in "
-                f"{first.path}; score the same samples for every method of a table."
-            )
+            found = f"{key} is {_short(ours.get(key))}, but {_short(theirs.get(key))}"
+            yield f"{found} in {first.path}", "score the same samples for every method of a table"
     if score.is_control and not set(score.samples) <= set(first.samples):
-        raise InputError(
-            f"{score.path}: has samples that {first.path} lacks; score the same samples."
-        )
-
-
-def _check_reference(score: Score, first: Score) -> None:
-    ours, theirs = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
-    if not score.is_control and ours and theirs and ours != theirs:
-        raise InputError(
-            f"{score.path}: was compared with other real views (sha256 {ours[:12]}…) than "
-            f"{first.path} ({theirs[:12]}…); give both the same --reference."
-        )
-
-
-def _check_numeric_settings(score: Score, first: Score) -> None:
-    ours, theirs = (s.content.get("settings", {}) for s in (score, first))
+        yield f"has samples that {first.path} lacks", "score the same samples"
+    one, other = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
+    if not score.is_control and one and other and one != other:
+        found = f"was compared with other real views (sha256 {one[:12]}…) than"
+        yield f"{found} {first.path} ({other[:12]}…)", "give both the same --reference"
+    ours, theirs = (each.content.get("settings", {}) for each in (score, first))
     for key in NUMERIC_SETTINGS:
         if ours.get(key) != theirs.get(key):
-            raise InputError(
-                f"{score.path}: was scored with {key} {ours.get(key)}, but {first.path} with "
-                f"{theirs.get(key)}; score both again with the same settings."
-            )
-
-
-def _check_same_protocol(score: Score, first: Score, metric: str) -> None:
-    for key in ("protocol", "version", "extractor"):
-        ours, theirs = (getattr(one.metrics[metric], key) for one in (score, first))
-        if ours != theirs:
-            raise InputError(
-                f"{score.path}: {metric} has {key} {ours}, but {theirs} in {first.path}; numbers "
-                "of different protocols or extractors are never put in one table: score both in "
-                "the same way."
-            )
+            found = f"was scored with {key} {ours.get(key)}, but {first.path} with"
+            yield f"{found} {theirs.get(key)}", "score both again with the same settings"
+    for metric in sorted(score.metrics.keys() & first.metrics.keys()):
+        for key in ("protocol", "version", "extractor"):
+            one, other = (getattr(each.metrics[metric], key) for each in (score, first))
+            if one != other:
+                yield (
+                    f"{metric} has {key} {one}, but {other} in {first.path}",
+                    "numbers of different protocols or extractors are never put in one table: "
+                    "score both in the same way",
+                )
 
 
 def _short(value: Any) -> str:

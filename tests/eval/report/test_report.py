@@ -20,7 +20,7 @@ from scipy import stats
 
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
-from mvdiffusion_eval.report.figures import read_curve
+from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
 from mvdiffusion_eval.report.viewers import sprite_of
 from mvdiffusion_eval.scoring.score_files import Score
@@ -341,3 +341,10 @@ def test_columns_of_further_extractors_follow_their_metric() -> None:
     assert found["omnifid_per_face_vgg"] == "OmniFID, mean over faces ↓, vgg"
     assert found["kid_clip_fid"] == "KID ↓, clip_fid"
     assert list(measured_columns({"kid": "KID ↓"}, scores)) == ["kid", "kid_clip_fid"]
+
+
+def test_curves_of_a_metric_of_another_package_have_a_panel() -> None:
+    places = [_panel(metric, None) for metric in ("psnr_db", "clip_score", "sharpness")]
+    assert places == sorted(places)
+    assert places[-1][1] == "sharpness"
+    assert _panel("fid_vgg", "fid")[1].endswith(", vgg")
