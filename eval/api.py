@@ -77,10 +77,6 @@ def score(
 def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:
     """Restrict a folder to some of its samples, in its own order.
 
-    Args:
-        folder: samples of any layout.
-        samples: ids of the samples to keep.
-
     Raises:
         InputError: the folder does not contain all of them.
     """

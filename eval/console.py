@@ -82,7 +82,8 @@ def print_score(score: Mapping[str, Any]) -> None:
     rows = [
         (
             name + ARROWS[measured["higher_is_better"]],
-            f"{measured['value']:.4g}" + _plus_minus(measured["se"], ".2g"),
+            f"{measured['value']:.4g}"
+            + ("" if measured["se"] is None else f" ± {measured['se']:.2g}"),
             measured["unit"],
             f"{measured['protocol']} v{measured['version']}",
             measured["extractor"] or "",
@@ -127,10 +128,6 @@ def print_claims(claims: Sequence[Mapping[str, Any]], remarks: Sequence[str]) ->
             line = f"   {one['measured']}: {value}, at least {one['at least']}: {one['verdict']}"
             console.print(line, markup=False)
     print_notes(remarks)
-
-
-def _plus_minus(se: float | None, form: str) -> str:
-    return "" if se is None else f" ± {se:{form}}"
 
 
 def _console() -> Console:

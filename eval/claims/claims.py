@@ -19,9 +19,10 @@ from ..scoring.score_files import Score
 from ..settings import ClaimSettings
 from .effects import (
     Effect,
+    change_of,
     difference_between,
-    difference_of,
     level_of,
+    others_minus_closing,
     ratio_between,
     slope_of,
 )
@@ -133,38 +134,31 @@ class _Context:
     settings: ClaimSettings
 
     def condition(
-        self, text: str, bound: float, unit: str, measure: Callable[[], Effect]
+        self,
+        text: str,
+        bound: float,
+        unit: str,
+        measure: Callable[..., Effect],
+        *names: str,
+        sign: int = 1,
     ) -> Condition:
-        """Judge one inequality; it is not run if a method or a metric is missing."""
+        """Judge one inequality; it is not run if a method or a metric is missing.
+
+        Args:
+            text: what is measured.
+            bound: what it must reach.
+            unit: of both.
+            measure: measures the scores of the methods, given them and a metric.
+            names: of the methods and, last, of the metric.
+            sign: -1 turns what was measured round.
+        """
         try:
-            effect = measure()
+            effect = measure(*(self.scores[method] for method in names[:-1]), names[-1])
         except KeyError as error:
             return Condition(f"{text} (missing: {error.args[0]})", NOT_RUN, None, bound, unit)
+        effect = -effect if sign < 0 else effect
         verdict = judge(effect.value, effect.se, bound, self.settings.num_standard_errors)
         return Condition(text, verdict, effect, bound, unit)
-
-    def difference(self, first: str, second: str, metric: str) -> Effect:
-        return difference_between(self.scores[first], self.scores[second], metric)
-
-    def ratio(self, first: str, second: str, metric: str) -> Effect:
-        return ratio_between(self.scores[first], self.scores[second], metric)
-
-    def slope(self, method: str, metric: str) -> Effect:
-        return slope_of(self.scores[method], metric)
-
-    def level(self, method: str, metric: str) -> Effect:
-        score = self.scores[method]
-        return level_of(score.values(metric, score.samples))
-
-    def between_minus_key(self, method: str) -> Effect:
-        score = self.scores[method]
-        return difference_of(score.values("between_minus_key_psnr", score.samples))
-
-    def closing_minus_others(self, method: str) -> Effect:
-        score = self.scores[method]
-        closing = score.values("cross_view_psnr_closing", score.samples)
-        others = score.values("cross_view_psnr_non_closing", score.samples)
-        return difference_of(closing - others)
 
 
 def _consistency(context: _Context) -> Claim:
@@ -172,7 +166,7 @@ def _consistency(context: _Context) -> Claim:
         "cross-view PSNR of all pairs, MVDiffusion minus independent views",
         context.settings.consistency_gain_db,
         "dB",
-        lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
+        *(difference_between, "mvdiffusion", "independent", "cross_view_psnr"),
     )
     return Claim(1, "MVDiffusion's views are more consistent than independent views", (condition,))
 
@@ -182,13 +176,14 @@ def _loop_closure(context: _Context) -> Claim:
         "MVDiffusion: PSNR of the closing pair minus that of the other pairs",
         -context.settings.closing_margin_db,
         "dB",
-        lambda: context.closing_minus_others("mvdiffusion"),
+        *(others_minus_closing, "mvdiffusion", "cross_view_psnr"),
+        sign=-1,
     )
     baseline = context.condition(
         "autoregressive: PSNR of the other pairs minus that of the closing pair",
         context.settings.autoregressive_drop_db,
         "dB",
-        lambda: -context.closing_minus_others("autoregressive"),
+        *(others_minus_closing, "autoregressive", "cross_view_psnr"),
     )
     return Claim(
         2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
@@ -202,25 +197,27 @@ def _accumulation(context: _Context) -> Claim:
             "autoregressive: loss of cross-view PSNR per step from view 0",
             settings.accumulation_fall_db,
             "dB",
-            lambda: -context.slope("autoregressive", "per_step_psnr"),
+            *(slope_of, "autoregressive", "per_step_psnr"),
+            sign=-1,
         ),
         context.condition(
             "autoregressive: rise of the Fréchet distance from real views per step",
             settings.accumulation_rise,
             "of its mean",
-            lambda: context.slope("autoregressive", "per_step_fid"),
+            *(slope_of, "autoregressive", "per_step_fid"),
         ),
         context.condition(
             "MVDiffusion: gain of cross-view PSNR per step",
             -settings.steady_fall_db,
             "dB",
-            lambda: context.slope("mvdiffusion", "per_step_psnr"),
+            *(slope_of, "mvdiffusion", "per_step_psnr"),
         ),
         context.condition(
             "MVDiffusion: fall of the Fréchet distance per step",
             -settings.steady_rise,
             "of its mean",
-            lambda: -context.slope("mvdiffusion", "per_step_fid"),
+            *(slope_of, "mvdiffusion", "per_step_fid"),
+            sign=-1,
         ),
     )
     return Claim(
@@ -236,19 +233,19 @@ def _controls(context: _Context) -> Claim:
             "not noise: gradient energy, VAE reconstruction over MVDiffusion",
             settings.gradient_energy_band,
             "ratio",
-            lambda: context.ratio("vae_reconstruction", "mvdiffusion", "gradient_energy"),
+            *(ratio_between, "vae_reconstruction", "mvdiffusion", "gradient_energy"),
         ),
         context.condition(
             "not a shared palette: other-scene PSNR, independent views minus MVDiffusion",
             -settings.other_scene_margin_db,
             "dB",
-            lambda: context.difference("independent", "mvdiffusion", "other_scene_psnr"),
+            *(difference_between, "independent", "mvdiffusion", "other_scene_psnr"),
         ),
         context.condition(
             "geometry matters: cross-view PSNR, MVDiffusion minus wrong correspondences",
             settings.wrong_correspondence_drop_db,
             "dB",
-            lambda: context.difference("mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
+            *(difference_between, "mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
         ),
     )
     return Claim(4, "The gain comes from neither blur nor a shared palette", conditions)
@@ -259,7 +256,7 @@ def _not_blur(context: _Context) -> Condition:
         "not blur: gradient energy, MVDiffusion over VAE reconstruction",
         context.settings.gradient_energy_band,
         "ratio",
-        lambda: context.ratio("mvdiffusion", "vae_reconstruction", "gradient_energy"),
+        *(ratio_between, "mvdiffusion", "vae_reconstruction", "gradient_energy"),
     )
 
 
@@ -280,7 +277,7 @@ def _not_worse(context: _Context, metric: str, name: str) -> Condition:
     pair, text = ("mvdiffusion", "independent"), f"{name}, MVDiffusion minus independent views"
     if metric == "fid":  # lower is better
         pair, text = pair[::-1], f"{name}, independent views minus MVDiffusion"
-    return context.condition(text, bound, "", lambda: context.difference(*pair, metric))
+    return context.condition(text, bound, "", difference_between, *pair, metric)
 
 
 def _depth(context: _Context) -> Claim:
@@ -288,14 +285,14 @@ def _depth(context: _Context) -> Claim:
         "PSNR of consecutive key frames, MVDiffusion minus independent views",
         context.settings.depth_gain_db,
         "dB",
-        lambda: context.difference("mvdiffusion", "independent", "cross_view_psnr"),
+        *(difference_between, "mvdiffusion", "independent", "cross_view_psnr"),
     )
     between = context.condition(
         "MVDiffusion: PSNR of in-between frames with their key frames, minus that of key frames "
         "with one another",
         0.0 - context.settings.between_margin_db,
         "dB",
-        lambda: context.between_minus_key("mvdiffusion"),
+        *(change_of, "mvdiffusion", "between_minus_key_psnr"),
     )
     title = "Depth: key frames are consistent, in-between frames agree with both key frames"
     return Claim(6, title, (gain, between, _not_blur(context)))
@@ -306,12 +303,12 @@ def _outpainting(context: _Context) -> Claim:
         "MVDiffusion: PSNR of the given view against itself after VAE reconstruction",
         context.settings.given_view_kept_db,
         "dB",
-        lambda: context.level("mvdiffusion", "given_view_kept"),
+        *(level_of, "mvdiffusion", "given_view_kept"),
     )
     gain = context.condition(
         "PSNR of the given view's pairs with its neighbors, MVDiffusion minus independent views",
         context.settings.outpaint_gain_db,
         "dB",
-        lambda: context.difference("mvdiffusion", "independent", "given_pairs_psnr"),
+        *(difference_between, "mvdiffusion", "independent", "given_pairs_psnr"),
     )
     return Claim(7, "Outpainting keeps the given view and continues it", (kept, gain))

@@ -34,7 +34,8 @@ class Effect:
     def __neg__(self) -> Effect:
         """The same with the other sign."""
         interval = None if self.interval is None else (-self.interval[1], -self.interval[0])
-        return Effect(-self.value, self.se, interval, None if self.size is None else -self.size)
+        size = None if self.size is None else -self.size
+        return Effect(0.0 - self.value, self.se, interval, size)
 
 
 def effect_size(differences: np.ndarray) -> float | None:
@@ -57,14 +58,38 @@ def _effect(
     return Effect(value, se, student_interval(value, se, count), size)
 
 
+def level_of(score: Score, metric: str) -> Effect:
+    """Mean over the samples of a metric that is no difference: no effect size.
+
+    Raises:
+        KeyError: it was not measured by sample.
+    """
+    values = score.values(metric, score.samples)
+    return _effect(*mean_and_se(values), len(values))
+
+
+def change_of(score: Score, metric: str) -> Effect:
+    """Mean over the samples of a metric that is a difference itself.
+
+    Raises:
+        KeyError: it was not measured by sample.
+    """
+    return difference_of(score.values(metric, score.samples))
+
+
+def others_minus_closing(score: Score, metric: str) -> Effect:
+    """How far a metric of the pairs that do not close the loop is above that of the closing pair.
+
+    Raises:
+        KeyError: it was not measured by sample.
+    """
+    others = score.values(f"{metric}_non_closing", score.samples)
+    return difference_of(others - score.values(f"{metric}_closing", score.samples))
+
+
 def difference_of(differences: np.ndarray) -> Effect:
     """Mean of differences [N], one per sample."""
     return _effect(*mean_and_se(differences), len(differences), differences)
-
-
-def level_of(values: np.ndarray) -> Effect:
-    """Mean of values [N] that are no differences, one per sample: no effect size."""
-    return _effect(*mean_and_se(values), len(values))
 
 
 def difference_between(first: Score, second: Score, metric: str) -> Effect:

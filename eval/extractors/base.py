@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
 
 from .faed import PanoramaAutoencoder, encode
-from .networks import Classifier, best_device, make_clip, prepare, tokenize
+from .networks import Classifier, best_device, make_clip, prepare, ready, tokenize
 
 
 @dataclass(frozen=True)
@@ -119,31 +119,38 @@ def load_trained(folder: str | Path) -> Extractor:
             f"{weights_path}: is missing, or does not contain the weights named in {RECORD}; train "
             "the extractor again."
         )
-    loaders: dict[str, Callable[..., Extractor]] = {
-        "classifier": _load_classifier,
-        "clip": _load_clip,
-        "faed": _load_faed,
-    }
-    if record["kind"] not in loaders:
+    if record["kind"] not in LOADERS:
         raise InputError(
-            f"{folder / RECORD}: kind is '{record['kind']}'; expected one of {', '.join(loaders)}."
+            f"{folder / RECORD}: kind is '{record['kind']}'; expected one of {', '.join(LOADERS)}."
         )
-    return loaders[record["kind"]](record, load_file(weights_path))
+    about = ("kind", "image_size", "validation", "settings")
+    return LOADERS[record["kind"]](
+        record,
+        load_file(weights_path),
+        identity=Identity(record["name"], record["weights_sha256"]),
+        description={key: record[key] for key in about},
+    )
 
 
-def _load_classifier(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
-    architecture = record["architecture"]
-    network = Classifier(architecture["channels"], len(record["classes"]))
-    _ready(network, weights)
+def _load_classifier(
+    record: dict[str, Any], weights: dict[str, Tensor], **about: Any
+) -> FeatureExtractor:
+    network = Classifier(record["architecture"]["channels"], len(record["classes"]))
+    network.load_state_dict(weights)
+    ready(network)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         return network(prepare(images, record["image_size"]))
 
-    return FeatureExtractor(_identity(record), _description(record), extract)
+    return FeatureExtractor(extract=extract, **about)
 
 
-def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> SimilarityExtractor:
-    network: Any = _ready(make_clip(record["architecture"]), weights)
+def _load_clip(
+    record: dict[str, Any], weights: dict[str, Tensor], **about: Any
+) -> SimilarityExtractor:
+    network: Any = make_clip(record["architecture"])
+    network.load_state_dict(weights)
+    ready(network)
     context = record["architecture"]["text"]["context_length"]
 
     def encode_images(images: Tensor) -> Tensor:
@@ -152,34 +159,28 @@ def _load_clip(record: dict[str, Any], weights: dict[str, Tensor]) -> Similarity
     def encode_texts(prompts: Sequence[str]) -> Tensor:
         return network.encode_text(tokenize(prompts, context).to(best_device()))
 
-    return SimilarityExtractor(_identity(record), _description(record), encode_images, encode_texts)
+    return SimilarityExtractor(encode_images=encode_images, encode_texts=encode_texts, **about)
 
 
-def _load_faed(record: dict[str, Any], weights: dict[str, Tensor]) -> FeatureExtractor:
+def _load_faed(
+    record: dict[str, Any], weights: dict[str, Tensor], **about: Any
+) -> FeatureExtractor:
     """Load an autoencoder, which takes whole panoramas [N, 3, H, 2 H] and nothing else."""
     network = PanoramaAutoencoder(record["architecture"]["widths"])
-    _ready(network, weights)
-    height = record["image_size"][0]
+    network.load_state_dict(weights)
+    ready(network)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        return encode(network, images, height), torch.empty(len(images), 0)
+        return encode(network, images, record["image_size"][0]), torch.empty(len(images), 0)
 
-    identity, description = _identity(record), _description(record)
-    return FeatureExtractor(identity, description, extract, has_classes=False)
-
-
-def _ready(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False).to(best_device())
+    return FeatureExtractor(extract=extract, has_classes=False, **about)
 
 
-def _identity(record: dict[str, Any]) -> Identity:
-    return Identity(record["name"], record["weights_sha256"])
-
-
-def _description(record: dict[str, Any]) -> dict[str, Any]:
-    kept = ("kind", "image_size", "validation", "settings")
-    return {key: record[key] for key in kept}
+LOADERS: dict[str, Callable[..., Extractor]] = {
+    "classifier": _load_classifier,
+    "clip": _load_clip,
+    "faed": _load_faed,
+}
 
 
 def state_sha256(network: nn.Module) -> str:

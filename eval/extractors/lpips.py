@@ -18,7 +18,7 @@ from mvdiffusion.settings import suggest
 
 from .base import Identity, state_sha256
 from .networks import best_device
-from .weights import fetch_known, weights_of
+from .weights import fetch_known, told_where
 
 NETWORKS = ("alex", "vgg", "squeeze")
 """Backbones by name."""
@@ -65,15 +65,9 @@ def load_lpips(name: str) -> Lpips:
     """
     if name not in NETWORKS:
         raise InputError(f"lpips: unknown network '{name}'{suggest(name, NETWORKS)}")
-    try:
+    instead = "leave the setting 'lpips' empty"
+    with told_where(f"lpips-{name}", f"lpips: the weights of '{name}'", instead):
         network = make_network(name)
-    except (OSError, RuntimeError, ModuleNotFoundError) as error:
-        known = weights_of(f"lpips-{name}")
-        place = f" {known.place}," if known else ""
-        raise InputError(
-            f"lpips: the weights of '{name}' could not be loaded ({error}); connect to the "
-            f"internet once,{place} or leave the setting 'lpips' empty."
-        ) from error
     network.to(best_device())
     return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)
 

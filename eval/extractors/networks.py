@@ -76,9 +76,9 @@ def prepare(images: Tensor, image_size: int) -> Tensor:
     return nn.functional.interpolate(scaled, size, mode="bilinear", antialias=True)
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Count the parameters of a network."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def ready(network: Any) -> Any:
+    """Put a network where it computes, never to be trained again."""
+    return network.eval().requires_grad_(False).to(best_device())
 
 
 def best_device() -> torch.device:

@@ -34,8 +34,8 @@ from .base import (
     load_trained,
     state_sha256,
 )
-from .networks import best_device
-from .weights import checkpoints, fetch_known, weights_of
+from .networks import best_device, ready
+from .weights import checkpoints, fetch_known, told_where
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -50,7 +50,7 @@ def load_inception() -> FeatureExtractor:
 
     name, outputs = "inception-v3", ["2048", "logits_unbiased"]
     made = _pretrained(name, lambda: NoTrainInceptionV3("inception-v3-compat", outputs))
-    network = _ready(made)
+    network = ready(made)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = network._torch_fidelity_forward(images)
@@ -76,7 +76,7 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
     name, folder = "inception-v3-clean", Path(path).parent if path else checkpoints()
     is_local = path is not None
     made = _pretrained(name, lambda: InceptionV3W(str(folder), download=False), is_local)
-    network, about = _ready(made), {"image_size": 299, "resize": "Pillow bicubic, unrounded"}
+    network, about = ready(made), {"image_size": 299, "resize": "Pillow bicubic, unrounded"}
     identity = Identity(name, state_sha256(network))
     return _features_only(identity, lambda images: network(clean_resize(images, 299)), about)
 
@@ -98,10 +98,11 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
     from transformers import Dinov2Model
 
     is_local = Path(source).is_dir()
-    network = _ready(_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
+    network = ready(_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
 
     def features(images: Tensor) -> Tensor:
-        pixels = _normalized(clean_resize(images, image_size), *IMAGENET)
+        shift, scale = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in IMAGENET)
+        pixels = (clean_resize(images, image_size) / 255 - shift) / scale
         return network(pixel_values=pixels).pooler_output
 
     about = {"model": source, "image_size": image_size, "resize": "Pillow bicubic, unrounded"}
@@ -146,7 +147,7 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
         return open_clip.create_model_and_transforms(model, pretrained=pretrained)
 
     made, _, preprocess = _pretrained(name, make, Path(pretrained).is_file())
-    network = _ready(made)
+    network = ready(made)
     tokenizer = open_clip.get_tokenizer(model)
 
     def encode_images(images: Tensor) -> Tensor:
@@ -185,30 +186,13 @@ def clean_resize(images: Tensor, size: int) -> Tensor:
     return resized.permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
-def _normalized(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    shift, scale = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (mean, std))
-    return (pixels / 255 - shift) / scale
-
-
-def _ready(network: Any) -> Any:
-    return network.eval().requires_grad_(False).to(best_device())
-
-
 def _pretrained(name: str, make: Callable[[], Any], is_local: bool = False) -> Any:
     """Make a network; if its weights are missing, say where to put which file."""
-    try:
+    instead = "choose an extractor that you have trained"
+    with told_where(name, f"extractor '{name}': its pretrained weights", instead):
         if not is_local:
             fetch_known(name)  # into the folder where its library expects it
         return make()
-    except (OSError, RuntimeError, ModuleNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        known = weights_of(name)
-        place = f" {known.place}," if known else ""
-        raise InputError(
-            f"extractor '{name}': its pretrained weights could not be loaded ({reason}); connect "
-            f"to the internet once to download them,{place} or choose an extractor that you have "
-            "trained."
-        ) from error
 
 
 STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {

@@ -95,7 +95,13 @@ class FeatureStore:
         self._cache = Path(cache) if cache is not None else None
         self._temporary: tempfile.TemporaryDirectory | None = None
         if self._cache is not None:
-            _make_folder(self._cache)
+            try:
+                self._cache.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"--cache {cache}: the folder cannot be created ({error.strerror}); choose "
+                    "another."
+                ) from None
         self._shards: dict[str, Shards] = {}
         self._keys: dict[int, tuple[SampleFolder, list[list[str]]]] = {}
 
@@ -122,10 +128,6 @@ class FeatureStore:
 
     def add(self, folder: SampleFolder, extractors: Sequence[Extractor]) -> None:
         """Compute what is not there yet for any of the extractors; decodes each image once.
-
-        Args:
-            folder: samples, of whose views those evaluated count.
-            extractors: all that are to see them.
 
         Raises:
             InputError: an image cannot be read.
@@ -217,15 +219,6 @@ class _Queue:
             parts = {name: [outputs[name] for _, outputs in self._done] for name in names}
             self.shards.put(keys, {name: torch.cat(part) for name, part in parts.items()})
             self._done = []
-
-
-def _make_folder(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--cache {cache}: the folder cannot be created ({error.strerror}); choose another."
-        ) from None
 
 
 def _filled(batch: Sequence[Item]) -> list[Item]:

@@ -27,7 +27,7 @@ from mvdiffusion.records import InputError, provenance, read_json, sha256_file, 
 from ..folders.samples import SampleFolder
 from ..settings import ClassifierSettings, ClipSettings, FaedSettings
 from .base import RECORD
-from .networks import Classifier, best_device, make_clip, parameter_count, prepare, tokenize
+from .networks import Classifier, best_device, make_clip, prepare, tokenize
 from .train_faed import train_autoencoder
 
 CaptionedSettings = ClassifierSettings | ClipSettings
@@ -81,18 +81,37 @@ def train_extractor(
     unfinished = output.with_name(f"{output.name}.training")
     if isinstance(settings, FaedSettings):
         architecture: dict[str, Any] = {"widths": list(settings.widths)}
+        image_size: int | list[int] = [settings.height, 2 * settings.height]
         network, numbers = train_autoencoder(
             folder, training, validation, settings, unfinished, overwrite
         )
     else:
-        network, architecture, numbers = _train_captioned(
-            _load(folder, training), _load(folder, validation), settings
-        )
-    record = _record(made_of, settings, architecture, numbers, parameter_count(network))
-    written = _write(network, record, output, made_of)
+        image_size, views = settings.image_size, [_load(folder, i) for i in (training, validation)]
+        if isinstance(settings, ClassifierSettings):
+            network, architecture = _train_classifier(views[0], settings)
+            numbers = _validate_classifier(network, views[1], settings)
+        else:
+            network, architecture = _train_clip(views[0], settings)
+            numbers = _validate_clip(network, views[1], settings)
+    record = {
+        **made_of,
+        "format": 1,
+        "name": f"miniature-{made_of['kind']}",
+        "architecture": architecture,
+        "image_size": image_size,
+        "classes": list(getattr(settings, "classes", ())),
+        "num_parameters": sum(each.numel() for each in network.parameters()),
+        "validation": numbers,
+        "provenance": provenance(),
+    }
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with whole_output(output, made_of) as temporary:
+        save_file(state, temporary / "weights.safetensors")
+        record["weights_sha256"] = sha256_file(temporary / "weights.safetensors")
+        write_json(temporary / RECORD, record)
     if isinstance(settings, FaedSettings):
         unfinished.unlink()
-    return written
+    return record
 
 
 def _made_of(folder: SampleFolder, settings: Settings) -> dict[str, Any]:
@@ -100,17 +119,6 @@ def _made_of(folder: SampleFolder, settings: Settings) -> dict[str, Any]:
     kind = next(name for name, own in SETTINGS.items() if isinstance(settings, own))
     decides = {"kind": kind, "settings": dataclasses.asdict(settings)}
     return {**decides, "views_sha256": folder.images_sha256()}
-
-
-def _train_captioned(
-    training: Captioned, validation: Captioned, settings: CaptionedSettings
-) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-    """The network, its architecture and how it does on the held-out samples."""
-    if isinstance(settings, ClassifierSettings):
-        network, architecture = _train_classifier(training, settings)
-        return network, architecture, _validate_classifier(network, validation, settings)
-    network, architecture = _train_clip(training, settings)
-    return network, architecture, _validate_clip(network, validation, settings)
 
 
 def _split(folder: SampleFolder, held_out: float) -> tuple[Sequence[str], Sequence[str]]:
@@ -166,7 +174,21 @@ def _train_classifier(data: Captioned, settings: ClassifierSettings) -> tuple[nn
 
 
 def _train_clip(data: Captioned, settings: ClipSettings) -> tuple[nn.Module, dict]:
-    architecture = _clip_architecture(settings)
+    architecture = {
+        "embed_dim": settings.embed_dim,
+        "vision": {
+            "layers": list(settings.vision_layers),
+            "width": settings.vision_width,
+            "head_width": 64,
+            "image_size": settings.image_size,
+        },
+        "text": {
+            "context_length": settings.context_length,
+            "width": settings.text_width,
+            "heads": settings.text_heads,
+            "layers": settings.text_layers,
+        },
+    }
     network: Any = make_clip(architecture)
     tokens = tokenize(data.prompts, settings.context_length)
     caption_of = {prompt: i for i, prompt in enumerate(dict.fromkeys(data.prompts))}
@@ -193,24 +215,6 @@ def contrastive_loss(logits: Tensor, captions: Tensor) -> Tensor:
     equal = (captions[:, None] == captions[None, :]).float()
     targets = equal / equal.sum(1, keepdim=True)
     return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets)) / 2
-
-
-def _clip_architecture(settings: ClipSettings) -> dict[str, Any]:
-    return {
-        "embed_dim": settings.embed_dim,
-        "vision": {
-            "layers": list(settings.vision_layers),
-            "width": settings.vision_width,
-            "head_width": 64,
-            "image_size": settings.image_size,
-        },
-        "text": {
-            "context_length": settings.context_length,
-            "width": settings.text_width,
-            "heads": settings.text_heads,
-            "layers": settings.text_layers,
-        },
-    }
 
 
 def _fit(
@@ -304,41 +308,3 @@ def _validate_clip(network: Any, data: Captioned, settings: ClipSettings) -> dic
 def _chunks(data: Captioned, settings: CaptionedSettings) -> Iterator[Tensor]:
     for images in data.images.split(256):
         yield prepare(images, settings.image_size).to(best_device())
-
-
-def _record(
-    made_of: dict[str, Any],
-    settings: Settings,
-    architecture: dict[str, Any],
-    validation: dict[str, Any],
-    num_parameters: int,
-) -> dict[str, Any]:
-    return {
-        **made_of,
-        "format": 1,
-        "name": f"miniature-{made_of['kind']}",
-        "architecture": architecture,
-        "image_size": _image_size(settings),
-        "classes": list(getattr(settings, "classes", ())),
-        "num_parameters": num_parameters,
-        "validation": validation,
-        "provenance": provenance(),
-    }
-
-
-def _image_size(settings: Settings) -> int | list[int]:
-    """Size of what the network sees: of squares, or height and width of panoramas."""
-    if isinstance(settings, FaedSettings):
-        return [settings.height, 2 * settings.height]
-    return settings.image_size
-
-
-def _write(
-    network: nn.Module, record: dict[str, Any], output: Path, made_of: dict[str, Any]
-) -> dict[str, Any]:
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with whole_output(output, made_of) as temporary:
-        save_file(state, temporary / "weights.safetensors")
-        record["weights_sha256"] = sha256_file(temporary / "weights.safetensors")
-        write_json(temporary / RECORD, record)
-    return record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,21 +55,15 @@ class Weights:
             OSError, RuntimeError: it could not be downloaded.
             InputError: its hash is another.
         """
-        path = self._of_url() if self.url else self._of_repository()
-        self.check(path)
-        return path
+        if not self.url:
+            import huggingface_hub
 
-    def _of_url(self) -> Path:
-        path = checkpoints() / self.file
-        if not path.is_file():
+            path = Path(huggingface_hub.hf_hub_download(self.repository, self.file))
+        elif not (path := checkpoints() / self.file).is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(self.url, str(path), self.sha256, progress=False)
+        self.check(path)
         return path
-
-    def _of_repository(self) -> Path:
-        import huggingface_hub
-
-        return Path(huggingface_hub.hf_hub_download(self.repository, self.file))
 
     def check(self, path: Path) -> None:
         """Check that a file is this one.
@@ -92,9 +88,12 @@ def checkpoints() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def weights_of(name: str) -> Weights | None:
-    """Look up the file of an extractor, or of `lpips-<network>`; None if the table lacks it."""
-    return _table().get(name)
+@cache
+def known_weights() -> dict[str, Weights]:
+    """Read the table: files by the name of an extractor, or `lpips-<network>`."""
+    content = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    files = {name: e.get("url", "open_clip_model.safetensors") for name, e in content.items()}
+    return {n: Weights(**{"file": Path(files[n]).name, **e}) for n, e in content.items()}
 
 
 def fetch_known(name: str) -> None:
@@ -103,11 +102,24 @@ def fetch_known(name: str) -> None:
     Raises:
         OSError, RuntimeError, InputError: see `Weights.fetch`.
     """
-    if known := weights_of(name):
+    if known := known_weights().get(name):
         known.fetch()
 
 
-@cache
-def _table() -> dict[str, Weights]:
-    content = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return {name: Weights(**entry) for name, entry in content.items()}
+@contextmanager
+def told_where(name: str, what: str, instead: str) -> Iterator[None]:
+    """While weights are loaded, say how to get them, or what to do `instead`, if they are missing.
+
+    Raises:
+        InputError: they could not be loaded.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ModuleNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        known = known_weights().get(name)
+        place = f" {known.place}," if known else ""
+        raise InputError(
+            f"{what} could not be loaded ({reason}); connect to the internet once to download "
+            f"them,{place} or {instead}."
+        ) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,24 +64,18 @@ class DerivedFolder(SampleFolder):
 
     Attributes:
         source: the panoramas.
+        directions: where the images of each sample look; None if each is a whole panorama.
     """
 
     source: EquirectangularFolder
-
-    @abstractmethod
-    def directions_of(self, sample_id: str) -> tuple[Direction, ...] | None:
-        """Viewing direction of each image of a sample; None for whole panoramas."""
+    directions: Directions | None = None
 
     def evaluated_views(self, sample_id: str) -> list[int]:
         """All of them."""
         return list(range(self.count(sample_id)))
 
     def check_images(self, sample_id: str) -> None:
-        """Check the header of a sample's panorama.
-
-        Raises:
-            InputError: it is missing, has another size than the first, or is not RGB.
-        """
+        """Check the header of a sample's panorama."""
         self.source.check_images(sample_id)
 
     def view_paths(self, sample_id: str) -> list[Path]:
@@ -94,20 +87,12 @@ class DerivedFolder(SampleFolder):
         return self.source.prompt_path(sample_id)
 
     def has_prompts(self, sample_id: str) -> bool:
-        """Whether a sample has prompts for these images: of the whole, or of equal directions.
-
-        Raises:
-            InputError: they are unreadable.
-        """
+        """Whether a sample has prompts for these images: of the whole, or of equal directions."""
         there = self.source.has_prompts(sample_id)
         return there and self._prompts(sample_id) is not None
 
     def prompts(self, sample_id: str) -> list[str]:
-        """Prompts of a sample, one per image: that of the whole, or those of equal views.
-
-        Raises:
-            InputError: they are missing or unreadable, or belong to views that look elsewhere.
-        """
+        """Prompts of a sample, one per image: that of the whole, or those of equal views."""
         found = self._prompts(sample_id)
         if found is None:
             raise InputError(
@@ -119,7 +104,8 @@ class DerivedFolder(SampleFolder):
 
     def _prompts(self, sample_id: str) -> list[str] | None:
         own = self.source.prompts(sample_id)
-        if self.directions_of(sample_id) == tuple((yaw, 0.0) for yaw in self.source.yaw_deg):
+        level = tuple((yaw, 0.0) for yaw in self.source.yaw_deg)
+        if self.directions and self.directions(sample_id) == level:
             return own
         return own[:1] * self.count(sample_id) if len(set(own)) == 1 else None
 
@@ -127,9 +113,6 @@ class DerivedFolder(SampleFolder):
 @dataclass(frozen=True)
 class WholeFolder(DerivedFolder):
     """Panoramas as they are, one image per sample."""
-
-    def directions_of(self, sample_id: str) -> None:
-        """All round."""
 
     def count(self, sample_id: str) -> int:
         """One."""
@@ -150,16 +133,11 @@ class CropFolder(DerivedFolder):
     """Square perspective crops of panoramas.
 
     Attributes:
-        directions: where the crops of each sample look.
         fov_deg: their field of view.
     """
 
     directions: Directions
-    fov_deg: float
-
-    def directions_of(self, sample_id: str) -> tuple[Direction, ...]:
-        """Where each crop of a sample looks."""
-        return self.directions(sample_id)
+    fov_deg: float = 90.0
 
     def count(self, sample_id: str) -> int:
         """Crops of a sample."""

@@ -29,20 +29,14 @@ class EquirectangularFolder(PanoramaFolder):
 
     Attributes:
         files: the panorama of each sample.
-        prompt_files: where its prompts would be: one per view, or one for the whole.
         panorama_size: width and height of the panoramas.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
-    prompt_files: Mapping[str, Path] = field(default_factory=dict)
     panorama_size: tuple[int, int] = (0, 0)
 
     def check_images(self, sample_id: str) -> None:
-        """Check the header of a sample's panorama.
-
-        Raises:
-            InputError: it is missing, has another size than the first, or is not RGB.
-        """
+        """Check the header of a sample's panorama."""
         width, height = self.panorama_size
         if width != 2 * height:
             raise InputError(
@@ -59,16 +53,14 @@ class EquirectangularFolder(PanoramaFolder):
         return cut(panorama, self.fov_deg, R, self.height, self.width)
 
     def prompts(self, sample_id: str) -> list[str]:
-        """Read the prompts of a sample, one per view; a single one is that of every view.
-
-        Raises:
-            InputError: they are missing, or neither one nor one per view.
-        """
+        """Read the prompts of a sample, one per view; a single one is that of every view."""
         return read_prompts(self.prompt_path(sample_id), self.num_views, or_one=True)
 
     def prompt_path(self, sample_id: str) -> Path:
-        """Name the file of a sample's prompts."""
-        return self.prompt_files[sample_id]
+        """Name the file of a sample's prompts: one per view, or one for the whole."""
+        file = self.files[sample_id]
+        loose = file.parent == self.root
+        return file.with_suffix(".txt") if loose else file.parent / "prompt.txt"
 
     def view_paths(self, sample_id: str) -> list[Path]:
         """Name the panorama of a sample, which all of its views are cut from."""
@@ -92,8 +84,7 @@ def cut(panorama: np.ndarray, fov_deg: float, R: Tensor, height: int, width: int
         panorama: uint8 RGB [H, 2 H, 3]; yaw 0 is its middle.
         fov_deg: horizontal field of view in degrees.
         R: camera-to-world rotations [V, 3, 3].
-        height: of the views in pixels.
-        width: of the views in pixels.
+        height, width: of the views in pixels.
 
     Returns:
         Views uint8 RGB [V, height, width, 3].

@@ -100,8 +100,7 @@ def resize_views(views: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
         views: uint8 [V, H, W, 3].
-        height: wanted, in pixels.
-        width: wanted, in pixels.
+        height, width: wanted, in pixels.
     """
     images = views.astype(np.float32) / 255
     if images.shape[1:3] == (height, width):

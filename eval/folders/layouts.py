@@ -66,7 +66,8 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
         return _equirectangular(root, _loose_panoramas(root), assumed)
     first = root / found[0]
     if (first / CAMERAS).is_file():
-        return _sequences(root, found)
+        cameras = {name: read_trajectory(root / name) for name in found}
+        return SequenceFolder(*_common(root, "depth", found, "0.png"), cameras)
     if numbered_files(first, "{frame}_pred.png"):
         return _released_sequences(root, found, assumed)
     if not numbered_files(first, "{view}.png"):
@@ -117,11 +118,6 @@ def check_numbers(folder: SampleFolder) -> None:
             )
 
 
-def _sequences(root: Path, found: Sequence[str]) -> SequenceFolder:
-    cameras = {name: read_trajectory(root / name) for name in found}
-    return SequenceFolder(*_common(root, "depth", found, "0.png"), cameras)
-
-
 def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) -> SequenceFolder:
     cameras = {}
     for name in found:
@@ -142,10 +138,6 @@ def read_text_trajectory(folder: Path, frames: Sequence[int]) -> Trajectory:
     `<frame>_poses.txt` a camera-to-world matrix. Which frames are key frames it does not write:
     all are taken for such.
 
-    Args:
-        folder: the sample.
-        frames: numbers of its frames, rising.
-
     Raises:
         InputError: a file is missing or no matrix, or a camera is impossible.
     """
@@ -161,46 +153,44 @@ def _read_pose(path: Path) -> np.ndarray:
     return pose.numpy()
 
 
-def _panoramas_in(root: Path, found: Sequence[str]) -> dict[str, tuple[Path, Path]]:
-    """The panorama and the prompts of each sample directory."""
-    pairs = {}
+def _panoramas_in(root: Path, found: Sequence[str]) -> dict[str, Path]:
+    """The panorama of each sample directory."""
+    panoramas = {}
     for name in found:
         files = [root / name / file for file in PANORAMA_NAMES]
         there = [file for file in files if file.exists() or file.is_symlink()]
         if len(there) != 1:
             found_here = "contains no views" if not there else "contains two panoramas"
             raise InputError(f"{root / name}: {found_here}; {EXPECTED}.")
-        pairs[name] = there[0], root / name / "prompt.txt"
-    return pairs
+        panoramas[name] = there[0]
+    return panoramas
 
 
-def _loose_panoramas(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The panoramas that lie in a folder itself, and the prompts beside them."""
-    pairs: dict[str, tuple[Path, Path]] = {}
+def _loose_panoramas(root: Path) -> dict[str, Path]:
+    """The panoramas that lie in a folder itself."""
+    panoramas: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         if path.suffix.lower() not in PANORAMA_SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in pairs:
+        if path.stem in panoramas:
             raise InputError(
                 f"{path}: another image also has the name '{path.stem}'; every sample needs its "
                 "own name."
             )
-        pairs[path.stem] = path, path.with_suffix(".txt")
-    if not pairs:
+        panoramas[path.stem] = path
+    if not panoramas:
         raise InputError(f"{root}: contains neither sample folders nor images; {EXPECTED}.")
-    return pairs
+    return panoramas
 
 
 def _equirectangular(
-    root: Path, pairs: dict[str, tuple[Path, Path]], assumed: Assumptions
+    root: Path, files: dict[str, Path], assumed: Assumptions
 ) -> EquirectangularFolder:
-    ids, size = tuple(sorted(pairs)), assumed.view_size
-    files = {name: pairs[name][0] for name in ids}
+    ids, size = tuple(sorted(files)), assumed.view_size
     return EquirectangularFolder(
         *(root, "panorama", (root.name or root.resolve().name), ids, size, size, None),
         assumed.fov_deg,
         assumed.yaw_deg or even_yaws(8),
         files=files,
-        prompt_files={name: pairs[name][1] for name in ids},
         panorama_size=image_header(files[ids[0]])[0],
     )

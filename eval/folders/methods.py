@@ -74,19 +74,14 @@ def rank(method: str) -> int:
     return (*methods(), method).index(method)
 
 
+def shown_as(method: str) -> Method:
+    """Look a method up; one without an entry is shown under its own name."""
+    return methods().get(method, Method(method, method))
+
+
 def display_name(method: str) -> str:
     """Printed name of a method."""
-    return methods()[method].title if method in methods() else method
-
-
-def color(method: str) -> str | None:
-    """Color of a method's lines; None for the next free one."""
-    return methods()[method].color if method in methods() else None
-
-
-def is_control(method: str) -> bool:
-    """Whether a method exists only as a control."""
-    return method in methods() and methods()[method].is_control
+    return shown_as(method).title
 
 
 def open_as_method(root: Path) -> SampleFolder | None:

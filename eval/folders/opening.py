@@ -82,7 +82,14 @@ def _sample_directories(root: Path) -> list[str]:
 
 def _from_manifest(root: Path, found: Sequence[str]) -> SampleFolder:
     manifest = read_manifest(root)
-    _check_samples(root / MANIFEST, manifest.samples, found)
+    absent = sorted(set(manifest.samples) - set(found))
+    extra = sorted(set(found) - set(manifest.samples))
+    if absent or extra:
+        raise InputError(
+            f"{root / MANIFEST}: does not match the folder: listed but missing {absent[:3]}, "
+            f"present but not listed {extra[:3]} ({len(absent)} and {len(extra)} in all); generate "
+            "the folder again, or delete the manifest to score the images that are there."
+        )
     common = (
         *(root, manifest.task.value, manifest.method, manifest.samples),
         *(manifest.height, manifest.width, manifest.settings_sha256),
@@ -93,13 +100,3 @@ def _from_manifest(root: Path, found: Sequence[str]) -> SampleFolder:
     folder = PanoramaFolder(*common, manifest.fov_deg, manifest.yaw_deg, manifest.given_views)
     check_numbers(folder)
     return folder
-
-
-def _check_samples(path: Path, samples: Sequence[str], found: Sequence[str]) -> None:
-    absent, extra = sorted(set(samples) - set(found)), sorted(set(found) - set(samples))
-    if absent or extra:
-        raise InputError(
-            f"{path}: does not match the folder: listed but missing {absent[:3]}, present but not "
-            f"listed {extra[:3]} ({len(absent)} and {len(extra)} in all); generate the folder "
-            "again, or delete the manifest to score the images that are there."
-        )

@@ -262,11 +262,7 @@ class SequenceFolder(SampleFolder):
         return digest.hexdigest()
 
     def check_images(self, sample_id: str) -> None:
-        """Check the headers of a sample's views and depth maps.
-
-        Raises:
-            InputError: a file is missing, has another size, or there are views without a camera.
-        """
+        """Check the headers of a sample's views and depth maps."""
         super().check_images(sample_id)
         found, count = numbered_files(self.root / sample_id, self.view_name), self.count(sample_id)
         if len(found) != count:

@@ -35,7 +35,10 @@ def gaussian_sums(preds: Blocks, target: Blocks, num_groups: int) -> KernelSums:
         preds, target: start a passage through the embeddings of either set.
         num_groups: G, groups of images.
     """
-    count_p, count_t = (_count(side, num_groups) for side in (preds, target))
+    count_p, count_t = (
+        torch.stack([counts(groups, num_groups) for _, groups in side()]).sum(0)
+        for side in (preds, target)
+    )
     return KernelSums(
         _within(preds, num_groups),
         _within(target, num_groups),
@@ -45,10 +48,6 @@ def gaussian_sums(preds: Blocks, target: Blocks, num_groups: int) -> KernelSums:
         count_p,
         count_t,
     )
-
-
-def _count(side: Blocks, num_groups: int) -> Tensor:
-    return torch.stack([counts(groups, num_groups) for _, groups in side()]).sum(0)
 
 
 def _within(side: Blocks, num_groups: int) -> Tensor:

@@ -50,12 +50,17 @@ def neighbor_overlaps(
     """
     num_views = len(yaw_deg)
     pairs = [(view, (view + 1) % num_views) for view in range(num_views)]
-    return [_overlap(i, j, fov_deg, yaw_deg, height, width) for i, j in pairs]
+    return [overlap_of(i, j, fov_deg, yaw_deg, height, width) for i, j in pairs]
 
 
-def _overlap(
+def overlap_of(
     query: int, target: int, fov_deg: float, yaw_deg: Sequence[float], height: int, width: int
 ) -> Overlap:
+    """Find what two views share; see `neighbor_overlaps`.
+
+    Raises:
+        ValueError: they do not overlap.
+    """
     K = intrinsics(fov_deg, height, width).double()
     R_query, R_target = (rotation(yaw_deg[view]).double() for view in (query, target))
     H = homography(K, R_query, K, R_target).numpy()

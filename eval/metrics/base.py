@@ -171,10 +171,6 @@ def needs_samples(inputs: Inputs) -> str:
     return "" if enough else f"at least {LEAST_SAMPLES} samples"
 
 
-def _nothing_missing(inputs: Inputs) -> str:
-    return ""
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric: a function that measures, and its requirements.
@@ -193,7 +189,7 @@ class Metric:
     options: tuple[str, ...] = ()
     uses: Literal["", "classes", "features", "similarity"] = ""
     compares: bool = False
-    missing: Callable[[Inputs], str] = _nothing_missing
+    missing: Callable[[Inputs], str] | None = None
 
     def takes(self, extractor: Extractor) -> bool:
         """Whether an extractor is of the kind that it uses."""
@@ -205,7 +201,7 @@ class Metric:
         """Return what an input lacks besides an extractor; empty if nothing."""
         if self.compares and not inputs.has_other_reference:
             return "real views (--reference)"
-        return self.missing(inputs)
+        return self.missing(inputs) if self.missing else ""
 
 
 METRICS: dict[str, Metric] = {}

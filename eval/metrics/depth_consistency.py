@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 
 import numpy as np
 
-from mvdiffusion.manifest import Trajectory
 from mvdiffusion.records import InputError
 
 from ..folders.samples import SampleFolder, SequenceFolder
@@ -25,15 +23,11 @@ from .base import (
 
 OPTIONS = ("height", "max_depth_difference")
 Pairs = Sequence[tuple[int, int]]
-PairsOf = Callable[[Trajectory], Pairs]
-_key_pairs: PairsOf = attrgetter("key_pairs")
-_between_pairs: PairsOf = attrgetter("between_pairs")
-_consecutive_pairs: PairsOf = attrgetter("consecutive_pairs")
 
 
 def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     at, what = size_note(inputs, step), "consecutive key frames"
-    psnr, shares = _psnr_of(inputs, step, inputs.generated, _key_pairs, what)
+    psnr, shares = _psnr_of(inputs, step, inputs.generated, "key_pairs", what)
     means = _means(psnr)
     measurements = {
         step.key: per_sample(means, "dB", True, step, at),
@@ -45,7 +39,7 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     if inputs.reference is not None:
         real = means
         if inputs.has_other_reference:
-            real = _means(_psnr_of(inputs, step, inputs.reference, _key_pairs, what)[0])
+            real = _means(_psnr_of(inputs, step, inputs.reference, "key_pairs", what)[0])
         measurements[f"{step.key}_ratio"] = ratio_to_real(means, real, True, step, at)
     longest = max(len(row) for row in psnr)
     by_pair = [np.array([row[i] for row in psnr if i < len(row)]) for i in range(longest)]
@@ -54,11 +48,11 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
 
 def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:
     at, folder = size_note(inputs, step), inputs.generated
-    keys = _means(_psnr_of(inputs, step, folder, _key_pairs, "consecutive key frames")[0])
+    keys = _means(_psnr_of(inputs, step, folder, "key_pairs", "consecutive key frames")[0])
     between, _ = _psnr_of(
-        inputs, step, folder, _between_pairs, "in-between frames against key frames"
+        inputs, step, folder, "between_pairs", "in-between frames against key frames"
     )
-    consecutive, _ = _psnr_of(inputs, step, folder, _consecutive_pairs, "consecutive frames")
+    consecutive, _ = _psnr_of(inputs, step, folder, "consecutive_pairs", "consecutive frames")
     # A frame's two pairs follow one another; the worse one shows whether it ignores one key frame.
     worse = [np.fmin(row[0::2], row[1::2]) for row in between]
     parts = {
@@ -78,7 +72,7 @@ def _means(rows: Sequence[np.ndarray]) -> np.ndarray:
 def other_scene_psnr(inputs: Inputs, step: Step) -> np.ndarray:
     """PSNR [S] of key frames against another sample's, warped by their own depth and cameras."""
     what = "other-scene control"
-    return _means(_psnr_of(inputs, step, inputs.generated, _key_pairs, what, other=True)[0])
+    return _means(_psnr_of(inputs, step, inputs.generated, "key_pairs", what, other=True)[0])
 
 
 def size_note(inputs: Inputs, step: Step) -> str:
@@ -97,17 +91,18 @@ def _psnr_of(
     inputs: Inputs,
     step: Step,
     folder: SampleFolder,
-    pairs_of: PairsOf,
+    kind: str,
     what: str,
     other: bool = False,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """PSNR [pairs] of every sample, NaN where frames share no pixel, and share of pixels compared.
 
-    With `other`, the target's image is another sample's at the same place in its sequence.
+    The pairs are those of a property of `Trajectory`. With `other`, the target's image is another
+    sample's at the same place in its sequence.
     """
     sequences, rows = as_sequences(folder), []
     for sample_id in inputs.samples(f"{what} of {folder.method}"):
-        pairs = pairs_of(sequences.trajectories[sample_id])
+        pairs = getattr(sequences.trajectories[sample_id], kind)
         source = sequences.views(sample_id) / 255
         target = source
         if other:
@@ -124,10 +119,6 @@ def _psnr_of(
 
 def cameras_of(folder: SequenceFolder, sample_id: str) -> list[Camera]:
     """Read what a sample's frames need to be compared, in order.
-
-    Args:
-        folder: sequences with depth.
-        sample_id: one of them.
 
     Raises:
         InputError: a depth map cannot be read.

@@ -66,48 +66,38 @@ def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
 
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
+    """Fréchet distance of each step's views from the real views of the same direction."""
+    count, num_views = len(inputs.real.sample_ids), as_panoramas(inputs.real).num_views
+
     def measure(extractor: FeatureExtractor) -> Outcome:
-        values, errors, rise = _distances(inputs, extractor, step)
-        return Outcome({step.key: rise}, steps=_labeled(inputs, "fid", values, errors))
+        sides = sides_of(inputs, extractor)
+        of_step = [
+            frechet_statistic(*(_step(features, view, num_views) for features in sides))
+            for view in range(num_views)
+        ]
+
+        def distances(kept: np.ndarray) -> np.ndarray:
+            by_step = np.array([distance(kept) for distance in of_step])
+            mean = by_step.mean()  # 0 if all are 0, and then there is no slope
+            return np.append(by_step, slope(by_step[None])[0] / mean if mean > 0 else 0.0)
+
+        whole, pseudo = jackknife(distances, count, inputs.settings.jackknife_groups)
+        errors = [mean_and_se(column)[1] for column in pseudo.T]
+        rise = Measurement(
+            float(whole[-1]), errors[-1], "of the mean per step", False,
+            step.protocol_with(extractor), step.version, str(extractor.identity),
+            tuple(pseudo[:, -1].tolist()), "group",
+        )  # fmt: skip
+        steps = _labeled(inputs, "fid", whole[:-1].tolist(), errors[:-1])
+        return Outcome({step.key: rise}, steps=steps)
 
     return by_extractor(inputs, measure)
-
-
-def _distances(
-    inputs: Inputs, extractor: FeatureExtractor, step: Step
-) -> tuple[list[float], list[float | None], Measurement]:
-    """Fréchet distance of each step's views from the real views of the same direction."""
-    sides = sides_of(inputs, extractor)
-    count, num_views = len(inputs.real.sample_ids), as_panoramas(inputs.real).num_views
-    of_step = [
-        frechet_statistic(*(_step(features, view, num_views) for features in sides))
-        for view in range(num_views)
-    ]
-
-    def distances(kept: np.ndarray) -> np.ndarray:
-        by_step = np.array([distance(kept) for distance in of_step])
-        return np.append(by_step, _relative_slope(by_step))
-
-    whole, pseudo = jackknife(distances, count, inputs.settings.jackknife_groups)
-    errors = [mean_and_se(column)[1] for column in pseudo.T]
-    rise = Measurement(
-        float(whole[-1]), errors[-1], "of the mean per step", False,
-        step.protocol_with(extractor), step.version, str(extractor.identity),
-        tuple(pseudo[:, -1].tolist()), "group",
-    )  # fmt: skip
-    return whole[:-1].tolist(), errors[:-1], rise
 
 
 def _step(features: FeatureSet, step: int, num_views: int) -> FeatureSet:
     """Features of one view of every sample."""
     keys = features.keys[step::num_views]
     return dataclasses.replace(features, keys=keys, sample_of=np.arange(len(keys)))
-
-
-def _relative_slope(values: np.ndarray) -> float:
-    """Slope of values [steps] as a share of their mean; 0 if all are 0."""
-    mean = float(values.mean())
-    return float(slope(values[None])[0] / mean) if mean > 0 else 0.0
 
 
 def _rows(inputs: Inputs, metric: str, values: np.ndarray, closing: bool = False) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,24 +12,13 @@ from ..extractors.store import FeatureSet
 from ..functional.cmmd import SCALE, gaussian_sums
 from ..functional.kernel_sums import Grouped
 from ..functional.kid import draw_subsets, polynomial_sums
-from .base import Inputs, Metric, Outcome, Step, by_extractor, register
-from .quality import groups_of_samples, per_group, sides_of
-
-Statistic = Callable[[np.ndarray], float]
+from .base import Inputs, Metric, Step, register
+from .quality import Statistic, groups_of_samples, of_sets, sides_of
 
 
-def _run_kid(inputs: Inputs, step: Step) -> Outcome:
-    def measure(extractor: Extractor) -> Outcome:
-        distance = _kernel_distance(inputs, step, *sides_of(inputs, extractor))
-        return Outcome({step.key: per_group(inputs, distance, False, step, extractor)})
-
-    return by_extractor(inputs, measure)
-
-
-def _kernel_distance(
-    inputs: Inputs, step: Step, preds: FeatureSet, target: FeatureSet
-) -> Statistic:
+def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
     """KID of the samples kept, on the same subsets without those left out."""
+    preds, target = sides_of(inputs, extractor)
     group_of = groups_of_samples(inputs)
     size, subsets = step.options["subset_size"], step.options["subsets"]
     drawn = draw_subsets(len(preds), len(target), size, subsets, inputs.settings.seed)
@@ -47,18 +36,11 @@ def _kernel_distance(
         groups = torch.from_numpy(np.unique(group_of[kept]))
         return float(np.mean([of_subset.mmd2(groups, unbiased=True) for of_subset in sums]))
 
-    return distance
+    return {step.key: distance}
 
 
-def _run_cmmd(inputs: Inputs, step: Step) -> Outcome:
-    def measure(extractor: Extractor) -> Outcome:
-        discrepancy = _cmmd(inputs, *sides_of(inputs, extractor))
-        return Outcome({step.key: per_group(inputs, discrepancy, False, step, extractor)})
-
-    return by_extractor(inputs, measure)
-
-
-def _cmmd(inputs: Inputs, preds: FeatureSet, target: FeatureSet) -> Statistic:
+def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
+    preds, target = sides_of(inputs, extractor)
     group_of = groups_of_samples(inputs)
 
     def blocks(side: FeatureSet) -> Iterator[Grouped]:
@@ -72,9 +54,9 @@ def _cmmd(inputs: Inputs, preds: FeatureSet, target: FeatureSet) -> Statistic:
         groups = torch.from_numpy(np.unique(group_of[kept]))
         return SCALE * sums.mmd2(groups, unbiased=False)
 
-    return discrepancy
+    return {step.key: discrepancy}
 
 
 KID_OPTIONS = ("subsets", "subset_size")
-register(Metric("kid", _run_kid, KID_OPTIONS, uses="features", compares=True))
-register(Metric("cmmd", _run_cmmd, uses="similarity", compares=True))
+register(Metric("kid", of_sets(_kid), KID_OPTIONS, uses="features", compares=True))
+register(Metric("cmmd", of_sets(_cmmd), uses="similarity", compares=True))

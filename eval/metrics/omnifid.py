@@ -9,19 +9,18 @@ survey of text-driven panoramas computes it (arXiv 2502.14799).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
-from .base import Inputs, Metric, Outcome, Step, by_extractor, needs_samples, register
-from .quality import frechet_statistic, per_group, sides_of
+from .base import Inputs, Metric, Step, needs_samples, register
+from .quality import Statistic, frechet_statistic, of_sets, sides_of
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
 """Faces in the order of the directions `cube_6`."""
 NUM_FACES = 6
-Statistic = Callable[[np.ndarray], float]
 
 
 def omnifid(preds: FeatureSet, target: FeatureSet, per_face: bool) -> Statistic:
@@ -52,14 +51,11 @@ def _faces(features: FeatureSet, faces: Sequence[int]) -> FeatureSet:
     return dataclasses.replace(features, keys=keys, sample_of=features.sample_of[chosen])
 
 
-def _run(inputs: Inputs, step: Step) -> Outcome:
-    def measure(extractor: Extractor) -> Outcome:
-        sides = sides_of(inputs, extractor)
-        readings = {step.key: omnifid(*sides, False), f"{step.key}_per_face": omnifid(*sides, True)}
-        made = readings.items()
-        return Outcome({k: per_group(inputs, one, False, step, extractor) for k, one in made})
-
-    return by_extractor(inputs, measure)
+def _readings(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
+    sides = sides_of(inputs, extractor)
+    return {step.key: omnifid(*sides, False), f"{step.key}_per_face": omnifid(*sides, True)}
 
 
-register(Metric("omnifid", _run, uses="features", compares=True, missing=needs_samples))
+register(
+    Metric("omnifid", of_sets(_readings), uses="features", compares=True, missing=needs_samples)
+)

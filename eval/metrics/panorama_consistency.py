@@ -31,7 +31,9 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
         f"{step.key}_worst": psnr.min(1),
     }
     if folder.given_views:
-        parts["given_pairs_psnr"] = psnr[:, _pairs_with(folder)].mean(1)
+        given = np.isin(np.arange(folder.num_views), folder.given_views)
+        # Pairs of a given view and one that was generated; pair i is view i and the next.
+        parts["given_pairs_psnr"] = psnr[:, given != np.roll(given, -1)].mean(1)
     measurements = {name: per_sample(parts[name], "dB", True, step) for name in parts}
     if inputs.reference is not None:
         real = psnr
@@ -41,12 +43,6 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     count = folder.num_views
     names = [f"{view}-{(view + 1) % count}" for view in range(count)]
     return Outcome(measurements, pair_rows(names, list(psnr.T)))
-
-
-def _pairs_with(folder: PanoramaFolder) -> list[int]:
-    """Pairs of a given view and one that was generated; pair i is view i and the next."""
-    given, count = folder.given_views, folder.num_views
-    return [view for view in range(count) if (view in given) != ((view + 1) % count in given)]
 
 
 def as_panoramas(folder: SampleFolder) -> PanoramaFolder:

@@ -6,7 +6,8 @@ panorama, those not given of an outpainted one, the key frames of a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,27 +21,50 @@ from ..statistics import jackknife, mean_and_se
 from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
 from .measurement import Measurement
 
+Statistic = Callable[[np.ndarray], float]
+"""A number of all samples, given the numbers of those that a jackknife keeps."""
+
 FEW_IMAGES = 4096
 """Up to here, and up to twice as many images as features, the moments of what a jackknife keeps
 are gathered anew, which is exact for singular covariances too. Beyond, groups are taken off the
 whole."""
 
 
-def _run_fid(inputs: Inputs, step: Step) -> Outcome:
-    def measure(extractor: Extractor) -> Outcome:
-        distance = frechet_statistic(*sides_of(inputs, extractor))
-        return Outcome({step.key: per_group(inputs, distance, False, step, extractor)})
+def of_sets(
+    statistics: Callable[[Inputs, Step, Any], Mapping[str, Statistic]], better: bool = False
+) -> Callable[[Inputs, Step], Outcome]:
+    """Make what a metric runs: statistics of all samples with jackknife errors, by each extractor.
 
-    return by_extractor(inputs, measure)
+    Args:
+        statistics: given an extractor, the statistics by the name of their measurement.
+        better: whether higher is better.
+    """
+
+    def run(inputs: Inputs, step: Step) -> Outcome:
+        def measure(extractor: Extractor) -> Outcome:
+            found = statistics(inputs, step, extractor).items()
+            return Outcome(
+                {k: _per_group(inputs, one, better, step, extractor) for k, one in found}
+            )
+
+        return by_extractor(inputs, measure)
+
+    return run
 
 
-def _run_inception_score(inputs: Inputs, step: Step) -> Outcome:
-    def measure(extractor: Extractor) -> Outcome:
-        preds = inputs.store.features(inputs.generated, extractor)
-        score = _inception_score(inputs, preds, step.options["splits"])
-        return Outcome({step.key: per_group(inputs, score, True, step, extractor)})
+def _per_group(
+    inputs: Inputs, statistic: Statistic, better: bool, step: Step, extractor: Extractor
+) -> Measurement:
+    count = len(inputs.generated.sample_ids)
+    value, pseudo_values = jackknife(statistic, count, inputs.settings.jackknife_groups)
+    return Measurement(
+        value, mean_and_se(pseudo_values)[1], "", better, step.protocol_with(extractor),
+        step.version, str(extractor.identity), tuple(pseudo_values.tolist()), "group",
+    )  # fmt: skip
 
-    return by_extractor(inputs, measure)
+
+def _fid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
+    return {step.key: frechet_statistic(*sides_of(inputs, extractor))}
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
@@ -56,10 +80,6 @@ def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
 
 def clip_scores(inputs: Inputs, extractor: SimilarityExtractor) -> torch.Tensor:
     """CLIP score [N] of every evaluated view with its own prompt, in the order of the samples.
-
-    Args:
-        inputs: generated views with prompts.
-        extractor: the CLIP.
 
     Raises:
         InputError: prompts are missing.
@@ -85,19 +105,18 @@ def sides_of(inputs: Inputs, extractor: Extractor) -> tuple[FeatureSet, FeatureS
     return store.features(inputs.generated, extractor), store.features(inputs.real, extractor)
 
 
-def _inception_score(
-    inputs: Inputs, preds: FeatureSet, splits: int
-) -> Callable[[np.ndarray], float]:
+def _inception_score(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
+    preds, splits = inputs.store.features(inputs.generated, extractor), step.options["splits"]
     split_of = assign_splits(len(preds), splits, inputs.settings.seed)
     sample_groups = groups_of_samples(inputs)
     sums = SplitSums(int(sample_groups.max()) + 1, splits)
     for images in preds.block_images():
         groups = torch.from_numpy(sample_groups[preds.sample_of[images]])
         sums.add(preds.rows(images, "logits"), groups, split_of[images])
-    return lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))
+    return {step.key: lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))}
 
 
-def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Callable[[np.ndarray], float]:
+def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Statistic:
     """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them.
 
     Args:
@@ -125,36 +144,14 @@ def groups_of_samples(inputs: Inputs) -> np.ndarray:
     return np.arange(count) % min(inputs.settings.jackknife_groups, count)
 
 
-def per_group(
-    inputs: Inputs,
-    statistic: Callable[[np.ndarray], float],
-    better: bool,
-    step: Step,
-    extractor: Extractor,
-) -> Measurement:
-    """Make a measurement of a statistic of all samples, with its jackknife standard error.
-
-    Args:
-        inputs: says how many samples and groups.
-        statistic: of the samples kept, given their numbers.
-        better: whether higher is better.
-        step: what is measured.
-        extractor: what with.
-    """
-    count = len(inputs.generated.sample_ids)
-    value, pseudo_values = jackknife(statistic, count, inputs.settings.jackknife_groups)
-    return Measurement(
-        value, mean_and_se(pseudo_values)[1], "", better, step.protocol_with(extractor),
-        step.version, str(extractor.identity), tuple(pseudo_values.tolist()), "group",
-    )  # fmt: skip
-
-
 def _needs_prompts(inputs: Inputs) -> str:
     """If some samples have prompts, missing prompts are an error."""
     folder = inputs.generated
     return "" if any(map(folder.has_prompts, folder.sample_ids)) else "prompts of these images"
 
 
-register(Metric("fid", _run_fid, uses="features", compares=True))
-register(Metric("inception_score", _run_inception_score, ("splits",), uses="classes"))
+register(Metric("fid", of_sets(_fid), uses="features", compares=True))
+register(
+    Metric("inception_score", of_sets(_inception_score, better=True), ("splits",), uses="classes")
+)
 register(Metric("clip_score", _run_clip_score, uses="similarity", missing=_needs_prompts))

@@ -62,7 +62,11 @@ def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
     views = _Views(inputs, loads_extractors=bool(names) and not inputs.extractors)
     runs = [_run(protocol, views) for protocol in _chosen(names, inputs.generated.task)]
     possible = [run for run in runs if run.steps]
-    lacking = [f"'{run.protocol.name}' needs {_needs(run)}" for run in runs if not run.steps]
+    lacking = [
+        f"'{run.protocol.name}' needs {'; '.join(dict.fromkeys(run.lacking.values()))}"
+        for run in runs
+        if not run.steps
+    ]
     if names and lacking:
         raise InputError(f"protocol {lacking[0]}.")
     if not possible:
@@ -89,10 +93,6 @@ def _chosen(names: Sequence[str], task: str) -> list[Protocol]:
 def run_of(protocol: Protocol, inputs: Inputs) -> Run:
     """Find out which steps of one protocol an input allows."""
     return _run(protocol, _Views(inputs))
-
-
-def _needs(run: Run) -> str:
-    return "; ".join(dict.fromkeys(run.lacking.values()))
 
 
 class _Views:

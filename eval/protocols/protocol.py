@@ -109,13 +109,13 @@ class Protocol:
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
-    version: Count
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     source: Text
     measures: Text
     metrics: Annotated[
         dict[Annotated[str, Field(pattern="^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)
     ]
+    version: Count = 1
     count: Count | None = None
     images: Annotated[Images, AfterValidator(_go_together)] = field(
         default_factory=lambda: Images(of="views")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import matplotlib
@@ -93,7 +94,11 @@ def _note(folder: SampleFolder) -> str:
 
 def _block(folders: Mapping[str, SampleFolder], sample_id: str) -> _Block:
     first = next(iter(folders.values()))
-    title = f"{sample_id} · view 0: {_prompt(first, sample_id)}"
+    try:
+        prompt = shorten(first.prompts(sample_id)[0], 130, placeholder=" …")
+    except InputError:
+        prompt = "no prompt"
+    title = f"{sample_id} · view 0: {prompt}"
     if isinstance(first, SequenceFolder):
         keys, interval = _chosen_frames(first, sample_id)
         depth = colored_depth(first.depth(sample_id))
@@ -127,14 +132,6 @@ def strip(views: np.ndarray) -> np.ndarray:
     gap = np.full((views.shape[1], max(1, views.shape[2] // 32), 3), 255, np.uint8)
     parts = [part for view in views for part in (view, gap)]
     return np.concatenate(parts[:-1], axis=1)
-
-
-def _prompt(folder: SampleFolder, sample_id: str) -> str:
-    try:
-        text = folder.prompts(sample_id)[0]
-    except InputError:
-        return "no prompt"
-    return text if len(text) <= 130 else text[:129] + "…"
 
 
 def _label(method: str) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from ..folders.methods import color, display_name, rank
+from ..folders.methods import display_name, rank, shown_as
 from ..scoring.score_files import Score
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
@@ -56,7 +56,7 @@ def draw_overview(table: pd.DataFrame) -> Figure:
         table: at least one row. Methods without a color get matplotlib's own in turn.
     """
     methods = sorted(dict.fromkeys(table["method"]), key=rank)
-    palette = {m: color(m) or f"C{number}" for number, m in enumerate(methods)}
+    palette = {m: shown_as(m).color or f"C{number}" for number, m in enumerate(methods)}
     metrics = list(dict.fromkeys(table["metric"]))
     across = min(ACROSS, len(metrics))
     down = -(-len(metrics) // across)
@@ -93,19 +93,15 @@ def _panel(
     axis.tick_params(axis="x", labelsize=8)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.margins(x=0.08)
-    _widen(axis)
-    better = rows["higher_is_better"].iloc[0]
-    if better is not None:
-        text, side = ("better →", "right") if better else ("← better", "left")
-        axis.set_xlabel(text, fontsize=8, color=SOFT, labelpad=1, loc=side)
-
-
-def _widen(axis: Any) -> None:
-    """Keep negligible differences from filling the panel, and its tick labels short."""
+    # Negligible differences shall not fill the panel, nor lengthen its tick labels.
     low, high = axis.get_xlim()
     missing = LEAST_SPAN * max(abs(low), abs(high)) - (high - low)
     if missing > 0:
         axis.set_xlim(low - missing / 2, high + missing / 2)
+    better = rows["higher_is_better"].iloc[0]
+    if better is not None:
+        text, side = ("better →", "right") if better else ("← better", "left")
+        axis.set_xlabel(text, fontsize=8, color=SOFT, labelpad=1, loc=side)
 
 
 def _name_rows(axis: Any, methods: Sequence[str], palette: Mapping[str, str], named: bool) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -24,11 +23,10 @@ from mvdiffusion.settings import read_settings
 from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
-from ..tables.table import PRINTED
+from ..tables.table import PRINTED, template
 from .viewers import viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGE, STYLE = "report.html.j2", "report.css"
 SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
 LEADS = {
     "panorama": "Eight views of a room are generated from its captions. The bars show the PSNR of "
@@ -98,12 +96,16 @@ def write_report(
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
     """
-    measured, results = read_json(metrics), _results(tables)
+    if not (tables / PRINTED).is_file():
+        raise InputError(
+            f"{tables / PRINTED}: no such file; make it with `mvdiffusion-eval tables`."
+        )
+    measured, results = read_json(metrics), read_json(tables / PRINTED)
     settings = read_settings(str(config))
     tasks = [task for task in TASKS if task in measured]
-    page = _template().render(
+    page = template(TEMPLATES / "report.html.j2").render(
         name=settings.get("name", config.stem),
-        style=_inlined(STYLE),
+        style=_inlined("report.css"),
         scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
         claims=results["claims"],
         notes=results["tables"]["claims"]["notes"],
@@ -149,45 +151,28 @@ def _task(
     }
 
 
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template(PAGE)
-
-
 def _inlined(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text())
 
 
-def _results(folder: Path) -> dict[str, Any]:
-    """Tables and claims in their printed form.
-
-    Raises:
-        InputError: the folder does not hold them.
-    """
-    path = folder / PRINTED
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with `mvdiffusion-eval tables`.")
-    return read_json(path)
-
-
 def _headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """Cross-view PSNR of each method of a task, the figure the paper is about."""
-    shown = []
-    for method in sorted(metrics, key=rank):
-        if "cross_view_psnr" in metrics[method]:
-            value = metrics[method]["cross_view_psnr"]
-            shown.append(
-                {
-                    "method": method,
-                    "name": display_name(method),
-                    "shown": f"{value:.1f} dB",
-                    "raw": value,
-                }
-            )
-    highest = max((entry["raw"] for entry in shown), default=1.0)
-    return [{**entry, "share": f"{100 * entry['raw'] / highest:.1f}"} for entry in shown]
+    measured = {
+        method: metrics[method]["cross_view_psnr"]
+        for method in sorted(metrics, key=rank)
+        if "cross_view_psnr" in metrics[method]
+    }
+    return _bars((display_name(m), value, f"{value:.1f} dB", m) for m, value in measured.items())
+
+
+def _bars(entries: Iterable[tuple[str, float, str, str]]) -> list[dict[str, str]]:
+    """Bars (name, number, its printed form, method) with their share of the longest."""
+    found = list(entries)
+    longest = max((number for _, number, _, _ in found), default=1.0) or 1.0
+    return [
+        {"name": name, "shown": shown, "method": method, "share": f"{100 * number / longest:.1f}"}
+        for name, number, shown, method in found
+    ]
 
 
 def _figure(path: Path, caption: str) -> dict[str, Any] | None:
@@ -215,21 +200,16 @@ def _provenance(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _seconds(benchmarks: Path | None) -> list[dict[str, Any]]:
-    """Seconds per rule from Snakemake's benchmark files, with the share of the longest."""
+def _seconds(benchmarks: Path | None) -> list[dict[str, str]]:
+    """Bars of the seconds per rule from Snakemake's benchmark files."""
+    measured: list[tuple[str, float, str, str]] = []
     if benchmarks is None:
         return []
-    measured: list[dict[str, Any]] = []
     for path in sorted(benchmarks.rglob("*.tsv")):
         row = pd.read_csv(path, sep="\t").iloc[0]
         rule = re.sub(r"[_/]", " ", path.relative_to(benchmarks).with_suffix("").as_posix())
-        memory = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
+        mebibytes = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
+        memory = "" if pd.isna(mebibytes) else f" · {mebibytes / 1024:.1f} GiB"
         seconds = float(row["s"])
-        shown = f"{seconds:.0f} s{_memory(memory)}"
-        measured.append({"name": rule, "seconds": seconds, "shown": shown, "method": ""})
-    longest = max((entry["seconds"] for entry in measured), default=1.0) or 1.0
-    return [{**entry, "share": f"{100 * entry['seconds'] / longest:.1f}"} for entry in measured]
-
-
-def _memory(mebibytes: float) -> str:
-    return "" if pd.isna(mebibytes) else f" · {mebibytes / 1024:.1f} GiB"
+        measured.append((rule, seconds, f"{seconds:.0f} s{memory}", ""))
+    return _bars(measured)

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from mvdiffusion.records import InputError
 
 from ..folders.images import jpeg_uri
-from ..folders.methods import display_name, is_control, rank
+from ..folders.methods import display_name, rank, shown_as
 from ..folders.samples import SampleFolder, SequenceFolder
 from .contact_sheets import colored_depth, spread
 
@@ -38,7 +38,10 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
     shown = {name: folders[name] for name in sorted(folders, key=rank)}
     if task == "depth":
         return _sequences(shown)
-    found = {name: _with_panorama(folder) for name, folder in shown.items()}
+    found = {
+        name: {path.parent.name for path in folder.root.glob("*/panorama.png")}
+        for name, folder in shown.items()
+    }
     methods = [name for name in shown if found[name]]
     common = sorted(set.intersection(*(found[name] for name in methods))) if methods else []
     return [
@@ -47,10 +50,6 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
         for name in methods
         for path in [shown[name].root / sample_id / "panorama.png"]
     ]
-
-
-def _with_panorama(folder: SampleFolder) -> set[str]:
-    return {path.parent.name for path in folder.root.glob("*/panorama.png")}
 
 
 def _panorama_uri(path: Path) -> str:
@@ -66,7 +65,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     shown = {
         name: folder
         for name, folder in folders.items()
-        if not is_control(name) and isinstance(folder, SequenceFolder)
+        if not shown_as(name).is_control and isinstance(folder, SequenceFolder)
     }
     common = sorted(set.intersection(*(set(folder.sample_ids) for folder in shown.values())))
     first = next(iter(shown.values()))

@@ -20,6 +20,7 @@ from ..functional.cross_view_psnr import (
     Overlap,
     cross_view_psnr,
     neighbor_overlaps,
+    overlap_of,
     warp,
 )
 from ..functional.depth_psnr import depth_psnr, sample_shared, shared_pixels
@@ -76,7 +77,10 @@ def _fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
 def real_as_generated(inputs: Inputs) -> str:
     """Find images of the reference among the generated ones."""
     folder, real = inputs.generated, inputs.reference
-    if real is None or _same_files(folder, real):
+    first = folder.sample_ids[0]
+    if real is None or [path.resolve() for path in folder.view_paths(first)] == [
+        path.resolve() for path in real.view_paths(first)
+    ]:
         return ""  # real views are scored on purpose, as the upper bound
     known = {digest for i in real.sample_ids for digest in real.view_digests(i)}
     evaluated = [
@@ -91,12 +95,6 @@ def real_as_generated(inputs: Inputs) -> str:
         f"{copies} of {len(evaluated)} images in {folder.root} are byte-for-byte copies of images "
         f"in the reference {real.root}: real images were scored as generated."
     )
-
-
-def _same_files(one: SampleFolder, other: SampleFolder) -> bool:
-    first = one.sample_ids[0]
-    ours, theirs = ([path.resolve() for path in f.view_paths(first)] for f in (one, other))
-    return ours == theirs
 
 
 def swapped_channels(inputs: Inputs) -> str:
@@ -156,12 +154,12 @@ Differences = Iterator[tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]]]
 
 
 def _ring_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
-    images = views.astype(np.float32)
-    there = _ring(folder, folder.height, folder.width)
-    back = _ring(folder, folder.height, folder.width, backwards=True)
-    for overlap, turned in zip(there, back, strict=True):
-        both = [(images[o.query] - warp(images[o.target], o))[o.mask] for o in (overlap, turned)]
-        yield (overlap.query, overlap.target), (both[0], both[1])
+    assert isinstance(folder, PanoramaFolder)
+    images, size = views.astype(np.float32), (folder.height, folder.width)
+    for there in _ring(folder, *size):
+        back = overlap_of(there.target, there.query, folder.fov_deg, folder.yaw_deg, *size)
+        both = [(images[o.query] - warp(images[o.target], o))[o.mask] for o in (there, back)]
+        yield (there.query, there.target), (both[0], both[1])
 
 
 def _sequence_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
@@ -176,19 +174,14 @@ def _sequence_differences(folder: SampleFolder, sample_id: str, views: np.ndarra
         yield (i, j), (both[0], both[1])
 
 
-def _ring(folder: SampleFolder, height: int, width: int, backwards: bool = False) -> list[Overlap]:
-    """Neighbors of a ring of views, or each pair the other way round; none if there is no ring."""
+def _ring(folder: SampleFolder, height: int, width: int) -> list[Overlap]:
+    """Neighbors of a ring of views; none if there is no ring."""
     if not isinstance(folder, PanoramaFolder) or folder.num_views < 3:
         return []
     try:
-        if not backwards:
-            return neighbor_overlaps(folder.fov_deg, folder.yaw_deg, height, width)
-        turned = neighbor_overlaps(folder.fov_deg, folder.yaw_deg[::-1], height, width)
+        return neighbor_overlaps(folder.fov_deg, folder.yaw_deg, height, width)
     except ValueError:
         return []
-    last = folder.num_views - 1
-    renamed = [dataclasses.replace(o, query=last - o.query, target=last - o.target) for o in turned]
-    return sorted(renamed, key=lambda o: o.target)
 
 
 def wrong_order(inputs: Inputs) -> str:
@@ -210,7 +203,10 @@ def wrong_order(inputs: Inputs) -> str:
 def _better_order_of_views(folder: SampleFolder) -> str:
     """Each view's best right-hand neighbor, where the cameras are evenly spaced."""
     overlaps = _ring(folder, ORDER_HEIGHT, round(ORDER_HEIGHT * folder.width / folder.height))
-    if not isinstance(folder, PanoramaFolder) or not overlaps or not _is_even(folder.yaw_deg):
+    if not isinstance(folder, PanoramaFolder) or not overlaps:
+        return ""
+    turns = np.diff([*folder.yaw_deg, folder.yaw_deg[0]]) % 360
+    if not np.allclose(turns, turns[0]):
         return ""
     count = folder.num_views
     psnr = np.full((count, count), -1e3)  # [view, its right-hand neighbor]
@@ -226,11 +222,6 @@ def _better_order_of_views(folder: SampleFolder) -> str:
     while (following := int(follower[order[-1]])) not in order:
         order.append(following)
     return ", ".join(map(str, order))
-
-
-def _is_even(yaw_deg: Sequence[float]) -> bool:
-    steps = np.diff([*yaw_deg, yaw_deg[0]]) % 360
-    return bool(np.allclose(steps, steps[0]))
 
 
 def _better_order_of_frames(folder: SequenceFolder) -> str:

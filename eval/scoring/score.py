@@ -48,7 +48,12 @@ def score_folder(
     whole_reference = reference
     reference = matching_reference(generated, reference) if reference else None
     if vae_reconstruction is not None:
-        vae_reconstruction = _matching_reconstruction(generated, vae_reconstruction)
+        if generated.task != "outpaint":
+            raise InputError(
+                "--vae-reconstruction: only outpainting is compared with it, but the task of "
+                f"{generated.root} is '{generated.task}'; leave the option out."
+            )
+        vae_reconstruction = matching_reference(generated, vae_reconstruction)
     loaded = tuple(map(load_extractor, extractors))
     inputs = Inputs(generated, reference, loaded, settings, vae_reconstruction, FeatureStore(cache))
     runs, inputs = plan(inputs)
@@ -71,16 +76,6 @@ def score_folder(
         "settings": dataclasses.asdict(settings),
         "provenance": provenance(),
     }
-
-
-def _matching_reconstruction(generated: SampleFolder, folder: SampleFolder) -> SampleFolder:
-    """Restrict real views after VAE reconstruction to the generated samples."""
-    if generated.task != "outpaint":
-        raise InputError(
-            f"--vae-reconstruction: only outpainting is compared with it, but the task of "
-            f"{generated.root} is '{generated.task}'; leave the option out."
-        )
-    return matching_reference(generated, folder)
 
 
 def _described(run: Run) -> dict[str, Any]:
@@ -134,7 +129,12 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
             f"{reference.root} is {reference.task}; both must have the same task."
         )
     for key in ("height", "width", "fov_deg", "yaw_deg"):
-        _check_alike(generated, reference, key)
+        ours, theirs = getattr(generated, key, None), getattr(reference, key, None)
+        if ours != theirs:
+            raise InputError(
+                f"{generated.root}: {key} is {ours}, but {theirs} in the reference "
+                f"{reference.root}; both must contain the same views at the same size."
+            )
     unknown = sorted(set(generated.sample_ids) - set(reference.sample_ids))
     if unknown:
         raise InputError(
@@ -145,15 +145,6 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
     if isinstance(generated, SequenceFolder) and isinstance(reference, SequenceFolder):
         _check_geometry(generated, reference)
     return reference
-
-
-def _check_alike(generated: SampleFolder, reference: SampleFolder, key: str) -> None:
-    ours, theirs = getattr(generated, key, None), getattr(reference, key, None)
-    if ours != theirs:
-        raise InputError(
-            f"{generated.root}: {key} is {ours}, but {theirs} in the reference {reference.root}; "
-            "both must contain the same views at the same size."
-        )
 
 
 def _check_geometry(generated: SequenceFolder, reference: SequenceFolder) -> None:

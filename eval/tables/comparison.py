@@ -9,11 +9,10 @@ import pandas as pd
 
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
-from ..scoring.score_files import Pairs, Score, pairs_of
+from ..scoring.score_files import Score, pairs_of
 from ..statistics import (
     CONFIDENCE,
     SIGNIFICANCE,
-    Test,
     holm,
     sign_flip_test,
     student_interval,
@@ -73,10 +72,6 @@ def measured_metrics(scores: Sequence[Score]) -> list[str]:
     return [*known, *(metric for metric in found if metric not in known)]
 
 
-def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:
-    return dict(zip(("low", "high"), interval or (None, None), strict=True))
-
-
 def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[str] = ()) -> Table:
     """Differences from the baseline on the same samples: interval, p-value, Holm's, and verdict.
 
@@ -118,7 +113,12 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
             pairs = pairs_of(score, baseline, metric)
         except KeyError:
             continue  # not measured for both, or nothing to pair
-        measured, test, count = score.metrics[metric], _tested(pairs), len(pairs.differences)
+        measured, count = score.metrics[metric], len(pairs.differences)
+        low, high = student_interval(pairs.difference, pairs.se, count) or (None, None)
+        if pairs.of_sets:
+            test = t_test(pairs.difference, pairs.se, count)
+        else:
+            test = sign_flip_test(pairs.differences)
         rows.append(
             {
                 "metric": metric,
@@ -126,7 +126,8 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
                 "baseline": baseline.method,
                 "difference": pairs.difference,
                 "se": pairs.se,
-                **_bounds(student_interval(pairs.difference, pairs.se, count)),
+                "low": low,
+                "high": high,
                 "p_value": test.p_value if test else None,
                 "p_holm": None,
                 "test": test.method if test else None,
@@ -141,12 +142,6 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
     for row, adjusted in zip(tested, holm([r["p_value"] for r in tested]), strict=True):
         row["p_holm"] = adjusted
     return [{**row, "verdict": _verdict(row)} for row in rows]
-
-
-def _tested(pairs: Pairs) -> Test | None:
-    if pairs.of_sets:
-        return t_test(pairs.difference, pairs.se, len(pairs.differences))
-    return sign_flip_test(pairs.differences)
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

@@ -36,10 +36,10 @@ class PublishedTable:
     title: str
     cite: str
     source: str
-    confidence: str
     protocol: str
     columns: list[str]
     rows: dict[str, list[str]]
+    confidence: str = "primary"
     told_apart_by: str = ""
     notes: Sequence[str] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -68,53 +68,42 @@ def _metric_table(
     return _table(name, about, rows, shown, column_notes(shown, scores))
 
 
-def _row(score: Score, columns: Mapping[str, str]) -> dict[str, Any]:
-    images = score.content["images"]
-    row: dict[str, Any] = {"method": score.method}
-    measured = {metric: score.metrics.get(metric) for metric in columns}
-    for metric, one in measured.items():
-        row[metric], row[f"{metric}_se"] = (one.value, one.se) if one else (None, None)
-    row["num_samples"], row["num_images"] = images["num_samples"], images["num_images"]
-    used = [one for one in measured.values() if one]
-    row["protocols"] = _join(one.versioned_protocol for one in used)
-    row["extractors"] = _join(one.extractor for one in used if one.extractor)
+def _row(
+    score: Score, columns: Iterable[str], samples: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """A line of numbers and what made them; on some samples, without what is of all."""
+    images, row = score.content["images"], dict[str, Any](method=score.method)
+    used = {metric: score.metrics[metric] for metric in columns if metric in score.metrics}
+    for metric in columns:
+        row[metric], row[f"{metric}_se"] = None, None
+        if metric in used:
+            pair = used[metric].value, used[metric].se
+            pair = pair if samples is None else mean_and_se(score.values(metric, samples))
+            row[metric], row[f"{metric}_se"] = pair
+    row["num_samples"] = images["num_samples"] if samples is None else len(samples)
+    if samples is None:
+        row["num_images"] = images["num_images"]
+    row["protocols"] = _join(one.versioned_protocol for one in used.values())
+    if samples is None:
+        row["extractors"] = _join(one.extractor for one in used.values() if one.extractor)
     return row
 
 
 def _control_table(task: str, scores: Sequence[Score]) -> Table:
     """All methods on their common samples: controls may cover fewer."""
     samples = common_samples(scores)
-    rows = [_control_row(score, samples) for score in scores]
+    rows = [_row(score, CONTROLS, samples) for score in scores]
     columns = dict(CONTROLS)
     if "vae_reconstruction" in {score.method for score in scores}:
-        _add_energy_ratio(rows, scores, samples)
+        reconstruction = next(score for score in scores if score.method == "vae_reconstruction")
+        ceiling = reconstruction.values("gradient_energy", samples)
+        for row, score in zip(rows, scores, strict=True):
+            pair = ratio_of_means(score.values("gradient_energy", samples), ceiling)
+            row[ENERGY_RATIO], row[f"{ENERGY_RATIO}_se"] = pair
         columns[ENERGY_RATIO] = "gradient energy / VAE reconstruction"
     counts = count_samples(scores[0].content["images"], len(samples))
     caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
     return _table(f"{task}_controls", caption, rows, columns, column_notes(CONTROLS, scores))
-
-
-def _control_row(score: Score, samples: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": score.method}
-    for metric in CONTROLS:
-        value, se = None, None
-        if metric in score.metrics:
-            value, se = mean_and_se(score.values(metric, samples))
-        row[metric], row[f"{metric}_se"] = value, se
-    row["num_samples"] = len(samples)
-    used = [score.metrics[metric] for metric in CONTROLS if metric in score.metrics]
-    row["protocols"] = _join(one.versioned_protocol for one in used)
-    return row
-
-
-def _add_energy_ratio(
-    rows: Sequence[dict[str, Any]], scores: Sequence[Score], samples: Sequence[str]
-) -> None:
-    reconstruction = next(score for score in scores if score.method == "vae_reconstruction")
-    ceiling = reconstruction.values("gradient_energy", samples)
-    for row, score in zip(rows, scores, strict=True):
-        ratio, se = ratio_of_means(score.values("gradient_energy", samples), ceiling)
-        row[ENERGY_RATIO], row[f"{ENERGY_RATIO}_se"] = ratio, se
 
 
 def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:

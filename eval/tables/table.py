@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import write_json
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGE = "table.html.j2"
 PRINTED = "tables.json"
 """File of all tables and claims in their printed form: what the report shows."""
 WIDE = 10
@@ -112,7 +111,10 @@ def _latex(table: Table) -> str:
         tabular,
         r"\end{table}",
     ]
-    return _escape_symbols("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    for symbol, command in LATEX_SYMBOLS.items():
+        text = text.replace(symbol, command)
+    return text
 
 
 def _with_blocks(tabular: str, table: Table) -> str:
@@ -129,24 +131,22 @@ def _escape(text: str) -> str:
     return "".join(f"\\{c}" if c in "&%#_" else c for c in text)
 
 
-def _escape_symbols(text: str) -> str:
-    for symbol, command in LATEX_SYMBOLS.items():
-        text = text.replace(symbol, command)
-    return text
-
-
-def _html(table: Table) -> str:
-    """A page of its own that needs no other file."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+def template(path: Path) -> Template:
+    """Load a template of HTML, which escapes what it is given."""
+    return Environment(
+        loader=FileSystemLoader(path.parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
+    ).get_template(path.name)
+
+
+def _html(table: Table) -> str:
+    """A page of its own that needs no other file."""
     rows, starts = _rows(table), [0, *(start for start, _ in table.blocks)]
     ends, titles = [*starts[1:], len(rows)], ["", *(title for _, title in table.blocks)]
-    return environment.get_template(PAGE).render(
+    return template(TEMPLATES / "table.html.j2").render(
         caption=table.caption,
         header=list(table.shown.columns),
         blocks=[

@@ -371,7 +371,7 @@ def test_slopes_of_samples_have_effect_sizes_and_those_of_a_set_have_none() -> N
 
 def test_levels_constants_and_single_samples_have_no_effect_size() -> None:
     assert effects(world())[7, 1].size is None
-    assert level_of(np.array([1.0, 2.0])).interval is not None
+    assert level_of(score("x", 1, 1), "clip_score").interval is not None
     assert difference_of(np.array([0.1 + 0.2, 0.3])).size is None  # alike but for rounding
     single = difference_of(np.array([4.0]))
     assert (single.value, single.se, single.interval, single.size) == (4.0, None, None, None)

@@ -25,7 +25,7 @@ from mvdiffusion_eval.extractors.pretrained import (
     load_open_clip,
     load_open_clip_features,
 )
-from mvdiffusion_eval.extractors.weights import Weights, checkpoints, weights_of
+from mvdiffusion_eval.extractors.weights import Weights, checkpoints, known_weights
 
 VIEWS = np.concatenate([toy.views_of(seed, seed, 40) for seed in range(3)])
 
@@ -187,22 +187,22 @@ def test_every_pretrained_file_has_a_hash() -> None:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     for name in (*STANDARD_EXTRACTORS, *(f"lpips-{network}" for network in NETWORKS)):
-        known = weights_of(name)
+        known = known_weights()[name]
         assert known is not None, name
         assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", known.sha256), name
         assert bool(known.url) != bool(known.repository), name
         assert known.url.endswith(known.file) or not known.url, name
         if digits := re.search(r"-([0-9a-f]{8,})\.pth$", known.file):  # PyTorch's convention
             assert known.sha256.startswith(digits[1]), name
-    inception = weights_of("inception-v3")
+    inception = known_weights()["inception-v3"]
     assert inception is not None
     assert inception.url == URL_INCEPTION_V3
     for name, model in (("clip-vit-b-32", "ViT-B-32"), ("clip-vit-l-14-336", "ViT-L-14-336")):
         theirs = open_clip.get_pretrained_cfg(f"{model}-quickgelu", "openai")["hf_hub"].strip("/")
-        assert weights_of(name).repository == theirs
+        assert known_weights()[name].repository == theirs
     for network, weights in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet1_1")):
         url = getattr(torchvision.models, f"{weights}_Weights").DEFAULT.url
-        assert weights_of(f"lpips-{network}").url == url
+        assert known_weights()[f"lpips-{network}"].url == url
 
 
 @pytest.mark.parametrize("digits", [64, 8])
@@ -247,7 +247,7 @@ def test_changed_weights_of_pytorch_hub_are_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    known = weights_of(name)
+    known = known_weights()[name]
     assert known is not None
     checkpoints().mkdir(parents=True)
     (checkpoints() / known.file).write_bytes(b"something else")
@@ -265,7 +265,7 @@ def test_changed_weights_of_hugging_face_are_refused(
     """In the hub's own cache, laid out as the hub lays it out."""
     import huggingface_hub
 
-    known = weights_of(name)
+    known = known_weights()[name]
     assert known is not None
     root = tmp_path / f"models--{known.repository.replace('/', '--')}"
     file = root / "snapshots" / ("0" * 40) / known.file
