@@ -60,8 +60,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        if len(set(self.samples)) < len(self.samples):
-            raise mistake("samples", self.samples, "names, each once")
+        for key in ("samples", "yaw_deg", "given_views"):
+            if len(set(values := getattr(self, key))) < len(values):
+                raise mistake(key, values, "a list without repetitions")
         if self.task == Task.DEPTH:
             return
         count, given = len(self.yaw_deg), self.given_views
