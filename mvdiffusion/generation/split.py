@@ -17,7 +17,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
-from mvdiffusion.pipelines.loading import check_model
+from mvdiffusion.pipelines.loading import check_model, is_multi_view
 from mvdiffusion.records import InputError
 from mvdiffusion.tasks import Task
 
@@ -32,10 +32,10 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
         InputError: no model there, or one of another task.
     """
     check_model(model)
-    stage2 = "MultiViewUNet" in (model / "unet" / "config.json").read_text()
     kind = PIPELINES[task]
+    load = kind.from_pretrained if is_multi_view(model) else kind.from_single_view
     try:
-        pipeline = kind.from_pretrained(model) if stage2 else kind.from_single_view(model)
+        pipeline = load(model)
     except ValueError as error:
         raise InputError(f"{model}: no model of the task {task}: {error}") from None
     scheduler = getattr(diffusers, settings.scheduler)

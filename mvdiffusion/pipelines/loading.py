@@ -20,6 +20,11 @@ def check_model(folder: Path) -> None:
         raise InputError(f"{folder}: no model_index.json; expected a diffusers pipeline folder.")
 
 
+def is_multi_view(folder: Path) -> bool:
+    """Whether a model folder holds a multi-view UNet, as stage 2 writes it."""
+    return "MultiViewUNet" in (folder / "unet" / "config.json").read_text()
+
+
 def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipeline:
     """Load VAE, text encoder, tokenizer, UNet and scheduler of a Stable Diffusion model.
 

@@ -15,7 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
-from mvdiffusion.pipelines.loading import check_model, load_single_view
+from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view
+from mvdiffusion.records import InputError
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
@@ -37,6 +38,8 @@ def load_parts(folder: Path) -> StableDiffusionPipeline:
         InputError: when the folder does not hold such a model.
     """
     check_model(folder)
+    if is_multi_view(folder):
+        raise InputError(f"{folder}: is a multi-view model; expected one of single views.")
     # Anew, so that what is saved does not name the folder.
     return StableDiffusionPipeline(
         **load_single_view(folder).components, requires_safety_checker=False

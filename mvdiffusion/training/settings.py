@@ -314,6 +314,13 @@ class Diffusion(SingleView):
     unet: UNetOptions
     scheduler: SchedulerOptions
 
+    def __post_init__(self) -> None:
+        """Refuse a text encoder whose width cannot be divided."""
+        width = self.text_encoder.get("hidden_size", 0)
+        heads = self.text_encoder.get("num_attention_heads", 1)
+        if width % heads:
+            raise mistake("text_encoder.hidden_size", width, f"a multiple of the {heads} heads")
+
 
 @settings
 class MultiView(SingleView):

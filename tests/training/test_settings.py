@@ -1,11 +1,12 @@
 """Wrong settings give one readable error that names the key."""
 
 import pytest
-from tiny_training import VAE_MODEL, settings
+from tiny_training import BASE_PARTS, VAE_MODEL, settings
 
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
-from mvdiffusion.training.settings import MultiViewSettings, VaeSettings
+from mvdiffusion.training.diffusion import load_parts
+from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, VaeSettings
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,20 @@ def test_wrong_settings_name_the_key(change, message):
     with pytest.raises(InputError) as caught:
         parse(VaeSettings, settings(model=VAE_MODEL) | settings(**change))
     assert message in str(caught.value)
+
+
+def test_heads_divide_the_width_of_the_text_encoder():
+    parts = BASE_PARTS | {"text_encoder": {"hidden_size": 32, "num_attention_heads": 3}}
+    with pytest.raises(InputError, match=r"'text_encoder\.hidden_size' is 32; expected a multiple"):
+        parse(BaseSettings, settings(**parts))
+
+
+def test_a_training_starts_from_a_single_view_model(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "unet/config.json").write_text('{"_class_name": "MultiViewUNet"}')
+    with pytest.raises(InputError, match="is a multi-view model; expected one of single views"):
+        load_parts(tmp_path)
 
 
 def test_missing_top_level_key():
