@@ -1,6 +1,7 @@
 """Manifests come back as they were written; those of earlier versions are read or refused."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from mvdiffusion.geometry.cameras import even_yaws
+from mvdiffusion.geometry.matrix_files import read_pose
 from mvdiffusion.manifest import (
     Manifest,
     Trajectory,
@@ -17,6 +19,7 @@ from mvdiffusion.manifest import (
     write_geometry,
     write_manifest,
 )
+from mvdiffusion.pipelines.checks import check_poses
 from mvdiffusion.records import InputError, read_json
 from mvdiffusion.tasks import Task
 
@@ -35,6 +38,22 @@ def test_a_manifest_comes_back(manifest: Manifest, tmp_path: Path) -> None:
     write_manifest(tmp_path, manifest, {"steps": 3}, files={"a/0.png": "…"})
     assert read_manifest(tmp_path) == manifest
     assert read_json(tmp_path / "manifest.json")["settings"] == {"steps": 3}
+
+
+@pytest.mark.parametrize(("scale", "is_taken"), [(1.004, True), (1.02, False)])
+def test_rigid_means_the_same_to_data_pipelines_and_scores(
+    scale: float, is_taken: bool, tmp_path: Path
+) -> None:
+    """A pose read from a file, sampled with and scored: all take it, or none."""
+    pose = np.diag([scale, 1, 1, 1])
+    np.savetxt(tmp_path / "0.txt", pose)
+    cameras = {"frames": [0], "key_frames": [0], "K": [np.eye(3).tolist()], "pose": [pose.tolist()]}
+    (tmp_path / "cameras.json").write_text(json.dumps(cameras))
+    assert (read_pose(tmp_path / "0.txt") is not None) == is_taken
+    with nullcontext() if is_taken else pytest.raises(ValueError, match="orthonormal"):
+        check_poses(torch.tensor(pose)[None, None])
+    with nullcontext() if is_taken else pytest.raises(InputError, match="pose"):
+        read_trajectory(tmp_path)
 
 
 def test_other_forms_are_refused(tmp_path: Path) -> None:
