@@ -231,6 +231,21 @@ def check_empty(output: Path) -> None:
         raise InputError(f"{output}: is a {kind}; expected a new or empty output folder.")
 
 
+def check_apart(output: Path, *inputs: Path) -> None:
+    """Check that an output, which --overwrite moves aside, holds none of its inputs.
+
+    Args:
+        output: the folder to write.
+        inputs: what is read for it.
+
+    Raises:
+        InputError: it does.
+    """
+    for path in inputs:
+        if path.resolve().is_relative_to(output.resolve()):
+            raise InputError(f"{output}: holds the input {path}; choose another output.")
+
+
 def check_file(path: Path) -> None:
     """Find out before any work whether a file can be written.
 

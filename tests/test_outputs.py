@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mvdiffusion.cli import main
 from mvdiffusion.outputs import (
     RECORD,
     begin,
@@ -232,3 +233,14 @@ def test_what_the_system_refuses_is_one_sentence(tmp_path, capsys):
         assert said.endswith("; check this path and its permissions.\n")
     with pytest.raises(OSError, match="no file is named"), reporting_input_errors("command"):
         raise OSError("no file is named")
+
+
+def test_an_output_that_holds_its_input_is_refused(tmp_path, monkeypatch, capsys):
+    made(tmp_path / "views")
+    words = ["data", "stitch", "--views", "views", "--output", "views/../views", "--overwrite"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mvdiffusion", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "views/../views: holds the input views; choose another" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["views"]

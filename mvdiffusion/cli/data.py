@@ -19,6 +19,7 @@ from mvdiffusion.cli.options import (
     Workers,
 )
 from mvdiffusion.commands import spread
+from mvdiffusion.outputs import check_apart
 from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.tasks import Task
 
@@ -124,6 +125,7 @@ def data_export(
     from mvdiffusion.generation.export import export_split
     from mvdiffusion.generation.settings import ExportSettings
 
+    check_apart(output, data)
     values = read_settings(settings)
     views = values.pop("data", {})
     count = parse(ExportSettings, values).num_samples
@@ -158,6 +160,7 @@ def data_stitch(
     """Stitch the views of every sample into an equirectangular PNG image."""
     from mvdiffusion.generation.export import stitch_folder
 
+    check_apart(output, views)
     stitch_folder(views, output, height, overwrite=overwrite)
 
 

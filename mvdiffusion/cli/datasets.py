@@ -10,6 +10,7 @@ import typer
 
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.options import Data, DataTask, Output, Overwrite, Settings, Split, Workers
+from mvdiffusion.outputs import check_apart
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
 
@@ -172,5 +173,6 @@ def data_equirect(
     """Stitch every panorama of a split into an equirectangular PNG image."""
     from mvdiffusion.preparation.matterport3d import write_equirectangular
 
+    check_apart(output, data)
     count = write_equirectangular(data, split, output, height, workers, overwrite)
     print(f"{output}: {count} panoramas")

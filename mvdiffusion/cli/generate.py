@@ -22,6 +22,7 @@ from mvdiffusion.cli.options import (
 )
 from mvdiffusion.commands import spread
 from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.outputs import check_apart
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import Device, Dtype, parse, read_settings
 from mvdiffusion.tasks import Task
@@ -152,6 +153,7 @@ def generate_split(
     from mvdiffusion.generation.settings import GenerationSettings
 
     made_with = find_method(method, task)
+    check_apart(output, data, model)
     values = read_settings(settings)
     views = values.pop("data", {})
     numbers = parse(GenerationSettings, values)
