@@ -13,7 +13,29 @@ folders; `protocols` say which metric is run on what; `scoring` makes and reads 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mvdiffusion.images import read_rgb as read_rgb
+    from mvdiffusion.records import InputError as InputError
+
+    from .api import score as score
+    from .comparison import Comparison as Comparison
+    from .comparison import compare as compare
+    from .folders.images import check_view as check_view
+    from .folders.images import image_header as image_header
+    from .folders.methods import Method as Method
+    from .folders.opening import open_folder as open_folder
+    from .folders.samples import PanoramaFolder as PanoramaFolder
+    from .folders.samples import SampleFolder as SampleFolder
+    from .folders.samples import SequenceFolder as SequenceFolder
+    from .metrics.base import Inputs as Inputs
+    from .metrics.base import Metric as Metric
+    from .metrics.base import Outcome as Outcome
+    from .metrics.base import Step as Step
+    from .metrics.base import per_sample as per_sample
+    from .metrics.measurement import Measurement as Measurement
+    from .settings import ScoreSettings as ScoreSettings
 
 HOMES = {
     "mvdiffusion_eval.api": ("score",),

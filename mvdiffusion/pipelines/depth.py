@@ -110,15 +110,51 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         """Input channels of this task's UNet."""
         return latent_channels + 1
 
-    def __call__(self, *inputs: Any, **options: Any) -> MultiViewOutput:
-        """Generate whole sequences, as `iterate` does in parts; resulting tensors are on the CPU.
+    def __call__(
+        self,
+        prompt: Prompts,
+        depth: Tensor,
+        pose: Tensor,
+        K: Tensor,
+        key_frames: Sequence[int] | None = None,
+        num_views: int = 12,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 9.0,
+        negative_prompt: str | Sequence[str] = "",
+        correspondence_attention: bool = True,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> MultiViewOutput:
+        """Generate whole sequences; resulting tensors are on the CPU.
+
+        Args:
+            prompt: one text for all frames; or one per frame; or a list of those lists, one for
+                each of B sequences.
+            depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
+                images get its height and width.
+            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
+            K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
+            key_frames: increasing indices, the first and the last frame among them; they are
+                generated first, from text, and the others from text and the key frames around.
+                None: all frames are key frames.
+            num_views: most frames to denoise together (see `frame_groups`).
+
+        The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
 
         Raises:
             ValueError: arguments that do not fit together; the message says which.
         """
+        groups = self.iterate(
+            prompt, depth, pose, K, key_frames, num_views, num_inference_steps, guidance_scale,
+            negative_prompt, correspondence_attention, generator, latents, output_type,
+            callback_on_step_end, callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
         order: list[int] = []
         parts: list[Any] = []
-        for frames, images in self.iterate(*inputs, **options):
+        for frames, images in groups:
             order += frames
             parts.append(images.cpu() if isinstance(images, Tensor) else images)
         place = np.argsort(order)
@@ -153,19 +189,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         Memory does not grow with the length of the sequence but for its latents, so that callers
         may write the frames of long ones as they come.
 
-        Args:
-            prompt: one text for all frames; or one per frame; or a list of those lists, one for
-                each of B sequences.
-            depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
-                images get its height and width.
-            pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
-            K: intrinsics in pixels of the H x W images, [3, 3], [V, 3, 3] or [B, V, 3, 3].
-            key_frames: increasing indices, the first and the last frame among them; they are
-                generated first, from text, and the others from text and the key frames around.
-                None: all frames are key frames.
-            num_views: most frames to denoise together (see `frame_groups`).
-
-        The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
+        The arguments are those of a call of the pipeline.
 
         Returns:
             An iterator over (indices of n frames, their images, [B, n, …] as `MultiViewOutput`):
