@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -38,7 +37,6 @@ __all__ = ["CaptionSettings", "caption_split"]
 
 _FORMAT = 1
 _NOT_DECIDING = ("model", "revision", "batch_size", "device")  # the model is recorded by its hash
-_TOGETHER = 8  # views of a panorama, which are cut at once
 
 
 @dataclass(frozen=True)
@@ -134,45 +132,27 @@ def _begin(run: Path, settings: CaptionSettings, model: Mapping[str, Any]) -> No
     write_json(run, {**found, "provenance": provenance()})
 
 
-class _Pictures(Dataset[Any]):
-    """Some images of one panorama or scene at a time, ready for the model."""
+@dataclass(frozen=True)
+class _Batches(Dataset[Any]):
+    """Images ready for the model, so many at a time."""
 
-    def __init__(self, source: _Source, keys: Sequence[tuple[int, int]], processor: Any) -> None:
-        self._source, self._processor = source, processor
-        groups = (list(keys) for _, keys in itertools.groupby(keys, lambda key: key[0]))
-        self._parts = [
-            keys[start : start + _TOGETHER]
-            for keys in groups
-            for start in range(0, len(keys), _TOGETHER)
-        ]
+    source: _Source
+    keys: Sequence[tuple[int, int]]
+    size: int
+    processor: Any
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return -(-len(self.keys) // self.size)
 
     def __getitem__(self, index: int) -> tuple[list[Path], Tensor] | InputError:
-        part = self._parts[index]
-        try:
-            images = self._source.read(part[0][0], [key for _, key in part])
-            pixels = prepare_images(self._processor, images)
+        keys = self.keys[index * self.size :][: self.size]
+        images = []
+        try:  # views of one panorama are cut at once
+            for group, part in itertools.groupby(keys, lambda key: key[0]):
+                images += self.source.read(group, [key for _, key in part])
+            return [self.source.files[key] for key in keys], prepare_images(self.processor, images)
         except InputError as error:  # as a value: a worker would wrap it in its traceback
             return error
-        return [self._source.files[key] for key in part], pixels
-
-
-def _batches(parts: DataLoader[Any], batch_size: int) -> Iterator[tuple[list[Path], Tensor]]:
-    """Regroup what is read into batches for the model."""
-    files: list[Path] = []
-    pixels: list[Tensor] = []
-    for part in parts:
-        if isinstance(part, InputError):
-            raise part
-        files += part[0]
-        pixels += part[1]
-        while len(files) >= batch_size:
-            yield files[:batch_size], torch.stack(pixels[:batch_size])
-            files, pixels = files[batch_size:], pixels[batch_size:]
-    if files:
-        yield files, torch.stack(pixels)
 
 
 def _write_captions(
@@ -183,11 +163,13 @@ def _write_captions(
     Raises:
         InputError: an image is broken, or the model returned an empty caption for some.
     """
-    pictures = _Pictures(source, keys, captioner.processor)
-    loader = DataLoader(pictures, batch_size=None, num_workers=workers)
+    batches = _Batches(source, keys, captioner.settings.batch_size, captioner.processor)
     silent: list[Path] = []
     with tqdm(total=len(keys), desc="captions", unit="image") as bar:
-        for files, pixels in _batches(loader, captioner.settings.batch_size):
+        for batch in DataLoader(batches, batch_size=None, num_workers=workers):
+            if isinstance(batch, InputError):
+                raise batch
+            files, pixels = batch
             for path, text in zip(files, captioner(pixels), strict=True):
                 if not text:
                     silent.append(path)

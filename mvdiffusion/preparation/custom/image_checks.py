@@ -19,18 +19,7 @@ from tqdm import tqdm
 from mvdiffusion.preparation.custom.problems import Problem, name_in, note
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
-_UNSUPPORTED = [
-    ".heic",
-    ".heif",
-    ".avif",
-    ".exr",
-    ".hdr",
-    ".gif",
-    ".dng",
-    ".cr2",
-    ".nef",
-    ".raw",
-]
+_UNSUPPORTED = {".heic", ".heif", ".avif", ".exr", ".hdr", ".gif", ".dng", ".cr2", ".nef", ".raw"}
 _ORIENTATION = 0x0112  # EXIF
 _MANY = 200  # images from which on a progress bar is shown
 
@@ -102,10 +91,11 @@ def unreadable(path: Path, name: str) -> Problem | None:
 
 
 def _refused(path: Path, name: str, error: OSError) -> Problem:
+    fix = "Replace it by the file itself."
     if error.errno == errno.ELOOP:
-        return Problem(name, "a link that leads back to itself", "Replace it by the file itself.")
+        return Problem(name, "a link that leads back to itself", fix)
     if error.errno == errno.ENOENT and path.is_symlink():
-        return Problem(name, "a link to a file that is not there", "Replace it by the file itself.")
+        return Problem(name, "a link to a file that is not there", fix)
     if error.errno == errno.ENOENT:
         return Problem(name, "no such file", "Add it.")
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -163,10 +153,9 @@ def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in folders):
             if path.is_symlink():
+                problem = "a linked folder, which is not searched"
                 fix = "Nothing to do, or replace the link by the folder."
-                problems.append(
-                    note(name_in(path, folder), "a linked folder, which is not searched", fix)
-                )
+                problems.append(note(name_in(path, folder), problem, fix))
         for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)

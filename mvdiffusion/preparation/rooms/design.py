@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -108,7 +107,7 @@ class Room:
 @dataclass(frozen=True)
 class _Kind:
     walls: tuple[str, ...]
-    finish: Callable[[Dice, Color], Paint]
+    finish: str
     floor: str
     needs: tuple[str, ...]
     extras: tuple[str, ...]
@@ -118,62 +117,54 @@ class _Kind:
     pictures: int = 2
 
 
-def _painted(dice: Dice, color: Color) -> Paint:
-    return plain(color)
-
-
-def _papered(dice: Dice, color: Color) -> Paint:
-    return stripes(color, mixed(color, (1, 1, 1), 0.3), dice.between(0.4, 0.7))
-
-
-def _panelled(dice: Dice, color: Color) -> Paint:
-    return wainscot(color, (0.93, 0.92, 0.88), 1.0, 0.7)
-
-
-def _wood_panelled(dice: Dice, color: Color) -> Paint:
-    return wainscot(color, (0.50, 0.35, 0.24), 1.2, 0.6)
-
-
-def _tiled(dice: Dice, color: Color) -> Paint:
+def _finished(finish: str, color: Color, dice: Dice) -> Paint:
+    if finish == "painted":
+        return plain(color)
+    if finish == "papered":
+        return stripes(color, mixed(color, (1, 1, 1), 0.3), dice.between(0.4, 0.7))
+    if finish == "panelled":
+        return wainscot(color, (0.93, 0.92, 0.88), 1.0, 0.7)
+    if finish == "wood panelled":
+        return wainscot(color, (0.50, 0.35, 0.24), 1.2, 0.6)
     return half_tiled(mixed(color, (1, 1, 1), 0.55), color, 1.4, 0.3)
 
 
 KINDS: dict[str, _Kind] = {
     "bedroom": _Kind(
-        ("green", "blue", "yellow", "pink", "purple", "white"), _papered, "carpet",
+        ("green", "blue", "yellow", "pink", "purple", "white"), "papered", "carpet",
         ("bed", "wardrobe", "rug"), ("lamp", "armchair", "cabinet", "plant"), (3.4, 4.4, 3.4, 4.6),
     ),
     "kitchen": _Kind(
-        ("yellow", "white", "green", "orange", "blue"), _painted, "checker",
+        ("yellow", "white", "green", "orange", "blue"), "painted", "checker",
         ("counter", "fridge", "stove", "table"), ("counter", "cabinet", "plant"),
         (3.4, 4.4, 3.4, 4.6), pictures=1,
     ),
     "living room": _Kind(
-        ("white", "grey", "orange", "green", "blue", "brown"), _painted, "planks",
+        ("white", "grey", "orange", "green", "blue", "brown"), "painted", "planks",
         ("sofa", "television", "rug", "coffee_table"), ("lamp", "plant", "bookcase", "armchair"),
         (3.8, 5.0, 3.8, 5.0), pictures=3,
     ),
     "office": _Kind(
-        ("grey", "white", "blue", "yellow"), _painted, "grey carpet",
+        ("grey", "white", "blue", "yellow"), "painted", "grey carpet",
         ("desk", "board", "cabinet"), ("desk", "bookcase", "plant", "lamp"),
         (3.4, 4.4, 3.4, 4.4), pictures=1,
     ),
     "bathroom": _Kind(
-        ("blue", "green", "pink", "white", "grey"), _tiled, "tiles",
+        ("blue", "green", "pink", "white", "grey"), "tiled", "tiles",
         ("bathtub", "washbasin", "toilet"), ("cabinet", "plant"), (2.8, 3.6, 2.8, 3.6),
         windows=1, pictures=0,
     ),
     "dining room": _Kind(
-        ("red", "green", "blue", "yellow", "purple", "orange"), _panelled, "planks",
+        ("red", "green", "blue", "yellow", "purple", "orange"), "panelled", "planks",
         ("table", "cabinet"), ("plant", "lamp", "cabinet"), (3.8, 4.8, 3.8, 4.8), pictures=3,
     ),
     "library": _Kind(
-        ("green", "red", "brown", "purple"), _wood_panelled, "dark planks",
+        ("green", "red", "brown", "purple"), "wood panelled", "dark planks",
         ("bookcase", "bookcase", "armchair", "bookcase"), ("bookcase", "lamp", "desk", "rug"),
         (3.4, 4.6, 3.4, 4.6), windows=1, pictures=1,
     ),
     "hallway": _Kind(
-        ("white", "pink", "yellow", "orange", "red", "purple"), _panelled, "checker",
+        ("white", "pink", "yellow", "orange", "red", "purple"), "panelled", "checker",
         ("coats", "bench", "rug"), ("plant", "cabinet", "lamp"), (2.6, 3.2, 4.4, 5.4),
         doors=3, windows=1, pictures=3,
     ),
@@ -234,7 +225,8 @@ def _dress_surfaces(room: Room, kind: _Kind, dice: Dice) -> None:
     words = list(kind.walls)
     chosen = tuple(words.pop(dice.index(len(words))) for _ in range(4))
     room.wall_words = chosen
-    room.surfaces = [_skirted(kind.finish(dice, dice.shade(WALL_COLORS[word]))) for word in chosen]
+    shades = ((kind.finish, dice.shade(WALL_COLORS[word])) for word in chosen)
+    room.surfaces = [_skirted(_finished(*shade, dice)) for shade in shades]
     room.surfaces += [_floor(kind.floor, dice), plain(dice.shade((0.93, 0.92, 0.90)))]
 
 

@@ -178,11 +178,8 @@ def _chair(u: float, w: float, back: float, color: Color) -> list[Part]:
 
 
 def _table(dice: Dice) -> Piece:
-    word, width, depth = (
-        dice.pick(("wooden", "white", "black", "green")),
-        dice.between(1.3, 1.7),
-        1.75,
-    )
+    word = dice.pick((*WOODS, "green"))
+    width, depth = dice.between(1.3, 1.7), 1.75
     color, seats = dice.shade(COLORS[word]), dice.shade(COLORS[dice.pick(TEXTILES)])
     chairs = [
         part
@@ -213,15 +210,11 @@ def _desk(dice: Dice) -> Piece:
     word, width = dice.pick(WOODS), dice.between(1.3, 1.6)
     color, middle = dice.shade(COLORS[word]), width * dice.between(0.4, 0.55)
     glass = screen((0.7, 0.42), _DARK, (0.45, 0.66, 0.86), 0.05)
+    drawers = doors(color, 0.45, 0.7, 1, 3)
     parts = (
         _block(0, width, 0.7, 0.76, 0, 0.7, color),
         *_legs(0, width * 0.6, 0.02, 0.68, 0.7, color),
-        Part(
-            (width - 0.45, 0, 0.03),
-            (width, 0.7, 0.68),
-            doors(color, 0.45, 0.7, 1, 3),
-            plain(color),
-        ),
+        Part((width - 0.45, 0, 0.03), (width, 0.7, 0.68), drawers, plain(color)),
         Part((middle - 0.35, 0.84, 0.12), (middle + 0.35, 1.26, 0.17), glass),
         _block(middle - 0.06, middle + 0.06, 0.76, 0.86, 0.1, 0.16, _DARK),
         *_chair(middle, 0.95, 1, dice.shade(COLORS[dice.pick(TEXTILES)])),
@@ -239,9 +232,8 @@ def _bookcase(dice: Dice) -> Piece:
     heights = 0.7 + 0.25 * dice.table(rows, columns)
     front = books(wood, (width, height), covers, heights)
     part = Part((0, 0, 0), (width, height, 0.35), front, plain(wood))
-    return Piece(
-        "bookcase" if word == "wooden" else f"{word} bookcase", (width, height, 0.35), (part,)
-    )
+    name = "bookcase" if word == "wooden" else f"{word} bookcase"
+    return Piece(name, (width, height, 0.35), (part,))
 
 
 def _cupboard(

@@ -36,8 +36,14 @@ def wave(x: Array, period: float) -> Array:
     return 1 - np.abs(2 * phase - 1)
 
 
-def _blend(base: Array, color: Color, mask: Array) -> Array:
-    return base + (np.asarray(color, np.float32) - base) * mask[:, None]
+def _blend(base: Color, color: Color, mask: Array) -> Array:
+    start = np.asarray(base, np.float32)
+    return start + (np.asarray(color, np.float32) - start) * mask[:, None]
+
+
+def _to_edge(s: Array, v: Array, size: tuple[float, float]) -> Array:
+    """Distance from inside a rectangle to its edge."""
+    return np.minimum(np.minimum(s, size[0] - s), np.minimum(v, size[1] - v))
 
 
 def _step(x: Array, edge: float, softness: float = 0.02) -> Array:
@@ -53,21 +59,14 @@ def _inside(s: Array, v: Array, box: Sequence[float]) -> Array:
 
 def stripes(color: Color, other: Color, period: float) -> Paint:
     """Soft upright stripes of two colors."""
-    base, target = np.asarray(color, np.float32), np.asarray(other, np.float32)
-
-    def paint(s: Array, v: Array) -> Array:
-        amount = np.clip(wave(s, period) * 4 - 1.5, 0, 1)
-        return base + (target - base) * amount[:, None]
-
-    return paint
+    return lambda s, v: _blend(color, other, np.clip(wave(s, period) * 4 - 1.5, 0, 1))
 
 
 def wainscot(upper: Color, lower: Color, height: float, panel: float) -> Paint:
     """A wall with panelling (panels `panel` meters wide) up to `height`."""
 
     def paint(s: Array, v: Array) -> Array:
-        low = _step(v, height)
-        colors = _blend(np.broadcast_to(np.asarray(lower, np.float32), (len(s), 3)), upper, low)
+        colors = _blend(lower, upper, _step(v, height))
         groove = np.clip(wave(s, panel) * 8 - 7.2, 0, 1) * (1 - _step(v, height - 0.15))
         rail = _inside(s, v, (-9, 99, height - 0.09, height))
         colors = colors * (1 - 0.12 * groove[:, None])
@@ -82,23 +81,19 @@ def half_tiled(upper: Color, tile: Color, height: float, pitch: float) -> Paint:
 
     def paint(s: Array, v: Array) -> Array:
         colors = _blend(tiles(s, v), upper, _step(v, height))
-        return _blend(
-            colors,
-            mixed(tile, (0.2, 0.3, 0.4), 0.4),
-            _inside(s, v, (-9, 99, height - 0.1, height)),
-        )
+        border = _inside(s, v, (-9, 99, height - 0.1, height))
+        return _blend(colors, mixed(tile, (0.2, 0.3, 0.4), 0.4), border)
 
     return paint
 
 
 def tiled(color: Color, other: Color, pitch: float) -> Paint:
     """A soft-edged checker of square tiles."""
-    base, target = np.asarray(color, np.float32), np.asarray(other, np.float32)
 
     def paint(s: Array, v: Array) -> Array:
         across = np.clip((wave(s, 2 * pitch) - 0.5) * 8, -1, 1)
         along = np.clip((wave(v, 2 * pitch) - 0.5) * 8, -1, 1)
-        return base + (target - base) * (0.5 + 0.5 * across * along)[:, None]
+        return _blend(color, other, 0.5 + 0.5 * across * along)
 
     return paint
 
@@ -121,9 +116,8 @@ def bordered(color: Color, border: Color, size: tuple[float, float], inset: floa
     """A rug: a border line `inset` meters inside a rectangle of `size` meters."""
 
     def paint(s: Array, v: Array) -> Array:
-        edge = np.minimum(np.minimum(s, size[0] - s), np.minimum(v, size[1] - v))
-        band = _step(edge, inset, 0.05) * (1 - _step(edge, 2 * inset, 0.05))
-        return _blend(np.broadcast_to(np.asarray(color, np.float32), (len(s), 3)), border, band)
+        edge = _to_edge(s, v, size)
+        return _blend(color, border, _step(edge, inset, 0.05) * (1 - _step(edge, 2 * inset, 0.05)))
 
     return paint
 
@@ -133,19 +127,12 @@ def doors(color: Color, width: float, height: float, columns: int, rows: int = 1
     pitch_s, pitch_v = width / columns, height / rows
 
     def paint(s: Array, v: Array) -> Array:
-        local_s = s - np.floor(s / np.float32(pitch_s)) * np.float32(pitch_s)
-        local_v = v - np.floor(v / np.float32(pitch_v)) * np.float32(pitch_v)
-        edge = np.minimum(
-            np.minimum(local_s, pitch_s - local_s), np.minimum(local_v, pitch_v - local_v)
-        )
-        joint = 1 - _step(edge, 0.03, 0.03)
-        knob = _inside(
-            local_s, local_v, (pitch_s - 0.14, pitch_s - 0.07, pitch_v * 0.42, pitch_v * 0.58)
-        )
-        colors = np.broadcast_to(np.asarray(color, np.float32), (len(s), 3)) * (
-            1 - 0.3 * joint[:, None]
-        )
-        return _blend(colors, (0.25, 0.22, 0.2), 0.8 * knob)
+        s = s - np.floor(s / np.float32(pitch_s)) * np.float32(pitch_s)  # inside a leaf
+        v = v - np.floor(v / np.float32(pitch_v)) * np.float32(pitch_v)
+        joint = 1 - _step(_to_edge(s, v, (pitch_s, pitch_v)), 0.03, 0.03)
+        box = (pitch_s - 0.14, pitch_s - 0.07, pitch_v * 0.42, pitch_v * 0.58)
+        colors = np.asarray(color, np.float32) * (1 - 0.3 * joint[:, None])
+        return _blend(colors, (0.25, 0.22, 0.2), 0.8 * _inside(s, v, box))
 
     return paint
 
@@ -164,11 +151,8 @@ def books(wood: Color, size: tuple[float, float], covers: Array, heights: Array)
         colors = covers[row, column]
         crease = np.clip(1 - wave(position, 1) * 5, 0, 1)
         colors = colors * (1 - 0.2 * crease[:, None])
-        colors = _blend(
-            colors,
-            mixed(wood, (0, 0, 0), 0.55),
-            _step(local, 0.0, 0.06) * (local > heights[row, column]),
-        )
+        above = _step(local, 0.0, 0.06) * (local > heights[row, column])
+        colors = _blend(colors, mixed(wood, (0, 0, 0), 0.55), above)
         board = (local < 0.14) | (s < frame) | (s > size[0] - frame) | (v > size[1] - frame)
         return np.where(board[:, None], np.asarray(wood, np.float32), colors)
 
@@ -183,23 +167,16 @@ def window(
 
     def paint(s: Array, v: Array) -> Array:
         fraction = v / np.float32(height)
-        colors = (
-            np.asarray(sky, np.float32)
-            + (np.float32(0.97) - np.asarray(sky, np.float32))
-            * (np.clip(1.25 - fraction, 0, 1)[:, None])
-        )
+        colors = _blend(sky, (0.97, 0.97, 0.97), np.clip(1.25 - fraction, 0, 1))
         position = np.clip(s / np.float32(width), 0, 0.999) * (len(skyline) - 1)
         cell = np.floor(position).astype(np.int64)
         blend = 0 if city else position - cell
         top = skyline[cell] + (skyline[cell + 1] - skyline[cell]) * blend
         colors = _blend(colors, land, np.clip((top - fraction) * 25 + 0.5, 0, 1))
-        colors = _blend(
-            colors,
-            mixed(land, (0.25, 0.4, 0.2), 0.5),
-            np.clip((top * 0.55 - fraction) * 25 + 0.5, 0, 1),
-        )
+        near = np.clip((top * 0.55 - fraction) * 25 + 0.5, 0, 1)
+        colors = _blend(colors, mixed(land, (0.25, 0.4, 0.2), 0.5), near)
         bars = (np.abs(s - width / 2) < 0.045) | (np.abs(v - height * 0.62) < 0.04)
-        rim = np.minimum(np.minimum(s, width - s), np.minimum(v, height - v)) < 0.1
+        rim = _to_edge(s, v, size) < 0.1
         return np.where((bars | rim)[:, None], np.asarray(frame, np.float32), colors)
 
     return paint
@@ -210,15 +187,14 @@ def door(size: tuple[float, float], color: Color, frame: Color) -> Paint:
     width, height = size
 
     def paint(s: Array, v: Array) -> Array:
-        colors = np.broadcast_to(np.asarray(color, np.float32), (len(s), 3))
+        colors = color
         for low, high in ((0.12, 0.42), (0.52, 0.92)):
             box = (0.24, width - 0.24, low * height, high * height)
             colors = _blend(colors, mixed(color, (0, 0, 0), 0.25), _inside(s, v, box))
             inner = (0.3, width - 0.3, low * height + 0.06, high * height - 0.06)
             colors = _blend(colors, mixed(color, (1, 1, 1), 0.12), _inside(s, v, inner))
-        colors = _blend(
-            colors, (0.93, 0.8, 0.4), _inside(s, v, (width - 0.22, width - 0.12, 0.94, 1.06))
-        )
+        handle = _inside(s, v, (width - 0.22, width - 0.12, 0.94, 1.06))
+        colors = _blend(colors, (0.93, 0.8, 0.4), handle)
         rim = (s < 0.08) | (s > width - 0.08) | (v > height - 0.08)
         return np.where(rim[:, None], np.asarray(frame, np.float32), colors)
 
@@ -231,17 +207,16 @@ def picture(size: tuple[float, float], frame: Color, colors: Array, kind: int) -
 
     def paint(s: Array, v: Array) -> Array:
         x, y = s / np.float32(width), v / np.float32(height)
-        base = np.broadcast_to(colors[0], (len(s), 3))
         if kind == 0:
-            base = _blend(base, colors[2], _disc(x, y, (0.7, 0.72, 0.14)))
+            base = _blend(colors[0], colors[2], _disc(x, y, (0.7, 0.72, 0.14)))
             base = _blend(base, colors[1], np.clip((0.3 + x * (1 - x) - y) * 12, 0, 1))
         elif kind == 1:
-            base = _blend(base, colors[1], np.clip((x - y) * 10 + 0.5, 0, 1))
+            base = _blend(colors[0], colors[1], np.clip((x - y) * 10 + 0.5, 0, 1))
             base = _blend(base, colors[2], _disc(x, y, (0.5, 0.5, 0.24)))
         else:
-            base = _blend(base, colors[1], _disc(x, y, (0.5, 0.12, 0.33)))
+            base = _blend(colors[0], colors[1], _disc(x, y, (0.5, 0.12, 0.33)))
             base = _blend(base, colors[2], _disc(x, y, (0.5, 0.6, 0.19)))
-        rim = np.minimum(np.minimum(s, width - s), np.minimum(v, height - v)) < 0.07
+        rim = _to_edge(s, v, size) < 0.07
         return np.where(rim[:, None], np.asarray(frame, np.float32), base)
 
     return paint
@@ -259,7 +234,7 @@ def screen(size: tuple[float, float], rim: Color, glass: Color, margin: float) -
     def paint(s: Array, v: Array) -> Array:
         glow = np.clip((s / np.float32(width) + v / np.float32(height)) * 0.5, 0, 1)
         base = np.asarray(glass, np.float32) * (0.85 + 0.3 * glow)[:, None]
-        edge = np.minimum(np.minimum(s, width - s), np.minimum(v, height - v)) < margin
+        edge = _to_edge(s, v, size) < margin
         return np.where(edge[:, None], np.asarray(rim, np.float32), base)
 
     return paint

@@ -5,8 +5,9 @@ Array arithmetic is float32 and IEEE-exact (see `paint`), so that bytes do not d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +98,7 @@ class Canvas:
         axis = reach.argmin(0)
         upward = np.take_along_axis(self.directions, axis[None], 0)[0] > 0
         lookup = np.asarray([[3, FLOOR, 2], [1, CEILING, 0]], np.int32)
-        depth = np.minimum(np.minimum(reach[0], reach[1]), reach[2])
-        return depth, lookup[upward.astype(np.int64), axis]
+        return reach.min(0), lookup[upward.astype(np.int64), axis]
 
     def _draw_surface(self, surface: int, rays: NDArray) -> None:
         room, (x, y, z) = self.room, self._points(rays)
@@ -146,9 +146,8 @@ class Canvas:
         total = np.full(len(point[0]), 0.66, np.float32)
         for place, power, falloff in lights:
             toward = [np.float32(place[i]) - point[i] for i in range(3)]
-            square = toward[0] * toward[0] + toward[1] * toward[1] + toward[2] * toward[2]
-            facing = toward[0] * normal[0] + toward[1] * normal[1] + toward[2] * normal[2]
-            cosine = np.clip(facing / np.sqrt(square + np.float32(0.01)), 0, 1)
+            square = _dot(toward, toward)
+            cosine = np.clip(_dot(toward, normal) / np.sqrt(square + np.float32(0.01)), 0, 1)
             total += np.float32(power) * (0.3 + 0.7 * cosine) / (1 + np.float32(falloff) * square)
         return total
 
@@ -159,8 +158,6 @@ class Canvas:
         trace = {"box": self._hit_box, "ball": self._hit_ball, "post": self._hit_post}
         depth, normals = trace[solid.part.shape](rays, low, high)
         hit = np.nonzero(depth < self.depth[rays])[0]
-        if len(hit) == 0:
-            return
         rays, normal = rays[hit], normals(hit)
         self.depth[rays] = depth[hit]
         self.shown[rays] = FIRST_OBJECT + solid.owner
@@ -190,8 +187,7 @@ class Canvas:
             second = (high - self.eye)[:, None] * inverse
         entry = np.minimum(first, second)
         exits = np.maximum(first, second)
-        depth = np.maximum(np.maximum(entry[0], entry[1]), entry[2])
-        leave = np.minimum(np.minimum(exits[0], exits[1]), exits[2])
+        depth, leave = entry.max(0), exits.min(0)
 
         def normals(hit: NDArray) -> Array:
             side = np.arange(3)[:, None] == entry[:, hit].argmax(0)
@@ -203,10 +199,8 @@ class Canvas:
         center, radii = (low + high) / 2, (high - low) / 2
         direction = self.directions[:, rays] / radii[:, None]
         origin = (self.eye - center) / radii
-        a = direction[0] * direction[0] + direction[1] * direction[1] + direction[2] * direction[2]
-        b = direction[0] * origin[0] + direction[1] * origin[1] + direction[2] * origin[2]
-        c = origin[0] * origin[0] + origin[1] * origin[1] + origin[2] * origin[2] - 1
-        depth = _nearest_root(a, b, c)
+        along, away = _dot(direction, origin), _dot(origin, origin) - 1
+        depth = _nearest_root(_dot(direction, direction), along, away)
 
         def normals(hit: NDArray) -> Array:
             surface = origin[:, None] + direction[:, hit] * depth[hit]
@@ -247,17 +241,19 @@ def _nearest_root(a: Array, b: Array, c: np.float32) -> Array:
 
 def _unit(normal: Array) -> Array:
     with np.errstate(invalid="ignore"):
-        square = normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]
-        return normal / np.sqrt(square)
+        return normal / np.sqrt(_dot(normal, normal))
+
+
+def _dot(first: Sequence[Any] | Array, second: Sequence[Any] | Array) -> Any:
+    """Product of vectors [3, ...], added in this order on every machine."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
 
 
 def _paint_solid(solid: Solid, local: Array, normal: Array) -> Array:
     """Colors of hit points `local` [3, N], measured from the solid's low corner."""
     part, front = solid.part, solid.front_axis
-    if part.shape != "box":
-        return part.paint(local[0], local[1])
-    along = local[2 - front]
+    along = local[2 - front] if part.shape == "box" else local[0]
+    colors = part.paint(along, local[1])
     if part.rest is None:
-        return part.paint(along, local[1])
-    facing = normal[front] != 0
-    return np.where(facing[:, None], part.paint(along, local[1]), part.rest(along, local[1]))
+        return colors
+    return np.where((normal[front] != 0)[:, None], colors, part.rest(along, local[1]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,6 @@ from tqdm import tqdm
 from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.outputs import already_made, begin, is_begun, make_room
 from mvdiffusion.records import InputError, folder_sha256
-
-_Job = tuple[Callable[[Path, str, int, Any], None], Path, str, int, Any]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Scenes:
     def _draw_all(self, root: Path, settings: Any, splits: Sequence[str], workers: int) -> None:
         """Draw the scenes that are not there."""
         scenes = [(split, i) for split in splits for i in range(settings.num_scenes[split])]
-        jobs: list[_Job] = [
-            (self.draw, root, *scene, settings)
+        jobs = [
+            partial(self.draw, root, *scene, settings)
             for scene in scenes
             if not (root / self.path(*scene)).is_dir()
         ]
@@ -108,18 +108,14 @@ def _versions() -> dict[str, str | None]:
     return {"numpy": np.__version__, "Pillow": PIL.__version__, "libjpeg": features.version("jpg")}
 
 
-def _each_drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
+def _each_drawn(jobs: list[partial[None]], workers: int) -> Iterator[None]:
     """Draw the scenes, yielding once after each."""
     if workers == 1 or len(jobs) < 2:
-        yield from map(_draw, jobs)
+        yield from map(operator.call, jobs)
         return
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-        yield from pool.map(_draw, jobs, chunksize=4)
-
-
-def _draw(job: _Job) -> None:
-    job[0](*job[1:])
+        yield from pool.map(operator.call, jobs, chunksize=4)
 
 
 def _end_with_parent() -> None:

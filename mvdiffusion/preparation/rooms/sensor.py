@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paint import Array
@@ -20,11 +21,8 @@ def drop_depth(depth: Array, max_depth: float, dice: Dice) -> Array:
         Depth [H, W], 0 in the holes: beyond the range, often where depth changes fast from pixel to
         pixel (edges, grazing incidence), and in one to five ragged patches.
     """
-    padded = np.pad(depth, 1, "edge")
-    rows = np.stack([padded[:-2], padded[1:-1], padded[2:]])
-    low, high = rows.min(0), rows.max(0)
-    low = np.minimum(np.minimum(low[:, :-2], low[:, 1:-1]), low[:, 2:])
-    high = np.maximum(np.maximum(high[:, :-2], high[:, 1:-1]), high[:, 2:])
+    around = sliding_window_view(np.pad(depth, 1, "edge"), (3, 3))
+    low, high = around.min((2, 3)), around.max((2, 3))
     chance = np.clip(((high - low) / low - np.float32(0.04)) * np.float32(10), 0, np.float32(0.85))
     holes = (dice.table(*depth.shape) < chance) | (depth > max_depth)
     ragged = dice.table(*depth.shape)
