@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES, identifier
-from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.custom.recordings import (
     MILLIMETER,
     Frame,
@@ -47,7 +47,7 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
     try:
         meta = read_json(folder / TRANSFORMS)
     except (InputError, OSError) as error:
-        return empty, [from_error(error, folder)]
+        return empty, [from_error(error)]
     if not isinstance(meta, dict):
         fix = "Export it again."
         return empty, [Problem(TRANSFORMS, "not a mapping of keys to values", fix)]
@@ -158,8 +158,8 @@ def find_colmap(folder: Path, scale: float = 1.0) -> tuple[Recording, list[Probl
             raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         fix = "Export the model again, whole."
-        return empty, [Problem(name_in(where, folder), f"not a whole model ({first})", fix)]
-    problems = [*_unsupported(models, name_in(where, folder)), *_unregistered(folder, frames)]
+        return empty, [Problem(where, f"not a whole model ({first})", fix)]
+    problems = [*_unsupported(models, where), *_unregistered(folder, frames)]
     return Recording(_name(folder), folder, _renumbered(frames)), problems
 
 
@@ -189,7 +189,7 @@ def _colmap_frame(folder: Path, image: Any, place: int, scale: float) -> Frame:
     return Frame(place, folder / "images" / image.name, depth, pose, K, size)
 
 
-def _unsupported(models: list[str], where: str) -> Iterator[Problem]:
+def _unsupported(models: list[str], where: Path) -> Iterator[Problem]:
     for model in models:
         if model not in ("SIMPLE_PINHOLE", "PINHOLE"):
             fix = "Undistort the images with `colmap image_undistorter`, and the depth, too."
@@ -204,7 +204,7 @@ def _unregistered(folder: Path, frames: list[Frame]) -> Iterator[Problem]:
     for path in sorted((folder / "images").rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path not in placed:
             fix = "Nothing to do: it is left out."
-            yield note(name_in(path, folder), "the model contains no pose of this image", fix)
+            yield note(path, "the model contains no pose of this image", fix)
 
 
 def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:

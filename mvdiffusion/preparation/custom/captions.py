@@ -34,7 +34,7 @@ class Captions:
 
 
 def read_captions(
-    caption: str | None, source: Path | None, present: Iterable[tuple[str, Path]], folder: Path
+    caption: str | None, source: Path | None, present: Iterable[tuple[str, Path]]
 ) -> tuple[Captions, list[Problem]]:
     """Read captions: one for all, or of a file or folder, or those that lie beside the images.
 
@@ -43,7 +43,6 @@ def read_captions(
         source: a JSON file {"image name": "text"}, or a folder of <image name>.txt.
         present: folders of captions that are taken if neither is given, each after what its
             names begin with.
-        folder: that file names are reported relative to.
 
     Raises:
         InputError: both are given, the caption is empty, or the source is not there.
@@ -55,7 +54,7 @@ def read_captions(
             raise InputError("--caption is empty; give a text, or leave the option out.")
         return Captions(everywhere=" ".join(caption.split())), []
     if source is None or source.is_dir():
-        return _of_folders([("", source)] if source else present, folder)
+        return _of_folders([("", source)] if source else present)
     if not source.is_file():
         raise InputError(f"--captions {source}: no such file or folder; check the path.")
     return _of_file(source)
@@ -71,11 +70,11 @@ def _of_file(path: Path) -> tuple[Captions, list[Problem]]:
             texts[_stem(name)] = " ".join(text.split())
         else:
             problem = f"the caption of '{name}' is {text!r}"
-            problems.append(Problem(str(path), problem, "Give a text that is not empty."))
+            problems.append(Problem(path, problem, "Give a text that is not empty."))
     return Captions(texts), problems
 
 
-def _of_folders(places: Iterable[tuple[str, Path]], folder: Path) -> tuple[Captions, list[Problem]]:
+def _of_folders(places: Iterable[tuple[str, Path]]) -> tuple[Captions, list[Problem]]:
     texts, problems = {}, []
     found = [(start, place, path) for start, place in places for path in place.rglob("*.txt")]
     for start, place, path in sorted(found):
@@ -83,7 +82,7 @@ def _of_folders(places: Iterable[tuple[str, Path]], folder: Path) -> tuple[Capti
         try:
             texts[name] = read_caption(path)
         except (InputError, OSError) as error:
-            problems.append(from_error(error, folder))
+            problems.append(from_error(error))
     return Captions(texts), problems
 
 

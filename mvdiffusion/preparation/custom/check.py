@@ -31,7 +31,7 @@ from mvdiffusion.preparation.custom.panorama_files import (
     find_faces,
     looks_like_faces,
 )
-from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, note
 from mvdiffusion.preparation.custom.recordings import (
     Frame,
     FrameLook,
@@ -115,18 +115,22 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
     settings = settings or CheckSettings()
     found = Survey(_open(folder), settings)
     kinds: list[str] = [settings.kind] if settings.kind else recognize(found.folder)
-    if len(kinds) != 1:
-        found.problems += list_images(found.folder)[1]
-        found.problems.append(_unclear(found.folder, kinds))
-        return found
-    found.kind = kinds[0]
-    if settings.scale != 1 and found.kind not in ("transforms", "colmap"):
-        raise InputError(f"--scale: {folder} contains {KINDS[found.kind]}; leave the option out.")
-    survey_kind = _survey_panoramas if found.kind in _PANORAMAS else _survey_recordings
-    survey_kind(found, found.kind)
-    if found.kind != "matterport3d":
-        _survey_captions(found)
+    if len(kinds) == 1:
+        _survey_kind(found, kinds[0])
+    else:
+        found.problems += [*list_images(found.folder)[1], _unclear(found.folder, kinds)]
+    found.problems = [problem.named_in(found.folder) for problem in found.problems]
     return found
+
+
+def _survey_kind(found: Survey, kind: str) -> None:
+    found.kind = kind
+    if found.settings.scale != 1 and kind not in ("transforms", "colmap"):
+        raise InputError(f"--scale: {found.folder} contains {KINDS[kind]}; leave the option out.")
+    survey_files = _survey_panoramas if kind in _PANORAMAS else _survey_recordings
+    survey_files(found, kind)
+    if kind != "matterport3d":
+        _survey_captions(found)
 
 
 def _open(folder: Path) -> Path:
@@ -193,8 +197,8 @@ def _survey_recordings(found: Survey, kind: str) -> None:
     folder, settings = found.folder, found.settings
     if kind == "rgbd":
         scenes = scene_folders(folder) or [folder]
-        found.problems += repeated((identifier(p.name), name_in(p, folder)) for p in scenes)
-        read = [(*find_recording(scene, folder), check_lists(scene, folder)) for scene in scenes]
+        found.problems += repeated(((identifier(path.name), path) for path in scenes), folder)
+        read = [(*find_recording(scene, folder), check_lists(scene)) for scene in scenes]
         more: Iterable[Problem] = changed_files(folder)
     else:
         find = find_transforms if kind == "transforms" else find_colmap
@@ -202,7 +206,7 @@ def _survey_recordings(found: Survey, kind: str) -> None:
     for recording, problems, of_lists in read:
         found.problems += problems
         if recording.frames or not any(problem.stops for problem in problems):
-            looks, keys, of_frames = check_frames(recording, folder, settings.overlap)
+            looks, keys, of_frames = check_frames(recording, settings.overlap)
             found.recordings.append((recording, looks, keys))
             found.problems += of_frames
         found.problems += of_lists
@@ -212,15 +216,14 @@ def _survey_recordings(found: Survey, kind: str) -> None:
 def _survey_captions(found: Survey) -> None:
     """Read the captions, and report images that have none."""
     settings = found.settings
-    present = _caption_folders(found)
     found.captions, problems = read_captions(
-        settings.caption, settings.captions, present, found.folder
+        settings.caption, settings.captions, _caption_folders(found)
     )
     found.problems += problems
-    lacking = [name_in(path, found.folder) for path, names in _captioned(found) if not names]
+    lacking = [path for path, caption in _captioned(found) if not caption]
     if lacking and found.captions:
         fix = "Add its caption, or give --caption TEXT for all."
-        found.problems += [Problem(name, "no caption for this image", fix) for name in lacking]
+        found.problems += [Problem(path, "no caption for this image", fix) for path in lacking]
     elif lacking and not any(problem.fix == CAPTIONS_FIX for problem in found.problems):
         found.problems.append(note(".", "no captions", f"After the import: {CAPTIONS_FIX}"))
 

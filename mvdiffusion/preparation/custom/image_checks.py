@@ -60,81 +60,80 @@ def in_parallel(
         yield from tqdm(results, desc=title, total=len(items), disable=len(items) < _MANY)
 
 
-def look_at(path: Path, folder: Path) -> Look:
+def look_at(path: Path) -> Look:
     """Decode an image and report all that is wrong with it as a color image."""
-    name = name_in(path, folder)
-    if reason := unreadable(path, name):
+    if reason := unreadable(path):
         return Look(path, 0, 0, False, (reason,))
     try:
         with Image.open(path) as image:
             image.load()
-            problems = (*_color(image, name), *_marks(image, name))
+            problems = (*_color(image, path), *_marks(image, path))
             plain = image.format in ("JPEG", "MPO") and image.mode == "RGB"
             return Look(path, *image.size, plain, problems)
     except Exception as error:  # broken bytes make decoders raise almost anything
-        return Look(path, 0, 0, False, (undecodable(path, name, error),))
+        return Look(path, 0, 0, False, (undecodable(path, error),))
 
 
-def unreadable(path: Path, name: str) -> Problem | None:
+def unreadable(path: Path) -> Problem | None:
     """Say why a file's bytes cannot be read, if so."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return Problem(name, "not a regular file", "Put an image file there.")
+            return Problem(path, "not a regular file", "Put an image file there.")
         if status.st_size == 0:
-            return Problem(name, "zero bytes", "Copy or export the file again.")
+            return Problem(path, "zero bytes", "Copy or export the file again.")
         with open(path, "rb") as file:
             file.read(1)
     except OSError as error:
-        return _refused(path, name, error)
+        return _refused(path, error)
     return None
 
 
-def _refused(path: Path, name: str, error: OSError) -> Problem:
+def _refused(path: Path, error: OSError) -> Problem:
     fix = "Replace it by the file itself."
     if error.errno == errno.ELOOP:
-        return Problem(name, "a link that leads back to itself", fix)
+        return Problem(path, "a link that leads back to itself", fix)
     if error.errno == errno.ENOENT and path.is_symlink():
-        return Problem(name, "a link to a file that is not there", fix)
+        return Problem(path, "a link to a file that is not there", fix)
     if error.errno == errno.ENOENT:
-        return Problem(name, "no such file", "Add it.")
+        return Problem(path, "no such file", "Add it.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Problem(name, "may not be read", "Allow reading it: `chmod u+r`.")
-    return Problem(name, f"cannot be read ({error.strerror})", "Copy the file again.")
+        return Problem(path, "may not be read", "Allow reading it: `chmod u+r`.")
+    return Problem(path, f"cannot be read ({error.strerror})", "Copy the file again.")
 
 
-def undecodable(path: Path, name: str, error: Exception) -> Problem:
+def undecodable(path: Path, error: Exception) -> Problem:
     """Say why a file's bytes are no image, by what the decoder raised."""
     if isinstance(error, Image.DecompressionBombError):
         limit = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
-        return Problem(name, limit, "Make the image smaller.")
+        return Problem(path, limit, "Make the image smaller.")
     if isinstance(error, Image.UnidentifiedImageError):
-        return Problem(name, "not an image", "Export it as PNG or JPEG, or remove it.")
-    return Problem(name, "a truncated or broken image", "Copy or export it again.")
+        return Problem(path, "not an image", "Export it as PNG or JPEG, or remove it.")
+    return Problem(path, "a truncated or broken image", "Copy or export it again.")
 
 
-def _color(image: Image.Image, name: str) -> Iterator[Problem]:
+def _color(image: Image.Image, path: Path) -> Iterator[Problem]:
     mode = image.mode
     if mode in ("L", "1", "LA"):
-        yield note(name, "grayscale", "Nothing to do: it is converted to RGB.")
+        yield note(path, "grayscale", "Nothing to do: it is converted to RGB.")
     if mode == "CMYK":
-        yield Problem(name, "CMYK (print) colors", "Convert it to sRGB and save it again.")
+        yield Problem(path, "CMYK (print) colors", "Convert it to sRGB and save it again.")
     if mode == "F" or mode.startswith("I"):
-        yield Problem(name, f"not 8 bits per channel (mode {mode})", "Save it as 8-bit RGB.")
+        yield Problem(path, f"not 8 bits per channel (mode {mode})", "Save it as 8-bit RGB.")
     if mode.endswith("A") or "transparency" in image.info:
         if image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-            yield Problem(name, "transparent pixels", "Fill them and save it as RGB.")
+            yield Problem(path, "transparent pixels", "Fill them and save it as RGB.")
         else:
-            yield note(name, "an alpha channel", "Nothing to do: it is opaque and is dropped.")
+            yield note(path, "an alpha channel", "Nothing to do: it is opaque and is dropped.")
 
 
-def _marks(image: Image.Image, name: str) -> Iterator[Problem]:
+def _marks(image: Image.Image, path: Path) -> Iterator[Problem]:
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned not in (0, 1):
         fix = "Rotate the pixels and remove the orientation, as `mogrify -auto-orient` does."
-        yield Problem(name, f"rotated by EXIF orientation {turned}", fix)
+        yield Problem(path, f"rotated by EXIF orientation {turned}", fix)
     if (count := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-        yield note(name, f"contains {count} pictures", "Nothing to do: the first one is used.")
+        yield note(path, f"contains {count} pictures", "Nothing to do: the first one is used.")
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
@@ -146,23 +145,21 @@ def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
     images, problems = [], []
 
     def refuse(error: OSError) -> None:
-        path = Path(error.filename)
-        problems.append(_refused(path, name_in(path, folder), error))
+        problems.append(_refused(Path(error.filename), error))
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in folders):
             if path.is_symlink():
-                problem = "a linked folder, which is not searched"
                 fix = "Nothing to do, or replace the link by the folder."
-                problems.append(note(name_in(path, folder), problem, fix))
+                problems.append(note(path, "a linked folder, which is not searched", fix))
         for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)
             elif path.suffix.lower() in _UNSUPPORTED:
                 problem = f"an unsupported image format ({path.suffix})"
                 fix = "Convert it to PNG or JPEG, or remove it."
-                problems.append(Problem(name_in(path, folder), problem, fix))
+                problems.append(Problem(path, problem, fix))
     return images, problems
 
 
@@ -180,13 +177,19 @@ def identifier(text: str) -> str:
     return plain.replace("_skybox", "-skybox")
 
 
-def repeated(named: Iterable[tuple[str, str]]) -> Iterator[Problem]:
-    """Report ids that several files have, of pairs (id, file)."""
-    first: dict[str, str] = {}
+def repeated(named: Iterable[tuple[str, Path]], folder: Path) -> Iterator[Problem]:
+    """Report ids that several files have.
+
+    Args:
+        named: pairs (id, file).
+        folder: that file names are reported relative to.
+    """
+    first: dict[str, Path] = {}
     for name, file in named:
         if not name:
             yield Problem(file, "no letter or digit in its name", "Rename it.")
         elif name in first:
-            yield Problem(file, f"has the same id '{name}' as {first[name]}", "Rename one of them.")
+            problem = f"has the same id '{name}' as {name_in(first[name], folder)}"
+            yield Problem(file, problem, "Rename one of them.")
         else:
             first[name] = file

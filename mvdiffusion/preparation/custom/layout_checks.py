@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 from mvdiffusion.data.captions import read_caption
@@ -13,7 +12,7 @@ from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
 from mvdiffusion.data.splits import CAPTION_DEGREES, panorama_id, read_rows, read_split
 from mvdiffusion.preparation.custom.image_checks import in_parallel, look_at
 from mvdiffusion.preparation.custom.panorama_files import Panorama, cube_problems
-from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.units import RECORD
 from mvdiffusion.records import InputError, sha256_file
 
@@ -32,11 +31,11 @@ def check_panoramas(root: Path) -> tuple[list[Panorama], list[Problem]]:
     for path in split_files(root):
         entries = _entries(root, path, problems)
         faces = [root / name for entry in entries for name in entry]
-        looks = list(in_parallel(partial(look_at, folder=root), faces, f"checking {path.stem}"))
+        looks = list(in_parallel(look_at, faces, f"checking {path.stem}"))
         problems += [problem for look in looks for problem in look.problems]
         for start in range(0, len(looks), 6):
             cube = tuple(looks[start : start + 6])
-            problems += cube_problems(cube, root)
+            problems += cube_problems(cube)
             name = panorama_id(cube[0].path.name)
             panoramas.append(Panorama(cube[0].path.parent.parent.name, name, cube))
         if entries and all(face.is_file() for face in faces):
@@ -49,13 +48,13 @@ def _entries(root: Path, path: Path, problems: list[Problem]) -> list[list[str]]
     try:
         return read_split(root, path.stem)
     except InputError as error:
-        found = from_error(error, root)
+        found = from_error(error)
     try:
         entries = read_rows(path)
     except InputError:
         problems.append(found)
         return []
-    if found.file == path.name:  # a missing face is found again when all are looked at
+    if found.file == path:  # a missing face is found again when all are looked at
         problems.append(found)
     return [entry for entry in entries if not any(".." in Path(name).parts for name in entry)]
 
@@ -66,19 +65,19 @@ def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
     except InputError:  # reported with the list
         return
     files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in CAPTION_DEGREES]
-    yield from _caption_problems(files, root)
+    yield from _caption_problems(files)
 
 
-def _caption_problems(files: Iterable[Path], root: Path) -> Iterator[Problem]:
+def _caption_problems(files: Iterable[Path]) -> Iterator[Problem]:
     """Report captions that are missing (a note), no text, or empty."""
     for path in files:
         if not path.exists():
-            yield note(name_in(path, root), "no caption", CAPTIONS_FIX)
+            yield note(path, "no caption", CAPTIONS_FIX)
             continue
         try:
             read_caption(path)
         except (InputError, OSError) as error:
-            yield from_error(error, root)
+            yield from_error(error)
 
 
 def scene_folders(folder: Path) -> list[Path]:
@@ -88,21 +87,16 @@ def scene_folders(folder: Path) -> list[Path]:
     return [scene for scene in scenes if "/." not in f"/{scene.relative_to(folder)}"]
 
 
-def check_lists(scene: Path, root: Path) -> Iterator[Problem]:
-    """Check a scene's key frames, valid frames and the captions of the former.
-
-    Args:
-        root: that file names are reported relative to.
-    """
+def check_lists(scene: Path) -> Iterator[Problem]:
+    """Check a scene's key frames, valid frames and the captions of the former."""
     if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():
         return
     try:
         opened = ScanNetScene(scene, 8, 8)
     except InputError as error:
-        yield from_error(error, root)
+        yield from_error(error)
         return
-    files = [scene / "prompt" / f"{frame}.txt" for frame in opened.key_frames]
-    yield from _caption_problems(files, root)
+    yield from _caption_problems(scene / "prompt" / f"{frame}.txt" for frame in opened.key_frames)
 
 
 def changed_files(root: Path) -> Iterator[Problem]:
@@ -111,11 +105,10 @@ def changed_files(root: Path) -> Iterator[Problem]:
         try:
             files = json.loads(record.read_text())["files"].items()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            fix = "Prepare it again."
-            yield Problem(name_in(record, root), "not a record of prepared files", fix)
+            yield Problem(record, "not a record of prepared files", "Prepare it again.")
             continue
         for name, expected in files:
             path = record.parent / name
             if path.is_file() and sha256_file(path) != expected:
                 fix = "Prepare it again, or use the edited files as custom data."
-                yield Problem(name_in(path, root), "not the file that was prepared", fix)
+                yield Problem(path, "not the file that was prepared", fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ _TOLERANCE = 0.03  # relative difference of depth; sensors and their poses reach
 
 
 def motion_problems(
-    depth: Tensor, K: Tensor, pose: Tensor, keys: int, where: str
+    depth: Tensor, K: Tensor, pose: Tensor, keys: int, where: Path
 ) -> Iterator[Problem]:
     """Report frames too far apart for key frames, and poses that contradict the depth.
 

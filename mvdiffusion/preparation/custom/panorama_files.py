@@ -16,7 +16,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from mvdiffusion.preparation.custom.image_checks import (
     look_at,
     repeated,
 )
-from mvdiffusion.preparation.custom.problems import Problem, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, note
 
 FACES = ("up", "left", "front", "right", "back", "down")
 _WORD = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>up|left|front|right|back|down)", re.IGNORECASE)
@@ -73,19 +72,19 @@ class _Face:
 def find_equirectangular(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     """Find equirectangular images below a folder; a panorama's scene is the folder it lies in."""
     paths, problems = list_images(folder)
-    looks = list(in_parallel(partial(look_at, folder=folder), paths, "checking panoramas"))
+    looks = list(in_parallel(look_at, paths, "checking panoramas"))
     for look in looks:
-        problems += [*look.problems, *_proportions(look, folder)]
-    problems += repeated((identifier(p.stem), name_in(p, folder)) for p in paths)
-    problems += _mixed([look for look in looks if look.width], folder)
+        problems += [*look.problems, *_proportions(look)]
+    problems += repeated(((identifier(path.stem), path) for path in paths), folder)
+    problems += _mixed([look for look in looks if look.width])
     return [
         Panorama(_scene(look.path.parent, folder), identifier(look.path.stem), (look,))
         for look in looks
     ], problems
 
 
-def _proportions(look: Look, folder: Path) -> Iterator[Problem]:
-    name, problem = name_in(look.path, folder), f"{look.size} pixels"
+def _proportions(look: Look) -> Iterator[Problem]:
+    name, problem = look.path, f"{look.size} pixels"
     if not look.width:
         return
     if look.width != 2 * look.height:
@@ -98,7 +97,7 @@ def _proportions(look: Look, folder: Path) -> Iterator[Problem]:
         yield note(name, f"{problem}: a quarter of the width is not even and is rounded", fix)
 
 
-def _mixed(looks: list[Look], folder: Path) -> Iterator[Problem]:
+def _mixed(looks: list[Look]) -> Iterator[Problem]:
     sizes = sorted({(look.width, look.height) for look in looks})
     if len(sizes) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sizes[:5])
@@ -123,49 +122,43 @@ def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     faces = [face.path for cube in cubes for face in cube]
     for path in filterfalse(set(faces).__contains__, paths):
         fix = "Nothing to do, or name it <id>_front.png etc. if it is one."
-        problems.append(note(name_in(path, folder), "not named as a cube face; left out", fix))
-    looks = in_parallel(partial(look_at, folder=folder), faces, "checking faces")
-    seen = {look.path: look for look in looks}
+        problems.append(note(path, "not named as a cube face; left out", fix))
+    seen = {look.path: look for look in in_parallel(look_at, faces, "checking faces")}
     problems += [problem for look in seen.values() for problem in look.problems]
-    problems += repeated((cube[0].id, name_in(cube[0].path, folder)) for cube in cubes)
+    problems += repeated(((cube[0].id, cube[0].path) for cube in cubes), folder)
     panoramas = []
     for cube in cubes:
-        problems += (wrong := list(_incomplete(cube, folder)))
+        problems += (wrong := list(_incomplete(cube)))
         if not wrong:
             images = tuple(seen[face.path] for face in sorted(cube, key=lambda face: face.face))
-            problems += cube_problems(images, folder)
+            problems += cube_problems(images)
             panoramas.append(Panorama(cube[0].scene, cube[0].id, images, cube[0].tilted))
     return panoramas, problems
 
 
-def cube_problems(faces: Sequence[Look], folder: Path) -> Iterator[Problem]:
-    """Report faces that are not square, or not of one size.
-
-    Args:
-        folder: that file names are reported relative to.
-    """
+def cube_problems(faces: Sequence[Look]) -> Iterator[Problem]:
+    """Report faces that are not square, or not of one size."""
     decoded = [face for face in faces if face.width]
     for face in decoded:
-        name = name_in(face.path, folder)
         if face.width != face.height:
-            yield Problem(name, f"{face.size} pixels: not square", "Export square faces of 90°.")
+            yield Problem(
+                face.path, f"{face.size} pixels: not square", "Export square faces of 90°."
+            )
         elif face.width != decoded[0].width:
             problem = f"{face.size} pixels, but {decoded[0].path.name} has {decoded[0].size}"
-            yield Problem(name, problem, "Export the six faces at one size.")
+            yield Problem(face.path, problem, "Export the six faces at one size.")
 
 
-def _incomplete(cube: list[_Face], folder: Path) -> Iterator[Problem]:
-    missing = [FACES[face] for face in range(6) if face not in {found.face for found in cube}]
-    name = name_in(cube[0].path, folder)
-    if missing:
-        problem = f"'{cube[0].id}' lacks {', '.join(missing)}"
-        yield Problem(name, problem, "Add the missing faces, or remove the others.")
+def _incomplete(cube: list[_Face]) -> Iterator[Problem]:
     first: dict[int, _Face] = {}
     for found in cube:
         other = first.setdefault(found.face, found)
         if other is not found:
-            problem = f"the same face of '{found.id}' as {name_in(other.path, folder)}"
-            yield Problem(name_in(found.path, folder), problem, "Remove one of them.")
+            problem = f"the same face of '{found.id}' as {other.path.name}"
+            yield Problem(found.path, problem, "Remove one of them.")
+    if missing := [name for face, name in enumerate(FACES) if face not in first]:
+        problem = f"'{cube[0].id}' lacks {', '.join(missing)}"
+        yield Problem(cube[0].path, problem, "Add the missing faces, or remove the others.")
 
 
 def _cubes(paths: Sequence[Path], folder: Path) -> dict[tuple[Path, str, bool], list[_Face]]:

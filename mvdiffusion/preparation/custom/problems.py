@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mvdiffusion.records import InputError
@@ -14,19 +14,23 @@ class Problem:
     """One thing about one file.
 
     Attributes:
-        file: its path, relative to the checked folder.
+        file: its path; in reports, relative to the checked folder.
         problem: what was found.
         fix: what to do about it.
         stops: False for a note, which an import does not wait for.
     """
 
-    file: str
+    file: Path | str
     problem: str
     fix: str
     stops: bool = True
 
+    def named_in(self, folder: Path) -> Problem:
+        """Name the file relative to the folder if it is inside."""
+        return replace(self, file=name_in(Path(self.file), folder))
 
-def note(file: str, problem: str, fix: str) -> Problem:
+
+def note(file: Path | str, problem: str, fix: str) -> Problem:
     """Make a problem that does not stop an import."""
     return Problem(file, problem, fix, stops=False)
 
@@ -36,16 +40,16 @@ def name_in(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def from_error(error: InputError | OSError, folder: Path) -> Problem:
+def from_error(error: InputError | OSError) -> Problem:
     """Turn the sentence "file: what; fix" of an `InputError` into a problem."""
     if isinstance(error, OSError):
-        file = name_in(Path(error.filename), folder)
-        return Problem(file, f"cannot be read ({error.strerror})", "Put a text file there.")
+        problem = f"cannot be read ({error.strerror})"
+        return Problem(Path(error.filename), problem, "Put a text file there.")
     file, _, rest = str(error).partition(": ")
     problem, separator, fix = rest.partition("; ")
     if not separator:
         problem, _, fix = rest.partition(". ")
-    return Problem(name_in(Path(file), folder), problem, fix[:1].upper() + fix[1:])
+    return Problem(Path(file), problem, fix[:1].upper() + fix[1:])
 
 
 def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
@@ -54,7 +58,7 @@ def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
     for found in problems:
         rows.setdefault((found.problem, found.fix, found.stops), []).append(found)
     ordered = sorted(rows.values(), key=lambda row: not row[0].stops)
-    return [(_files([found.file for found in row]), row[0]) for row in ordered]
+    return [(_files([str(found.file) for found in row]), row[0]) for row in ordered]
 
 
 def _files(names: list[str]) -> str:

@@ -34,7 +34,7 @@ from mvdiffusion.preparation.custom.image_checks import (
     unreadable,
 )
 from mvdiffusion.preparation.custom.motion_checks import motion_problems
-from mvdiffusion.preparation.custom.problems import Problem, from_error, name_in, note
+from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.key_frames import choose_key_frames, small_depth
 from mvdiffusion.records import InputError
 
@@ -119,16 +119,15 @@ def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]
         folder: that file names are reported relative to.
     """
     problems: list[Problem] = []
-    colors, depths = (
-        _numbered(images_in(scene / part), folder, problems) for part in ("color", "depth")
-    )
+    colors = _numbered(images_in(scene / "color"), folder, problems)
+    depths = _numbered(images_in(scene / "depth"), folder, problems)
     files = sorted((scene / "pose").glob("*.txt")) if (scene / "pose").is_dir() else []
     poses = _numbered(files, folder, problems)
-    K = _intrinsics(scene, folder, colors, depths, problems)
-    problems += _unpaired(colors, depths, poses, folder)
+    K = _intrinsics(scene, colors, depths, problems)
+    problems += _unpaired({"color image": colors, "depth image": depths, "pose": poses})
     frames = []
     for number in sorted(colors.keys() & depths.keys() & poses.keys()):
-        pose = _pose(poses[number], folder, problems)
+        pose = _pose(poses[number], problems)
         frames.append(Frame(number, colors[number], depths[number], pose, K))
     return Recording(identifier(scene.name) or "scene", scene, tuple(frames)), problems
 
@@ -138,31 +137,24 @@ def _numbered(paths: list[Path], folder: Path, problems: list[Problem]) -> dict[
     for path, match in matches.items():
         if not match:
             fix = "Name frames by number: 0.jpg, 0.png, 0.txt …"
-            problems.append(Problem(name_in(path, folder), "no frame number in its name", fix))
+            problems.append(Problem(path, "no frame number in its name", fix))
     numbered = {path: int(match[1]) for path, match in matches.items() if match}
-    problems += repeated((str(number), name_in(path, folder)) for path, number in numbered.items())
+    problems += repeated(((str(number), path) for path, number in numbered.items()), folder)
     return {number: path for path, number in reversed(numbered.items())}
 
 
-def _unpaired(
-    colors: dict[int, Path], depths: dict[int, Path], poses: dict[int, Path], folder: Path
-) -> Iterator[Problem]:
-    parts = {"color image": colors, "depth image": depths, "pose": poses}
+def _unpaired(parts: dict[str, dict[int, Path]]) -> Iterator[Problem]:
     for number in sorted(set().union(*parts.values())):
         here = next(part[number] for part in parts.values() if number in part)
         missing = [word for word, part in parts.items() if number not in part]
         if missing:
             problem = f"this frame has no {' and no '.join(missing)}"
             fix = "Add it, or remove the other files of this frame."
-            yield Problem(name_in(here, folder), problem, fix)
+            yield Problem(here, problem, fix)
 
 
 def _intrinsics(
-    scene: Path,
-    folder: Path,
-    colors: dict[int, Path],
-    depths: dict[int, Path],
-    problems: list[Problem],
+    scene: Path, colors: dict[int, Path], depths: dict[int, Path], problems: list[Problem]
 ) -> NDArray[np.float64] | None:
     """Intrinsics of the depth's size; those of the color stand in where the sizes are equal."""
     name, other = "intrinsic_depth.txt", "intrinsic_color.txt"
@@ -172,12 +164,12 @@ def _intrinsics(
     try:
         K = read_intrinsics(scene / "intrinsic" / name)
     except InputError as error:
-        problems.append(from_error(error, folder))
+        problems.append(from_error(error))
         return None
     if abs(float(K[0, 1])) > 1e-6:
         problem = f"skewed pixels (K[0][1] = {float(K[0, 1]):g}), so not a pinhole camera"
-        file = name_in(scene / "intrinsic" / name, folder)
-        problems.append(Problem(file, problem, "Undistort the images; give fx, fy, cx, cy."))
+        fix = "Undistort the images; give fx, fy, cx, cy."
+        problems.append(Problem(scene / "intrinsic" / name, problem, fix))
     return K.numpy()
 
 
@@ -189,17 +181,17 @@ def _same_size(colors: dict[int, Path], depths: dict[int, Path]) -> bool:
     return sizes[0] == sizes[1]
 
 
-def _pose(path: Path, folder: Path, problems: list[Problem]) -> NDArray[np.float64] | None:
+def _pose(path: Path, problems: list[Problem]) -> NDArray[np.float64] | None:
     try:
         pose = read_matrix(path, (4,)).numpy()
     except (InputError, OSError) as error:
-        problems.append(from_error(error, folder))
+        problems.append(from_error(error))
         return None
-    problems += pose_problems(pose, name_in(path, folder))
+    problems += pose_problems(pose, path)
     return pose
 
 
-def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
+def pose_problems(pose: NDArray[np.float64], name: Path | str) -> Iterator[Problem]:
     """Say why a pose [4, 4] is no rigid motion.
 
     Args:
@@ -222,24 +214,21 @@ def pose_problems(pose: NDArray[np.float64], name: str) -> Iterator[Problem]:
 
 
 def check_frames(
-    recording: Recording, folder: Path, overlap: float
+    recording: Recording, overlap: float
 ) -> tuple[list[FrameLook], int, list[Problem]]:
     """Decode every frame of a recording and report what is wrong with them.
 
     Args:
-        folder: that file names are reported relative to.
         overlap: share of pixels that consecutive key frames are to share.
 
     Returns:
         What the frames hold, how many become key frames (0 if they cannot be used), problems.
     """
-    look = partial(_look_at_frame, unit=recording.depth_unit, folder=folder)
+    look = partial(_look_at_frame, unit=recording.depth_unit)
     looks = list(in_parallel(look, recording.frames, f"checking {recording.name}"))
     problems = [problem for found in looks for problem in found.problems]
-    where = name_in(recording.folder, folder)
-    problems += _one_size(looks, folder)
-    problems += _units(looks, recording.depth_unit, where)
-    problems += _cameras(looks, folder)
+    where = recording.folder
+    problems += [*_one_size(looks), *_units(looks, recording.depth_unit, where), *_cameras(looks)]
     keys, usable = 0, [found for found in looks if is_usable(found)]
     if len(usable) < _FEWEST:
         problem = f"{len(usable)} of {len(looks)} frames have color, depth, K and a rigid pose"
@@ -266,53 +255,50 @@ def _stacked(looks: list[Any]) -> tuple[Tensor, Tensor, Tensor]:
     return depth, K, torch.from_numpy(np.stack([found.frame.pose for found in looks]))
 
 
-def _look_at_frame(frame: Frame, unit: float, folder: Path) -> FrameLook:
-    color = look_at(frame.color, folder)
-    name = name_in(frame.depth, folder)
+def _look_at_frame(frame: Frame, unit: float) -> FrameLook:
+    color = look_at(frame.color)
     problems = list(color.problems)
-    depth = _read_depth(frame.depth, name, unit, problems)
+    depth = _read_depth(frame.depth, unit, problems)
     if depth is None:
         return FrameLook(frame, color, (0, 0), 0.0, None, tuple(problems))
     height, width = depth.shape
-    problems += _shapes(color, width, height, name)
+    problems += _shapes(color, width, height, frame.depth)
     if not depth.any():
         fix = "Nothing to do: it stays out of the valid frames."
-        problems.append(note(name, "no depth at all (all zero)", fix))
+        problems.append(note(frame.depth, "no depth at all (all zero)", fix))
         return FrameLook(frame, color, (height, width), 0.0, None, tuple(problems))
     small, _ = small_depth(torch.from_numpy(depth), torch.eye(3))
     median = float(np.median(depth[depth > 0]))
     return FrameLook(frame, color, (height, width), median, small, tuple(problems))
 
 
-def _read_depth(
-    path: Path, name: str, unit: float, problems: list[Problem]
-) -> NDArray[np.float32] | None:
+def _read_depth(path: Path, unit: float, problems: list[Problem]) -> NDArray[np.float32] | None:
     """Depth [H, W] in meters."""
-    if reason := unreadable(path, name):
+    if reason := unreadable(path):
         problems.append(reason)
         return None
     try:
         with Image.open(path) as image:
             mode, values = image.mode, np.array(image)
     except Exception as error:  # broken bytes make decoders raise almost anything
-        problems.append(undecodable(path, name, error))
+        problems.append(undecodable(path, error))
         return None
     if not holds_depth(mode):
         kind = "floating point" if mode == "F" else f"8 bits, mode {mode}"
         fix = "Write millimeters as a 16-bit PNG of one channel, without converting it."
-        problems.append(Problem(name, f"depth is not of 16 bits ({kind})", fix))
+        problems.append(Problem(path, f"depth is not of 16 bits ({kind})", fix))
         return None
     return values.astype(np.float32) * np.float32(unit)
 
 
-def _shapes(color: Look, width: int, height: int, name: str) -> Iterator[Problem]:
+def _shapes(color: Look, width: int, height: int, path: Path) -> Iterator[Problem]:
     if color.width and abs(color.width * height / (color.height * width) - 1) > 0.03:
         problem = f"{width} x {height} pixels, but the color image has {color.size}"
         fix = "Export color and depth of the same field of view, in equal proportions."
-        yield Problem(name, problem, fix)
+        yield Problem(path, problem, fix)
 
 
-def _one_size(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
+def _one_size(looks: list[FrameLook]) -> Iterator[Problem]:
     sizes = [found.depth_size for found in looks if found.depth_size[0]]
     usual = max(sizes, key=sizes.count, default=(0, 0))
     for found in looks:
@@ -320,29 +306,25 @@ def _one_size(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
             (height, width), (high, wide) = found.depth_size, usual
             problem = f"depth of {width} x {height} pixels; other frames have {wide} x {high}"
             fix = "Export all frames at one size, or import them as two recordings."
-            yield Problem(name_in(found.frame.depth, folder), problem, fix)
+            yield Problem(found.frame.depth, problem, fix)
 
 
-def _units(looks: list[FrameLook], unit: float, where: str) -> Iterator[Problem]:
+def _units(looks: list[FrameLook], unit: float, where: Path) -> Iterator[Problem]:
     medians = [found.depth_median for found in looks if found.depth_median]
-    if not medians:
-        return
-    median = float(np.median(medians))
-    if not _NEAR <= median <= _FAR:
-        problem = (
-            f"the median depth is {median:.4g} m if one step is {unit:g} m; the unit may be wrong"
-        )
-        yield Problem(where, problem, "Write depth in millimeters, or state its true unit.")
+    if medians and not _NEAR <= (median := float(np.median(medians))) <= _FAR:
+        found = f"the median depth is {median:.4g} m if one step is {unit:g} m"
+        fix = "Write depth in millimeters, or state its true unit."
+        yield Problem(where, f"{found}; the unit may be wrong", fix)
 
 
-def _cameras(looks: list[FrameLook], folder: Path) -> Iterator[Problem]:
+def _cameras(looks: list[FrameLook]) -> Iterator[Problem]:
     """Report intrinsics that do not fit the image, or differ much between frames."""
     seen: set[str] = set()
     first = next((found.K for found in looks if found.K is not None), None)
     for found in looks:
         if (K := found.K) is None or first is None:
             continue
-        name = name_in(found.frame.color, folder)
+        name = found.frame.color
         for problem in _misfit(K, found.depth_size):
             if problem not in seen:
                 seen.add(problem)
