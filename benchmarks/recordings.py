@@ -27,7 +27,7 @@ from mvdiffusion.preparation.rooms.design import design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import walk_poses
 from mvdiffusion.preparation.rooms.render import render_frame
-from mvdiffusion.preparation.rooms.sensor import drop_depth
+from mvdiffusion.preparation.rooms.walks import drop_depth
 from mvdiffusion.preparation.scannet import prepare_scene
 from mvdiffusion.preparation.sens import SensReader
 

@@ -9,25 +9,33 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
+from torch import Tensor
 from tqdm import tqdm
 
 from mvdiffusion.data.scannet import INTRINSICS, KEY_FRAMES
-from mvdiffusion.data.splits import CAPTION_DEGREES, FACES, caption_name, write_split
+from mvdiffusion.data.splits import CAPTION_DEGREES, FACES, caption_name, face_names, write_split
+from mvdiffusion.geometry.cubemap import face_rotations
+from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import write_matrix
+from mvdiffusion.geometry.panoramas import cut_views
+from mvdiffusion.images import jpeg_bytes, read_face, read_image, read_rgb, save_depth, to_pixels
 from mvdiffusion.preparation.custom.check import Survey, frame_names, panorama_names
 from mvdiffusion.preparation.custom.image_checks import identifier, in_parallel
 from mvdiffusion.preparation.custom.panorama_files import Panorama
 from mvdiffusion.preparation.custom.problems import name_in
-from mvdiffusion.preparation.custom.recordings import FrameLook, Recording
-from mvdiffusion.preparation.custom.write_frames import write_frame
-from mvdiffusion.preparation.custom.write_panoramas import write_panorama
+from mvdiffusion.preparation.custom.recordings import MILLIMETER, FrameLook, Recording, camera_shift
 from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.records import (
     InputError,
@@ -42,6 +50,8 @@ from mvdiffusion.records import (
 from mvdiffusion.settings import settings
 
 FORMAT = 1
+_QUARTER_TURNS = (1, 0, 0, 0, 0, -1)  # anticlockwise, from tilted faces to Matterport3D's
+_SAME_CAMERA = 0.5  # pixels in the corners
 
 
 @settings
@@ -235,3 +245,96 @@ def _write_scene(
         if (caption := found.captions.of(*frame_names(recording, frame))) is not None:
             (folder / "prompt").mkdir(exist_ok=True)
             (folder / "prompt" / f"{frame.number}.txt").write_text(f"{caption}\n", "utf-8")
+
+
+def write_panorama(panorama: Panorama, folder: Path, size: int | None, quality: int) -> None:
+    """Write `<id>_skybox{0..5}_sami.jpg`; faces that are there already are kept.
+
+    Args:
+        panorama: that passed its check.
+        size: pixels of a face of an equirectangular image (default: a quarter of its width).
+        quality: of the JPEGs. Faces that are JPEGs and need no turn keep their bytes.
+    """
+    paths = [folder / name for name in face_names(panorama.id)]
+    if all(path.is_file() for path in paths):
+        return
+    whole = read_image(panorama.images[0].path) if len(panorama.images) == 1 else None
+    for face, path in enumerate(paths):
+        with atomic_output(path) as temporary:
+            if whole is not None:
+                pixels = cut_face(whole, face, size or panorama.face_size)
+            else:
+                look, turns = panorama.images[face], _QUARTER_TURNS[face] * panorama.tilted
+                if look.plain_jpeg and not turns:
+                    shutil.copyfile(look.path, temporary)
+                    continue
+                pixels = np.ascontiguousarray(np.rot90(read_face(look.path), turns))
+            temporary.write_bytes(jpeg_bytes(pixels, quality))
+
+
+def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
+    """Cut a cube face, RGB [size, size, 3], out of an equirectangular image, without aliasing.
+
+    Args:
+        panorama: [3, H, 2 H] in −1 … 1.
+        face: 0 … 5, up, left, front, right, back, down, as Matterport3D turns them.
+    """
+    R = face_rotations()[face : face + 1]
+    return to_pixels(cut_views(panorama, 90.0, R, size, size)[0])
+
+
+def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: int) -> None:
+    """Write color, depth and pose of a frame.
+
+    A scene has one camera: frames of a slightly different one are resampled to it. Files that need
+    no change keep their bytes.
+
+    Args:
+        K: the scene's intrinsics [3, 3] in pixels of the depth images.
+        unit: meters per step of the depth image's values.
+        quality: of JPEGs that are encoded again.
+    """
+    frame, size = look.frame, look.depth_size
+    assert look.K is not None  # the check saw to it
+    assert frame.pose is not None
+    number, moved = frame.number, camera_shift(look.K, K, size) > _SAME_CAMERA
+    color, depth = folder / "color" / f"{number}.jpg", folder / "depth" / f"{number}.png"
+    if look.color.plain_jpeg and not moved:
+        shutil.copyfile(frame.color, color)
+    else:
+        color.write_bytes(jpeg_bytes(_color(look, K if moved else None), quality))
+    if unit == MILLIMETER and frame.depth.suffix.lower() == ".png" and not moved:
+        shutil.copyfile(frame.depth, depth)
+    else:
+        save_depth(_depth(look, K if moved else None, unit), depth)
+    write_matrix(folder / "pose" / f"{number}.txt", torch.from_numpy(frame.pose))
+
+
+def _color(look: FrameLook, K: Tensor | None) -> NDArray[np.uint8]:
+    pixels = read_rgb(look.frame.color)
+    if K is None:
+        return pixels
+    size = (look.color.height, look.color.width)
+    move = _between(look, K, size)
+    moved = cv2.warpAffine(
+        pixels, move, size[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.uint8)
+
+
+def _depth(look: FrameLook, K: Tensor | None, unit: float) -> NDArray[np.float64]:
+    """Depth [H, W] in meters."""
+    with Image.open(look.frame.depth) as image:
+        values = np.array(image).astype(np.float32)
+    if K is not None:
+        # Not a mean: between two surfaces there is none.
+        move = _between(look, K, look.depth_size)
+        values = cv2.warpAffine(values, move, look.depth_size[::-1], flags=cv2.INTER_NEAREST)
+    return np.asarray(values, np.float64) * unit
+
+
+def _between(look: FrameLook, K: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine map [2, 3] from the frame's pixels to those of camera K, for images of a size."""
+    assert look.K is not None
+    ours, theirs = (scale_intrinsics(camera, look.depth_size, size) for camera in (K, look.K))
+    return (ours @ theirs.inverse())[:2].numpy()

@@ -376,7 +376,9 @@ def test_key_frames_of_a_prepared_scene(tmp_path):
 
 def test_errors_become_problems_and_equal_ones_share_a_row(tmp_path):
     error = InputError(f"{tmp_path / 'a.txt'}: it is bad; expected better. Fix it.")
-    assert from_error(error).named_in(tmp_path) == Problem("a.txt", "it is bad", "Expected better. Fix it.")
+    assert from_error(error).named_in(tmp_path) == Problem(
+        "a.txt", "it is bad", "Expected better. Fix it."
+    )
     problems = [Problem(f"{i}.png", "bad", "fix", i != 4) for i in range(6)]
     assert [files for files, _ in grouped(problems)] == ["0.png\n… and 4 more\n5.png", "4.png"]
 

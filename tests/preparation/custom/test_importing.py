@@ -21,8 +21,7 @@ from mvdiffusion.geometry.panoramas import cut_views
 from mvdiffusion.images import read_depth, read_image, save_depth
 from mvdiffusion.preparation.custom import importing
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
-from mvdiffusion.preparation.custom.importing import ImportSettings, import_folder
-from mvdiffusion.preparation.custom.write_panoramas import cut_face
+from mvdiffusion.preparation.custom.importing import ImportSettings, cut_face, import_folder
 from mvdiffusion.records import InputError, folder_sha256, read_json
 
 FACES = ("up", "left", "front", "right", "back", "down")

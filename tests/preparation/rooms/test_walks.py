@@ -18,7 +18,7 @@ from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_poses
 from mvdiffusion.preparation.rooms.render import render_frame
-from mvdiffusion.preparation.rooms.sensor import drop_depth
+from mvdiffusion.preparation.rooms.walks import drop_depth
 from mvdiffusion.records import InputError, read_json
 from mvdiffusion.settings import parse
 
