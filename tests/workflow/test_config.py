@@ -218,5 +218,5 @@ def test_every_number_of_an_experiment_says_where_it_is_from() -> None:
     bare = [line.strip() for line in numbers if "#" not in line]
     # Those that the comment above or before them names.
     assert [line.split(":")[0] for line in bare] == [
-        "stage1", "log_every", "num_workers", "validate_every",
+        "stage1", "validate_every", "log_every", "num_workers",
     ]  # fmt: skip
