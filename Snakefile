@@ -9,8 +9,7 @@ from snakemake.utils import min_version
 min_version("9.19")
 sys.path.insert(0, workflow.basedir)  # recipes are about the code of this checkout
 from workflow.lib.config import checked, configuration_files, has_all_sections, read_config
-from workflow.lib.environment import prepare_environment
-from workflow.lib.lock import hold_lock
+from workflow.lib.process import hold_lock, prepare_environment
 
 if not has_all_sections(config):
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from mvdiffusion.records import InputError
 
+from .extractors.pretrained import load_extractor
+from .extractors.store import FeatureStore
 from .folders.opening import open_folder
 from .folders.samples import SampleFolder
-from .scoring.score import score_folder
+from .metrics.base import Inputs
+from .scoring.score import matching_reference, score_inputs
 from .settings import ScoreSettings
 
 
@@ -70,8 +73,20 @@ def score(
     reconstructed = open_folder(vae_reconstruction, **cameras) if vae_reconstruction else None
     for checked in filter(None, (folder, real)):
         checked.check_prompts()
-    named = tuple(extractors) or settings.extractors
-    return score_folder(folder, real, named, settings, reconstructed, cache)
+    if reconstructed and folder.task != "outpaint":
+        raise InputError(
+            "--vae-reconstruction: only outpainting is compared with it, but the task of "
+            f"{folder.root} is '{folder.task}'; leave the option out."
+        )
+    inputs = Inputs(
+        folder,
+        matching_reference(folder, real) if real else None,
+        tuple(map(load_extractor, extractors or settings.extractors)),
+        settings,
+        matching_reference(folder, reconstructed) if reconstructed else None,
+        FeatureStore(cache),
+    )
+    return score_inputs(inputs, real)
 
 
 def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:

@@ -54,17 +54,19 @@ class ScoringOptions:
             "given view with it."
         ),
     ] = None
-    extractor: Annotated[
+    extractors: Annotated[
         list[str] | None,
         typer.Option(
+            "--extractor",
             metavar="NAME_OR_FOLDER",
             help="Feature extractor: the name of a pretrained one, or a folder written by "
             "`train-extractor`. Adds FID, Inception score and CLIP score. May be repeated.",
         ),
     ] = None
-    protocol: Annotated[
+    protocols: Annotated[
         list[str] | None,
         typer.Option(
+            "--protocol",
             metavar="NAME",
             help="Protocol to run; by default, every protocol whose requirements are met. May be "
             "repeated.",
@@ -79,11 +81,12 @@ class ScoringOptions:
         float,
         typer.Option(help="Horizontal field of view in degrees, if there is no manifest.json."),
     ] = 90.0
-    yaw: Annotated[
+    yaw_deg: Annotated[
         list[float] | None,
         typer.Option(
+            "--yaw",
             help="Direction of a view in degrees to the right, if there is no manifest.json; "
-            "repeat it for each view. By default the views are evenly spaced."
+            "repeat it for each view. By default the views are evenly spaced.",
         ),
     ] = None
     view_size: Annotated[
@@ -97,17 +100,8 @@ class ScoringOptions:
         """Keyword arguments of `mvdiffusion_eval.score` and of `mvdiffusion_eval.compare`."""
         from .settings import ScoreSettings
 
-        return {
-            "reference": self.reference,
-            "vae_reconstruction": self.vae_reconstruction,
-            "extractors": self.extractor or (),
-            "protocols": self.protocol or (),
-            "settings": parse(ScoreSettings, read_settings(self.settings)),
-            "cache": self.cache,
-            "fov_deg": self.fov_deg,
-            "yaw_deg": self.yaw,
-            "view_size": self.view_size,
-        }
+        lists = {"extractors": self.extractors or (), "protocols": self.protocols or ()}
+        return vars(self) | lists | {"settings": parse(ScoreSettings, read_settings(self.settings))}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -137,9 +137,9 @@ class _Context:
         self,
         text: str,
         bound: float,
-        unit: str,
         measure: Callable[..., Effect],
         *names: str,
+        unit: str = "dB",
         sign: int = 1,
     ) -> Condition:
         """Judge one inequality; it is not run if a method or a metric is missing.
@@ -147,9 +147,9 @@ class _Context:
         Args:
             text: what is measured.
             bound: what it must reach.
-            unit: of both.
             measure: measures the scores of the methods, given them and a metric.
             names: of the methods and, last, of the metric.
+            unit: of what is measured and of the bound.
             sign: -1 turns what was measured round.
         """
         try:
@@ -165,7 +165,6 @@ def _consistency(context: _Context) -> Claim:
     condition = context.condition(
         "cross-view PSNR of all pairs, MVDiffusion minus independent views",
         context.settings.consistency_gain_db,
-        "dB",
         *(difference_between, "mvdiffusion", "independent", "cross_view_psnr"),
     )
     return Claim(1, "MVDiffusion's views are more consistent than independent views", (condition,))
@@ -175,14 +174,12 @@ def _loop_closure(context: _Context) -> Claim:
     own = context.condition(
         "MVDiffusion: PSNR of the closing pair minus that of the other pairs",
         -context.settings.closing_margin_db,
-        "dB",
         *(others_minus_closing, "mvdiffusion", "cross_view_psnr"),
         sign=-1,
     )
     baseline = context.condition(
         "autoregressive: PSNR of the other pairs minus that of the closing pair",
         context.settings.autoregressive_drop_db,
-        "dB",
         *(others_minus_closing, "autoregressive", "cross_view_psnr"),
     )
     return Claim(
@@ -196,27 +193,25 @@ def _accumulation(context: _Context) -> Claim:
         context.condition(
             "autoregressive: loss of cross-view PSNR per step from view 0",
             settings.accumulation_fall_db,
-            "dB",
             *(slope_of, "autoregressive", "per_step_psnr"),
             sign=-1,
         ),
         context.condition(
             "autoregressive: rise of the Fréchet distance from real views per step",
             settings.accumulation_rise,
-            "of its mean",
             *(slope_of, "autoregressive", "per_step_fid"),
+            unit="of its mean",
         ),
         context.condition(
             "MVDiffusion: gain of cross-view PSNR per step",
             -settings.steady_fall_db,
-            "dB",
             *(slope_of, "mvdiffusion", "per_step_psnr"),
         ),
         context.condition(
             "MVDiffusion: fall of the Fréchet distance per step",
             -settings.steady_rise,
-            "of its mean",
             *(slope_of, "mvdiffusion", "per_step_fid"),
+            unit="of its mean",
             sign=-1,
         ),
     )
@@ -232,19 +227,17 @@ def _controls(context: _Context) -> Claim:
         context.condition(
             "not noise: gradient energy, VAE reconstruction over MVDiffusion",
             settings.gradient_energy_band,
-            "ratio",
             *(ratio_between, "vae_reconstruction", "mvdiffusion", "gradient_energy"),
+            unit="ratio",
         ),
         context.condition(
             "not a shared palette: other-scene PSNR, independent views minus MVDiffusion",
             -settings.other_scene_margin_db,
-            "dB",
             *(difference_between, "independent", "mvdiffusion", "other_scene_psnr"),
         ),
         context.condition(
             "geometry matters: cross-view PSNR, MVDiffusion minus wrong correspondences",
             settings.wrong_correspondence_drop_db,
-            "dB",
             *(difference_between, "mvdiffusion", "wrong_correspondence", "cross_view_psnr"),
         ),
     )
@@ -255,8 +248,8 @@ def _not_blur(context: _Context) -> Condition:
     return context.condition(
         "not blur: gradient energy, MVDiffusion over VAE reconstruction",
         context.settings.gradient_energy_band,
-        "ratio",
         *(ratio_between, "mvdiffusion", "vae_reconstruction", "gradient_energy"),
+        unit="ratio",
     )
 
 
@@ -277,21 +270,19 @@ def _not_worse(context: _Context, metric: str, name: str) -> Condition:
     pair, text = ("mvdiffusion", "independent"), f"{name}, MVDiffusion minus independent views"
     if metric == "fid":  # lower is better
         pair, text = pair[::-1], f"{name}, independent views minus MVDiffusion"
-    return context.condition(text, bound, "", difference_between, *pair, metric)
+    return context.condition(text, bound, difference_between, *pair, metric, unit="")
 
 
 def _depth(context: _Context) -> Claim:
     gain = context.condition(
         "PSNR of consecutive key frames, MVDiffusion minus independent views",
         context.settings.depth_gain_db,
-        "dB",
         *(difference_between, "mvdiffusion", "independent", "cross_view_psnr"),
     )
     between = context.condition(
         "MVDiffusion: PSNR of in-between frames with their key frames, minus that of key frames "
         "with one another",
         0.0 - context.settings.between_margin_db,
-        "dB",
         *(change_of, "mvdiffusion", "between_minus_key_psnr"),
     )
     title = "Depth: key frames are consistent, in-between frames agree with both key frames"
@@ -302,13 +293,11 @@ def _outpainting(context: _Context) -> Claim:
     kept = context.condition(
         "MVDiffusion: PSNR of the given view against itself after VAE reconstruction",
         context.settings.given_view_kept_db,
-        "dB",
         *(level_of, "mvdiffusion", "given_view_kept"),
     )
     gain = context.condition(
         "PSNR of the given view's pairs with its neighbors, MVDiffusion minus independent views",
         context.settings.outpaint_gain_db,
-        "dB",
         *(difference_between, "mvdiffusion", "independent", "given_pairs_psnr"),
     )
     return Claim(7, "Outpainting keeps the given view and continues it", (kept, gain))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..scoring.score_files import Score, paired_difference
+from ..scoring.score_files import Score, pairs_of
 
 Scores = Mapping[str, Score]
 CERTAIN = 2.0
@@ -62,9 +62,10 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
         ("clip_score", "CLIP score", 1),
     ):
         try:
-            value, se = paired_difference(scores["independent"], scores["mvdiffusion"], metric)
+            pairs = pairs_of(scores["independent"], scores["mvdiffusion"], metric)
         except KeyError:
             continue
+        value, se = pairs.difference, pairs.se
         if se is not None and sign * value > CERTAIN * se:
             remarks.append(
                 f"{who}: independent views have the better {name}, by {abs(value):.2f} ± {se:.2f}."
@@ -75,8 +76,8 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
 def _consistency(scores: Scores, rival: str, metric: str) -> str:
     """Compare a method's consistency with MVDiffusion's in words; empty if it is unknown."""
     try:
-        value, se = paired_difference(scores[rival], scores["mvdiffusion"], metric)
+        pairs = pairs_of(scores[rival], scores["mvdiffusion"], metric)
     except KeyError:
         return ""
-    error = "" if se is None else f" ± {se:.2f}"
+    value, error = pairs.difference, "" if pairs.se is None else f" ± {pairs.se:.2f}"
     return f"{abs(value):.2f}{error} dB {'more' if value > 0 else 'less'} consistent than"

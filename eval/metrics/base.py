@@ -145,15 +145,14 @@ class Inputs:
         assert self.reference is not None
         return self.reference
 
-    def next_sample(self, sample_id: str) -> str:
-        """Another sample, for controls: the next one; after the last, the first."""
-        ids = self.generated.sample_ids
-        return ids[(ids.index(sample_id) + 1) % len(ids)]
+    def other_sample(self, sample_id: str) -> str:
+        """Another sample, for controls: the next one; after the last, the first.
 
-    def far_sample(self, sample_id: str) -> str:
-        """Another sample, half the list away: neighboring sequences may show the same scene."""
+        Of sequences, whose neighbors may show the same scene, the one half the list away.
+        """
         ids = self.generated.sample_ids
-        return ids[(ids.index(sample_id) + max(1, len(ids) // 2)) % len(ids)]
+        step = max(1, len(ids) // 2) if self.generated.task == "depth" else 1
+        return ids[(ids.index(sample_id) + step) % len(ids)]
 
     def samples(self, what: str) -> Iterator[str]:
         """Go through the sample ids with a progress bar."""

@@ -106,7 +106,7 @@ def _psnr_of(
         source = sequences.views(sample_id) / 255
         target = source
         if other:
-            target = _key_frames_like(sequences, inputs.far_sample(sample_id), sample_id) / 255
+            target = _key_frames_like(sequences, inputs.other_sample(sample_id), sample_id) / 255
         cameras = cameras_of(sequences, sample_id)
         rows.append(_pair_psnr(source, target, cameras, pairs, step))
         if not np.isfinite(rows[-1][0]).any():
@@ -155,9 +155,8 @@ def _pair_psnr(
 def needs_pairs(inputs: Inputs) -> str:
     """Say what is missing for key frames to be compared."""
     trajectories = as_sequences(inputs.generated).trajectories.values()
-    return (
-        "" if all(t.key_pairs for t in trajectories) else "at least two key frames in every sample"
-    )
+    enough = all(trajectory.key_pairs for trajectory in trajectories)
+    return "" if enough else "at least two key frames in every sample"
 
 
 def _needs_between(inputs: Inputs) -> str:

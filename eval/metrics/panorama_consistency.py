@@ -74,8 +74,9 @@ def neighbor_psnr(
     what = "other-scene control" if other else f"cross-view PSNR of {folder.method}"
     for sample_id in inputs.samples(what):
         views = resize_views(folder.views(sample_id), *size)
-        next_one = inputs.next_sample(sample_id)
-        others = resize_views(folder.views(next_one), *size) if other else None
+        others = None
+        if other:
+            others = resize_views(folder.views(inputs.other_sample(sample_id)), *size)
         rows.append(cross_view_psnr(views, overlaps, others))
     return np.stack(rows)
 

@@ -5,57 +5,31 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mvdiffusion.records import InputError, provenance
 
-from ..extractors.pretrained import load_extractor
-from ..extractors.store import FeatureStore
 from ..folders.samples import SampleFolder, SequenceFolder
 from ..metrics.base import Inputs, merge
 from ..metrics.measurement import Measurement
 from ..protocols.plan import Run, collect_features, plan
-from ..settings import ScoreSettings
 from .sanity_checks import warnings_of
 
 
-def score_folder(
-    generated: SampleFolder,
-    reference: SampleFolder | None,
-    extractors: Sequence[str | Path],
-    settings: ScoreSettings,
-    vae_reconstruction: SampleFolder | None = None,
-    cache: str | Path | None = None,
-) -> dict[str, Any]:
+def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[str, Any]:
     """Score a folder with every protocol that the settings ask for.
 
     Args:
-        generated: the samples to score.
-        reference: the real views of the same samples, and perhaps of more.
-        extractors: feature extractors, by name or folder; without any, those that the protocols
-            named are defined with.
-        settings: what to run, and how.
-        vae_reconstruction: the real views after the methods' VAE; only outpainting uses them.
-        cache: folder of the feature cache; without one, features are computed for this run only.
+        inputs: without extractors, those that the protocols named are defined with are loaded.
+        whole_reference: the reference as it was given, perhaps with more samples.
 
     Returns:
         The content of a score file.
 
     Raises:
-        InputError: the folders do not fit together, or a protocol's needs are not met.
+        InputError: a protocol's needs are not met.
     """
-    whole_reference = reference
-    reference = matching_reference(generated, reference) if reference else None
-    if vae_reconstruction is not None:
-        if generated.task != "outpaint":
-            raise InputError(
-                "--vae-reconstruction: only outpainting is compared with it, but the task of "
-                f"{generated.root} is '{generated.task}'; leave the option out."
-            )
-        vae_reconstruction = matching_reference(generated, vae_reconstruction)
-    loaded = tuple(map(load_extractor, extractors))
-    inputs = Inputs(generated, reference, loaded, settings, vae_reconstruction, FeatureStore(cache))
+    generated, reference, bound = inputs.generated, inputs.reference, inputs.vae_reconstruction
     runs, inputs = plan(inputs)
     collect_features(runs, inputs.store)
     outcome = merge([run.measure() for run in runs])
@@ -66,14 +40,14 @@ def score_folder(
         "settings_sha256": generated.settings_sha256,
         "images": describe_images(generated),
         "reference": describe_images(reference) if reference else None,
-        "vae_reconstruction": describe_images(vae_reconstruction) if vae_reconstruction else None,
+        "vae_reconstruction": describe_images(bound) if bound else None,
         "protocols": {run.protocol.name: _described(run) for run in runs},
         "extractors": {str(e.identity): e.description for e in inputs.extractors},
         "metrics": _numbers(outcome.measurements),
         "pairs": list(outcome.pairs),
         "steps": list(outcome.steps),
         "warnings": [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)],
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(inputs.settings),
         "provenance": provenance(),
     }
 

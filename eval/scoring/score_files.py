@@ -58,20 +58,12 @@ class Score:
         """Measurements by name."""
         return {name: Measurement(**one) for name, one in self.content["metrics"].items()}
 
-    def interval(self, metric: str) -> tuple[float, float] | None:
-        """Confidence interval of a measurement; None if a single sample is behind it.
-
-        Raises:
-            KeyError: it was not measured.
-        """
-        one = self.metrics[metric]
-        # Quotients keep no values, but an error over the samples.
-        return student_interval(one.value, one.se, len(one.values or self.samples))
-
     def row(self, metric: str) -> dict[str, Any]:
         """A measurement with its interval as a line of a table, without the values behind it."""
         one = self.metrics[metric]
-        low, high = self.interval(metric) or (None, None)
+        # Quotients keep no values, but an error over the samples.
+        count = len(one.values or self.samples)
+        low, high = student_interval(one.value, one.se, count) or (None, None)
         head = {"metric": metric, "method": self.method, "value": one.value, "se": one.se}
         about = ("unit", "higher_is_better", "protocol", "version", "extractor")
         return head | {"low": low, "high": high} | {key: getattr(one, key) for key in about}
@@ -252,16 +244,6 @@ def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
     of_sets = one.values_per == "group"
     difference = one.value - other.value if of_sets else float((ours - theirs).mean())
     return Pairs(difference, ours - theirs, of_sets)
-
-
-def paired_difference(first: Score, second: Score, metric: str) -> tuple[float, float | None]:
-    """Mean of `first - second` over the common samples, with its standard error.
-
-    Raises:
-        KeyError: the metric is not measured for both, or cannot be paired.
-    """
-    pairs = pairs_of(first, second, metric)
-    return pairs.difference, pairs.se
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

@@ -101,11 +101,7 @@ def write_points(sample: Path, output: Path, voxel_size: float = 0.02) -> int:
 
 def _write_ply(points: NDArray[Any], colors: NDArray[np.uint8], path: Path) -> None:
     kinds = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
-    vertices = np.empty(len(points), dtype=kinds)
-    for column, axis in enumerate("xyz"):
-        vertices[axis] = points[:, column]
-    for column, name in enumerate(("red", "green", "blue")):
-        vertices[name] = colors[:, column]
+    vertices = np.rec.fromarrays([*points.T, *colors.T], dtype=kinds)
     names = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in kinds]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *names]
     with atomic_output(path) as temporary:

@@ -151,8 +151,12 @@ def _sample(pipeline: Any, settings: GenerationSettings, *inputs: Any, **options
     pipeline.set_progress_bar_config(disable=False, unit="step")
     generator = torch.Generator().manual_seed(settings.seed)
     options |= {**settings.sampling(), "generator": generator, "output_type": "pt"}
-    with _pipeline_complaints():
+    try:
         images: Tensor = pipeline(*inputs, **options).images[0]
+    except ValueError as error:
+        if str(error).startswith("Expected"):  # what a pipeline refuses
+            raise InputError(str(error)) from None
+        raise
     return 2 * images - 1
 
 
@@ -224,14 +228,3 @@ def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"--image {path}: not a whole image ({error}).") from None
     return ImageOps.fit(upright, size, Image.Resampling.LANCZOS)
-
-
-@contextmanager
-def _pipeline_complaints() -> Iterator[None]:
-    """Pass on what a pipeline refuses ("Expected …, got …") as bad input."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith("Expected"):
-            raise InputError(str(error)) from None
-        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class DiffusionTask(nn.Module):
         self,
         settings: ViewStage | FrameStage,
         parts: StableDiffusionPipeline,
-        sources: tuple[Source, Source],
+        sources: Sequence[Source],
         pictures: Pictures,
     ) -> None:
         """Hold the parts; which of them train is decided by their `requires_grad`.

@@ -12,7 +12,7 @@ from torch import nn
 from mvdiffusion.models.multiview_unet import extend_input_channels
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
-from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews
+from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews, Source
 from mvdiffusion.training.pictures import pictures
 from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import FrameStage, ViewStage
@@ -50,40 +50,34 @@ def _fine_tune(run: Run, base: Path, kind: Any, task: str) -> None:
         parts = load_parts(base)
         freeze(parts.vae, parts.text_encoder)
         parts.unet.train()
-        make = _frame_task if task == "depth" else view_task
-        return make(settings, run.places, parts, task), parts.save_pretrained
+        return view_task(settings, run.places, parts, task), parts.save_pretrained
 
     run.carry_out(kind, build)
 
 
 def view_task(
-    settings: ViewStage, places: Places, parts: StableDiffusionPipeline, task: str = "panorama"
+    settings: ViewStage | FrameStage,
+    places: Places,
+    parts: StableDiffusionPipeline,
+    task: str = "panorama",
 ) -> DiffusionTask:
-    """Make the task of denoising single views of panoramas.
+    """Make the task of denoising single views of panoramas, or single frames of recordings.
 
     Args:
         task: "outpaint" if a part of each view is given; then the UNet gets 2 C + 1 input channels.
+            For "depth" it gets C + 1.
     """
-    num_views, chosen = settings.data.num_views, settings.training.views_per_panorama
-    train, held_out = places.panoramas(settings.data)
-    kind = MaskedViews if task == "outpaint" else PanoramaViews
-    sources = (
-        kind(train, settings.seed, num_views, chosen),
-        kind(held_out, settings.seed, num_views),
-    )
+    seed, count = settings.seed, settings.data.num_views
+    chosen, channels = settings.training.views_per_panorama, parts.vae.config.latent_channels
+    sources: list[Source]
+    if isinstance(settings, FrameStage):
+        extend_input_channels(parts.unet, channels + 1)
+        train, held_out = places.scenes(settings.data)
+        sources = [Frames(train.scenes, seed, chosen), Frames(held_out.scenes, seed, count)]
+        return DiffusionTask(settings, parts, sources, pictures(task, held_out))
     if task == "outpaint":
-        extend_input_channels(parts.unet, 2 * parts.vae.config.latent_channels + 1)
-    return DiffusionTask(settings, parts, sources, pictures(task, held_out))
-
-
-def _frame_task(
-    settings: FrameStage, places: Places, parts: StableDiffusionPipeline, task: str = "depth"
-) -> DiffusionTask:
-    """Make the task of denoising single frames of recordings; arguments as of `view_task`."""
-    extend_input_channels(parts.unet, parts.vae.config.latent_channels + 1)
-    train, held_out = places.scenes(settings.data)
-    sources = (
-        Frames(train.scenes, settings.seed, settings.training.views_per_panorama),
-        Frames(held_out.scenes, settings.seed, settings.data.num_views),
-    )
-    return DiffusionTask(settings, parts, sources, pictures(task, held_out))
+        extend_input_channels(parts.unet, 2 * channels + 1)
+    kind = MaskedViews if task == "outpaint" else PanoramaViews
+    learned, others = places.panoramas(settings.data)
+    sources = [kind(learned, seed, count, chosen), kind(others, seed, count)]
+    return DiffusionTask(settings, parts, sources, pictures(task, others))

@@ -19,7 +19,7 @@ from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
-from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences
+from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences, Source
 from mvdiffusion.training.pictures import make_pipeline, pictures
 from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import (
@@ -108,8 +108,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
     def build(settings: Any) -> tuple[nn.Module, Writer]:
         parts = _with_attention(load_parts(base), task, settings.variant)
-        make = sequence_task if task == "depth" else panorama_task
-        multiview = make(settings, places, parts, task)
+        multiview = multi_view_task(settings, places, parts, task)
         before = frozen_sha256(multiview)
 
         def write(folder: Path) -> None:
@@ -144,34 +143,26 @@ def _with_attention(
     return parts
 
 
-def panorama_task(
-    settings: MultiViewSettings, places: Places, parts: StableDiffusionPipeline, task: str
+def multi_view_task(
+    settings: MultiViewSettings | MultiFrameSettings,
+    places: Places,
+    parts: StableDiffusionPipeline,
+    task: str,
 ) -> MultiViewTask:
-    """Make the task of denoising whole panoramas.
+    """Make the task of denoising whole samples: panoramas, or posed frames with `FrameSettings`.
 
     Args:
-        task: "panorama", or "outpaint" if a view of each panorama is given.
+        task: "panorama"; "outpaint" if a view of each panorama is given; or "depth", for key frames
+            and frames between two of them.
     """
-    kind = OutpaintedViews if task == "outpaint" else PanoramaViews
-    train, held_out = places.panoramas(settings.data)
-    sources = (
-        kind(train, settings.seed, settings.data.num_views),
-        kind(held_out, settings.seed, settings.data.num_views),
-    )
-    return MultiViewTask(settings, parts, sources, pictures(task, held_out))
-
-
-def sequence_task(
-    settings: MultiFrameSettings, places: Places, parts: StableDiffusionPipeline, task: str
-) -> MultiViewTask:
-    """Make the task of denoising posed frames: key frames, and frames between two of them.
-
-    Arguments are those of `panorama_task`.
-    """
-    count, share = settings.data.num_views, settings.interpolation_share
-    train, held_out = places.scenes(settings.data)
-    sources = (
-        Sequences(train.scenes, settings.seed, count, share),
-        Sequences(held_out.scenes, settings.seed, count, share),
-    )
-    return MultiViewTask(settings, parts, sources, pictures(task, held_out))
+    seed, count = settings.seed, settings.data.num_views
+    sources: list[Source]
+    if isinstance(settings, MultiFrameSettings):
+        splits: Any = places.scenes(settings.data)
+        share = settings.interpolation_share
+        sources = [Sequences(split.scenes, seed, count, share) for split in splits]
+    else:
+        kind = OutpaintedViews if task == "outpaint" else PanoramaViews
+        splits = places.panoramas(settings.data)
+        sources = [kind(split, seed, count) for split in splits]
+    return MultiViewTask(settings, parts, sources, pictures(task, splits[1]))

@@ -10,7 +10,7 @@ from mvdiffusion.training.diffusion import load_parts, min_snr_weights
 from mvdiffusion.training.examples import DiffusionExamples, tokenize
 from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
 from mvdiffusion.training.stage1 import view_task
-from mvdiffusion.training.stage2 import panorama_task
+from mvdiffusion.training.stage2 import multi_view_task
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_every_panorama_comes_once_per_epoch_in_a_new_order(parts, rooms):
 
 def test_stage_two_shares_one_timestep_per_panorama(parts, rooms):
     parsed = parse(MultiViewSettings, settings())
-    examples = panorama_task(parsed, places(rooms, rooms), parts, "panorama").examples
+    examples = multi_view_task(parsed, places(rooms, rooms), parts, "panorama").examples
     for position in range(8):
         batch = examples[position]
         assert batch["timesteps"].shape == (4,)

@@ -18,7 +18,7 @@ from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, OutpaintedViews, Sequences
 from mvdiffusion.training.settings import MultiFrameSettings
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
-from mvdiffusion.training.stage2 import sequence_task, train_stage2
+from mvdiffusion.training.stage2 import multi_view_task, train_stage2
 
 FRAMES = {"height": HEIGHT, "width": WIDTH, "num_views": 3, "num_between": 1}
 KEYS = [0, 4, 6, 7]
@@ -158,7 +158,7 @@ def test_unet_sees_depth_and_known_latents(walks, depth_base):
     run = parse(MultiFrameSettings, settings(interpolation_share=1.0) | {"data": FRAMES})
     from mvdiffusion.training.stage2 import _with_attention
 
-    task = sequence_task(
+    task = multi_view_task(
         run, places(walks, walks), _with_attention(parts, "depth", "released"), "depth"
     )
     seen = {}

@@ -20,7 +20,7 @@ from mvdiffusion_eval.claims.effects import (
 )
 from mvdiffusion_eval.claims.remarks import remarks_on
 from mvdiffusion_eval.metrics.measurement import Measurement
-from mvdiffusion_eval.scoring.score_files import Score, paired_difference
+from mvdiffusion_eval.scoring.score_files import Score, pairs_of
 from mvdiffusion_eval.tables.results import make_tables
 
 SAMPLES = [f"room{i:03d}" for i in range(16)]
@@ -256,9 +256,9 @@ def test_differences_are_paired() -> None:
     hard = ROOMS * 5
     entries = [measurement(0.0, None, (hard + d).tolist()) for d in (1, 0)]
     first, second = (score("x", 1, 1, cross_view_psnr=entry) for entry in entries)
-    difference, se = paired_difference(first, second, "cross_view_psnr")
-    assert difference == pytest.approx(1)
-    assert se == pytest.approx(0, abs=1e-9)
+    pairs = pairs_of(first, second, "cross_view_psnr")
+    assert pairs.difference == pytest.approx(1)
+    assert pairs.se == pytest.approx(0, abs=1e-9)
 
 
 def test_controls_on_fewer_samples_are_paired_by_name() -> None:
@@ -271,7 +271,7 @@ def test_controls_on_fewer_samples_are_paired_by_name() -> None:
     expected = np.mean([full.metrics["cross_view_psnr"].values[i] - values[i] for i in kept])
     part.content["images"]["samples"] = sorted(part.content["images"]["samples"])
     part.content["metrics"]["cross_view_psnr"]["values"] = [values[i] for i in sorted(kept)]
-    assert paired_difference(full, part, "cross_view_psnr")[0] == pytest.approx(expected)
+    assert pairs_of(full, part, "cross_view_psnr").difference == pytest.approx(expected)
 
 
 def test_a_better_baseline_is_remarks_openly() -> None:

@@ -40,7 +40,7 @@ def loaded(
         small = load_trained(extractors[name in CLIPS])
         return dataclasses.replace(small, identity=Identity(name, "1" * 64))
 
-    for module in ("protocols.plan", "scoring.score"):
+    for module in ("protocols.plan", "api"):
         monkeypatch.setattr(f"mvdiffusion_eval.{module}.load_extractor", load)
     return names, load
 

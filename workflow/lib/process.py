@@ -1,18 +1,28 @@
-"""One Snakemake at a time in a checkout, and none that a dead one keeps out.
+"""The process that Snakemake runs in: what its commands inherit, and one at a time in a checkout.
 
 Snakemake's own locks outlive a kill (-9, power cut), so the profiles switch them off (`nolock`).
-This one belongs to the process: the system drops it when the process ends, however it ends.
+The lock here belongs to the process: the system drops it when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import sys
 from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
 
 _held: list[int] = []  # open files keep their locks
+
+
+def prepare_environment() -> None:
+    """Let rules run this environment's programs, activated or not, and spare shared cores."""
+    programs = os.path.dirname(sys.executable)
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not burn cores
+    os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
 
 
 def hold_lock(path: str | Path) -> None:
