@@ -12,11 +12,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Any
 
 from mvdiffusion.records import InputError, atomic_output
 
@@ -68,7 +70,9 @@ def extract(
         temporary.mkdir()
         for member in _members(archive):
             if target := _target(member, wanted):
-                _write(archive, member, temporary / target)
+                (temporary / target).parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary / target, "xb") as file:
+                    file.writelines(_parts(archive, member))
     return count
 
 
@@ -82,8 +86,7 @@ def check_archive(archive: Path) -> None:
         count, _ = _check(archive, _ALL, MAX_BYTES)
         for member in _members(archive):
             if member.is_file:
-                for _ in _parts(archive, member):
-                    pass
+                deque(_parts(archive, member), maxlen=0)
     if not count:
         raise InputError(f"{archive}: is an archive without files; {_AGAIN}.")
 
@@ -130,9 +133,7 @@ def _check_folders(archive: Path, files: dict[str, str]) -> None:
 
 
 def _check_space(archive: Path, output: Path, size: int) -> None:
-    folder = output.absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = next(path for path in (output / "_").absolute().parents if path.exists())
     free = shutil.disk_usage(folder).free
     if size > free:
         raise InputError(
@@ -150,13 +151,6 @@ def _name_flaw(name: str) -> str:
     if "\\" in name or not name.isprintable():
         return "has a name that is not valid on every system"
     return ""
-
-
-def _write(archive: Path, member: _Member, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as file:
-        for part in _parts(archive, member):
-            file.write(part)
 
 
 def _parts(archive: Path, member: _Member) -> Iterator[bytes]:
@@ -187,10 +181,6 @@ def _members(archive: Path) -> Iterator[_Member]:
 def _zip_members(archive: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-
-            def open_member(info: zipfile.ZipInfo = info) -> IO[bytes]:
-                return opened.open(info)
-
             kind = stat.S_IFMT(info.external_attr >> 16)
             flaw = ""
             if info.flag_bits & 0x1:
@@ -199,6 +189,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
                 flaw = "is a link or a device"
             # The central directory's own name: a NUL would end `filename`.
             name = info.orig_filename
+            open_member = partial(opened.open, info)
             yield _Member(name, info.file_size, not name.endswith("/"), flaw, open_member)
 
 
@@ -219,16 +210,11 @@ def _tar_members(archive: Path, gzipped: bool) -> Iterator[_Member]:
     with (gzip.open if gzipped else open)(archive, "rb") as file:
         opened = tarfile.TarFile(fileobj=(bounded := _Bounded(file)))  # type: ignore[arg-type]
         while (info := opened.next()) is not None:
-
-            def open_member(info: tarfile.TarInfo = info) -> IO[bytes]:
-                source = opened.extractfile(info)
-                assert source is not None  # a plain file has bytes
-                return source
-
             if info.size < 0 or opened.offset <= place:  # else it could go round for ever
                 raise tarfile.ReadError(f"a member of {info.size} bytes")
             place = opened.offset
             flaw = "" if info.isreg() or info.isdir() else "is a link or a device"
+            open_member: Any = partial(opened.extractfile, info)  # of a plain file, never None
             yield _Member(info.name, info.size, info.isreg(), flaw, open_member)
             opened.members = []  # type: ignore[attr-defined]  # else millions of them stay
         _check_tar_end(archive, bounded, opened.offset)

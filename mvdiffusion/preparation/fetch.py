@@ -144,7 +144,12 @@ def fetch_unit(
             the script did not deliver a whole file.
     """
     source = SOURCES[dataset]
-    _check_unit(source, unit)
+    known = [name for part in source.lists for name in scene_list(part)]
+    if unit not in known:
+        raise InputError(
+            f"--unit: {source.title} has no {source.unit} {unit!r}; expected one of its "
+            f"{len(known):,} ids, such as {known[0]}."
+        )
     found = find_download(dataset, unit, downloads)
     flaw = "" if found is None else _flaw(source, found, verify)
     if found is not None and not flaw:
@@ -166,15 +171,6 @@ def fetch_unit(
         "printed above; if it was written for Python 2, give such an interpreter with --python; "
         "then run the same command again."
     )
-
-
-def _check_unit(source: Source, unit: str) -> None:
-    known = [name for part in source.lists for name in scene_list(part)]
-    if unit not in known:
-        raise InputError(
-            f"--unit: {source.title} has no {source.unit} {unit!r}; expected one of its "
-            f"{len(known):,} ids, such as {known[0]}."
-        )
 
 
 @settings

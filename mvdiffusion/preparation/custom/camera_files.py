@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES, identifier
+from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES
 from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.custom.recordings import (
     MILLIMETER,
@@ -42,15 +42,14 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
         folder: that holds it.
         scale: meters per unit of the poses.
     """
-    empty = Recording(_name(folder), folder, ())
+    empty = Recording(folder)
     problems: list[Problem] = []
     try:
         meta = read_json(folder / TRANSFORMS)
     except (InputError, OSError) as error:
         return empty, [from_error(error)]
     if not isinstance(meta, dict):
-        fix = "Export it again."
-        return empty, [Problem(TRANSFORMS, "not a mapping of keys to values", fix)]
+        return empty, [Problem(TRANSFORMS, "not a mapping of keys to values", "Export it again.")]
     entries = meta.get("frames")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         fix = "List the frames under 'frames', one mapping each."
@@ -67,7 +66,7 @@ def find_transforms(folder: Path, scale: float = 1.0) -> tuple[Recording, list[P
     ]
     if not entries:
         problems.append(Problem(TRANSFORMS, "lists no frames", "List at least two."))
-    return Recording(_name(folder), folder, _renumbered(read), float(unit)), problems
+    return Recording(folder, _renumbered(read), float(unit)), problems
 
 
 def _frame(
@@ -98,7 +97,13 @@ def _wrong_keys(entry: Mapping[str, Any], where: str) -> Iterator[Problem]:
         if not _is_number(entry.get(key)) or entry[key] <= 0:
             problem = f"{key} is {entry[key]!r}" if key in entry else f"{key} is missing"
             yield Problem(where, problem, "Give fl_x, fl_y, cx, cy, w, h in pixels.")
-    yield from _wrong_matrix(entry.get("transform_matrix"), where)
+    try:
+        matrix = np.asarray(entry.get("transform_matrix"))
+    except ValueError:  # rows of different lengths
+        matrix = np.empty(0)
+    if matrix.shape != (4, 4) or matrix.dtype.kind not in "if":
+        fix = "Give the camera-to-world matrix as four rows of four numbers."
+        yield Problem(where, "transform_matrix is not 4 x 4 numbers", fix)
     model = entry.get("camera_model", "PINHOLE")
     bent = [key for key in _DISTORTION if entry.get(key)]
     if bent or model not in _PINHOLE:
@@ -106,18 +111,9 @@ def _wrong_keys(entry: Mapping[str, Any], where: str) -> Iterator[Problem]:
         yield Problem(where, problem, "Undistort the images first, and the depth, too.")
 
 
-def _wrong_matrix(matrix: Any, where: str) -> Iterator[Problem]:
-    rows = matrix if isinstance(matrix, list) else []
-    rows = [row for row in rows if isinstance(row, list) and len(row) == 4]
-    if len(rows) != 4 or not all(_is_number(value, finite=False) for row in rows for value in row):
-        fix = "Give the camera-to-world matrix as four rows of four numbers."
-        yield Problem(where, "transform_matrix is not 4 x 4 numbers", fix)
-
-
-def _is_number(value: Any, finite: bool = True) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) < 1e12 if finite or isinstance(value, int) else True
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 1e12
 
 
 def _with_suffix(path: Path) -> Path:
@@ -146,21 +142,20 @@ def find_colmap(folder: Path, scale: float = 1.0) -> tuple[Recording, list[Probl
     Raises:
         InputError: the library pycolmap is not installed.
     """
-    empty = Recording(_name(folder), folder, ())
     where = find_model(folder)
     if where is None:
         fix = "Put cameras, images and points3D (.bin or .txt) into sparse/0."
-        return empty, [Problem("sparse/0", "no COLMAP model", fix)]
+        return Recording(folder), [Problem("sparse/0", "no COLMAP model", fix)]
     try:
         frames, models = _read_model(folder, where, scale)
+    except InputError:
+        raise
     except Exception as error:  # of COLMAP's own reader, which has no error class of its own
-        if isinstance(error, InputError):
-            raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        fix = "Export the model again, whole."
-        return empty, [Problem(where, f"not a whole model ({first})", fix)]
+        problem = f"not a whole model ({first})"
+        return Recording(folder), [Problem(where, problem, "Export the model again, whole.")]
     problems = [*_unsupported(models, where), *_unregistered(folder, frames)]
-    return Recording(_name(folder), folder, _renumbered(frames)), problems
+    return Recording(folder, _renumbered(frames)), problems
 
 
 def _read_model(folder: Path, where: Path, scale: float) -> tuple[list[Frame], list[str]]:
@@ -214,7 +209,3 @@ def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:
         return tuple(frames)
     renumbered = [replace(frame, number=n) for n, frame in zip(numbers, frames, strict=True)]
     return tuple(sorted(renumbered, key=lambda frame: frame.number))
-
-
-def _name(folder: Path) -> str:
-    return identifier(folder.name) or "scene"

@@ -177,6 +177,11 @@ def identifier(text: str) -> str:
     return plain.replace("_skybox", "-skybox")
 
 
+def scene_name(folder: Path) -> str:
+    """Id of the scene that a folder holds."""
+    return identifier(folder.name) or "scene"
+
+
 def repeated(named: Iterable[tuple[str, Path]], folder: Path) -> Iterator[Problem]:
     """Report ids that several files have.
 

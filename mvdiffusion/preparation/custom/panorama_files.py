@@ -28,6 +28,7 @@ from mvdiffusion.preparation.custom.image_checks import (
     list_images,
     look_at,
     repeated,
+    scene_name,
 )
 from mvdiffusion.preparation.custom.problems import Problem, note
 
@@ -187,5 +188,4 @@ def _face(path: Path, folder: Path) -> _Face | None:
 
 
 def _scene(place: Path, folder: Path) -> str:
-    inside = place if place.is_relative_to(folder) else folder
-    return identifier(inside.name) or "scene"
+    return scene_name(place if place.is_relative_to(folder) else folder)

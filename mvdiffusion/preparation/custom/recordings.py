@@ -25,11 +25,11 @@ from mvdiffusion.geometry.matrix_files import read_intrinsics, read_matrix
 from mvdiffusion.images import holds_depth
 from mvdiffusion.preparation.custom.image_checks import (
     Look,
-    identifier,
     images_in,
     in_parallel,
     look_at,
     repeated,
+    scene_name,
     undecodable,
     unreadable,
 )
@@ -70,16 +70,19 @@ class Recording:
     """A sequence of frames that becomes one scene.
 
     Attributes:
-        name: of the scene.
         folder: where it lies.
         frames: in order of their numbers.
         depth_unit: meters per step of the depth images' values.
     """
 
-    name: str
     folder: Path
-    frames: tuple[Frame, ...]
+    frames: tuple[Frame, ...] = ()
     depth_unit: float = MILLIMETER
+
+    @property
+    def name(self) -> str:
+        """Name of the scene."""
+        return scene_name(self.folder)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]
     for number in sorted(colors.keys() & depths.keys() & poses.keys()):
         pose = _pose(poses[number], problems)
         frames.append(Frame(number, colors[number], depths[number], pose, K))
-    return Recording(identifier(scene.name) or "scene", scene, tuple(frames)), problems
+    return Recording(scene, tuple(frames)), problems
 
 
 def _numbered(paths: list[Path], folder: Path, problems: list[Problem]) -> dict[int, Path]:
@@ -146,8 +149,7 @@ def _numbered(paths: list[Path], folder: Path, problems: list[Problem]) -> dict[
 def _unpaired(parts: dict[str, dict[int, Path]]) -> Iterator[Problem]:
     for number in sorted(set().union(*parts.values())):
         here = next(part[number] for part in parts.values() if number in part)
-        missing = [word for word, part in parts.items() if number not in part]
-        if missing:
+        if missing := [word for word, part in parts.items() if number not in part]:
             problem = f"this frame has no {' and no '.join(missing)}"
             fix = "Add it, or remove the other files of this frame."
             yield Problem(here, problem, fix)
@@ -229,7 +231,7 @@ def check_frames(
     problems = [problem for found in looks for problem in found.problems]
     where = recording.folder
     problems += [*_one_size(looks), *_units(looks, recording.depth_unit, where), *_cameras(looks)]
-    keys, usable = 0, [found for found in looks if is_usable(found)]
+    keys, usable = 0, list(filter(is_usable, looks))
     if len(usable) < _FEWEST:
         problem = f"{len(usable)} of {len(looks)} frames have color, depth, K and a rigid pose"
         problems.append(Problem(where, problem, "Record at least two; a sequence needs 8 or 12."))

@@ -52,7 +52,7 @@ def _render_walk(root: Path, split: str, scene: int, settings: WalkSettings) -> 
             (folder / part).mkdir(parents=True)
         camera = np.eye(4)
         camera[:3, :3] = K
-        (folder / "intrinsic" / "intrinsic_depth.txt").write_text(_matrix_text(camera))
+        np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", camera, "%.9f")
         for frame, pose in enumerate(poses):
             _write_frame(folder, frame, room, K, pose, settings, Dice(*seed, frame))
         write_key_frames(folder, settings.overlap, counted="all")  # as recorded results had it
@@ -68,11 +68,9 @@ def _write_frame(
     dice: Dice,
 ) -> None:
     image, depth, shown = render_frame(room, K, pose, settings.height, settings.width)
-    color = jpeg_bytes(image, settings.jpeg_quality)
-    (folder / "color" / f"{frame}.jpg").write_bytes(color)
-    holed = drop_depth(depth, settings.max_depth, dice)
-    save_depth(holed, folder / "depth" / f"{frame}.png")
-    (folder / "pose" / f"{frame}.txt").write_text(_matrix_text(pose))
+    (folder / "color" / f"{frame}.jpg").write_bytes(jpeg_bytes(image, settings.jpeg_quality))
+    save_depth(drop_depth(depth, settings.max_depth, dice), folder / "depth" / f"{frame}.png")
+    np.savetxt(folder / "pose" / f"{frame}.txt", pose, "%.9f")
     (folder / "prompt" / f"{frame}.txt").write_text(caption_view(room, shown) + "\n")
 
 
@@ -106,10 +104,6 @@ def _patch(shape: tuple[int, ...], dice: Dice) -> Array:
     dx = ((np.arange(width) - x) / across).astype(np.float32)
     dy = ((np.arange(height) - y) / along).astype(np.float32)[:, None]
     return dx * dx + dy * dy
-
-
-def _matrix_text(matrix: NDArray) -> str:
-    return "".join(" ".join(f"{value:.9f}" for value in row) + "\n" for row in matrix)
 
 
 WALKS = Scenes("walks", _scene_path, _render_walk, _write_list)
