@@ -119,17 +119,13 @@ def _check(archive: Path, wanted: re.Pattern[str], max_bytes: int) -> tuple[int,
                 f"{archive}: would grow to more than {max_bytes:,} bytes (at {member.name!r}); "
                 f"expected less of such an archive. If its owner states another size, {_AGAIN}."
             )
-    _check_folders(archive, files)
-    return len(files), size
-
-
-def _check_folders(archive: Path, files: dict[str, str]) -> None:
-    """Check that no file stands where another needs a folder."""
+    # No file may stand where another needs a folder.
     folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
     if clash := sorted(folders & files.keys()):
         raise InputError(
             f"{archive}: its member {files[clash[0]]!r} is both a file and a folder; {_AGAIN}."
         )
+    return len(files), size
 
 
 def _check_space(archive: Path, output: Path, size: int) -> None:

@@ -34,8 +34,6 @@ def extract_labels(
 ) -> int:
     """Extract the authors' labels, each archive into a folder of its name.
 
-    Args:
-
     Returns:
         How many files were written; none of an archive that was extracted before.
 

@@ -22,7 +22,7 @@ from mvdiffusion.preparation.custom.recordings import (
     MILLIMETER,
     Frame,
     Recording,
-    frame_numbers,
+    frame_number,
     pose_problems,
 )
 from mvdiffusion.records import InputError, read_json
@@ -204,8 +204,12 @@ def _unregistered(folder: Path, frames: list[Frame]) -> Iterator[Problem]:
 
 def _renumbered(frames: list[Frame]) -> tuple[Frame, ...]:
     """Number frames by their files' names, or by their order if that does not tell them apart."""
-    numbers = frame_numbers([frame.color.stem for frame in frames])
-    if numbers is None:
+    numbers = (frame_number(frame.color) for frame in frames)
+    numbered = {
+        n: replace(frame, number=n)
+        for n, frame in zip(numbers, frames, strict=True)
+        if n is not None
+    }
+    if len(numbered) < len(frames):
         return tuple(frames)
-    renumbered = [replace(frame, number=n) for n, frame in zip(numbers, frames, strict=True)]
-    return tuple(sorted(renumbered, key=lambda frame: frame.number))
+    return tuple(numbered[number] for number in sorted(numbered))

@@ -67,7 +67,9 @@ def _of_file(path: Path) -> tuple[Captions, list[Problem]]:
     texts, problems = {}, []
     for name, text in values.items():
         if isinstance(text, str) and text.strip():
-            texts[_stem(name)] = " ".join(text.split())
+            known = Path(name).suffix.lower() in IMAGE_SUFFIXES
+            stem = Path(name).with_suffix("").as_posix() if known else name
+            texts[stem] = " ".join(text.split())
         else:
             problem = f"the caption of '{name}' is {text!r}"
             problems.append(Problem(path, problem, "Give a text that is not empty."))
@@ -84,8 +86,3 @@ def _of_folders(places: Iterable[tuple[str, Path]]) -> tuple[Captions, list[Prob
         except (InputError, OSError) as error:
             problems.append(from_error(error))
     return Captions(texts), problems
-
-
-def _stem(name: str) -> str:
-    known = Path(name).suffix.lower() in IMAGE_SUFFIXES
-    return Path(name).with_suffix("").as_posix() if known else name

@@ -7,7 +7,7 @@ COLMAP models into the same form.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from mvdiffusion.geometry.cameras import is_rigid
-from mvdiffusion.geometry.depth import scale_intrinsics
+from mvdiffusion.geometry.depth import depth_correspondences, scale_intrinsics
+from mvdiffusion.geometry.homography import inside
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_matrix
 from mvdiffusion.images import holds_depth
 from mvdiffusion.preparation.custom.image_checks import (
@@ -33,7 +34,6 @@ from mvdiffusion.preparation.custom.image_checks import (
     undecodable,
     unreadable,
 )
-from mvdiffusion.preparation.custom.motion_checks import motion_problems
 from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.key_frames import choose_key_frames, small_depth
 from mvdiffusion.records import InputError
@@ -42,6 +42,10 @@ MILLIMETER = 0.001
 _NUMBER = re.compile(r"(\d+)\D*$")
 _NEAR, _FAR = 0.1, 20.0  # meters, of a plausible frame's median depth
 _FEWEST = 2  # frames
+_SEQUENCE = 8  # key frames, the shortest that the project's configurations ask for
+_PAIRS, _SHARE = 40, 0.3  # pairs judged at most; overlap that they must have
+_TOLERANCE = 0.03  # relative difference of depth; sensors and their poses reach about 0.01
+_PROPORTIONS = 0.03  # relative difference of a frame's images
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,10 @@ class FrameLook:
         return K if size is None else scale_intrinsics(K, size, self.depth_size)
 
 
-def frame_numbers(stems: Sequence[str]) -> list[int] | None:
-    """Number of each name: its last group of digits; None if one has none, or two the same."""
-    found = [_NUMBER.search(stem) for stem in stems]
-    numbers = [int(match[1]) for match in found if match]
-    return numbers if len(set(numbers)) == len(stems) else None
+def frame_number(path: Path) -> int | None:
+    """Number of a frame's file: the last group of digits in its name."""
+    match = _NUMBER.search(path.stem)
+    return int(match[1]) if match else None
 
 
 def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]:
@@ -124,24 +127,26 @@ def find_recording(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]
     problems: list[Problem] = []
     colors = _numbered(images_in(scene / "color"), folder, problems)
     depths = _numbered(images_in(scene / "depth"), folder, problems)
-    files = sorted((scene / "pose").glob("*.txt")) if (scene / "pose").is_dir() else []
-    poses = _numbered(files, folder, problems)
+    poses = _numbered(sorted((scene / "pose").glob("*.txt")), folder, problems)
     K = _intrinsics(scene, colors, depths, problems)
     problems += _unpaired({"color image": colors, "depth image": depths, "pose": poses})
     frames = []
     for number in sorted(colors.keys() & depths.keys() & poses.keys()):
-        pose = _pose(poses[number], problems)
+        pose = None
+        try:
+            pose = read_matrix(poses[number], (4,)).numpy()
+            problems += pose_problems(pose, poses[number])
+        except (InputError, OSError) as error:
+            problems.append(from_error(error))
         frames.append(Frame(number, colors[number], depths[number], pose, K))
     return Recording(scene, tuple(frames)), problems
 
 
 def _numbered(paths: list[Path], folder: Path, problems: list[Problem]) -> dict[int, Path]:
-    matches = {path: _NUMBER.search(path.stem) for path in paths}
-    for path, match in matches.items():
-        if not match:
-            fix = "Name frames by number: 0.jpg, 0.png, 0.txt …"
-            problems.append(Problem(path, "no frame number in its name", fix))
-    numbered = {path: int(match[1]) for path, match in matches.items() if match}
+    numbered = {path: n for path in paths if (n := frame_number(path)) is not None}
+    fix = "Name frames by number: 0.jpg, 0.png, 0.txt …"
+    lost = (path for path in paths if path not in numbered)
+    problems += [Problem(path, "no frame number in its name", fix) for path in lost]
     problems += repeated(((str(number), path) for path, number in numbered.items()), folder)
     return {number: path for path, number in reversed(numbered.items())}
 
@@ -181,16 +186,6 @@ def _same_size(colors: dict[int, Path], depths: dict[int, Path]) -> bool:
     except (StopIteration, OSError, SyntaxError):
         return False
     return sizes[0] == sizes[1]
-
-
-def _pose(path: Path, problems: list[Problem]) -> NDArray[np.float64] | None:
-    try:
-        pose = read_matrix(path, (4,)).numpy()
-    except (InputError, OSError) as error:
-        problems.append(from_error(error))
-        return None
-    problems += pose_problems(pose, path)
-    return pose
 
 
 def pose_problems(pose: NDArray[np.float64], name: Path | str) -> Iterator[Problem]:
@@ -238,8 +233,73 @@ def check_frames(
     elif not any(problem.stops for problem in problems):
         depth, K, pose = _stacked(usable)
         keys = len(choose_key_frames(depth, K, pose, overlap))
-        problems += motion_problems(depth, K, pose, keys, where)
+        problems += _motion_problems(depth, K, pose, keys, where)
     return looks, keys, problems
+
+
+def _motion_problems(
+    depth: Tensor, K: Tensor, pose: Tensor, keys: int, where: Path
+) -> Iterator[Problem]:
+    """Report frames too far apart for key frames, and poses that contradict the depth.
+
+    Args:
+        depth: [F, H, W] in meters, 0 where there is none.
+        K: intrinsics [F, 3, 3] in pixels.
+        pose: camera-to-world [F, 4, 4].
+        keys: how many of the frames become key frames.
+    """
+    if keys == len(depth):
+        problem = "consecutive frames share too little: every frame becomes a key frame"
+        fix = "Nothing to do, or keep more frames of the recording, or lower --overlap."
+        yield note(where, problem, fix)
+    if keys < _SEQUENCE:
+        problem = f"{keys} key frames; a sequence of {_SEQUENCE} or more cannot be made"
+        fix = "Record more of the scene, raise --overlap, or use a smaller num_views."
+        yield note(where, problem, fix)
+    disagreement = _depth_disagreement(depth, K, pose)
+    if disagreement is not None and disagreement > _TOLERANCE:
+        problem = f"depth and poses contradict each other by {disagreement:.0%} (median of pairs)"
+        fix = (
+            "Check that poses are camera-to-world with x right, y down, z forward, and in the "
+            "unit of the depth (--scale)."
+        )
+        yield note(where, problem, fix)
+
+
+def _depth_disagreement(depth: Tensor, K: Tensor, pose: Tensor) -> float | None:
+    """Measure how far depth carried into another frame is from the depth there.
+
+    Frames some way apart are compared, as neighbors agree under any pose.
+
+    Returns:
+        The relative difference, median over pixels and then pairs; None if no two frames overlap.
+    """
+    # Float32 keeps millimeters only near the origin.
+    pose = pose.clone()
+    pose[:, :3, 3] -= pose[0, :3, 3].clone()
+    K, pose, count = K.to(depth), pose.to(depth), len(depth)
+    step = max(1, count // 12)
+    starts = torch.arange(count - step)
+    starts = starts[:: max(1, len(starts) // _PAIRS)]
+    found = []
+    for start in starts.tolist():
+        pair = torch.tensor([start, start + step])
+        found += _pair_difference(depth[pair][None], K[pair][None], pose[pair][None])
+    return float(torch.tensor(found).median()) if found else None
+
+
+def _pair_difference(depth: Tensor, K: Tensor, pose: Tensor) -> list[float]:
+    height, width = depth.shape[-2:]
+    xy, z = depth_correspondences(depth, K, pose)
+    xy, z = xy[0, 0, 1], z[0, 0, 1]
+    seen = inside(xy, height, width) & (z > 0)
+    if float(seen.float().mean()) < _SHARE:
+        return []
+    x, y = xy[seen].round().long().unbind(-1)
+    there = depth[0, 1][y.clamp(0, height - 1), x.clamp(0, width - 1)]
+    known = there > 0
+    difference = (z[seen][known] - there[known]).abs() / there[known]
+    return [float(difference.median())] if len(difference) else []
 
 
 def is_usable(found: FrameLook) -> bool:
@@ -264,7 +324,10 @@ def _look_at_frame(frame: Frame, unit: float) -> FrameLook:
     if depth is None:
         return FrameLook(frame, color, (0, 0), 0.0, None, tuple(problems))
     height, width = depth.shape
-    problems += _shapes(color, width, height, frame.depth)
+    if color.width and abs(color.width * height / (color.height * width) - 1) > _PROPORTIONS:
+        problem = f"{width} x {height} pixels, but the color image has {color.size}"
+        fix = "Export color and depth of the same field of view, in equal proportions."
+        problems.append(Problem(frame.depth, problem, fix))
     if not depth.any():
         fix = "Nothing to do: it stays out of the valid frames."
         problems.append(note(frame.depth, "no depth at all (all zero)", fix))
@@ -291,13 +354,6 @@ def _read_depth(path: Path, unit: float, problems: list[Problem]) -> NDArray[np.
         problems.append(Problem(path, f"depth is not of 16 bits ({kind})", fix))
         return None
     return values.astype(np.float32) * np.float32(unit)
-
-
-def _shapes(color: Look, width: int, height: int, path: Path) -> Iterator[Problem]:
-    if color.width and abs(color.width * height / (color.height * width) - 1) > 0.03:
-        problem = f"{width} x {height} pixels, but the color image has {color.size}"
-        fix = "Export color and depth of the same field of view, in equal proportions."
-        yield Problem(path, problem, fix)
 
 
 def _one_size(looks: list[FrameLook]) -> Iterator[Problem]:
