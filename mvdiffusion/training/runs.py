@@ -19,9 +19,8 @@ from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.outputs import already_made, is_begun
 from mvdiffusion.records import folder_sha256
 from mvdiffusion.settings import parse
-from mvdiffusion.training.identity import deciding_settings
 from mvdiffusion.training.loop import train
-from mvdiffusion.training.settings import FrameSettings, ViewSettings
+from mvdiffusion.training.settings import FrameSettings, ViewSettings, deciding_settings
 
 SPLIT_FILES = ("train.npy", "train/*/key_frame*.txt", "train/*/valid_frames.npy")  # what is in it
 

@@ -9,8 +9,8 @@ import mvdiffusion
 from mvdiffusion import code_closure
 from mvdiffusion.outputs import differences
 from mvdiffusion.records import InputError
-from mvdiffusion.training.identity import deciding_settings
 from mvdiffusion.training.runs import Run
+from mvdiffusion.training.settings import deciding_settings
 from mvdiffusion.training.stage1 import train_stage1
 
 PACKAGE = Path(mvdiffusion.__file__).parent

@@ -19,7 +19,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.records import settings_sha256
-from mvdiffusion.training.identity import deciding_settings
+from mvdiffusion.training.settings import deciding_settings
 
 SettingsFile = Callable[[Any], str]
 

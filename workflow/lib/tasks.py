@@ -9,8 +9,7 @@ from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
-from mvdiffusion.training.identity import deciding_settings
-from mvdiffusion.training.settings import ViewSettings
+from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.sources import Sources
 
