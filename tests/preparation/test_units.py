@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdiffusion.preparation.custom.layout_checks import changed_files
+from mvdiffusion.preparation.custom.check import changed_files
 from mvdiffusion.preparation.units import RECORD, Unit, collect
 from mvdiffusion.records import InputError
 
@@ -134,7 +134,7 @@ def test_units_are_collected_by_the_hash_of_their_records(tmp_path, source):
         "train/b": digest,
     }
     (folders[1] / "images" / "one.jpg").write_text("pixelz")
-    found = [problem.file for problem in changed_files(tmp_path)]
+    found = [problem.named_in(tmp_path).file for problem in changed_files(tmp_path)]
     assert found == ["train/a/images/one.jpg"]
     for spoil in (lambda path: path.write_text(""), Path.unlink):
         spoil(folders[1] / "images" / "one.jpg")

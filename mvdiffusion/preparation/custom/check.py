@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mvdiffusion.data.captions import read_caption
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
+from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
+from mvdiffusion.data.splits import CAPTION_DEGREES, panorama_id, read_rows, read_split
 from mvdiffusion.preparation.custom.camera_files import (
     TRANSFORMS,
     find_colmap,
@@ -16,22 +21,21 @@ from mvdiffusion.preparation.custom.camera_files import (
     find_transforms,
 )
 from mvdiffusion.preparation.custom.captions import Captions, read_captions
-from mvdiffusion.preparation.custom.image_checks import identifier, list_images, repeated
-from mvdiffusion.preparation.custom.layout_checks import (
-    CAPTIONS_FIX,
-    changed_files,
-    check_lists,
-    check_panoramas,
-    scene_folders,
-    split_files,
+from mvdiffusion.preparation.custom.image_checks import (
+    identifier,
+    in_parallel,
+    list_images,
+    look_at,
+    repeated,
 )
 from mvdiffusion.preparation.custom.panorama_files import (
     Panorama,
+    cube_problems,
     find_equirectangular,
     find_faces,
     looks_like_faces,
 )
-from mvdiffusion.preparation.custom.problems import Problem, note
+from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.custom.recordings import (
     Frame,
     FrameLook,
@@ -40,7 +44,8 @@ from mvdiffusion.preparation.custom.recordings import (
     find_recording,
     is_usable,
 )
-from mvdiffusion.records import InputError
+from mvdiffusion.preparation.units import RECORD
+from mvdiffusion.records import InputError, sha256_file
 from mvdiffusion.settings import InnerShare, settings
 
 KINDS = {
@@ -52,6 +57,7 @@ KINDS = {
     "matterport3d": "panoramas in Matterport3D's layout, ready for use",
 }
 Kind = Literal["panoramas", "faces", "rgbd", "transforms", "colmap", "matterport3d"]
+CAPTIONS_FIX = "Write them with `mvdiffusion data caption`; training and generation need them."
 _PARTS = ("color", "depth", "pose", "intrinsic")
 
 
@@ -147,13 +153,13 @@ def _open(folder: Path) -> Path:
 def recognize(folder: Path) -> list[str]:
     """Name all kinds that a folder could be of; none if it is of no kind."""
     kinds = []
-    if sum((folder / part).is_dir() for part in _PARTS) >= 2 or scene_folders(folder):
+    if sum((folder / part).is_dir() for part in _PARTS) >= 2 or _scene_folders(folder):
         kinds.append("rgbd")
     if (folder / TRANSFORMS).exists():
         kinds.append("transforms")
     if find_model(folder):
         kinds.append("colmap")
-    if split_files(folder):
+    if _split_files(folder):
         kinds.append("matterport3d")
     return kinds or _kinds_of_images(folder)
 
@@ -179,10 +185,105 @@ def _unclear(folder: Path, kinds: list[str]) -> Problem:
     return Problem(".", "no images, recording or model found", fix)
 
 
+def _split_files(folder: Path) -> list[Path]:
+    """List the files of splits in Matterport3D's layout: <split>.npy."""
+    return sorted(path for path in folder.glob("*.npy") if path.name != VALID_FRAMES)
+
+
+def _check_panoramas(root: Path) -> tuple[list[Panorama], list[Problem]]:
+    """Check every split of a root in Matterport3D's layout: lists, faces, captions, hashes."""
+    panoramas: list[Panorama] = []
+    problems: list[Problem] = []
+    for path in _split_files(root):
+        entries = _entries(root, path, problems)
+        faces = [root / name for entry in entries for name in entry]
+        looks = list(in_parallel(look_at, faces, f"checking {path.stem}"))
+        problems += [problem for look in looks for problem in look.problems]
+        for start in range(0, len(looks), 6):
+            cube = tuple(looks[start : start + 6])
+            problems += cube_problems(cube)
+            name = panorama_id(cube[0].path.name)
+            panoramas.append(Panorama(cube[0].path.parent.parent.name, name, cube))
+        if entries and all(face.is_file() for face in faces):
+            problems += _panorama_captions(root, path.stem)
+    return panoramas, [*problems, *changed_files(root)]
+
+
+def _entries(root: Path, path: Path, problems: list[Problem]) -> list[list[str]]:
+    """Names of faces [N][6]; of a list with a wrong entry, those that can be looked at."""
+    try:
+        return read_split(root, path.stem)
+    except InputError as error:
+        found = from_error(error)
+    try:
+        entries = read_rows(path)
+    except InputError:
+        problems.append(found)
+        return []
+    if found.file == path:  # a missing face is found again when all are looked at
+        problems.append(found)
+    return [entry for entry in entries if not any(".." in Path(name).parts for name in entry)]
+
+
+def _panorama_captions(root: Path, split: str) -> Iterator[Problem]:
+    try:
+        panoramas = Matterport3DPanoramas(root, split, image_size=8)
+    except InputError:  # reported with the list
+        return
+    files = [panoramas.caption_file(i, d) for i in range(len(panoramas)) for d in CAPTION_DEGREES]
+    yield from _caption_problems(files)
+
+
+def _caption_problems(files: Iterable[Path]) -> Iterator[Problem]:
+    """Report captions that are missing (a note), no text, or empty."""
+    for path in files:
+        if not path.exists():
+            yield note(path, "no caption", CAPTIONS_FIX)
+            continue
+        try:
+            read_caption(path)
+        except (InputError, OSError) as error:
+            yield from_error(error)
+
+
+def _scene_folders(folder: Path) -> list[Path]:
+    """List the scenes in ScanNet's layout: <scene>/color, or <split>/<scene>/color."""
+    found = [*folder.glob("*/color"), *folder.glob("*/*/color")]
+    scenes = sorted(path.parent for path in found if path.is_dir())
+    return [scene for scene in scenes if "/." not in f"/{scene.relative_to(folder)}"]
+
+
+def _check_lists(scene: Path) -> Iterator[Problem]:
+    """Check a scene's key frames, valid frames and the captions of the former."""
+    if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():
+        return
+    try:
+        opened = ScanNetScene(scene, 8, 8)
+    except InputError as error:
+        yield from_error(error)
+        return
+    yield from _caption_problems(scene / "prompt" / f"{frame}.txt" for frame in opened.key_frames)
+
+
+def changed_files(root: Path) -> Iterator[Problem]:
+    """Report files that are not those that a preparation recorded (`prepared.json`)."""
+    for record in sorted(root.rglob(RECORD)):
+        try:
+            files = json.loads(record.read_text())["files"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            yield Problem(record, "not a record of prepared files", "Prepare it again.")
+            continue
+        for name, expected in files:
+            path = record.parent / name
+            if path.is_file() and sha256_file(path) != expected:
+                fix = "Prepare it again, or use the edited files as custom data."
+                yield Problem(path, "not the file that was prepared", fix)
+
+
 _PANORAMAS = {
     "panoramas": find_equirectangular,
     "faces": find_faces,
-    "matterport3d": check_panoramas,
+    "matterport3d": _check_panoramas,
 }
 
 
@@ -196,9 +297,9 @@ def _survey_panoramas(found: Survey, kind: str) -> None:
 def _survey_recordings(found: Survey, kind: str) -> None:
     folder, settings = found.folder, found.settings
     if kind == "rgbd":
-        scenes = scene_folders(folder) or [folder]
+        scenes = _scene_folders(folder) or [folder]
         found.problems += repeated(((identifier(path.name), path) for path in scenes), folder)
-        read = [(*find_recording(scene, folder), check_lists(scene)) for scene in scenes]
+        read = [(*find_recording(scene, folder), _check_lists(scene)) for scene in scenes]
         more: Iterable[Problem] = changed_files(folder)
     else:
         find = find_transforms if kind == "transforms" else find_colmap

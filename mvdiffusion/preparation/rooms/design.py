@@ -48,13 +48,16 @@ WALL_COLORS: dict[str, Color] = {
 }
 
 
+Box = tuple[float, float, float, float]  # from, to along one axis; from, to along another
+
+
 @dataclass(frozen=True)
 class Panel:
     """A painted rectangle (s0, s1, v0, v1) in meters on a surface."""
 
     name: str
     surface: int
-    box: tuple[float, float, float, float]
+    box: Box
     paint: Paint
     glows: bool = False
 
@@ -81,9 +84,9 @@ class Room:
     panels: list[tuple[Panel, int]] = field(default_factory=list)  # with index into names
     solids: list[Solid] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of objects; "" is never mentioned
-    footprints: list[tuple[float, float, float, float]] = field(default_factory=list)  # taken floor
-    standing: list[tuple[float, float, float, float]] = field(default_factory=list)  # throw shadow
-    leaning: list[tuple[int, tuple[float, float, float, float]]] = field(default_factory=list)
+    footprints: list[Box] = field(default_factory=list)  # taken floor
+    standing: list[Box] = field(default_factory=list)  # throw shadow
+    leaning: list[tuple[int, Box]] = field(default_factory=list)
     hung: list[tuple[int, float, float, float, float]] = field(default_factory=list)
     windows: list[tuple[float, float, float]] = field(default_factory=list)
 
@@ -96,9 +99,7 @@ class Room:
         x, _, z = self.size
         return ((u, z - w), (x - w, z - u), (x - u, w), (w, u))[wall]
 
-    def footprint(
-        self, wall: int, u: tuple[float, float], w: tuple[float, float]
-    ) -> tuple[float, float, float, float]:
+    def footprint(self, wall: int, u: tuple[float, float], w: tuple[float, float]) -> Box:
         """(x0, x1, z0, z1) of a rectangle given in a wall's frame."""
         (xa, za), (xb, zb) = self.point(wall, u[0], w[0]), self.point(wall, u[1], w[1])
         return min(xa, xb), max(xa, xb), min(za, zb), max(za, zb)
@@ -111,7 +112,7 @@ class _Kind:
     floor: str
     needs: tuple[str, ...]
     extras: tuple[str, ...]
-    size: tuple[float, float, float, float]  # smallest and largest x, smallest and largest z
+    size: Box  # smallest and largest x, smallest and largest z
     doors: int = 1
     windows: int = 2
     pictures: int = 2
@@ -173,13 +174,10 @@ KINDS: dict[str, _Kind] = {
 
 def design_room(dice: Dice) -> Room:
     """Draw a room; every object keeps clear of the others and of the eye."""
-    name = tuple(KINDS)[dice.index(len(KINDS))]
+    name = dice.pick(tuple(KINDS))
     kind = KINDS[name]
-    size = (
-        dice.between(kind.size[0], kind.size[1]),
-        dice.between(2.5, 2.9),
-        dice.between(kind.size[2], kind.size[3]),
-    )
+    x0, x1, z0, z1 = kind.size
+    size = (dice.between(x0, x1), dice.between(2.5, 2.9), dice.between(z0, z1))
     room = Room(name, size, (size[0] / 2, dice.between(1.35, 1.6), size[2] / 2), _heading(dice))
     _dress_surfaces(room, kind, dice)
     for _ in range(kind.doors):
@@ -188,8 +186,7 @@ def design_room(dice: Dice) -> Room:
         _furnish(room, item, dice)
     for _ in range(kind.windows):
         _hang_window(room, dice)
-    extras = [kind.extras[dice.index(len(kind.extras))] for _ in range(3)]
-    for item in extras:
+    for item in [dice.pick(kind.extras) for _ in range(3)]:
         _furnish(room, item, dice)
     for _ in range(kind.pictures):
         _hang_picture(room, dice)
@@ -254,11 +251,11 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
-def _wall_free(room: Room, wall: int, box: tuple[float, float, float, float]) -> bool:
+def _wall_free(room: Room, wall: int, box: Box) -> bool:
     return not any(other == wall and _overlap(box, tuple(taken)) for other, *taken in room.hung)
 
 
-def _floor_free(room: Room, area: tuple[float, float, float, float]) -> bool:
+def _floor_free(room: Room, area: Box) -> bool:
     return not any(_overlap(area, taken) for taken in room.footprints)
 
 
@@ -315,25 +312,12 @@ def _hang_window(room: Room, dice: Dice) -> None:
     x, z = room.point(wall, u0 + side + width / 2, 0.05)
     room.windows.append((x, sill + height / 2, z))
     if side:
-        _add_curtains(
-            room, wall, (u0, u0 + side + width), side, (sill - 0.25, sill + height + 0.12), dice
-        )
-
-
-def _add_curtains(
-    room: Room,
-    wall: int,
-    starts: tuple[float, float],
-    width: float,
-    span: tuple[float, float],
-    dice: Dice,
-) -> None:
-    word = dice.pick(TEXTILES)
-    part = curtain(word, width, span[1] - span[0])
-    owner = _name(room, f"{word} curtains")
-    for u0 in starts:
-        _stand(room, part, wall, u0, 0.0, owner, lift=span[0])
-    room.hung.append((wall, starts[0], starts[1] + width, *span))
+        low, high = sill - 0.25, sill + height + 0.12
+        word = dice.pick(TEXTILES)
+        part, owner = curtain(word, side, high - low), _name(room, f"{word} curtains")
+        for start in (u0, u0 + side + width):
+            _stand(room, part, wall, start, 0.0, owner, lift=low)
+        room.hung.append((wall, u0, u0 + side + width + side, low, high))
 
 
 def _stand(

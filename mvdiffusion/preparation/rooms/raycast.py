@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdiffusion.preparation.rooms.design import CEILING, FIRST_OBJECT, FLOOR, Room, Solid
+from mvdiffusion.preparation.rooms.design import (
+    CEILING,
+    FIRST_OBJECT,
+    FLOOR,
+    Box,
+    Room,
+    Solid,
+)
 from mvdiffusion.preparation.rooms.paint import Array
 
 _Hits = tuple[Array, Callable[[NDArray], Array]]  # depths [N]; normals [3, M] of some of them
@@ -37,19 +44,16 @@ class Rays:
     tile_radii: Array
 
 
-def bound_tiles(tiles: Array) -> tuple[Array, Array]:
-    """Axes [T, 3] and radii [T] (see `Rays`) of directions [T, TILE², 3]."""
+def to_tiles(directions: Array) -> tuple[Array, Array, Array]:
+    """Directions [F, H, W, 3] as [3, N] tile by tile; axes [T, 3] and radii [T] (see `Rays`)."""
+    count, height, width, channels = directions.shape
+    shape = (count, height // TILE, TILE, width // TILE, TILE, channels)
+    tiles = directions.reshape(shape).swapaxes(2, 3).reshape(-1, TILE * TILE, channels)
     unit = tiles / np.sqrt((tiles**2).sum(-1, keepdims=True))
     axes = unit.mean(1)
     axes /= np.sqrt((axes**2).sum(-1, keepdims=True))
-    return axes, np.sqrt(((unit - axes[:, None]) ** 2).sum(-1)).max(1)
-
-
-def to_tiles(values: NDArray) -> NDArray:
-    """Cut images [F, H, W, C] into tiles [T, TILE², C]."""
-    count, height, width, channels = values.shape
-    shape = (count, height // TILE, TILE, width // TILE, TILE, channels)
-    return values.reshape(shape).swapaxes(2, 3).reshape(-1, TILE * TILE, channels)
+    radii = np.sqrt(((unit - axes[:, None]) ** 2).sum(-1)).max(1)
+    return np.ascontiguousarray(tiles.reshape(-1, 3).T), axes, radii
 
 
 def from_tiles(values: NDArray, height: int, width: int) -> NDArray:
@@ -65,7 +69,7 @@ def _fade(distance: Array, reach: float, strength: float) -> Array:
     return 1 - np.float32(strength) * near * near
 
 
-def _off_rectangle(s: Array, v: Array, box: tuple[float, float, float, float]) -> Array:
+def _off_rectangle(s: Array, v: Array, box: Box) -> Array:
     """Distance in meters to a rectangle (s0, s1, v0, v1), 0 inside."""
     ds = np.maximum(np.maximum(box[0] - s, s - box[1]), 0)
     dv = np.maximum(np.maximum(box[2] - v, v - box[3]), 0)

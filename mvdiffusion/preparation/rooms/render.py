@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mvdiffusion.geometry.cubemap import face_rotations, face_strip
 from mvdiffusion.preparation.rooms.design import Room
 from mvdiffusion.preparation.rooms.paint import Array
-from mvdiffusion.preparation.rooms.raycast import Canvas, Rays, bound_tiles, from_tiles, to_tiles
+from mvdiffusion.preparation.rooms.raycast import Canvas, Rays, from_tiles, to_tiles
 
 
 def render_faces(room: Room, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -70,7 +70,7 @@ def _frame_tiles(
     x = ((np.arange(width) - center[0]) / focal[0]).astype(np.float32)
     y = ((np.arange(height) - center[1]) / focal[1]).astype(np.float32)
     directions = np.stack([*np.meshgrid(x, y), np.ones((height, width), np.float32)], -1)
-    return _tiles(directions[None])
+    return to_tiles(directions[None])
 
 
 def _to_bytes(colors: Array) -> NDArray[np.uint8]:
@@ -118,13 +118,7 @@ def face_pixel(directions: NDArray, size: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=2)
 def _face_tiles(size: int) -> tuple[Array, Array, Array]:
-    return _tiles(face_directions(size))
-
-
-def _tiles(directions: Array) -> tuple[Array, Array, Array]:
-    """Directions [F, H, W, 3] as [3, N] tile by tile; axes [T, 3] and radii [T] of the tiles."""
-    tiles = to_tiles(directions)
-    return np.ascontiguousarray(tiles.reshape(-1, 3).T), *bound_tiles(tiles)
+    return to_tiles(face_directions(size))
 
 
 def _all_around(room: Room, size: int) -> Rays:
