@@ -111,12 +111,11 @@ def collect(prepared: Path, dataset: str, folders: Sequence[Path]) -> dict[str, 
     found = {}
     for folder in sorted(folders):
         record = read_record(folder, dataset)
-        for name in record["files"]:
-            if not has_bytes(folder / name):
-                raise InputError(
-                    f"{folder / name}: missing or empty; delete the folder of this unit and "
-                    "prepare it again."
-                )
+        if missing := [name for name in record["files"] if not has_bytes(folder / name)]:
+            raise InputError(
+                f"{folder / missing[0]}: missing or empty; delete the folder of this unit and "
+                "prepare it again."
+            )
         found[folder.relative_to(prepared).as_posix()] = sha256_file(folder / RECORD)
     return found
 

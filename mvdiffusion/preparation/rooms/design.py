@@ -284,8 +284,7 @@ def _hang(room: Room, panel: Panel) -> None:
 
 def _hang_door(room: Room, dice: Dice) -> None:
     size = (1.0, 2.1)
-    place = _find_wall(room, size[0], 0, size[1], dice)
-    if place is None:
+    if (place := _find_wall(room, size[0], 0, size[1], dice)) is None:
         return
     wall, u0 = place
     word = dice.pick(("wooden", "wooden", "white", "blue", "green", "red"))
@@ -298,8 +297,7 @@ def _hang_door(room: Room, dice: Dice) -> None:
 def _hang_window(room: Room, dice: Dice) -> None:
     width, height, sill = dice.between(1.2, 1.9), dice.between(1.1, 1.35), dice.between(0.85, 1.0)
     side = dice.between(0.3, 0.42) if dice.chance(0.55) else 0.0
-    place = _find_wall(room, width + 2 * side, sill - 0.3, sill + height + 0.1, dice)
-    if place is None:
+    if (place := _find_wall(room, width + 2 * side, sill - 0.3, sill + height + 0.1, dice)) is None:
         return
     wall, u0 = place
     city = dice.chance(0.4)
@@ -378,8 +376,7 @@ def _lay_rug(room: Room, dice: Dice) -> None:
 
 def _hang_board(room: Room, dice: Dice) -> None:
     size = (dice.between(1.3, 1.7), 0.95)
-    place = _find_wall(room, size[0], 1.3, 1.3 + size[1], dice)
-    if place is None:
+    if (place := _find_wall(room, size[0], 1.3, 1.3 + size[1], dice)) is None:
         return
     wall, u0 = place
     paint = screen(size, (0.45, 0.46, 0.48), (0.97, 0.97, 0.98), 0.06)
@@ -388,8 +385,7 @@ def _hang_board(room: Room, dice: Dice) -> None:
 
 def _hang_picture(room: Room, dice: Dice) -> None:
     size = (dice.between(0.6, 1.0), dice.between(0.6, 0.85))
-    place = _find_wall(room, size[0], 1.3, 1.3 + size[1], dice)
-    if place is None:
+    if (place := _find_wall(room, size[0], 1.3, 1.3 + size[1], dice)) is None:
         return
     wall, u0 = place
     colors = np.stack([dice.shade(COLORS[dice.pick(TEXTILES)]) for _ in range(3)])

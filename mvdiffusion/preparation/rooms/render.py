@@ -1,4 +1,4 @@
-"""Pictures of a room: six cube faces all around, or a camera's frame with depth.
+"""Pictures of a room by ray casting: six cube faces all around, or a camera's frame with depth.
 
 Array arithmetic is float32 and IEEE-exact (see `paint`), so that bytes do not depend on a machine.
 A room's frame has x, up, z from one corner of the floor; the world of camera poses is (x, −up, z),
@@ -7,16 +7,258 @@ so that y points down there, as in a camera (x right, y down, z forward).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mvdiffusion.geometry.cubemap import face_rotations, face_strip
-from mvdiffusion.preparation.rooms.design import Room
+from mvdiffusion.preparation.rooms.design import CEILING, FIRST_OBJECT, FLOOR, Box, Room, Solid
 from mvdiffusion.preparation.rooms.paint import Array
-from mvdiffusion.preparation.rooms.raycast import Canvas, Rays, from_tiles, to_tiles
+
+_Hits = tuple[Array, Callable[[NDArray], Array]]  # depths [N]; normals [3, M] of some of them
+
+TILE = 16  # pixels; rays are kept tile by tile, so that solids touch few of them
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays from a point of a room, in its frame (x, up, z), TILE² of each tile in a row.
+
+    Attributes:
+        eye: where they start [3].
+        directions: [3, N], of any length.
+        tile_axes: unit vectors [T, 3] amid the directions of a tile.
+        tile_radii: largest distance [T] of a tile's unit directions from its axis.
+    """
+
+    eye: Array
+    directions: Array
+    tile_axes: Array
+    tile_radii: Array
+
+
+def to_tiles(directions: Array) -> tuple[Array, Array, Array]:
+    """Directions [F, H, W, 3] as [3, N] tile by tile; axes [T, 3] and radii [T] (see `Rays`)."""
+    count, height, width, channels = directions.shape
+    shape = (count, height // TILE, TILE, width // TILE, TILE, channels)
+    tiles = directions.reshape(shape).swapaxes(2, 3).reshape(-1, TILE * TILE, channels)
+    unit = tiles / np.sqrt((tiles**2).sum(-1, keepdims=True))
+    axes = unit.mean(1)
+    axes /= np.sqrt((axes**2).sum(-1, keepdims=True))
+    radii = np.sqrt(((unit - axes[:, None]) ** 2).sum(-1)).max(1)
+    return np.ascontiguousarray(tiles.reshape(-1, 3).T), axes, radii
+
+
+def from_tiles(values: NDArray, height: int, width: int) -> NDArray:
+    """Put values [N, ...] of rays back into images [F, height, width, ...]."""
+    shape = (-1, height // TILE, width // TILE, TILE, TILE, *values.shape[1:])
+    tiles = values.reshape(shape).swapaxes(2, 3)
+    return np.ascontiguousarray(tiles.reshape(-1, height, width, *values.shape[1:]))
+
+
+def _fade(distance: Array, reach: float, strength: float) -> Array:
+    """Darkening factor: 1 - strength at distance 0, rising smoothly to 1 at `reach` meters."""
+    near = np.clip(1 - distance / np.float32(reach), 0, 1)
+    return 1 - np.float32(strength) * near * near
+
+
+def _off_rectangle(s: Array, v: Array, box: Box) -> Array:
+    """Distance in meters to a rectangle (s0, s1, v0, v1), 0 inside."""
+    ds = np.maximum(np.maximum(box[0] - s, s - box[1]), 0)
+    dv = np.maximum(np.maximum(box[2] - v, v - box[3]), 0)
+    return np.sqrt(ds * ds + dv * dv)
+
+
+class Canvas:
+    """Colors [N, 3], depths [N] (in lengths of the directions) and owners [N] of a room's rays."""
+
+    def __init__(self, room: Room, rays: Rays) -> None:
+        """Draw the room."""
+        self.room, self.rays = room, rays
+        self.eye, self.directions = rays.eye, rays.directions
+        with np.errstate(divide="ignore"):
+            self.inverse = 1 / self.directions
+        self.depth, self.shown = self._meet_surfaces()
+        self.colors = np.empty((self.depth.size, 3), np.float32)
+        for surface in range(6):
+            self._draw_surface(surface, np.nonzero(self.shown == surface)[0])
+        for solid in room.solids:
+            self._draw_solid(solid)
+        np.clip(self.colors, 0, 1, out=self.colors)
+
+    def _meet_surfaces(self) -> tuple[Array, NDArray[np.int32]]:
+        """Where rays leave the box of the room: depths and surfaces."""
+        limits = np.asarray(self.room.size, np.float32)[:, None]
+        exits = np.where(self.directions > 0, limits - self.eye[:, None], -self.eye[:, None])
+        with np.errstate(invalid="ignore"):
+            reach = np.where(self.directions == 0, np.float32(np.inf), exits * self.inverse)
+        axis = reach.argmin(0)
+        upward = np.take_along_axis(self.directions, axis[None], 0)[0] > 0
+        lookup = np.asarray([[3, FLOOR, 2], [1, CEILING, 0]], np.int32)
+        return reach.min(0), lookup[upward.astype(np.int64), axis]
+
+    def _draw_surface(self, surface: int, rays: NDArray) -> None:
+        room, (x, y, z) = self.room, self._points(rays)
+        width, height, depth = room.size
+        if surface >= FLOOR:
+            s, v, extent = x, z, (width, depth)
+        else:
+            s = (x, depth - z, width - x, z)[surface]
+            v, extent = y, (room.wall_length(surface), height)
+        normal = ((0, 0, -1), (-1, 0, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0), (0, -1, 0))[surface]
+        light = self._light((x, y, z), [np.float32(value) for value in normal])
+        for edge in (s, extent[0] - s, v, extent[1] - v):
+            light = light * _fade(edge, 0.6, 0.16)
+        light = light * self._contact_shadow(surface, s, v)
+        self.colors[rays] = room.surfaces[surface](s, v) * light[:, None]
+        for panel, owner in room.panels:
+            if panel.surface == surface:
+                s0, s1, v0, v1 = panel.box
+                on = np.nonzero((s >= s0) & (s < s1) & (v >= v0) & (v < v1))[0]
+                colors = panel.paint(s[on] - np.float32(s0), v[on] - np.float32(v0))
+                self.colors[rays[on]] = colors if panel.glows else colors * light[on, None]
+                self.shown[rays[on]] = FIRST_OBJECT + owner
+
+    def _contact_shadow(self, surface: int, s: Array, v: Array) -> Array:
+        shadow = np.ones_like(s)
+        if surface == FLOOR:
+            for box in self.room.standing:
+                shadow *= _fade(_off_rectangle(s, v, box), 0.3, 0.3)
+        else:
+            for wall, box in self.room.leaning:
+                if wall == surface:
+                    shadow *= _fade(_off_rectangle(s, v, box), 0.25, 0.2)
+        return shadow
+
+    def _points(self, rays: NDArray) -> Array:
+        return self.eye[:, None] + self.directions[:, rays] * self.depth[rays]
+
+    def _light(
+        self, point: Array | tuple[Array, ...], normal: list[Array] | list[np.float32]
+    ) -> Array:
+        """Ambient light, the ceiling lamp and the windows on points with normals."""
+        width, height, depth = self.room.size
+        lights = [((width / 2, height - 0.4, depth / 2), 0.34, 0.10)]
+        lights += [(place, 0.26 / len(self.room.windows), 0.06) for place in self.room.windows]
+        total = np.full(len(point[0]), 0.66, np.float32)
+        for place, power, falloff in lights:
+            toward = [np.float32(place[i]) - point[i] for i in range(3)]
+            square = _dot(toward, toward)
+            cosine = np.clip(_dot(toward, normal) / np.sqrt(square + np.float32(0.01)), 0, 1)
+            total += np.float32(power) * (0.3 + 0.7 * cosine) / (1 + np.float32(falloff) * square)
+        return total
+
+    def _draw_solid(self, solid: Solid) -> None:
+        """Draw a part of a piece of furniture where it is nearest."""
+        low, high = np.asarray(solid.part.low, np.float32), np.asarray(solid.part.high, np.float32)
+        rays = self._candidates(low, high)
+        trace = {"box": self._hit_box, "ball": self._hit_ball, "post": self._hit_post}
+        depth, normals = trace[solid.part.shape](rays, low, high)
+        hit = np.nonzero(depth < self.depth[rays])[0]
+        rays, normal = rays[hit], normals(hit)
+        self.depth[rays] = depth[hit]
+        self.shown[rays] = FIRST_OBJECT + solid.owner
+        point = self._points(rays)
+        colors = _paint_solid(solid, point - low[:, None], normal)
+        if not solid.part.glows:
+            light = self._light(point, list(normal)) * _fade(point[1], 0.35, 0.25)
+            colors = colors * light[:, None]
+        self.colors[rays] = colors
+
+    def _candidates(self, low: Array, high: Array) -> NDArray:
+        """Rays of the tiles that may see the box: those whose cone meets its bounding ball."""
+        center = (low + high) / 2 - self.eye
+        distance = np.sqrt((center**2).sum())
+        radius = np.sqrt(((high - low) ** 2).sum()) / 2
+        if radius >= distance:
+            return np.arange(self.depth.size)
+        chord = np.sqrt(((self.rays.tile_axes - center / distance) ** 2).sum(-1))
+        spread = 2 * radius / distance  # at least the chord of asin(radius / distance)
+        tiles = np.nonzero(chord <= self.rays.tile_radii + spread + 1e-3)[0]
+        return (tiles[:, None] * TILE * TILE + np.arange(TILE * TILE)).ravel()
+
+    def _hit_box(self, rays: NDArray, low: Array, high: Array) -> _Hits:
+        inverse = self.inverse[:, rays]
+        with np.errstate(invalid="ignore"):
+            first = (low - self.eye)[:, None] * inverse
+            second = (high - self.eye)[:, None] * inverse
+        entry = np.minimum(first, second)
+        exits = np.maximum(first, second)
+        depth, leave = entry.max(0), exits.min(0)
+
+        def normals(hit: NDArray) -> Array:
+            side = np.arange(3)[:, None] == entry[:, hit].argmax(0)
+            return np.where(side, -np.sign(self.directions[:, rays[hit]]), 0).astype(np.float32)
+
+        return np.where((depth <= leave) & (depth > 0), depth, np.float32(np.inf)), normals
+
+    def _hit_ball(self, rays: NDArray, low: Array, high: Array) -> _Hits:
+        center, radii = (low + high) / 2, (high - low) / 2
+        direction = self.directions[:, rays] / radii[:, None]
+        origin = (self.eye - center) / radii
+        along, away = _dot(direction, origin), _dot(origin, origin) - 1
+        depth = _nearest_root(_dot(direction, direction), along, away)
+
+        def normals(hit: NDArray) -> Array:
+            surface = origin[:, None] + direction[:, hit] * depth[hit]
+            return _unit(surface / radii[:, None])
+
+        return depth, normals
+
+    def _hit_post(self, rays: NDArray, low: Array, high: Array) -> _Hits:
+        center, radius = (low + high) / 2, (high[0] - low[0]) / 2
+        dx, dy, dz = self.directions[:, rays] / radius
+        ox, oy, oz = (self.eye - center) / radius
+        half = (high[1] - low[1]) / 2 / radius
+        depth = _nearest_root(dx * dx + dz * dz, dx * ox + dz * oz, ox * ox + oz * oz - 1)
+        with np.errstate(invalid="ignore"):
+            outside = ~(np.abs(oy + dy * depth) <= half)
+            depth = np.where(outside, np.float32(np.inf), depth)
+            cap = (np.sign(oy) * half - oy) / dy
+            across_x, across_z = ox + dx * cap, oz + dz * cap
+            on_cap = (across_x * across_x + across_z * across_z <= 1) & (cap > 0) & (abs(oy) > half)
+        nearer = on_cap & (cap < depth)
+
+        def normals(hit: NDArray) -> Array:
+            lid, side = np.asarray([0, np.sign(oy), 0], np.float32)[:, None], depth[hit]
+            with np.errstate(invalid="ignore"):  # the side is infinitely far where only the lid is
+                around = np.stack([ox + dx[hit] * side, 0 * side, oz + dz[hit] * side])
+            return np.where(nearer[hit], lid, _unit(around))
+
+        return np.where(nearer, cap, depth), normals
+
+
+def _nearest_root(a: Array, b: Array, c: np.float32) -> Array:
+    """Smallest positive t with a t² + 2 b t + c = 0; infinite if there is none."""
+    square = b * b - a * c
+    with np.errstate(invalid="ignore", divide="ignore"):
+        root = (-b - np.sqrt(np.maximum(square, 0))) / a
+    return np.where((square > 0) & (root > 0), root, np.float32(np.inf))
+
+
+def _unit(normal: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return normal / np.sqrt(_dot(normal, normal))
+
+
+def _dot(first: Sequence[Any] | Array, second: Sequence[Any] | Array) -> Any:
+    """Product of vectors [3, ...], added in this order on every machine."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
+def _paint_solid(solid: Solid, local: Array, normal: Array) -> Array:
+    """Colors of hit points `local` [3, N], measured from the solid's low corner."""
+    part, front = solid.part, solid.front_axis
+    along = local[2 - front] if part.shape == "box" else local[0]
+    colors = part.paint(along, local[1])
+    if part.rest is None:
+        return colors
+    return np.where((normal[front] != 0)[:, None], colors, part.rest(along, local[1]))
 
 
 def render_faces(room: Room, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
