@@ -48,11 +48,6 @@ class SharedPixels:
     mask: np.ndarray
     xy: np.ndarray
 
-    @property
-    def share(self) -> float:
-        """Share of the query's pixels."""
-        return float(self.mask.mean())
-
 
 def shared_pixels(query: Camera, target: Camera, max_difference: float) -> SharedPixels:
     """Find the pixels of `query` that `target` sees.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -70,8 +69,3 @@ def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int
     # With a one-hot row per image, [G, n] · [n, m] · [m, G] adds up the blocks of the matrix.
     left, right = (one_hot(groups, num_groups).double() for groups in (rows, columns))
     return left.T @ kernel @ right
-
-
-def counts(groups: Tensor, num_groups: int) -> Tensor:
-    """Images by group [G], float64."""
-    return torch.bincount(groups, minlength=num_groups).double()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kernel_sums import Grouped, KernelSums, counts, sums_by_group
+from .kernel_sums import Grouped, KernelSums, sums_by_group
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ def polynomial_sums(preds: Grouped, target: Grouped, num_groups: int) -> KernelS
         sums_by_group(cross, x_groups, y_groups, num_groups),
         nothing.index_add(0, x_groups, within_x.diagonal()),
         nothing.index_add(0, y_groups, within_y.diagonal()),
-        counts(x_groups, num_groups),
-        counts(y_groups, num_groups),
+        x_groups.bincount(minlength=num_groups).double(),
+        y_groups.bincount(minlength=num_groups).double(),
     )
 
 

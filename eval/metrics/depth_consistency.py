@@ -148,7 +148,7 @@ def _pair_psnr(
     for i, j in pairs:
         shared = shared_pixels(cameras[i], cameras[j], step.options["max_depth_difference"])
         psnr.append(depth_psnr(source[i], target[j], shared))
-        share.append(shared.share)
+        share.append(shared.mask.mean())
     return np.array(psnr), np.array(share)
 
 

@@ -12,29 +12,6 @@ if TYPE_CHECKING:
 
 
 @settings
-class Generation:
-    """Numbers of a sampling run (paper: DDIM, 50 steps, guidance 9, negative prompt "").
-
-    Attributes:
-        num_samples: number of samples, from the start of the split; null means all.
-        num_inference_steps: denoising steps.
-        guidance_scale: scale of classifier-free guidance; 1 or less is none.
-        negative_prompt: text of the unconditional branch.
-        scheduler: name of any diffusers scheduler class; its numbers come from the model.
-        batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
-        dtype: precision of the UNet; all else is float32.
-    """
-
-    num_samples: Count | None = None
-    num_inference_steps: Count = 50
-    guidance_scale: NonNegative = 9.0
-    negative_prompt: str = ""
-    scheduler: str = "DDIMScheduler"
-    batch_size: Count = 1
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-
-
-@settings
 class ExportSettings:
     """Settings of an export of real images, beside how they are cut.
 
@@ -43,6 +20,27 @@ class ExportSettings:
     """
 
     num_samples: Count | None = None
+
+
+@settings
+class Generation(ExportSettings):
+    """Numbers of a sampling run (paper: DDIM, 50 steps, guidance 9, negative prompt "").
+
+    Attributes:
+        num_inference_steps: denoising steps.
+        guidance_scale: scale of classifier-free guidance; 1 or less is none.
+        negative_prompt: text of the unconditional branch.
+        scheduler: name of any diffusers scheduler class; its numbers come from the model.
+        batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
+        dtype: precision of the UNet; all else is float32.
+    """
+
+    num_inference_steps: Count = 50
+    guidance_scale: NonNegative = 9.0
+    negative_prompt: str = ""
+    scheduler: str = "DDIMScheduler"
+    batch_size: Count = 1
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 @settings
