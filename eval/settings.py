@@ -5,6 +5,7 @@ They lie together and import little, as the workflow checks its configuration ag
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,10 +19,12 @@ from mvdiffusion.settings import (
     Seed,
     Share,
     Text,
+    mistake,
     settings,
 )
 
 Channels = Annotated[tuple[Count, ...], Field(min_length=1)]
+FEATURES_PER_ROW = 4  # FAED's, per row of pixels of a panorama: 2048 for 512 × 1024
 
 
 @settings
@@ -106,12 +109,10 @@ class ClaimSettings:
 
 
 @settings
-class ClassifierSettings:
-    """Training of the classifier, whose features serve FID and the Inception score.
+class ViewTraining:
+    """What both trainings on views with prompts have.
 
     Attributes:
-        classes: phrases, exactly one of which is in any prompt.
-        channels: channels by level.
         image_size: side in pixels to which images are resized.
         epochs: passes over the views.
         batch_size: images per step.
@@ -121,19 +122,32 @@ class ClassifierSettings:
         seed: seed of weights and order.
     """
 
-    classes: Annotated[tuple[Text, ...], Field(min_length=2)]
-    channels: Channels = (32, 64, 96, 128)
     image_size: ImageSide = 64
     epochs: Count = 8
     batch_size: Count = 64
-    learning_rate: Positive = 2e-3
-    weight_decay: NonNegative = 0.05
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 0.1
     held_out: InnerShare = 0.1
     seed: Seed = 0
 
 
 @settings
-class ClipSettings:
+class ClassifierSettings(ViewTraining):
+    """Training of the classifier, whose features serve FID and the Inception score.
+
+    Attributes:
+        classes: phrases, exactly one of which is in any prompt.
+        channels: channels by level.
+    """
+
+    classes: Annotated[tuple[Text, ...], Field(min_length=2)] = field(kw_only=True)
+    channels: Channels = (32, 64, 96, 128)
+    learning_rate: Positive = 2e-3
+    weight_decay: NonNegative = 0.05
+
+
+@settings
+class ClipSettings(ViewTraining):
     """Training of the small CLIP: a convolutional image tower and a transformer text tower.
 
     Attributes:
@@ -144,13 +158,6 @@ class ClipSettings:
         text_layers: layers of the text tower.
         text_heads: heads of the text tower.
         context_length: tokens per prompt.
-        image_size: side in pixels to which images are resized.
-        epochs: passes over the views.
-        batch_size: images per step.
-        learning_rate: highest learning rate.
-        weight_decay: weight decay of AdamW.
-        held_out: share of the rooms kept for validation.
-        seed: seed of weights and order.
     """
 
     embed_dim: Count = 128
@@ -160,13 +167,6 @@ class ClipSettings:
     text_layers: Count = 2
     text_heads: Count = 4
     context_length: Annotated[int, Field(ge=4)] = 48
-    image_size: ImageSide = 64
-    epochs: Count = 8
-    batch_size: Count = 64
-    learning_rate: Positive = 1e-3
-    weight_decay: NonNegative = 0.1
-    held_out: InnerShare = 0.1
-    seed: Seed = 0
 
 
 @settings
@@ -192,3 +192,15 @@ class FaedSettings:
     learning_rate_decay: Positive = 0.99
     held_out: InnerShare = 0.1
     seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an autoencoder whose stages cannot halve the panoramas to FAED's features."""
+        stages, stride = len(self.widths), 2 ** len(self.widths)
+        if self.widths[-1] != FEATURES_PER_ROW * stride:
+            expected = f"{FEATURES_PER_ROW * stride} at the end of {stages} stages, for "
+            expected += f"{FEATURES_PER_ROW} features per row of pixels"
+            raise mistake("widths", list(self.widths), expected)
+        if self.height % stride:
+            raise mistake(
+                "height", self.height, f"a multiple of {stride}, as {stages} stages halve it"
+            )

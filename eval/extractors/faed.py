@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FEATURES_PER_ROW = 4
-"""Features per row of pixels of a panorama: 2048 for 512 × 1024."""
 CHUNK = 4
 """Panoramas encoded at a time, for memory."""
 

@@ -20,7 +20,7 @@ from ..folders.crops import WholeFolder, panoramas
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.samples import SampleFolder
 from ..settings import FaedSettings
-from .faed import CHUNK, FEATURES_PER_ROW, PanoramaAutoencoder, prepare_panoramas
+from .faed import CHUNK, PanoramaAutoencoder, prepare_panoramas
 from .networks import best_device
 from .store import ahead
 
@@ -53,7 +53,7 @@ def train_autoencoder(
         compare with, that of each panorama's own mean color, both as parts of the range of values.
 
     Raises:
-        InputError: the folder holds no whole panoramas, too few, or the settings do not fit; or
+        InputError: the folder holds no whole panoramas, or fewer than a batch; or
             `unfinished` is of other settings or images.
     """
     if not isinstance(folder, EquirectangularFolder):
@@ -61,30 +61,15 @@ def train_autoencoder(
             f"{folder.root}: contains views; expected whole equirectangular panoramas "
             "(<sample>/pano.png, or images in the folder itself)."
         )
-    _check(settings, len(training))
+    if settings.batch_size > len(training):
+        raise InputError(
+            f"setting 'batch_size' is {settings.batch_size}; expected at most {len(training)}, the "
+            "number of panoramas to train on."
+        )
     network = PanoramaAutoencoder(settings.widths)
     whole = panoramas(folder)
     _fit(network, whole, training, settings, unfinished, overwrite)
     return network, _validate(network, whole, validation, settings.height)
-
-
-def _check(settings: FaedSettings, count: int) -> None:
-    widths, stride = settings.widths, 2 ** len(settings.widths)
-    if widths[-1] != FEATURES_PER_ROW * stride:
-        raise InputError(
-            f"setting 'widths' is {list(widths)}; expected {FEATURES_PER_ROW * stride} at the "
-            f"end of {len(widths)} stages, for {FEATURES_PER_ROW} features per row of pixels."
-        )
-    if settings.height % stride:
-        raise InputError(
-            f"setting 'height' is {settings.height}; expected a multiple of {stride}, as "
-            f"{len(widths)} stages halve it."
-        )
-    if settings.batch_size > count:
-        raise InputError(
-            f"setting 'batch_size' is {settings.batch_size}; expected at most {count}, the number "
-            "of panoramas to train on."
-        )
 
 
 def _fit(

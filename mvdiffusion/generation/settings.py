@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mvdiffusion.settings import Count, Device, NonNegative, Seed, mistake, settings
+from mvdiffusion.settings import Count, Device, Dtype, NonNegative, Seed, mistake, settings
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Generation(ExportSettings):
     negative_prompt: str = ""
     scheduler: str = "DDIMScheduler"
     batch_size: Count = 1
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
 
 
 @settings
