@@ -213,6 +213,13 @@ def generate_depth(
             help="Step between the frames that are generated between key frames; 0 generates none."
         ),
     ] = 1,
+    prompt_prefix: Annotated[
+        str,
+        typer.Option(
+            help="Text put before each caption of the scene: `data.frames.prompt_prefix` of the "
+            "model's training (released models: none)."
+        ),
+    ] = "",
 ) -> None:
     """Generate the images of a scene from its depth: key frames, then the frames between them.
 
@@ -231,6 +238,7 @@ def generate_depth(
         num_views,
         key_frames,
         stride,
+        prompt_prefix,
         request.overwrite,
     )
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
+from mvdiffusion.data.captions import read_caption
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.images import read_depth, read_image
@@ -76,14 +76,14 @@ class ScanNetScene:
     """One exported scene, whose frames are read when they are asked for."""
 
     def __init__(
-        self, folder: str | Path, height: int, width: int, prompt_prefix: str = PROMPT_PREFIX
+        self, folder: str | Path, height: int, width: int, prompt_prefix: str = ""
     ) -> None:
         """Open a scene.
 
         Args:
             folder: the scene's folder.
             height, width: of the views in pixels.
-            prompt_prefix: put before each caption (as released).
+            prompt_prefix: put before each caption (the authors' code puts nothing there).
 
         Raises:
             InputError: intrinsics, key frames or valid frames are missing or malformed.
@@ -207,7 +207,7 @@ class ScanNetScenes:
         width: int,
         num_views: int,
         num_between: int | None = None,
-        prompt_prefix: str = PROMPT_PREFIX,
+        prompt_prefix: str = "",
         sequences: Cut = "disjoint",
     ) -> None:
         """Open a split.
@@ -218,7 +218,7 @@ class ScanNetScenes:
             height, width: of the views in pixels.
             num_views: key frames of a sequence.
             num_between: frames between two key frames, evenly spaced; None means all valid ones.
-            prompt_prefix: put before each caption (as released).
+            prompt_prefix: put before each caption (the authors' code puts nothing there).
             sequences: how scenes are cut.
 
         Raises:

@@ -101,6 +101,7 @@ def create_sequence(
     num_views: int = 12,
     key_frames: int | None = None,
     stride: int = 1,
+    prompt_prefix: str = "",
     overwrite: bool = False,
 ) -> None:
     """Generate images for the depth and poses of a scene.
@@ -115,13 +116,14 @@ def create_sequence(
         num_views: most frames to denoise together.
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
+        prompt_prefix: put before each of the scene's captions, as in the training of the model.
         overwrite: move an `output` of other settings aside instead of refusing.
 
     Raises:
         InputError: arguments that do not fit together, no such model or scene, an `output` of other
             settings.
     """
-    opened = ScanNetScene(scene, height, width)
+    opened = ScanNetScene(scene, height, width, prompt_prefix)
     frames = sequence_frames(opened, key_frames, stride)
     sample = opened.load(frames, prompts=_per_frame(prompts, len(frames)), views=False)
     made_of = {

@@ -142,7 +142,7 @@ class FrameSettings:
         num_views: key frames of a sequence, at least 3: two and one between.
         num_between: frames generated between two key frames, null for all; training fills its
             samples with `num_views` frames in either case.
-        prompt_prefix: text put before every caption.
+        prompt_prefix: text put before every caption; the authors' code puts nothing there.
         sequences: how a scene is cut into the sequences that are scored (see `ScanNetScenes`):
             disjoint, or as the authors' code (released). Training draws sequences of its own.
     """
@@ -151,7 +151,7 @@ class FrameSettings:
     width: ImageSide
     num_views: Annotated[int, Field(ge=3, le=1000)] = 12
     num_between: Whole | None = None
-    prompt_prefix: str = "This is one view of a scene. "
+    prompt_prefix: str = ""
     sequences: Literal["disjoint", "released"] = "disjoint"
 
     @property

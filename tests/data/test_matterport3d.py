@@ -1,6 +1,7 @@
 """Views of panoramas against released code's output and py360convert; every input error."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_views
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse
+from mvdiffusion.training.settings import ViewSettings
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "skybox_views.safetensors"
 FACE_YAW, FACE_PITCH = (-90, 270, 0, 90, 180, -90), (90, 0, 0, 0, 0, -90)
@@ -114,6 +117,17 @@ def test_caption_is_of_the_nearest_direction(root, yaw, degrees):
     prefix = "This is one view of a scene. "
     assert panoramas.load(0, yaw, [0]).prompts == [f"{prefix}a at {degrees}"]
     assert panoramas.load(0, yaw, [2]).prompts == [f"{prefix}a at {(degrees + 90) % 360}"]
+
+
+def test_prompts_are_those_of_the_released_loader(root):
+    """Its rule for Matterport3D: the prefix and `f.readlines()[0]`, here without the line's end."""
+    expected = []
+    for degrees in range(0, 360, 45):
+        with open(root / f"b/blip3/b_{degrees}.txt") as file:
+            expected.append("This is one view of a scene. " + file.readlines()[0].rstrip("\n"))
+    assert open_panoramas(root).load(1).prompts == expected
+    settings = parse(ViewSettings, {"image_size": 8})
+    assert Matterport3DPanoramas(root, "test", **asdict(settings)).load(1).prompts == expected
 
 
 def test_chosen_views_are_those_of_the_whole(root):

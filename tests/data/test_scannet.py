@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +23,9 @@ from mvdiffusion.preparation.key_frames import (
     write_key_frames,
 )
 from mvdiffusion.records import InputError, read_json
+from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
+from mvdiffusion.training.settings import FrameSettings
 
 STEP, DISTANCE, FOCAL = 0.1, 2.0, 64.0  # a frame further, the plane moves by 3.2 of 64 pixels
 
@@ -114,7 +117,7 @@ def test_frames_are_read_and_resized(scene):
     assert sample.views.shape == (3, 3, 24, 32)
     assert sample.frames == [6, 8, 12]
     assert sample.is_key.tolist() == [True, False, True]
-    assert sample.prompts[1] == "This is one view of a scene. a wall 8"
+    assert sample.prompts[1] == "a wall 8"
     assert sample.depth.shape == (3, 24, 32)
     assert (sample.depth == DISTANCE).all()
     torch.testing.assert_close(sample.pose[:, 0, 3], torch.tensor([6, 8, 12]) * STEP)
@@ -124,6 +127,24 @@ def test_frames_are_read_and_resized(scene):
         small = Image.open(scene / f"color/{frame}.jpg").resize((32, 24), Image.Resampling.BILINEAR)
         pixels = (view.permute(1, 2, 0).numpy() + 1) * 127.5
         np.testing.assert_allclose(pixels, np.asarray(small, float), atol=1.01)
+
+
+def test_prompts_are_those_of_the_released_loader(prepared):
+    """Its rule for ScanNet: `f.readlines()[0].strip()`, with nothing before it."""
+    scenes = ScanNetScenes(prepared, "test", 24, 32, num_views=3, num_between=0)
+    sample = scenes.load(0)
+    expected = []
+    for frame in sample.frames:
+        with open(prepared / "test" / "scene0000_00" / f"prompt/{frame}.txt") as file:
+            expected.append(file.readlines()[0].strip())
+    assert sample.prompts == expected
+    settings = parse(FrameSettings, {"height": 24, "width": 32, "num_views": 3})
+    assert ScanNetScenes(prepared, "test", **asdict(settings)).load(0).prompts[0] == expected[0]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(scene):
+    (scene / "prompt/0.txt").write_bytes(b"\xef\xbb\xbfa lake\r\n")
+    assert ScanNetScene(scene, 24, 32).load([0]).prompts == ["a lake"]
 
 
 def test_own_prompts_replace_those_of_files(scene):

@@ -191,6 +191,13 @@ def test_a_whole_configuration_stands_for_itself_and_others_change_mini() -> Non
     assert not has_all_sections({"tasks": ["depth"]})
 
 
+def test_prompts_of_the_paper() -> None:
+    """The released code puts a text before captions of Matterport3D, none before ScanNet's."""
+    data = read("paper")["data"]
+    assert data["views"]["prompt_prefix"] == "This is one view of a scene. "
+    assert data["frames"]["prompt_prefix"] == ""
+
+
 def test_numbers_of_the_paper() -> None:
     """Computed here from the paper's own: epochs, panoramas and scans, and batches."""
     config = read("paper")

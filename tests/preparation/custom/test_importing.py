@@ -183,7 +183,7 @@ def test_recording(tmp_path):
         assert (scene / name).read_bytes() == (source / name).read_bytes()
     assert torch.equal(read_intrinsics(scene / INTRINSICS), read_intrinsics(source / INTRINSICS))
     sample = ScanNetScenes(tmp_path / "root", "test", 48, 64, num_views=3).load(0)
-    assert sample.prompts[0] == "This is one view of a scene. a wall"
+    assert sample.prompts[0] == "a wall"
     assert torch.allclose(sample.pose[:, 0, 3], torch.tensor(sample.frames) / 5 * 0.2)
 
 
