@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mvdiffusion.commands import spread
+from mvdiffusion.commands import spread, with_version
 from mvdiffusion.outputs import check_file
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
 from mvdiffusion.settings import parse, read_settings
@@ -19,11 +19,13 @@ from . import console
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
     help="Evaluate generated multi-view images: score folders, compare methods and decide the "
     "paper's claims.",
 )
+with_version(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SettingsOption = Annotated[

@@ -1,4 +1,4 @@
-"""What the commands of both packages share: options of several commands that stand in one class."""
+"""What both commands share: `--version`, and options of several commands in one class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import wraps
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+from mvdiffusion import __version__
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Print the version and end."
+    ),
+]
+
+
+def with_version(app: typer.Typer) -> None:
+    """Give a command that has subcommands the option `--version`."""
+
+    @app.callback()
+    def options(version: Version = False) -> None:
+        pass
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,15 +10,18 @@ from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.generate import generate_app
 from mvdiffusion.cli.tools import convert, fetch_base, mesh
 from mvdiffusion.cli.train import train_app
+from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
     help="Train MVDiffusion, and generate images of several views that agree with each other.",
 )
+with_version(app)
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")

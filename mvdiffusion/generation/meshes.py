@@ -159,10 +159,11 @@ def _fuse(frames: list[PosedImage], voxel_size: float, open3d: Any) -> Any:
 def _open3d() -> Any:
     try:
         import open3d
-    except ImportError:
+    except ImportError as error:  # open3d itself, or a library of the system that it needs
         raise InputError(
-            "--kind mesh: needs the package open3d; install it with `pip install "
-            "'mvdiffusion[mesh]'`, or take --kind points."
+            f"--kind mesh: the package open3d could not be imported ({error}); install it in the "
+            "project's folder with `pip install -e '.[mesh]'` (on Debian with `apt install "
+            "libusb-1.0-0`), or take --kind points."
         ) from None
     return open3d
 

@@ -172,8 +172,7 @@ def _read(load: Callable[..., Any], settings: CaptionSettings, **options: Any) -
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"model: '{settings.model}' could not be read ({reason}); expected the folder of a "
-            "BLIP-2 model with safetensors, or a hub id, which `huggingface-cli download ID` "
-            "downloads."
+            "BLIP-2 model with safetensors, or a hub id, which `hf download ID` downloads."
         ) from None
 
 

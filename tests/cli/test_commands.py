@@ -5,14 +5,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from noise_data import write_rooms
 from scenes import HEIGHT, WIDTH, write_scene
+from typer import Typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
+import mvdiffusion_eval.cli
 from mvdiffusion.cli import app
 
 Run = Callable[..., tuple[int, str]]
@@ -46,6 +50,12 @@ def test_there_are_these_commands() -> None:
         *(f"train {name}" for name in ("vae", "base", "inpainting", "stage1", "stage2")),
         *(f"generate {name}" for name in ("split", "panorama", "outpaint", "depth")),
     }
+
+
+@pytest.mark.parametrize("app", [app, mvdiffusion_eval.cli.app])
+def test_version_and_short_help(app: Typer) -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"{version('mvdiffusion')}\n"
+    assert "--version" in CliRunner().invoke(app, ["-h"]).output
 
 
 @pytest.mark.parametrize("words", COMMANDS)

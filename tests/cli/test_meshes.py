@@ -1,6 +1,7 @@
 """Points and meshes of a scene whose surfaces are known."""
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,13 +91,22 @@ def test_bad_samples(sample: Path, tmp_path: Path, run: Callable[..., tuple[int,
     assert not (tmp_path / "a.ply").exists()
 
 
-@pytest.mark.skipif(find_spec("open3d") is not None, reason="open3d is installed")
-def test_meshes_say_what_they_need(
-    sample: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+def test_meshes_say_why_open3d_is_missing(
+    sample: Path,
+    tmp_path: Path,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A library of the system may be what is missing, not the package."""
+    package = tmp_path / "packages" / "open3d.py"
+    package.parent.mkdir()
+    package.write_text("raise ImportError('libusb-1.0.so.0: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    monkeypatch.syspath_prepend(package.parent)
     code, said = run("mesh", "--sample", sample, "--output", tmp_path / "a.ply")
     assert code == 2
-    assert "needs the package open3d" in said
+    assert "libusb-1.0.so.0: cannot open shared object file" in said
+    assert "pip install -e '.[mesh]'" in said
 
 
 @needs_open3d

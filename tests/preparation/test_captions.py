@@ -318,7 +318,7 @@ def test_models_that_cannot_be_used_are_refused(rooms, model, tmp_path, spoil, m
 
 
 def test_model_that_cannot_be_fetched_says_how_to_get_it(rooms):
-    message = "'Salesforce/blip2-opt-2.7b' could not be read .*huggingface-cli download"
+    message = "'Salesforce/blip2-opt-2.7b' could not be read .*`hf download ID`"
     with pytest.raises(InputError, match=message):
         caption_split("panorama", rooms, "train", CaptionSettings(device="cpu"))
 

@@ -1,6 +1,14 @@
 """DVC starts and records runs; a second one does nothing; a fresh clone needs no preparation."""
 
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from pandas.api.types import is_numeric_dtype
 from workflow_project import Project
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_repro_on_a_fresh_clone_and_again(made_project: Project, clone: Project) -> None:
@@ -29,3 +37,19 @@ def test_smoke_has_a_stage_of_its_own(project: Project) -> None:
     assert "Stage 'workflow/smoke/dvc.yaml:smoke' didn't change, skipping" in again
     assert project.commands() == []
     assert "Nothing to be done" in project.snakemake("run"), "smoke must not touch the run"
+
+
+def test_plots_fit_the_tables_that_they_draw() -> None:
+    """DVC draws nothing, without a word, where numbers are expected and names are found."""
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    drawn = [plot for entry in plots if isinstance(entry, dict) for plot in entry.values()]
+    assert len(drawn) == 3
+    for plot in drawn:
+        template = json.loads((ROOT / ".dvc" / "plots" / f"{plot['template']}.json").read_text())
+        ((path, y),) = plot["y"].items()
+        encoding = template["encoding"]
+        table = pd.read_csv(ROOT / "results" / "reference" / "mini" / "figures" / Path(path).name)
+        kinds = {plot["x"]: encoding["x"]["type"], y: encoding["y"]["type"]}
+        for column, kind in kinds.items():
+            assert (kind == "quantitative") == is_numeric_dtype(table[column]), column
+        assert encoding["color"]["field"] in table, "one color for several curves"
