@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScene
+from mvdiffusion.tasks import GIVEN_VIEWS
 
 Batch = dict[str, Tensor]
 
@@ -100,15 +101,32 @@ def _random_mask(random: np.random.Generator, height: int, width: int) -> Tensor
 
 
 class OutpaintedViews(PanoramaViews):
-    """Whole panoramas of which one view is given, or two, or three; most often one."""
+    """Whole panoramas of which some views are given."""
+
+    def __init__(
+        self,
+        panoramas: Matterport3DPanoramas,
+        seed: int,
+        num_views: int,
+        given_view_shares: Sequence[float] | None,
+    ) -> None:
+        """Draw how many views are given, and which; None gives always view 0 alone.
+
+        Args:
+            given_view_shares: probabilities that 1, 2, … views are given (at most all but one).
+        """
+        super().__init__(panoramas, seed, num_views)
+        self.shares = given_view_shares
 
     def draw(self, position: int) -> Drawn:
         """Return all views, with masks [V, 1, H, W] that are 0 in given views."""
         drawn = super().draw(position)
-        count = int(drawn.random.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
-        given = drawn.random.permutation(self.count)[: min(count, self.count - 1)]
+        given = list(GIVEN_VIEWS)
+        if self.shares is not None:
+            count = int(drawn.random.choice(np.arange(len(self.shares)) + 1, p=self.shares))
+            given = drawn.random.permutation(self.count)[: min(count, self.count - 1)].tolist()
         mask = torch.ones_like(drawn.views[:, :1])
-        mask[torch.from_numpy(given)] = 0
+        mask[given] = 0
         drawn.given = {"mask": mask}
         return drawn
 

@@ -364,6 +364,29 @@ class MultiView(SingleView):
 
 
 @settings
+class Outpainting(MultiView):
+    """Training of the attention alone on panoramas of which some views are given.
+
+    Attributes:
+        given_view_shares: shares of the training samples of which 1, 2, … views are given, at
+            places drawn at random (at most all but one); null: always view 0 alone, as in the
+            authors' code.
+    """
+
+    given_view_shares: Annotated[list[Share], Field(min_length=1)] | None = field(
+        default=None, kw_only=True
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are not of a whole."""
+        shares = self.given_view_shares
+        if shares is not None and abs(sum(shares) - 1) > 1e-8:
+            raise mistake(
+                "given_view_shares", shares, f"numbers whose sum is 1, not {sum(shares):g}"
+            )
+
+
+@settings
 class MultiFrame(MultiView):
     """Training of attention and image-condition layers on recordings (paper, section 4.2).
 
@@ -397,6 +420,11 @@ class BaseSettings(Diffusion, ViewStage):
 @settings
 class MultiViewSettings(MultiView, ViewStage):
     """Stage 2 on panoramas."""
+
+
+@settings
+class OutpaintSettings(Outpainting, MultiViewSettings):
+    """Stage 2 on panoramas of which some views are given."""
 
 
 @settings

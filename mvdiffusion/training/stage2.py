@@ -25,8 +25,15 @@ from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import (
     MultiFrameSettings,
     MultiViewSettings,
+    OutpaintSettings,
     ViewSettings,
 )
+
+SETTINGS = {
+    "panorama": MultiViewSettings,
+    "outpaint": OutpaintSettings,
+    "depth": MultiFrameSettings,
+}
 
 
 class MultiViewTask(DiffusionTask):
@@ -98,7 +105,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
     Args:
         task: "panorama", "outpaint" or "depth".
-        settings: those of `MultiViewSettings`, for depth of `MultiFrameSettings`.
+        settings: those of `SETTINGS`.
         base: single-view model of the task.
 
     Raises:
@@ -118,8 +125,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
         return multiview, write
 
-    kind = MultiFrameSettings if task == "depth" else MultiViewSettings
-    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(kind, build)
+    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(SETTINGS[task], build)
 
 
 def _with_attention(
@@ -149,11 +155,12 @@ def multi_view_task(
     parts: StableDiffusionPipeline,
     task: str,
 ) -> MultiViewTask:
-    """Make the task of denoising whole samples: panoramas, or posed frames with `FrameSettings`.
+    """Make the task of denoising whole samples.
 
     Args:
-        task: "panorama"; "outpaint" if a view of each panorama is given; or "depth", for key frames
-            and frames between two of them.
+        settings: its class decides the samples: panoramas; with `OutpaintSettings` panoramas of
+            which views are given; with `MultiFrameSettings` key frames, and frames between two.
+        task: "panorama", "outpaint" or "depth".
     """
     seed, count = settings.seed, settings.data.num_views
     sources: list[Source]
@@ -162,7 +169,9 @@ def multi_view_task(
         share = settings.interpolation_share
         sources = [Sequences(split.scenes, seed, count, share) for split in splits]
     else:
-        kind = OutpaintedViews if task == "outpaint" else PanoramaViews
         splits = places.panoramas(settings.data)
-        sources = [kind(split, seed, count) for split in splits]
+        sources = [PanoramaViews(split, seed, count) for split in splits]
+        if isinstance(settings, OutpaintSettings):
+            shares = settings.given_view_shares
+            sources = [OutpaintedViews(split, seed, count, shares) for split in splits]
     return MultiViewTask(settings, parts, sources, pictures(task, splits[1]))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from noise_data import HEIGHT, WIDTH, write_scene
@@ -16,7 +17,7 @@ from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, OutpaintedViews, Sequences
-from mvdiffusion.training.settings import MultiFrameSettings
+from mvdiffusion.training.settings import MultiFrameSettings, Outpainting
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 from mvdiffusion.training.stage2 import multi_view_task, train_stage2
 
@@ -102,12 +103,32 @@ def test_masks_of_inpainting(rooms):
 
 
 def test_given_views_of_outpainting(rooms):
-    source = OutpaintedViews(Matterport3DPanoramas(rooms, "train", **VIEW), 0, 4)
-    given = torch.stack([1 - source.draw(p).given["mask"].amax((1, 2, 3)) for p in range(200)])
-    counts = given.sum(1)
+    panoramas = Matterport3DPanoramas(rooms, "train", **VIEW)
+
+    def given(shares):
+        source = OutpaintedViews(panoramas, 0, 4, shares)
+        return torch.stack([1 - source.draw(p).given["mask"].amax((1, 2, 3)) for p in range(200)])
+
+    found = given([0.7, 0.2, 0.1])
+    counts = found.sum(1)
     assert set(counts.tolist()) == {1.0, 2.0, 3.0}
     assert 0.6 < (counts == 1).float().mean() < 0.8
-    assert (given.mean(0) > 0.2).all()  # at any place
+    assert (found.mean(0) > 0.2).all()  # at any place
+    for position in range(20):  # the draws with which the reference results were trained
+        random = np.random.default_rng([0, 1, position])
+        random.integers(360)
+        count = random.choice([1, 2, 3], p=[0.7, 0.2, 0.1])
+        expected = random.permutation(4)[:count].tolist()
+        assert found[position].nonzero().flatten().tolist() == sorted(expected)
+    assert given([0, 0, 0, 0, 1]).sum(1).unique().tolist() == [3]  # never all of them
+    assert given(None)[:, 0].all()  # the released training step: mask[:, 0] = 0
+    assert not given(None)[:, 1:].any()
+
+
+def test_shares_of_given_views_are_of_a_whole():
+    training = settings()["training"]
+    with pytest.raises(InputError, match=r"expected numbers whose sum is 1, not 0\.9"):
+        parse(Outpainting, {"training": training, "given_view_shares": [0.7, 0.2]})
 
 
 def test_frames_are_those_of_a_scene(scenes):

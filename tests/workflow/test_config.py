@@ -198,6 +198,14 @@ def test_prompts_of_the_paper() -> None:
     assert data["frames"]["prompt_prefix"] == ""
 
 
+def test_given_views_of_outpainting() -> None:
+    """The released training step gives view 0 alone; the miniature's samples vary."""
+    given = {
+        name: read(name)["outpaint"]["stage2"]["given_view_shares"] for name in ("mini", "paper")
+    }
+    assert given == {"mini": [0.7, 0.2, 0.1], "paper": None}
+
+
 def test_numbers_of_the_paper() -> None:
     """Computed here from the paper's own: epochs, panoramas and scans, and batches."""
     config = read("paper")

@@ -31,6 +31,7 @@ from mvdiffusion.training.settings import (
     FrameSettings,
     MultiFrame,
     MultiView,
+    Outpainting,
     SingleView,
     ViewSettings,
 )
@@ -287,8 +288,10 @@ class OutpaintSection(TaskSection):
 
     Attributes:
         base: training of the inpainting model that it starts from; null: the pretrained one.
+        stage2: training of the correspondence-aware attention.
     """
 
+    stage2: Outpainting
     base: SingleView | None
 
 
