@@ -1,8 +1,12 @@
-"""Image files: the one place where pictures and depth maps are read and written."""
+"""Image files: the one place where pictures and depth maps are read and written.
+
+Depth maps are 16-bit PNGs of millimeters; 0 and 65535 mean that there is no depth.
+"""
 
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,15 @@ from torch import Tensor
 
 from mvdiffusion.records import InputError
 
+# Photographed panoramas have more pixels than Pillow warns of; twice that many are refused.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 """What Pillow raises over a bad file: it is no image, it ends early, it unpacks to too much."""
+
+NO_DEPTH = 65535
+"""The count of a 16-bit depth image that, like 0, means no depth: it is what saturated values
+become, and 7-Scenes documents it."""
 
 _ZLIB_RLE = 3  # a strategy that leaves no choice to the compressor: equal bytes everywhere
 
@@ -23,9 +34,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read an image file as RGB [H, W, 3].
 
     Raises:
-        InputError: it is missing, or not a whole image.
+        InputError: it is missing, not a whole image, or has more than 8 bits per channel.
     """
-    return np.array(_decoded(path).convert("RGB"))
+    image = _decoded(path)
+    if holds_depth(image.mode) or image.mode == "F":  # what Pillow converts would be all white
+        raise InputError(
+            f"{path}: one channel of more than 8 bits (mode {image.mode}), as depth has; expected "
+            "a picture with 8 bits per channel."
+        )
+    return np.array(image.convert("RGB"))
 
 
 def read_image(path: Path) -> Tensor:
@@ -63,7 +80,18 @@ def read_depth(path: Path) -> NDArray[np.float64]:
             f"{path}: an image of mode {image.mode}; expected a 16-bit PNG with depth in "
             "millimeters. Export the depth again without converting it."
         )
-    return np.asarray(image).astype(np.float64) / 1000
+    return known_counts(np.asarray(image)).astype(np.float64) / 1000
+
+
+def known_counts(counts: NDArray) -> NDArray:
+    """Set counts of a 16-bit depth image that mean no depth to 0."""
+    return np.where(counts == NO_DEPTH, 0, counts).astype(counts.dtype)
+
+
+def depth_counts(millimeters: NDArray) -> NDArray[np.uint16]:
+    """Round millimeters to what a 16-bit depth image holds; what it can't hold becomes 0, none."""
+    rounded = np.floor(np.asarray(millimeters, np.float64) + 0.5)
+    return np.where((rounded > 0) & (rounded < NO_DEPTH), rounded, 0).astype(np.uint16)
 
 
 def holds_depth(mode: str) -> bool:
@@ -99,7 +127,7 @@ def save_png(image: Tensor, path: Path) -> None:
 
 def save_depth(depth: Tensor | NDArray, path: Path) -> None:
     """Write meters [H, W] as a 16-bit PNG of millimeters; the same bytes on every machine."""
-    pixels = np.floor(np.asarray(depth, np.float64) * 1000 + 0.5).clip(0, 65535).astype(np.uint16)
+    pixels = depth_counts(np.asarray(depth, np.float64) * 1000)
     with open(path, "wb") as file:
         Image.fromarray(pixels).save(file, "PNG", compress_type=_ZLIB_RLE)
 

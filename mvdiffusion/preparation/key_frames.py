@@ -45,7 +45,7 @@ def write_key_frames(
         raise InputError(f"--overlap is {overlap}; expected a number above 0 and below 1.")
     # Depth that was rendered has no photographs.
     kind = "color/*.jpg" if (scene / "color").is_dir() else "depth/*.png"
-    numbers = sorted(int(path.stem) for path in scene.glob(kind))
+    numbers = sorted(_number(path) for path in scene.glob(kind))
     camera = read_intrinsics(scene / INTRINSICS)
     frames: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for number in tqdm(numbers, desc=f"{scene.name}: depth", disable=len(numbers) < 500):
@@ -61,6 +61,15 @@ def write_key_frames(
     keys = [valid[index] for index in choose_key_frames(depth, K, pose, overlap, counted)]
     write_lists(scene, valid, keys)
     return keys
+
+
+def _number(path: Path) -> int:
+    if not path.stem.isdecimal():
+        raise InputError(
+            f"{path}: not named by a whole number; expected 0.jpg, 1.jpg … in this layout. Bring "
+            "other recordings into it with `mvdiffusion data import`."
+        )
+    return int(path.stem)
 
 
 def key_frame_overlaps(scene: Path, keys: Sequence[int]) -> list[float]:

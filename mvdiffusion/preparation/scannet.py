@@ -36,6 +36,7 @@ from mvdiffusion.data.scannet import (
 from mvdiffusion.geometry.cameras import is_pinhole, is_rigid
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_matrix, write_matrix
+from mvdiffusion.images import depth_counts, known_counts
 from mvdiffusion.preparation.key_frames import (
     choose_key_frames,
     small_depth,
@@ -50,7 +51,6 @@ from mvdiffusion.settings import parse
 
 DATASET = "scannet"
 _PROPORTIONS, _CAMERAS = 0.03, 0.05  # relative differences that still are the same field of view
-_FARTHEST = 65535  # millimeters that a 16-bit image holds
 
 
 @dataclass(frozen=True)
@@ -247,10 +247,7 @@ def _flaw(pose: Tensor, depth: NDArray[np.uint16]) -> str:
 
 def _millimeters(frame: SensFrame, shift: float, size: tuple[int, int]) -> NDArray[np.uint16]:
     """Depth at its written size; what 16 bits can't hold counts as none."""
-    depth: NDArray = frame.depth
-    if shift != 1000:
-        depth = np.floor(depth * (1000 / shift) + 0.5)
-        depth = np.where(depth > _FARTHEST, 0, depth)
+    depth = depth_counts(known_counts(frame.depth) * (1000 / shift))
     if depth.shape != size:
         depth = resize_depth(torch.from_numpy(depth.astype(np.float32)), *size).numpy()
     return depth.astype(np.uint16)
