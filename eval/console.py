@@ -125,7 +125,7 @@ def print_claims(claims: Sequence[Mapping[str, Any]], remarks: Sequence[str]) ->
         console.print(f"[bold]{claim['number']}. {claim['title']}: [{color}]{verdict}[/]")
         for one in claim["conditions"]:
             value = f"{one['value']} {one['unit']}".rstrip()
-            line = f"   {one['measured']}: {value}, at least {one['at least']}: {one['verdict']}"
+            line = f"   {one['measured']}: {value}, bound {one['bound']}: {one['verdict']}"
             console.print(line, markup=False)
     print_notes(remarks)
 

@@ -24,6 +24,9 @@ from mvdiffusion.settings import (
 )
 
 Channels = Annotated[tuple[Count, ...], Field(min_length=1)]
+Decibels = Annotated[float, Field(ge=-100, le=100)]  # all that PSNR and its differences can be
+DecibelMargin = Annotated[float, Field(ge=0, le=100)]
+Slope = Annotated[float, Field(ge=-1, le=1)]
 FEATURES_PER_ROW = 4  # FAED's, per row of pixels of a panorama: 2048 for 512 × 1024
 
 
@@ -69,43 +72,45 @@ class ClaimSettings:
     """Bounds of the claims.
 
     Attributes:
-        num_standard_errors: certainty asked for.
         consistency_gain_db: claim 1, MVDiffusion above independent views.
         closing_margin_db: claim 2, how far the closing pair may be below the others.
         autoregressive_drop_db: claim 2, how far the autoregressive closing pair must be below.
-        accumulation_fall_db: claim 3, what autoregressive PSNR must lose with every step.
+        accumulation_fall_db: claim 3, what autoregressive PSNR must lose with every step beyond
+            that of independent views.
         accumulation_rise: claim 3, what its Fréchet distance from real views must gain with every
-            step, as a share of its mean over the steps.
-        steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step.
-        steady_rise: claim 3, what its Fréchet distance may gain with every step, a share likewise.
+            step beyond that of independent views, as a share of its mean over the steps.
+        steady_fall_db: claim 3, what MVDiffusion's PSNR may lose with every step beyond that of
+            independent views.
+        steady_rise: claim 3, what its Fréchet distance may gain with every step, likewise.
         gradient_energy_band: claim 4, least share of gradient energy between MVDiffusion and real
             views after VAE reconstruction, either way: blur lowers it, noise raises it.
         other_scene_margin_db: claim 4, how far PSNR against another scene may rise.
         wrong_correspondence_drop_db: claim 4, what wrong correspondences must cost.
-        quality_margin: claim 5, share of the independent views' number that may be lost.
-        depth_gain_db: claim 6, MVDiffusion's key frames above independent ones.
-        between_margin_db: claim 6, how far in-between frames may agree less with their key frames
-            than key frames do with one another.
+        fid_margin: claim 5, share of the independent views' FID that may be lost.
+        inception_score_margin: claim 5, share of what their Inception score exceeds 1 by.
+        clip_score_margin: claim 5, points of the CLIP score that may be lost.
+        depth_gain_db: claim 6, MVDiffusion above independent frames: key frames with one another,
+            and in-between frames with the worse of their key frames.
         given_view_kept_db: claim 7, PSNR of the given view against itself after VAE reconstruction.
         outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
     """
 
-    num_standard_errors: NonNegative = 2.0
-    consistency_gain_db: float = 0.0
-    closing_margin_db: float = 1.0
-    autoregressive_drop_db: float = 4.0
-    accumulation_fall_db: float = 0.0
-    accumulation_rise: float = 0.0
-    steady_fall_db: float = 0.1
-    steady_rise: float = 0.02
+    consistency_gain_db: Decibels = 0.0
+    closing_margin_db: DecibelMargin = 1.0
+    autoregressive_drop_db: Decibels = 4.0
+    accumulation_fall_db: Decibels = 0.0
+    accumulation_rise: Slope = 0.0
+    steady_fall_db: DecibelMargin = 0.1
+    steady_rise: Share = 0.02
     gradient_energy_band: Share = 0.75
-    other_scene_margin_db: float = 0.5
-    wrong_correspondence_drop_db: float = 1.0
-    quality_margin: Share = 0.05
-    depth_gain_db: float = 0.0
-    between_margin_db: float = 0.0
-    given_view_kept_db: float = 30.0
-    outpaint_gain_db: float = 0.0
+    other_scene_margin_db: DecibelMargin = 0.5
+    wrong_correspondence_drop_db: Decibels = 1.0
+    fid_margin: Share = 0.05
+    inception_score_margin: Share = 0.05
+    clip_score_margin: Annotated[float, Field(ge=0, le=100)] = 0.5
+    depth_gain_db: Decibels = 0.0
+    given_view_kept_db: Decibels = 30.0
+    outpaint_gain_db: Decibels = 0.0
 
 
 @settings

@@ -1,8 +1,8 @@
 """Measured quantities with standard error, 95 % interval and, where they have one, effect size.
 
-The effect size is Cohen's d_z, the mean of paired differences (or of slopes, which are
-differences too) over their standard deviation between samples. Statistics of a whole set have
-pseudo-values, whose spread is no spread between samples: they have an interval and no effect size.
+The effect size is Cohen's d_z, the mean of paired differences over their standard deviation between
+samples. Statistics of a whole set have pseudo-values, whose spread is no spread between samples:
+they have an interval and no effect size.
 """
 
 from __future__ import annotations
@@ -59,22 +59,13 @@ def _effect(
 
 
 def level_of(score: Score, metric: str) -> Effect:
-    """Mean over the samples of a metric that is no difference: no effect size.
+    """A measured level as it is stored. It is no difference: no effect size.
 
     Raises:
-        KeyError: it was not measured by sample.
+        KeyError: it was not measured.
     """
-    values = score.values(metric, score.samples)
-    return _effect(*mean_and_se(values), len(values))
-
-
-def change_of(score: Score, metric: str) -> Effect:
-    """Mean over the samples of a metric that is a difference itself.
-
-    Raises:
-        KeyError: it was not measured by sample.
-    """
-    return difference_of(score.values(metric, score.samples))
+    level = score.metrics[metric]
+    return Effect(level.value, level.se, score.interval(metric))
 
 
 def others_minus_closing(score: Score, metric: str) -> Effect:
@@ -112,16 +103,3 @@ def ratio_between(first: Score, second: Score, metric: str) -> Effect:
     common = common_samples([first, second])
     ours, theirs = first.values(metric, common), second.values(metric, common)
     return _effect(*ratio_of_means(ours, theirs), len(common), ours - theirs)
-
-
-def slope_of(score: Score, metric: str) -> Effect:
-    """A slope that a score file holds: of every sample, or of a whole set.
-
-    Raises:
-        KeyError: it was not measured.
-    """
-    slope = score.metrics[metric]
-    if slope.values is None:
-        return Effect(slope.value, slope.se)
-    by_sample = np.array(slope.values) if slope.values_per == "sample" else None
-    return _effect(slope.value, slope.se, len(slope.values), by_sample)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..scoring.score_files import Score, pairs_of
+from ..scoring.score_files import Score
+from .effects import Effect, difference_between
 
 Scores = Mapping[str, Score]
-CERTAIN = 2.0
-"""Number of standard errors from which a difference is worth a sentence."""
+DIGITS = 2
 
 _BOUND = "after VAE reconstruction, the upper bound of every method that uses this VAE, are {}"
 _CONSISTENCY = {
@@ -39,45 +39,47 @@ _CONSISTENCY = {
 
 
 def remarks_on(scores: Mapping[str, Scores]) -> list[str]:
-    """Make the sentences that stand under the claims, task by task."""
+    """Make the sentences that stand under the claims, task by task.
+
+    Only of differences whose interval excludes 0, and that are not printed as 0.
+    """
     remarks = []
     for task, sentences in _CONSISTENCY.items():
         measured = scores.get(task, {})
         for (rival, metric), sentence in sentences.items():
-            if difference := _consistency(measured, rival, metric):
-                remarks.append(sentence.format(difference))
+            if gain := _clear_gain(measured, rival, metric):
+                more = "more" if gain.value > 0 else "less"
+                remarks.append(sentence.format(f"{_printed(gain)} dB {more} consistent than"))
         remarks += _better_baselines(measured, task)
     return remarks
 
 
 def _better_baselines(scores: Scores, task: str) -> list[str]:
     """Image quality in which independent views win: claim 5 asks it of panoramas."""
-    remarks: list[str] = []
     who = {"outpaint": "Outpainting", "depth": "Depth"}.get(task)
     if who is None:
-        return remarks
+        return []
+    remarks: list[str] = []
     for metric, name, sign in (
         ("fid", "FID", -1),
         ("inception_score", "Inception score", 1),
         ("clip_score", "CLIP score", 1),
     ):
-        try:
-            pairs = pairs_of(scores["independent"], scores["mvdiffusion"], metric)
-        except KeyError:
-            continue
-        value, se = pairs.difference, pairs.se
-        if se is not None and sign * value > CERTAIN * se:
-            remarks.append(
-                f"{who}: independent views have the better {name}, by {abs(value):.2f} ± {se:.2f}."
-            )
+        gain = _clear_gain(scores, "independent", metric)
+        if gain and sign * gain.value > 0:
+            remarks.append(f"{who}: independent views have the better {name}, by {_printed(gain)}.")
     return remarks
 
 
-def _consistency(scores: Scores, rival: str, metric: str) -> str:
-    """Compare a method's consistency with MVDiffusion's in words; empty if it is unknown."""
+def _clear_gain(scores: Scores, rival: str, metric: str) -> Effect | None:
+    """What a rival is above MVDiffusion, if that is known and certain."""
     try:
-        pairs = pairs_of(scores[rival], scores["mvdiffusion"], metric)
+        gain = difference_between(scores[rival], scores["mvdiffusion"], metric)
     except KeyError:
-        return ""
-    value, error = pairs.difference, "" if pairs.se is None else f" ± {pairs.se:.2f}"
-    return f"{abs(value):.2f}{error} dB {'more' if value > 0 else 'less'} consistent than"
+        return None
+    low, high = gain.interval or (0.0, 0.0)
+    return gain if round(gain.value, DIGITS) and (low > 0 or high < 0) else None
+
+
+def _printed(gain: Effect) -> str:
+    return f"{abs(gain.value):.{DIGITS}f} ± {gain.se:.{DIGITS}f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,6 +16,7 @@ from mvdiffusion.records import InputError, read_json
 
 from ..folders.methods import rank, shown_as
 from ..folders.samples import TASKS
+from ..functional.psnr import MAX_PSNR_DB
 from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se, student_interval
 
@@ -61,12 +63,18 @@ class Score:
     def row(self, metric: str) -> dict[str, Any]:
         """A measurement with its interval as a line of a table, without the values behind it."""
         one = self.metrics[metric]
-        # Quotients keep no values, but an error over the samples.
-        count = len(one.values or self.samples)
-        low, high = student_interval(one.value, one.se, count) or (None, None)
+        low, high = self.interval(metric) or (None, None)
         head = {"metric": metric, "method": self.method, "value": one.value, "se": one.se}
         about = ("unit", "higher_is_better", "protocol", "version", "extractor")
         return head | {"low": low, "high": high} | {key: getattr(one, key) for key in about}
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Confidence interval of a measurement, cut off at what PSNR can be; None if unknown."""
+        one = self.metrics[metric]
+        # Quotients keep no values, but an error over the samples.
+        count = len(one.values or self.samples)
+        most = MAX_PSNR_DB if one.unit == "dB" else math.inf
+        return student_interval(one.value, one.se, count, most)
 
     def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
         """The values behind a metric, for these samples (or per jackknife group of all).

@@ -116,6 +116,7 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
             **condition.numbers,
             "unit": condition.unit,
             "verdict": condition.verdict,
+            "remark": condition.remark or None,
         }
         for claim in claims
         for condition in claim.conditions
@@ -123,10 +124,11 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
     printed = [line for claim in printed_claims(claims) for line in claim["conditions"]]
     caption = "Claims about the method, decided by paired differences ± standard error"
     note = (
-        "A condition holds if its value is at least two standard errors above its bound, does not "
-        "hold if it is two below, and is undecided otherwise. Intervals are Student's t "
-        "intervals. The effect size is the mean of the paired differences over their standard "
-        "deviation between samples; levels and statistics of the whole set have none."
+        "A condition holds if the 95 % interval of its value (Student's t) lies above its bound, "
+        "does not hold if it lies below, and is undecided otherwise. A negative bound is a margin: "
+        "a loss that is certain but inside the margin is said. The effect size is the mean of the "
+        "paired differences over their standard deviation between samples; levels and statistics "
+        "of the whole set have none."
     )
     return Table("claims", caption, pd.DataFrame(rows), pd.DataFrame(printed), (note, *remarks))
 
@@ -155,9 +157,9 @@ def _printed(claim: Claim, condition: Condition) -> dict[str, Any]:
         "value": number(numbers["value"], numbers["value_se"], digits),
         "95 % interval": "–" if numbers["value_low"] is None else f"{low} to {high}",
         "effect size": number(numbers["effect_size"]),
-        "at least": number(numbers["at_least"], None, digits),
+        "bound": number(numbers["bound"], None, digits),
         "unit": condition.unit,
-        "verdict": condition.verdict,
+        "verdict": "; ".join(filter(None, (condition.verdict, condition.remark))),
     }
 
 
