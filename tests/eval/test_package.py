@@ -41,6 +41,13 @@ def test_public_names_are_there_and_nothing_heavy_is_loaded_for_them() -> None:
         mvdiffusion_eval.scores  # noqa: B018
 
 
+def test_what_is_used_of_clean_fid_works_with_every_scipy() -> None:
+    """Its distance does not, and only tests compare with that one."""
+    used = "import cleanfid.resize, cleanfid.inception_torchscript"
+    code = f"import sys; sys.modules['scipy'] = None; {used}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_file_that_is_no_code_is_packaged() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     for package, folder in (("mvdiffusion", "mvdiffusion"), ("mvdiffusion_eval", "eval")):
