@@ -21,6 +21,7 @@ from mvdiffusion.records import InputError
 from ..folders.methods import display_name, methods, shown_as
 from ..folders.samples import SampleFolder
 from ..scoring.score_files import Score
+from ..tables.table import write_csv
 from .contact_sheets import contact_sheet
 from .overview import draw_overview, overview_table
 
@@ -197,7 +198,7 @@ def _legend_beside(axis: Any, place: Any = None) -> None:
 
 def _save(figure: Figure, table: pd.DataFrame, stem: Path) -> None:
     """Write PNG and SVG without dates, and their numbers as CSV."""
-    table.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    write_csv(table, stem.with_suffix(".csv"))
     figure.savefig(
         stem.with_suffix(".png"), dpi=130, bbox_inches="tight", metadata={"Software": None}
     )

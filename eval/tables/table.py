@@ -14,23 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import write_json
 
+from .latex import latex_table
+
 TEMPLATES = Path(__file__).parent / "templates"
 PRINTED = "tables.json"
 """File of all tables and claims in their printed form: what the report shows."""
-WIDE = 10
-"""Tables with more columns are shrunk to the width of a LaTeX page."""
-
-LATEX_SYMBOLS = {
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "−": "$-$",
-    "–": "--",
-    "·": r"$\cdot$",
-    "≥": r"$\geq$",
-    "…": r"\ldots{}",
-}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that spreadsheets take for a formula."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +45,22 @@ class Table:
 
     def printed(self) -> dict[str, Any]:
         """Its printed form, as JSON has it."""
-        header, rows = list(self.shown.columns), _rows(self)
-        return {"caption": self.caption, "header": header, "rows": rows, "notes": list(self.notes)}
+        return {
+            "caption": self.caption,
+            "header": self.header,
+            "rows": self.cells,
+            "notes": list(self.notes),
+        }
+
+    @property
+    def header(self) -> list[str]:
+        """Titles of the printed columns."""
+        return [_one_line(title) for title in self.shown.columns]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """Printed cells, row by row."""
+        return [[_one_line(cell) for cell in row] for row in self.shown.itertuples(index=False)]
 
 
 def write_tables(
@@ -74,61 +78,55 @@ def write_tables(
     """
     with remade_output(Path(directory)) as temporary:
         for table in tables:
-            table.data.to_csv(temporary / f"{table.name}.csv", index=False, lineterminator="\n")
+            write_csv(table.data, temporary / f"{table.name}.csv")
             (temporary / f"{table.name}.md").write_text(_markdown(table), encoding="utf-8")
-            (temporary / f"{table.name}.tex").write_text(_latex(table), encoding="utf-8")
+            latex = latex_table(
+                table.name, table.caption, table.header, table.cells, table.notes, table.blocks
+            )
+            (temporary / f"{table.name}.tex").write_text(latex, encoding="utf-8")
             (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
         printed = {table.name: table.printed() for table in tables}
         write_json(temporary / PRINTED, {"tables": printed, "claims": list(claims)})
 
 
+def write_csv(data: pd.DataFrame, path: Path) -> None:
+    """Write numbers for programs, with names that no spreadsheet takes for a formula.
+
+    A name that begins like one (`=`, `+`, `-`, `@`) gets a `'` in front; numbers stay as they are.
+
+    Args:
+        data: the table, one line per row.
+        path: file to write.
+    """
+    named = data.map(lambda cell: _no_formula(cell) if isinstance(cell, str) else cell)
+    named.to_csv(path, index=False, lineterminator="\n")
+
+
+def _no_formula(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(FORMULA) else text
+    return text  # published numbers are kept as they were printed
+
+
+def _one_line(cell: Any) -> str:
+    """Print a cell; names may contain line breaks, which no table has room for."""
+    return " ".join(str(cell).split())
+
+
 def _markdown(table: Table) -> str:
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in _rows(table)]
+    rows = [[_cell_text(cell) for cell in row] for row in table.cells]
     for start, title in reversed(table.blocks):
-        rows.insert(start, [f"**{title}**", *[""] * (len(table.shown.columns) - 1)])
-    shown = pd.DataFrame(rows, columns=table.shown.columns)
+        rows.insert(start, [f"**{_one_line(title)}**", *[""] * (len(table.header) - 1)])
+    shown = pd.DataFrame(rows, columns=[_cell_text(title) for title in table.header])
     body = shown.to_markdown(index=False, disable_numparse=True)
-    notes = "".join(f"\n- {note}" for note in table.notes)
-    return f"**{table.caption}.**\n\n{body}\n" + (f"{notes}\n" if notes else "")
+    notes = "".join(f"\n- {_one_line(note)}" for note in table.notes)
+    return f"**{_one_line(table.caption)}.**\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
 
-def _rows(table: Table) -> list[list[str]]:
-    return [[str(cell) for cell in row] for row in table.shown.itertuples(index=False)]
-
-
-def _latex(table: Table) -> str:
-    styler = table.shown.style.hide(axis="index").format(escape="latex")
-    tabular = styler.format_index(axis="columns", escape="latex").to_latex(hrules=True)
-    tabular = _with_blocks(tabular.rstrip(), table)
-    if len(table.shown.columns) > WIDE:
-        tabular = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}%\n}}"
-    caption = " ".join((f"{table.caption}.", *table.notes))
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_escape(caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        tabular,
-        r"\end{table}",
-    ]
-    text = "\n".join(lines) + "\n"
-    for symbol, command in LATEX_SYMBOLS.items():
-        text = text.replace(symbol, command)
-    return text
-
-
-def _with_blocks(tabular: str, table: Table) -> str:
-    """Rule and title before the first row of each further block."""
-    lines, width = tabular.split("\n"), len(table.shown.columns)
-    first = lines.index(r"\midrule") + 1
-    for start, title in reversed(table.blocks):
-        heading = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_escape(title)}}}}} \\"
-        lines[first + start : first + start] = [r"\midrule", heading, r"\midrule"]
-    return "\n".join(lines)
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%#_" else c for c in text)
+def _cell_text(cell: str) -> str:
+    return cell.replace("|", r"\|")
 
 
 def template(path: Path) -> Template:
@@ -144,11 +142,11 @@ def template(path: Path) -> Template:
 
 def _html(table: Table) -> str:
     """A page of its own that needs no other file."""
-    rows, starts = _rows(table), [0, *(start for start, _ in table.blocks)]
+    rows, starts = table.cells, [0, *(start for start, _ in table.blocks)]
     ends, titles = [*starts[1:], len(rows)], ["", *(title for _, title in table.blocks)]
     return template(TEMPLATES / "table.html.j2").render(
         caption=table.caption,
-        header=list(table.shown.columns),
+        header=table.header,
         blocks=[
             {"title": title, "rows": rows[start:end]}
             for title, start, end in zip(titles, starts, ends, strict=True)
