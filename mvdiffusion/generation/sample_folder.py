@@ -146,11 +146,11 @@ class SampleFolder:
             geometry: cameras of a sequence and its depth [V, H, W] in meters.
 
         Raises:
-            InputError: the disk refuses.
+            InputError: the disk refuses, or views are NaN or infinite.
             ValueError: views of another size or number than the folder's, or a sequence without
                 geometry.
         """
-        self._check(views, geometry)
+        self._check(sample_id, views, geometry)
         views = views.detach().float().cpu()
         with atomic_output(self.root / sample_id) as folder:
             folder.mkdir()
@@ -166,13 +166,20 @@ class SampleFolder:
                 panorama, _ = stitch(views, self.manifest.fov_deg)
                 save_png(panorama, folder / "panorama.png")
 
-    def _check(self, views: Tensor, geometry: tuple[Trajectory, Tensor] | None) -> None:
+    def _check(
+        self, sample_id: str, views: Tensor, geometry: tuple[Trajectory, Tensor] | None
+    ) -> None:
         task, size = self.manifest.task, (self.manifest.height, self.manifest.width)
         if (geometry is not None) != (task == Task.DEPTH):
             raise ValueError(f"Expected geometry for the task depth alone; the task is {task}.")
         count = len(geometry[0].frames) if geometry else len(self.manifest.yaw_deg)
         if (len(views), *views.shape[-2:]) != (count, *size):
             raise ValueError(f"Expected {count} views of {size}, got {tuple(views.shape)}.")
+        if not views.isfinite().all():  # would be black, and kept as finished
+            raise InputError(
+                f"{self.root / sample_id}: the method '{self.manifest.method}' made NaN or "
+                "infinite pixels; expected finite ones. Nothing was kept of this sample."
+            )
 
     def write_manifest(self, **more: object) -> None:
         """Declare the folder finished.

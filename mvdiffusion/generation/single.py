@@ -153,12 +153,7 @@ def _sample(pipeline: Any, settings: GenerationSettings, *inputs: Any, **options
     pipeline.set_progress_bar_config(disable=False, unit="step")
     generator = torch.Generator().manual_seed(settings.seed)
     options |= {**settings.sampling(), "generator": generator, "output_type": "pt"}
-    try:
-        images: Tensor = pipeline(*inputs, **options).images[0]
-    except ValueError as error:
-        if str(error).startswith("Expected"):  # what a pipeline refuses
-            raise InputError(str(error)) from None
-        raise
+    images: Tensor = pipeline(*inputs, **options).images[0]
     return 2 * images - 1
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mvdiffusion.records import InputError
+
 RIGID_TOLERANCE = 1e-2
 """How far R Rᵀ of a pose may be from the identity: recorded poses are rounded and drift a little.
 
@@ -26,10 +28,10 @@ def intrinsics(fov_deg: float, height: int, width: int) -> Tensor:
         `K` [3, 3] in pixels; the principal point is the image center ((W-1)/2, (H-1)/2).
 
     Raises:
-        ValueError: the field of view is not inside (0, 180).
+        InputError: the field of view is not inside (0, 180).
     """
     if not 0 < fov_deg < 180:
-        raise ValueError(f"Expected `fov_deg` between 0 and 180, got {fov_deg}.")
+        raise InputError(f"Expected `fov_deg` between 0 and 180, got {fov_deg}.")
     focal = 0.5 * width / math.tan(0.5 * math.radians(fov_deg))
     return torch.tensor(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float32
@@ -70,7 +72,7 @@ def panorama_cameras(
         `K` [V, 3, 3] in pixels and camera-to-world `R` [V, 3, 3].
 
     Raises:
-        ValueError: no views, or an impossible field of view.
+        InputError: no views, or an impossible field of view.
     """
     K = intrinsics(fov_deg, height, width)
     return K.repeat(num_views, 1, 1), level_rotations(even_yaws(num_views, yaw_deg))
@@ -87,10 +89,10 @@ def even_yaws(num_views: int, yaw_deg: float = 0.0) -> tuple[float, ...]:
         V directions in degrees to the right.
 
     Raises:
-        ValueError: no views.
+        InputError: no views.
     """
     if num_views < 1:
-        raise ValueError(f"Expected `num_views` of at least 1, got {num_views}.")
+        raise InputError(f"Expected `num_views` of at least 1, got {num_views}.")
     step = 360.0 / num_views
     return tuple(yaw_deg + step * view for view in range(num_views))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvdiffusion.geometry.cameras import RIGID_TOLERANCE, is_pinhole, is_rigid, rotation_error
+from mvdiffusion.records import InputError
 
 Generators = torch.Generator | list[torch.Generator] | None
 Prompts = str | Sequence[str] | Sequence[Sequence[str]]
@@ -24,7 +25,7 @@ def per_view_prompts(prompt: Prompts, num_views: int, batch: int | None = None) 
         batch: how many samples share the prompts of one; None: as many as `prompt` has.
 
     Raises:
-        ValueError: no prompts, or samples with different numbers of them.
+        InputError: no prompts, or samples with different numbers of them.
     """
     if isinstance(prompt, str):
         return [[prompt] * num_views] * (batch or 1)
@@ -33,9 +34,9 @@ def per_view_prompts(prompt: Prompts, num_views: int, batch: int | None = None) 
     prompts = [list(texts) for texts in prompt]
     counts = [len(texts) for texts in prompts]
     if not prompts or 0 in counts:
-        raise ValueError("Expected at least one `prompt` per sample, got none.")
+        raise InputError("Expected at least one `prompt` per sample, got none.")
     if len(set(counts)) > 1:
-        raise ValueError(f"Expected the same number of prompts per sample, got {counts}.")
+        raise InputError(f"Expected the same number of prompts per sample, got {counts}.")
     return prompts
 
 
@@ -48,14 +49,14 @@ def check_prompts(
     """Refuse prompts [B][V] or negative prompts [V] of other numbers than the views'.
 
     Raises:
-        ValueError: other numbers of prompts than of samples or views.
+        InputError: other numbers of prompts than of samples or views.
     """
     if len(prompts) != batch:
-        raise ValueError(f"Expected `prompt` for {batch} samples, got it for {len(prompts)}.")
+        raise InputError(f"Expected `prompt` for {batch} samples, got it for {len(prompts)}.")
     if len(prompts[0]) != views:
-        raise ValueError(f"Expected {views} views' `prompt`, got {len(prompts[0])}.")
+        raise InputError(f"Expected {views} views' `prompt`, got {len(prompts[0])}.")
     if not isinstance(negative_prompt, str) and len(negative_prompt) != views:
-        raise ValueError(
+        raise InputError(
             f"Expected one `negative_prompt` or {views}, one per view, got {len(negative_prompt)}."
         )
 
@@ -64,10 +65,10 @@ def check_size(height: int, width: int, factor: int) -> None:
     """Refuse images of sides in pixels that a latent cell's, `factor`, does not divide.
 
     Raises:
-        ValueError: a side is no multiple of `factor`.
+        InputError: a side is no multiple of `factor`.
     """
     if height < factor or width < factor or height % factor or width % factor:
-        raise ValueError(
+        raise InputError(
             f"Expected `height` and `width` divisible by {factor}, got {height} x {width}."
         )
 
@@ -76,22 +77,22 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Refuse a tensor of another shape.
 
     Raises:
-        ValueError: naming the tensor, its shape and the one expected.
+        InputError: naming the tensor, its shape and the one expected.
     """
     if tuple(tensor.shape) != shape:
-        raise ValueError(f"Expected `{name}` of shape {shape}, got {tuple(tensor.shape)}.")
+        raise InputError(f"Expected `{name}` of shape {shape}, got {tuple(tensor.shape)}.")
 
 
 def check_cameras(K: Tensor | None, R: Tensor | None, views: int) -> None:
     """Refuse cameras K, R [V, 3, 3] that are incomplete or no cameras.
 
     Raises:
-        ValueError: one of the two alone, another shape, or no pinhole camera or rotation.
+        InputError: one of the two alone, another shape, or no pinhole camera or rotation.
     """
     if K is None and R is None:
         return
     if K is None or R is None:
-        raise ValueError(f"Expected `K` and `R` together, got only `{'R' if K is None else 'K'}`.")
+        raise InputError(f"Expected `K` and `R` together, got only `{'R' if K is None else 'K'}`.")
     check_shape("K", K, (views, 3, 3))
     check_shape("R", R, (views, 3, 3))
     check_intrinsics(K)
@@ -101,7 +102,7 @@ def check_cameras(K: Tensor | None, R: Tensor | None, views: int) -> None:
 def check_intrinsics(K: Tensor) -> None:
     """Refuse intrinsics [..., 3, 3] without positive focal lengths or with another last row."""
     if not is_pinhole(K).all():
-        raise ValueError(
+        raise InputError(
             "Expected finite intrinsics `K` with positive focal lengths and last row (0, 0, 1), "
             f"got {K.reshape(-1, 3, 3)[0].tolist()} first."
         )
@@ -110,10 +111,10 @@ def check_intrinsics(K: Tensor) -> None:
 def check_poses(pose: Tensor) -> None:
     """Refuse poses [B, V, 4, 4] that are not finite or not rigid (singular, scaled, mirrored)."""
     if (view := _first_view(~pose.isfinite().all(-1).all(-1))) is not None:
-        raise ValueError(f"Expected finite `pose`s, got an infinite or NaN one in view {view}.")
+        raise InputError(f"Expected finite `pose`s, got an infinite or NaN one in view {view}.")
     _check_rotations("pose", pose[..., :3, :3])
     if (view := _first_view(~is_rigid(pose))) is not None:
-        raise ValueError(
+        raise InputError(
             "Expected camera-to-world `pose`s with last row (0, 0, 0, 1), got "
             f"{pose[0, view, 3].tolist()} in view {view}."
         )
@@ -125,7 +126,7 @@ def _check_rotations(name: str, R: Tensor) -> None:
     wrong = ~(error <= RIGID_TOLERANCE)
     if (view := _first_view(wrong)) is not None:
         sample = int(wrong[:, view].int().argmax())
-        raise ValueError(
+        raise InputError(
             f"Expected rotations in `{name}`, orthonormal and of determinant 1, got an error of "
             f"{error[sample, view].item():.3g} and determinant "
             f"{torch.linalg.det(R[sample, view].double()).item():.3g} in view {view}."
@@ -147,25 +148,44 @@ def check_depth(depth: Tensor) -> None:
         ((pixels == 0).all(-1), "nothing but 0"),
     ):
         if (view := _first_view(wrong)) is not None:
-            raise ValueError(
+            raise InputError(
                 "Expected `depth` in meters, finite and positive where measured and 0 elsewhere, "
                 f"got {found} in view {view}."
             )
+
+
+def check_finite(name: str, values: Tensor, dtype: torch.dtype) -> None:
+    """Refuse what a network made of NaN or infinite numbers, which would become black images.
+
+    Args:
+        name: what it is, in the plural.
+        values: the tensor.
+        dtype: in which the network computes.
+
+    Raises:
+        InputError: naming the likely cause.
+    """
+    if values.isfinite().all():
+        return
+    cause = "the model's weights are damaged; convert or download the model again"
+    if dtype == torch.float16:
+        cause = f"float16 overflows; use bfloat16 or float32. If they do not help, {cause}"
+    raise InputError(f"Expected finite {name}, got NaN or infinite ones: probably {cause}.")
 
 
 def check_given_views(given_views: Sequence[int], views: int) -> None:
     """Refuse places of given views that are out of range, repeated, none or all of them.
 
     Raises:
-        ValueError: naming the wrong place.
+        InputError: naming the wrong place.
     """
     for view in given_views:
         if not isinstance(view, int) or not 0 <= view < views:
-            raise ValueError(f"Expected `given_views` in 0 … {views - 1}, got {view}.")
+            raise InputError(f"Expected `given_views` in 0 … {views - 1}, got {view}.")
     if len(set(given_views)) != len(given_views):
-        raise ValueError(f"Expected different `given_views`, got {list(given_views)}.")
+        raise InputError(f"Expected different `given_views`, got {list(given_views)}.")
     if not 0 < len(given_views) < views:
-        raise ValueError(
+        raise InputError(
             f"Expected 1 … {views - 1} of {views} views in `given_views`, got {len(given_views)}."
         )
 
@@ -174,14 +194,14 @@ def check_given_images(images: Tensor, count: int, height: int, width: int) -> N
     """Refuse given images [B, n, 3, H, W] of another number or size than the given views'.
 
     Raises:
-        ValueError: naming the number or size.
+        InputError: naming the number or size.
     """
     if images.shape[1] != count:
-        raise ValueError(
+        raise InputError(
             f"Expected one `image` per view of `given_views` ({count}), got {images.shape[1]}."
         )
     if images.shape[-2:] != (height, width):
-        raise ValueError(
+        raise InputError(
             f"Expected `image` of {height} x {width} pixels (height x width), got "
             f"{images.shape[-2]} x {images.shape[-1]}; crop and resize it to the views' field."
         )
@@ -193,18 +213,18 @@ def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> N
     Of the views of a sequence, at most `num_views` are denoised together.
 
     Raises:
-        ValueError: they do not increase, leave out an end, or `num_views` is too small.
+        InputError: they do not increase, leave out an end, or `num_views` is too small.
     """
     found: Any = list(key_frames)
     if not found or min(found) < 0 or max(found) >= views:
-        raise ValueError(f"Expected `key_frames` in 0 … {views - 1}, got {found}.")
+        raise InputError(f"Expected `key_frames` in 0 … {views - 1}, got {found}.")
     if any(second <= first for first, second in pairwise(found)):
-        raise ValueError(f"Expected increasing `key_frames`, got {found}.")
+        raise InputError(f"Expected increasing `key_frames`, got {found}.")
     if found[0] != 0 or found[-1] != views - 1:
-        raise ValueError(
+        raise InputError(
             f"Expected the first and the last view (0 and {views - 1}) among `key_frames`, since "
             f"only views between two key frames can be interpolated, got {found}."
         )
     smallest = 1 if len(found) == views else 3
     if num_views < smallest:
-        raise ValueError(f"Expected `num_views` of {smallest} or more at once, got {num_views}.")
+        raise InputError(f"Expected `num_views` of {smallest} or more at once, got {num_views}.")

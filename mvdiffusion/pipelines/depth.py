@@ -30,6 +30,7 @@ from mvdiffusion.pipelines.checks import (
     per_view_prompts,
 )
 from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
+from mvdiffusion.records import InputError
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
 
         Raises:
-            ValueError: arguments that do not fit together; the message says which.
+            InputError: arguments that do not fit together; the message says which.
         """
         groups = self.iterate(
             prompt, depth, pose, K, key_frames, num_views, num_inference_steps, guidance_scale,
@@ -196,7 +197,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
             first the key frames, then the others in order.
 
         Raises:
-            ValueError: at once, for arguments that do not fit together.
+            InputError: at once, for arguments that do not fit together.
         """
         frames = self.posed_frames(prompt, depth, pose, K)
         batch, views, height, width = frames.depth.shape
@@ -264,10 +265,10 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         """Bring the accepted forms of inputs into batches of sequences.
 
         Raises:
-            ValueError: shapes that do not fit together.
+            InputError: shapes that do not fit together.
         """
         if depth.ndim not in (3, 4):
-            raise ValueError(
+            raise InputError(
                 f"Expected `depth` of shape (V, H, W) or (B, V, H, W), got {tuple(depth.shape)}."
             )
         depth = depth[None] if depth.ndim == 3 else depth

@@ -16,8 +16,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines.checks import Generators, check_shape
+from mvdiffusion.pipelines.checks import Generators, check_finite, check_shape
 from mvdiffusion.pipelines.loading import load_single_view
+from mvdiffusion.records import InputError
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -109,23 +110,23 @@ class MultiViewPipeline(DiffusionPipeline):
         """Refuse wrong steps, generators, kinds of output and names of a callback's tensors.
 
         Raises:
-            ValueError: naming the argument, what was expected and what was got.
+            InputError: naming the argument, what was expected and what was got.
         """
         if num_inference_steps < 1:
-            raise ValueError(
+            raise InputError(
                 f"Expected `num_inference_steps` of 1 or more, got {num_inference_steps}."
             )
         if isinstance(generator, list) and len(generator) != batch:
-            raise ValueError(
+            raise InputError(
                 f"Expected one `generator`, or one per sample ({batch}), got {len(generator)}."
             )
         if output_type not in ("pil", "np", "pt", "latent"):
-            raise ValueError(
+            raise InputError(
                 f"Expected `output_type` 'pil', 'np', 'pt' or 'latent', got {output_type!r}."
             )
         known = self._callback_tensor_inputs
         if unknown := sorted(set(callback_on_step_end_tensor_inputs) - set(known)):
-            raise ValueError(
+            raise InputError(
                 f"Expected `callback_on_step_end_tensor_inputs` out of {known}, got {unknown[0]!r}."
             )
 
@@ -179,7 +180,7 @@ class MultiViewPipeline(DiffusionPipeline):
             half precision.
 
         Raises:
-            ValueError: `latents` of another shape.
+            InputError: `latents` of another shape.
         """
         if latents is None:
             latents = randn_tensor(shape, generator, self._execution_device)
@@ -214,6 +215,9 @@ class MultiViewPipeline(DiffusionPipeline):
             callback_on_step_end_tensor_inputs: names of those tensors, "latents", "prompt_embeds".
             extra_channels: input channels after those of the latents, [B, V, C', h, w].
             image_condition: latents of known images and their mask, [B, V, C + 1, h, w].
+
+        Raises:
+            InputError: latents became NaN or infinite.
         """
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
         latents = latents * self.scheduler.init_noise_sigma  # known once the steps are set
@@ -224,6 +228,7 @@ class MultiViewPipeline(DiffusionPipeline):
                 latents, t, prompt_embeds, geometry, guidance_scale, extra_channels, image_condition
             )
             latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
+            check_finite("latents", latents, self.unet.dtype)
             if callback_on_step_end is not None:
                 tensors = {"latents": latents, "prompt_embeds": prompt_embeds}
                 offered = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
@@ -273,6 +278,9 @@ class MultiViewPipeline(DiffusionPipeline):
         Args:
             latents: scaled latents, as the sampler leaves them.
             output_type: "pil", "np", "pt" or "latent"; the last returns `latents` as they are.
+
+        Raises:
+            InputError: pixels are NaN or infinite.
         """
         if output_type == "latent":
             return latents
@@ -280,6 +288,7 @@ class MultiViewPipeline(DiffusionPipeline):
         # One sample at a time bounds the memory; the result is the same.
         parts = scaled.split(1 if self.vae_slicing else latents.shape[1])
         decoded = torch.cat([self.vae.decode(part).sample.float() for part in parts])
+        check_finite("pixels", decoded, self.vae.dtype)
         images = self.image_processor.postprocess(decoded, output_type)
         if output_type == "pil":
             views = latents.shape[1]

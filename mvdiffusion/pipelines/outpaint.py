@@ -22,6 +22,7 @@ from mvdiffusion.pipelines.checks import (
 )
 from mvdiffusion.pipelines.multiview import MultiViewOutput, StepCallback
 from mvdiffusion.pipelines.panorama import PanoramaCameras
+from mvdiffusion.records import InputError
 
 GivenImages = Image.Image | Sequence[Image.Image] | Sequence[Sequence[Image.Image]] | Tensor
 
@@ -76,7 +77,7 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         The other arguments are those of `MVDiffusionPanoramaPipeline`.
 
         Raises:
-            ValueError: arguments that do not fit together; the message says which.
+            InputError: arguments that do not fit together; the message says which.
         """
         given = given_images(image)
         prompts = per_view_prompts(prompt, num_views, len(given))
@@ -136,18 +137,18 @@ def given_images(image: GivenImages) -> Tensor:
     """Bring the accepted forms of given views into [B, n, 3, H, W] in −1 … 1.
 
     Raises:
-        ValueError: not images, or not of one size, or a tensor of another shape or range.
+        InputError: not images, or not of one size, or a tensor of another shape or range.
     """
     if not isinstance(image, Tensor):
         return _from_pil(image)
     if image.ndim not in (4, 5) or image.shape[-3] != 3:
-        raise ValueError(
+        raise InputError(
             "Expected an `image` tensor of shape (n, 3, H, W) or (B, n, 3, H, W), got "
             f"{tuple(image.shape)}."
         )
     # A little more than 1 is what resizing leaves; 255 is another range.
     if not image.isfinite().all() or image.abs().max() > 1.5:
-        raise ValueError(
+        raise InputError(
             f"Expected an `image` tensor in −1 … 1, got values up to {image.abs().max().item():g}."
         )
     return image[None] if image.ndim == 4 else image
@@ -159,11 +160,11 @@ def _from_pil(image: Any) -> Tensor:
         samples = [samples]
     images = [one for sample in samples for one in sample]
     if not _are_images(images):
-        raise ValueError("Expected `image` as PIL images or a tensor, got something else or none.")
+        raise InputError("Expected `image` as PIL images or a tensor, got something else or none.")
     sizes = sorted({one.size for one in images})
     counts = sorted({len(sample) for sample in samples})
     if len(sizes) > 1 or len(counts) > 1:
-        raise ValueError(
+        raise InputError(
             "Expected the same number of `image`s of one size for every sample, got numbers "
             f"{counts} and sizes {sizes}."
         )

@@ -92,7 +92,7 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
             callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
 
         Raises:
-            ValueError: arguments that do not fit together; the message says which.
+            InputError: arguments that do not fit together; the message says which.
         """
         prompts = per_view_prompts(prompt, num_views)
         default = self.default_size()

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
+from mvdiffusion.pipelines.checks import check_finite
 from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view
 from mvdiffusion.records import InputError
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
@@ -146,10 +147,15 @@ class DiffusionTask(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return scaled latents [N, C, h, w] of views [N, 3, H, W] (their means)."""
+        """Return scaled latents [N, C, h, w] of views [N, 3, H, W] (their means).
+
+        Raises:
+            InputError: they are NaN or infinite.
+        """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        mean = self.vae.encode(pixels).latent_dist.mean.float()
-        latents: Tensor = mean * self.vae.config.scaling_factor
+        mean = self.vae.encode(pixels).latent_dist.mean
+        check_finite("latents", mean, mean.dtype)
+        latents: Tensor = mean.float() * self.vae.config.scaling_factor
         return latents
 
     def validate(self) -> tuple[Tensor, dict[str, float]]:

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from noise_data import write_rooms
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scenes import HEIGHT, WIDTH, render, write_scene
 
 from mvdiffusion.images import read_image
@@ -240,3 +242,27 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
         assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "taken" / "letter.txt").read_text() == "keep me"
+
+
+def test_damaged_weights_leave_no_sample(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    """One NaN in the weights: neither a panorama nor a sample of a split is written, or kept."""
+    model = Path(shutil.copytree(models["panorama"], tmp_path / "model"))
+    path = model / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["unet.conv_out.bias"][0] = torch.nan
+    save_file(weights, path)
+    code, said = run(
+        *("generate", "panorama", "--model", model, "--prompt", "red", *FAST),
+        *("--output", tmp_path / "one"),
+    )
+    assert (code, "weights are damaged" in said, "Traceback" in said) == (2, True, False)
+    assert not (tmp_path / "one").exists()
+    write_rooms(tmp_path / "data", "test", ["a", "b"], 0)
+    settings = {"data": {"image_size": 16}, "num_inference_steps": 1, "device": "cpu"}
+    code, said = run(
+        *("generate", "split", "--method", "independent", "--model", model),
+        *("--data", tmp_path / "data", "--settings", json.dumps(settings)),
+        *("--output", tmp_path / "split"),
+    )
+    assert (code, "weights are damaged" in said) == (2, True)
+    assert [path.name for path in (tmp_path / "split").iterdir()] == [".output.json"]

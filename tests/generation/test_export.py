@@ -73,6 +73,15 @@ def test_sample_and_manifest(tmp_path):
     assert manifest["settings"] == {"steps": 3}
 
 
+def test_pixels_that_are_no_numbers_are_refused(tmp_path):
+    """Whatever method made them: they would be black, and kept as finished."""
+    folder, images = sample_folder(tmp_path / "out", method="mine"), some_views(0)
+    images[3, 1, 2, 2] = torch.nan
+    with pytest.raises(InputError, match="s0: the method 'mine' made NaN or infinite pixels"):
+        folder.write_sample("s0", images, prompts())
+    assert not folder.has_sample("s0")
+
+
 def test_manifest_needs_every_sample(tmp_path):
     folder = sample_folder(tmp_path / "out", "s0", "s1")
     folder.write_sample("s0", some_views(0), prompts())

@@ -1,6 +1,7 @@
 """What the pipelines of all three tasks have in common."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.records import InputError
 
 Make = Callable[..., Any]
 SEVEN = walk(7)
@@ -154,6 +156,38 @@ def test_progress_bar(task: str, make: Make, capsys: pytest.CaptureFixture[str])
     pipeline.set_progress_bar_config(disable=False)
     sample(pipeline, task)
     assert "2/2" in capsys.readouterr().err
+
+
+PARTS = {"unet": "unet.conv_out.weight", "text_encoder": "", "vae": "decoder_linear.weight"}
+
+
+def with_weights(make: Make, parts: dict[str, Any], task: str, part: str, value: float) -> Any:
+    """Set the weights of one layer of a part."""
+    pipeline = make(task, **{name: deepcopy(parts[name]) for name in ("text_encoder", "vae")})
+    weights = dict(getattr(pipeline, part).named_parameters())
+    torch.nn.init.constant_(weights[PARTS[part] or next(iter(weights))], value)
+    return pipeline
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("task", TASKS)
+def test_damaged_weights_make_no_black_images(
+    task: str, part: str, make: Make, parts: dict[str, Any]
+) -> None:
+    pipeline = with_weights(make, parts, task, part, torch.nan)
+    with pytest.raises(InputError, match=r"got NaN or infinite ones: .* weights are damaged"):
+        sample(pipeline, task)
+
+
+def test_overflows_of_half_precision_make_no_black_images(
+    make: Make, parts: dict[str, Any]
+) -> None:
+    for part in ("unet", "vae"):
+        pipeline = with_weights(make, parts, "panorama", part, 3e4)
+        assert sample(pipeline, "panorama").isfinite().all()
+        getattr(pipeline, part).half()
+        with pytest.raises(InputError, match="float16 overflows; use bfloat16 or float32"):
+            sample(pipeline, "panorama")
 
 
 def save_single_view(task: str, name: str, parts: dict[str, Any], folder: Path) -> None:

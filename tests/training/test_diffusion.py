@@ -1,10 +1,13 @@
 """The diffusion loss and its examples against closed forms."""
 
+import copy
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
 from tiny_training import places, settings
 
+from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
 from mvdiffusion.training.examples import DiffusionExamples, tokenize
@@ -92,6 +95,16 @@ def test_every_panorama_comes_once_per_epoch_in_a_new_order(parts, rooms):
     epochs = [[drawn_prompts(examples, 6 * epoch + n) for n in range(6)] for epoch in range(3)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_damaged_autoencoder_is_named(parts, rooms):
+    """Not the learning rate, which a loss of NaN would be blamed on."""
+    damaged = copy.deepcopy(parts)
+    with torch.no_grad():
+        next(damaged.vae.parameters()).fill_(torch.nan)
+    task = stage1_task(damaged, rooms)
+    with pytest.raises(InputError, match=r"Expected finite latents, .* weights are damaged"):
+        task(task.examples[0])
 
 
 def test_stage_two_shares_one_timestep_per_panorama(parts, rooms):
