@@ -153,6 +153,8 @@ class _Context:
     ) -> Condition:
         """Judge one inequality; it is not run if a method or a metric is missing.
 
+        It is undecided if a method is incomplete, i.e. has samples without consistency.
+
         Args:
             text: what is measured.
             bound: what it must lie above.
@@ -166,7 +168,10 @@ class _Context:
         except KeyError as error:
             return Condition(f"{text} (missing: {error.args[0]})", NOT_RUN, None, bound, unit)
         effect = -effect if sign < 0 else effect
-        return Condition(text, judge(effect.interval, bound), effect, bound, unit)
+        verdict = judge(effect.interval, bound)
+        if any(self.scores[method].left_out(names[-1]) for method in names[:-1]):
+            verdict, text = UNDECIDED, f"{text} (without the samples of constant images)"
+        return Condition(text, verdict, effect, bound, unit)
 
 
 def _consistency(context: _Context) -> Claim:

@@ -79,7 +79,8 @@ def others_minus_closing(score: Score, metric: str) -> Effect:
 
 
 def difference_of(differences: np.ndarray) -> Effect:
-    """Mean of differences [N], one per sample."""
+    """Mean of differences [N], one per sample; NaN for those that are left out."""
+    differences = differences[np.isfinite(differences)]
     return _effect(*mean_and_se(differences), len(differences), differences)
 
 

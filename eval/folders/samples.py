@@ -55,6 +55,10 @@ class SampleFolder(ABC):
     def evaluated_views(self, sample_id: str) -> list[int]:
         """Views of a sample on which FID, Inception score and CLIP score are computed."""
 
+    def neighbors(self, sample_id: str) -> list[tuple[int, int]]:
+        """Pairs of views of a sample whose agreement is measured; none unless a subclass says."""
+        return []
+
     @abstractmethod
     def arrangement(self) -> dict[str, Any]:
         """The description of the cameras for the score file."""
@@ -208,6 +212,10 @@ class PanoramaFolder(SampleFolder):
         """All views but those given: these are the same for every method."""
         return [view for view in range(self.num_views) if view not in self.given_views]
 
+    def neighbors(self, sample_id: str) -> list[tuple[int, int]]:
+        """Each view and the next one to the right; the last pair closes the loop."""
+        return [(view, (view + 1) % self.num_views) for view in range(self.num_views)]
+
     def arrangement(self) -> dict[str, Any]:
         """Number of views and their cameras."""
         return {
@@ -238,6 +246,11 @@ class SequenceFolder(SampleFolder):
     def evaluated_views(self, sample_id: str) -> list[int]:
         """The key frames, as in the paper."""
         return list(self.trajectories[sample_id].key_frames)
+
+    def neighbors(self, sample_id: str) -> list[tuple[int, int]]:
+        """Consecutive frames, and consecutive key frames."""
+        trajectory = self.trajectories[sample_id]
+        return [*trajectory.consecutive_pairs, *trajectory.key_pairs]
 
     def arrangement(self) -> dict[str, Any]:
         """Number of key frames and of frames between them, and a hash of cameras and depth."""

@@ -19,6 +19,7 @@ from mvdiffusion.records import InputError
 
 from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureStore
+from ..folders.faults import Faults
 from ..folders.samples import SampleFolder
 from ..settings import ScoreSettings
 from ..statistics import mean_and_se, ratio_of_means
@@ -77,6 +78,24 @@ class Outcome:
     pairs: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
 
+    def spread_over(self, samples: Sequence[str], used: Sequence[str]) -> Outcome:
+        """Count the samples that were left out, and give them no value.
+
+        Args:
+            samples: all samples.
+            used: those that were measured.
+        """
+        place = {sample_id: number for number, sample_id in enumerate(used)}
+
+        def spread(one: Measurement) -> Measurement:
+            values = one.values
+            if values is not None and one.values_per == "sample":
+                values = tuple(values[place[i]] if i in place else None for i in samples)
+            return dataclasses.replace(one, values=values, left_out=len(samples) - len(used))
+
+        found = self.measurements.items()
+        return dataclasses.replace(self, measurements={key: spread(one) for key, one in found})
+
     def repeated_with(self, extractor: Extractor) -> Outcome:
         """Give measurements and curves the name of a further extractor."""
         name = extractor.identity.name
@@ -123,6 +142,7 @@ class Inputs:
         settings: how to score.
         vae_reconstruction: the real views after the VAE that the methods use.
         store: the store of their features.
+        faults: degenerate images among the generated ones.
     """
 
     generated: SampleFolder
@@ -131,6 +151,7 @@ class Inputs:
     settings: ScoreSettings
     vae_reconstruction: SampleFolder | None = None
     store: FeatureStore = field(default_factory=FeatureStore)
+    faults: Faults = field(default_factory=Faults)
 
     @cached_property
     def has_other_reference(self) -> bool:
@@ -144,6 +165,26 @@ class Inputs:
         """The real views, for metrics that are only run with them."""
         assert self.reference is not None
         return self.reference
+
+    def with_consistency(self) -> Inputs | None:
+        """The samples whose consistency is defined (see `folders.faults`), None without any."""
+        undefined = set(self.faults.undefined)
+        if not undefined:
+            return self
+        kept = tuple(i for i in self.generated.sample_ids if i not in undefined)
+        if not kept:
+            return None
+
+        def restricted(folder: SampleFolder) -> SampleFolder:
+            return dataclasses.replace(folder, sample_ids=kept)
+
+        reference, reconstruction = self.reference, self.vae_reconstruction
+        return dataclasses.replace(
+            self,
+            generated=restricted(self.generated),
+            reference=reference and restricted(reference),
+            vae_reconstruction=reconstruction and restricted(reconstruction),
+        )
 
     def other_sample(self, sample_id: str) -> str:
         """Another sample, for controls: the next one; after the last, the first.
@@ -180,6 +221,9 @@ class Metric:
         options: names of the options that a step must give.
         uses: what it needs an extractor for: "classes" (logits), "features" or "similarity".
         compares: whether it needs real views, and their features.
+        agreement: whether it measures how far parts of a sample agree, as constant images do
+            without being right: samples without consistency are left out.
+        reads_prompts: whether it needs the prompts of the images.
         missing: returns what else an input lacks; empty if nothing.
     """
 
@@ -189,6 +233,8 @@ class Metric:
     uses: Literal["", "classes", "features", "similarity"] = ""
     compares: bool = False
     missing: Callable[[Inputs], str] | None = None
+    agreement: bool = False
+    reads_prompts: bool = False
 
     def takes(self, extractor: Extractor) -> bool:
         """Whether an extractor is of the kind that it uses."""

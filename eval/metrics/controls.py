@@ -57,4 +57,8 @@ PAIR_OPTIONS = ("resolution", *depth_consistency.OPTIONS)
 """What it takes to compare the pairs of any task."""
 
 register(Metric("gradient_energy", _run_energy, missing=needs_neighbors))
-register(Metric("other_scene_psnr", _run_other_scene, PAIR_OPTIONS, missing=_needs_others))
+register(
+    Metric(
+        "other_scene_psnr", _run_other_scene, PAIR_OPTIONS, missing=_needs_others, agreement=True
+    )
+)

@@ -165,5 +165,7 @@ def _needs_between(inputs: Inputs) -> str:
     return "" if enough else "frames between key frames in every sample"
 
 
-register(Metric("key_frame_psnr", _run_consistency, OPTIONS, missing=needs_pairs))
-register(Metric("between_psnr", _run_interpolation, OPTIONS, missing=_needs_between))
+register(Metric("key_frame_psnr", _run_consistency, OPTIONS, missing=needs_pairs, agreement=True))
+register(
+    Metric("between_psnr", _run_interpolation, OPTIONS, missing=_needs_between, agreement=True)
+)

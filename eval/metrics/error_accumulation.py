@@ -135,7 +135,15 @@ def _missing(inputs: Inputs) -> str:
     return needs_samples(inputs)
 
 
-register(Metric("per_step_psnr", _run_psnr, ("resolution",), missing=_missing))
+register(Metric("per_step_psnr", _run_psnr, ("resolution",), missing=_missing, agreement=True))
 register(Metric("per_step_gradient_energy", _run_energy, missing=_missing))
-register(Metric("per_step_clip_score", _run_clip_score, uses="similarity", missing=_missing))
+register(
+    Metric(
+        "per_step_clip_score",
+        _run_clip_score,
+        uses="similarity",
+        missing=_missing,
+        reads_prompts=True,
+    )
+)
 register(Metric("per_step_fid", _run_fid, uses="classes", compares=True, missing=_missing))

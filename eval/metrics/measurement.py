@@ -14,8 +14,11 @@ class Measurement:
         extractor: feature extractor that it was made with, if any, and the hash of its weights.
         values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
             the order of the samples; differences between methods are taken pairwise from them.
+            None for a sample that is left out.
         repeats: the measurement of a protocol's first extractor that this one repeats with a
             further extractor; its own name is then that name, `_` and the name of the extractor.
+        left_out: number of samples that do not count because they have no consistency, see
+            `folders.faults`; a method with some is incomplete.
     """
 
     value: float
@@ -25,9 +28,10 @@ class Measurement:
     protocol: str
     version: int
     extractor: str | None = None
-    values: Sequence[float] | None = None
+    values: Sequence[float | None] | None = None
     values_per: str | None = None
     repeats: str | None = None
+    left_out: int = 0
 
     @property
     def versioned_protocol(self) -> str:

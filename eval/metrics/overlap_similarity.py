@@ -97,5 +97,15 @@ def _needs_network(inputs: Inputs) -> str:
     return needs_neighbors(inputs)
 
 
-register(Metric("cross_view_ssim", _run_ssim, PAIR_OPTIONS, missing=needs_neighbors))
-register(Metric("cross_view_lpips", _run_lpips, (*PAIR_OPTIONS, "network"), missing=_needs_network))
+register(
+    Metric("cross_view_ssim", _run_ssim, PAIR_OPTIONS, missing=needs_neighbors, agreement=True)
+)
+register(
+    Metric(
+        "cross_view_lpips",
+        _run_lpips,
+        (*PAIR_OPTIONS, "network"),
+        missing=_needs_network,
+        agreement=True,
+    )
+)

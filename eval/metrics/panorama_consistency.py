@@ -98,4 +98,12 @@ def overlaps_of(folder: PanoramaFolder, height: int, width: int) -> list[Overlap
         raise InputError(f"{folder.root}: {error} Check fov_deg and yaw_deg.") from None
 
 
-register(Metric("cross_view_psnr", _run_consistency, options=("resolution",), missing=needs_a_ring))
+register(
+    Metric(
+        "cross_view_psnr",
+        _run_consistency,
+        options=("resolution",),
+        missing=needs_a_ring,
+        agreement=True,
+    )
+)

@@ -154,4 +154,8 @@ register(Metric("fid", of_sets(_fid), uses="features", compares=True))
 register(
     Metric("inception_score", of_sets(_inception_score, better=True), ("splits",), uses="classes")
 )
-register(Metric("clip_score", _run_clip_score, uses="similarity", missing=_needs_prompts))
+register(
+    Metric(
+        "clip_score", _run_clip_score, uses="similarity", missing=_needs_prompts, reads_prompts=True
+    )
+)

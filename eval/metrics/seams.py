@@ -110,4 +110,4 @@ def _missing(inputs: Inputs) -> str:
     return "" if whole else "views that cover the full circle, or equirectangular panoramas"
 
 
-register(Metric("seams", _run, missing=_missing))
+register(Metric("seams", _run, missing=_missing, agreement=True))

@@ -21,15 +21,24 @@ from ..metrics.base import Inputs, Metric, Outcome, Step, merge
 from .protocol import Protocol, metrics, protocols
 
 AN_EXTRACTOR = "a feature extractor (--extractor)"
+CONTENT = (
+    "images with content, but neighboring views of every sample are constant, as non-finite "
+    "weights or overflowing float16 make them"
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A protocol with the steps that an input allows, and what the other steps lack."""
+    """A protocol with the steps that an input allows, and what the other steps lack.
+
+    Attributes:
+        samples: the samples to score, of which a step may leave some out.
+    """
 
     protocol: Protocol
     steps: tuple[tuple[Step, Inputs], ...]
     lacking: Mapping[str, str]
+    samples: tuple[str, ...]
 
     def measure(self) -> Outcome:
         """Run the steps.
@@ -37,8 +46,13 @@ class Run:
         Raises:
             InputError: two of them measure something of one name.
         """
-        outcomes = [metrics()[step.metric].run(inputs, step) for step, inputs in self.steps]
-        return merge(outcomes)
+        return merge([self._measured(step, inputs) for step, inputs in self.steps])
+
+    def _measured(self, step: Step, inputs: Inputs) -> Outcome:
+        """Run a step; samples that it leaves out are counted, and have no value."""
+        outcome = metrics()[step.metric].run(inputs, step)
+        used = inputs.generated.sample_ids
+        return outcome if used == self.samples else outcome.spread_over(self.samples, used)
 
 
 def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
@@ -136,6 +150,11 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             lacking[step.key] = "whole equirectangular panoramas"
             continue
         metric = metrics()[step.metric]
+        comparable = seen.with_consistency() if metric.agreement else seen
+        if comparable is None:
+            lacking[step.key] = CONTENT
+            continue
+        seen = comparable
         missing = metric.lacks(seen)  # asked once for all steps: comparing folders takes time
         if views.can_load(step) and not missing:
             views.load(step)
@@ -146,7 +165,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
             steps.append((step, dataclasses.replace(seen, extractors=serving)))
-    return Run(protocol, tuple(steps), lacking)
+    return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
 
 
 def _with_settings(step: Step, inputs: Inputs) -> Step:

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
 
+from ..folders.faults import FLAT, find_faults, spread
 from ..folders.images import image_format, resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from ..functional.cross_view_psnr import (
@@ -34,9 +35,6 @@ COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
 """Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
 were copied. Of views cut out of one panorama, however smooth, far fewer are; neither noise nor
 PSNR, which grows with smoothness, tells the two apart so well."""
-
-FLAT = 1.0
-"""Standard deviation in gray levels below which a view agrees with anything."""
 
 ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
 """Another order is the right one if its PSNR is higher by the gain and above the floor."""
@@ -71,6 +69,52 @@ def _fewer_samples(inputs: Inputs, reference: SampleFolder | None) -> str:
         f"{count} samples were scored, but {reference.root} has {len(reference.sample_ids)}; FID "
         "depends on the number of images, so compare it only with methods scored on the same "
         "number."
+    )
+
+
+def constant_images(inputs: Inputs) -> str:
+    """Find constant images, whose neighbors agree with them without showing anything."""
+    folder, faults = inputs.generated, inputs.faults
+    if not faults.flat:
+        return ""
+    found = (
+        f"{faults.flat} of {faults.num_images} images in {folder.root} are constant or nearly so "
+        f"(first: {faults.first_flat}), as non-finite weights or overflowing float16 make them"
+    )
+    if not faults.undefined:
+        return f"{found}."
+    count = len(faults.undefined)
+    return (
+        f"{found}; in {count} of {len(folder.sample_ids)} samples neighboring views are: these "
+        "have no consistency and are left out of its means, so the method is incomplete."
+    )
+
+
+def constant_real_images(inputs: Inputs) -> str:
+    """Find constant images among the real ones, in a few samples."""
+    real = inputs.reference
+    if real is None or not inputs.has_other_reference:
+        return ""
+    faults = find_faults(real, _examined(real))
+    if not faults.flat:
+        return ""
+    return (
+        f"{faults.flat} of {faults.num_images} images looked at in the reference {real.root} are "
+        f"constant or nearly so (first: {faults.first_flat}); give real views."
+    )
+
+
+def repeated_images(inputs: Inputs) -> str:
+    """Find images that are other images of the folder, byte for byte."""
+    folder, faults = inputs.generated, inputs.faults
+    if not faults.repeated:
+        return ""
+    count = len(folder.sample_ids)
+    alike = f", and {faults.repeated_samples} of {count} samples an earlier sample"
+    return (
+        f"{faults.repeated} of {faults.num_images} images in {folder.root} repeat an earlier image "
+        f"byte for byte (first: {faults.first_repeated}){alike * bool(faults.repeated_samples)}; "
+        "errors and tests take them for independent, so they are too small."
     )
 
 
@@ -139,7 +183,7 @@ def copied_pixels(inputs: Inputs) -> str:
 def _copied_shares(folder: SampleFolder, sample_id: str) -> np.ndarray:
     """Share of each overlap that may be a copy, in the likelier direction; no flat views."""
     views = folder.views(sample_id)
-    flat = views.std((1, 2, 3)) < FLAT
+    flat = spread(views) < FLAT  # agrees with anything
     differences = _sequence_differences if isinstance(folder, SequenceFolder) else _ring_differences
     shares = [
         max((np.abs(d) <= HALF_A_LEVEL).mean() if d.size else 0.0 for d in both)
@@ -299,6 +343,9 @@ def _examined(folder: SampleFolder) -> list[str]:
 
 
 CHECKS: tuple[Callable[[Inputs], str], ...] = (
+    constant_images,
+    repeated_images,
+    constant_real_images,
     real_as_generated,
     swapped_channels,
     one_sided_jpeg,

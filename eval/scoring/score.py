@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdiffusion.records import InputError, provenance
 
+from ..folders.faults import find_faults
 from ..folders.samples import SampleFolder, SequenceFolder
 from ..metrics.base import Inputs, merge
 from ..metrics.measurement import Measurement
@@ -30,7 +31,8 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
         InputError: a protocol's needs are not met.
     """
     generated, reference, bound = inputs.generated, inputs.reference, inputs.vae_reconstruction
-    runs, inputs = plan(inputs)
+    faults = find_faults(generated)
+    runs, inputs = plan(dataclasses.replace(inputs, faults=faults))
     collect_features(runs, inputs.store)
     outcome = merge([run.measure() for run in runs])
     return {
@@ -39,6 +41,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
         "method": generated.method,
         "settings_sha256": generated.settings_sha256,
         "images": describe_images(generated),
+        "faults": dataclasses.asdict(faults),
         "reference": describe_images(reference) if reference else None,
         "vae_reconstruction": describe_images(bound) if bound else None,
         "protocols": {run.protocol.name: _described(run) for run in runs},

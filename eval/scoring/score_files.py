@@ -14,6 +14,7 @@ import numpy as np
 
 from mvdiffusion.records import InputError, read_json
 
+from ..folders.faults import Faults
 from ..folders.methods import rank, shown_as
 from ..folders.samples import TASKS
 from ..functional.psnr import MAX_PSNR_DB
@@ -55,6 +56,15 @@ class Score:
         """Ids of the samples scored."""
         return self.content["images"]["samples"]
 
+    @property
+    def faults(self) -> Faults:
+        """Degenerate images among those that were scored."""
+        return Faults(**self.content.get("faults", {}))
+
+    def left_out(self, metric: str) -> int:
+        """Number of samples that a metric leaves out; the method is incomplete if there are any."""
+        return self.metrics[metric].left_out if metric in self.metrics else 0
+
     @cached_property
     def metrics(self) -> Mapping[str, Measurement]:
         """Measurements by name."""
@@ -72,12 +82,14 @@ class Score:
         """Confidence interval of a measurement, cut off at what PSNR can be; None if unknown."""
         one = self.metrics[metric]
         # Quotients keep no values, but an error over the samples.
-        count = len(one.values or self.samples)
+        count = len(one.values or self.samples) - one.left_out
         most = MAX_PSNR_DB if one.unit == "dB" else math.inf
         return student_interval(one.value, one.se, count, most)
 
     def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
         """The values behind a metric, for these samples (or per jackknife group of all).
+
+        Those of samples that are left out are NaN.
 
         Raises:
             KeyError: the metric was not measured, or is not stored by sample.
@@ -85,7 +97,7 @@ class Score:
         measurement = self.metrics[metric]
         if measurement.values is None:
             raise KeyError(metric)
-        values = np.array(measurement.values)
+        values = np.array(measurement.values, dtype=np.float64)
         if measurement.values_per == "sample":
             position = {sample: i for i, sample in enumerate(self.samples)}
             return values[[position[sample] for sample in samples]]
@@ -250,8 +262,12 @@ def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
         raise KeyError(metric)
     # Pseudo-values carry the error; the difference itself is that of the two statistics.
     of_sets = one.values_per == "group"
-    difference = one.value - other.value if of_sets else float((ours - theirs).mean())
-    return Pairs(difference, ours - theirs, of_sets)
+    differences = ours - theirs
+    differences = differences[np.isfinite(differences)]  # without the samples that are left out
+    if not len(differences):
+        raise KeyError(metric)
+    difference = one.value - other.value if of_sets else float(differences.mean())
+    return Pairs(difference, differences, of_sets)
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

@@ -100,6 +100,26 @@ CONTROLS = {
 SCALE = {"gradient_energy": 1e3}
 
 
+FAULTS = {
+    "constant_images": "constant images",
+    "repeated_images": "repeated images",
+    "left_out_samples": "samples without consistency",
+}
+"""Degenerate images, which can only make a method look better; shown wherever there are any."""
+
+
+def fault_counts(score: Score) -> dict[str, int]:
+    """Number of degenerate images of a method, by the keys of `FAULTS`."""
+    faults = score.faults
+    return dict(zip(FAULTS, (faults.flat, faults.repeated, len(faults.undefined)), strict=True))
+
+
+def shown_faults(scores: Sequence[Score]) -> dict[str, str]:
+    """Titles of the kinds of degenerate images that any method has, by key."""
+    counts = [fault_counts(score) for score in scores]
+    return {key: title for key, title in FAULTS.items() if any(own[key] for own in counts)}
+
+
 def measured_columns(columns: Mapping[str, str], scores: Sequence[Score]) -> dict[str, str]:
     """Pick the columns that were measured, each followed by those of further extractors.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,8 +18,8 @@ from ..statistics import (
     student_interval,
     t_test,
 )
-from .columns import CONSISTENCY, MAIN
-from .formatting import count_samples, decimals, fid_notes, number
+from .columns import CONSISTENCY, MAIN, fault_counts, shown_faults
+from .formatting import count_samples, decimals, notes_on_images, number
 from .table import Table
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -46,7 +46,10 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         for score in scores
         if metric in score.metrics
     ]
-    lines = []
+    lines = [
+        [title, "", *(str(fault_counts(score)[key]) for score in scores)]
+        for key, title in shown_faults(scores).items()
+    ]
     for metric in metrics:
         own = {row["method"]: row for row in rows if row["metric"] == metric}
         digits = decimals([row["se"] for row in own.values()], MOST_DIGITS)
@@ -60,7 +63,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         f"{about}: every metric with its {PERCENT} confidence interval",
         pd.DataFrame(rows),
         pd.DataFrame(lines, columns=columns),
-        (*notes, INTERVALS, *_protocol_notes(rows), *_fid(scores, metrics)),
+        (*notes, INTERVALS, *_protocol_notes(rows), *notes_on_images(metrics, scores)),
     )
 
 
@@ -101,7 +104,7 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
             *notes,
             *_test_notes(len(baseline.samples), len(others)),
             *left_out,
-            *_fid(scores, metrics),
+            *notes_on_images(metrics, scores),
         ),
     )
 
@@ -141,15 +144,19 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
     tested = [row for row in rows if row["p_value"] is not None]
     for row, adjusted in zip(tested, holm([r["p_value"] for r in tested]), strict=True):
         row["p_holm"] = adjusted
-    return [{**row, "verdict": _verdict(row)} for row in rows]
+    incomplete = {score.method for score in (*others, baseline) if score.left_out(metric)}
+    return [{**row, "verdict": _verdict(row, incomplete)} for row in rows]
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
+def _verdict(row: Mapping[str, Any], incomplete: Collection[str]) -> str:
+    """Say which is better; never that a method is which leaves samples out."""
     if row["p_holm"] is None or row["p_holm"] >= SIGNIFICANCE:
         return "undecided"
     if row["higher_is_better"] is None:
         return "higher" if row["difference"] > 0 else "lower"
-    return "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
+    verdict = "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
+    winner = row["method"] if verdict == "better" else row["baseline"]
+    return "incomplete" if winner in incomplete else verdict
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
@@ -200,7 +207,3 @@ def _protocol_notes(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         if row["metric"] not in metrics:
             metrics.append(row["metric"])
     return tuple(f"Protocol {name}{by}: {', '.join(of)}." for (name, by), of in made.items())
-
-
-def _fid(scores: Sequence[Score], metrics: Sequence[str]) -> tuple[str, ...]:
-    return fid_notes(metrics, scores[0].content["images"]["num_evaluated"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..folders.methods import display_name
 from ..scoring.score_files import Score
 
 FEW_FOR_FID = 10_000
@@ -66,7 +67,28 @@ def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[s
         measured = next((s.metrics[metric] for s in scores if metric in s.metrics), None)
         if measured is not None:
             notes.append(f"{title}: protocol {measured.made_by}.")
-    return (*notes, *fid_notes(columns, scores[0].content["images"]["num_evaluated"]))
+    return (*notes, *notes_on_images(columns, scores))
+
+
+def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[str, ...]:
+    """Say what is wrong with the images of a table, and for which metrics they are too few.
+
+    Args:
+        metrics: of the table.
+        scores: of all its methods.
+    """
+    num_images = scores[0].content["images"]["num_evaluated"]
+    left_out = [_left_out(score) for score in scores if score.faults.undefined]
+    return (*left_out, *fid_notes(metrics, num_images))
+
+
+def _left_out(score: Score) -> str:
+    count, samples = len(score.faults.undefined), len(score.samples)
+    return (
+        f"{display_name(score.method)} is incomplete: in {count} of {samples} samples neighboring "
+        "views are constant and have no consistency. Its consistency, and its differences from "
+        "others in consistency, are those of the other samples; it is never called better in it."
+    )
 
 
 def fid_notes(metrics: Collection[str], num_images: int) -> tuple[str, ...]:

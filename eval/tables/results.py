@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..claims.claims import Claim, Condition, claim_numbers
@@ -12,7 +13,16 @@ from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..scoring.score_files import Score, common_samples
 from ..statistics import mean_and_se, ratio_of_means
-from .columns import CONSISTENCY, CONTROLS, DISTANCES, MAIN, SCALE, measured_columns
+from .columns import (
+    CONSISTENCY,
+    CONTROLS,
+    DISTANCES,
+    MAIN,
+    SCALE,
+    fault_counts,
+    measured_columns,
+    shown_faults,
+)
 from .formatting import column_notes, count_samples, decimals, number
 from .published import beside_published, published_table
 from .table import Table
@@ -65,7 +75,7 @@ def _metric_table(
     rows = [_row(score, shown) for score in scores]
     counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"
-    return _table(name, about, rows, shown, column_notes(shown, scores))
+    return _table(name, about, rows, shown, column_notes(shown, scores), shown_faults(scores))
 
 
 def _row(
@@ -77,9 +87,11 @@ def _row(
     for metric in columns:
         row[metric], row[f"{metric}_se"] = None, None
         if metric in used:
-            pair = used[metric].value, used[metric].se
-            pair = pair if samples is None else mean_and_se(score.values(metric, samples))
-            row[metric], row[f"{metric}_se"] = pair
+            row[metric], row[f"{metric}_se"] = used[metric].value, used[metric].se
+            if samples is not None:
+                pair = _mean_of(score.values(metric, samples))
+                row[metric], row[f"{metric}_se"] = pair
+    row |= {key: count for key, count in fault_counts(score).items() if count}
     row["num_samples"] = images["num_samples"] if samples is None else len(samples)
     if samples is None:
         row["num_images"] = images["num_images"]
@@ -87,6 +99,12 @@ def _row(
     if samples is None:
         row["extractors"] = _join(one.extractor for one in used.values() if one.extractor)
     return row
+
+
+def _mean_of(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Mean of the values of samples that are not left out, and its standard error."""
+    there = values[np.isfinite(values)]
+    return mean_and_se(there) if len(there) else (None, None)
 
 
 def _control_table(task: str, scores: Sequence[Score]) -> Table:
@@ -103,7 +121,8 @@ def _control_table(task: str, scores: Sequence[Score]) -> Table:
         columns[ENERGY_RATIO] = "gradient energy / VAE reconstruction"
     counts = count_samples(scores[0].content["images"], len(samples))
     caption = f"{TASKS[task]}: controls; {counts}; ± standard error between samples"
-    return _table(f"{task}_controls", caption, rows, columns, column_notes(CONTROLS, scores))
+    notes = column_notes(CONTROLS, scores)
+    return _table(f"{task}_controls", caption, rows, columns, notes, shown_faults(scores))
 
 
 def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
@@ -169,6 +188,7 @@ def _table(
     rows: Sequence[dict[str, Any]],
     columns: Mapping[str, str],
     notes: tuple[str, ...],
+    counted: Mapping[str, str],
 ) -> Table:
     shown = pd.DataFrame({"method": [display_name(row["method"]) for row in rows]})
     for metric, title in columns.items():
@@ -176,6 +196,8 @@ def _table(
         pairs = [(_scaled(row, metric, scale), _scaled(row, f"{metric}_se", scale)) for row in rows]
         digits = decimals([se for _, se in pairs])
         shown[title] = [number(value, se, digits) for value, se in pairs]
+    for key, title in counted.items():
+        shown[title] = [str(row.get(key, 0)) for row in rows]
     return Table(name, caption, pd.DataFrame(list(rows)), shown, notes)
 
 
@@ -202,6 +224,7 @@ def metrics_of(
 
 def _numbers(score: Score) -> dict[str, Any]:
     numbers: dict[str, Any] = {"num_samples": score.content["images"]["num_samples"]}
+    numbers |= {key: count for key, count in fault_counts(score).items() if count}
     for metric, measurement in score.metrics.items():
         numbers[metric], numbers[f"{metric}_se"] = measurement.value, measurement.se
     return numbers

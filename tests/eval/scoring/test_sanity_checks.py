@@ -159,8 +159,10 @@ def test_pasted_pixels_of_sequences(tmp_path: Path) -> None:
 
 
 def test_flat_views_are_no_copies(tmp_path: Path) -> None:
-    flat = {"room000": np.full((8, toy.SIZE, toy.SIZE, 3), 200, np.uint8)}
-    assert warnings(toy.write_folder(tmp_path / "flat", "flat", flat)) == []
+    rooms = toy.real_samples(2)
+    rooms["room001"][:] = 200
+    found = the_warning(toy.write_folder(tmp_path / "flat", "flat", rooms))
+    assert found.startswith("8 of 16 images")  # nothing of copied pixels
 
 
 def test_another_number_of_samples(tmp_path: Path, real: Path) -> None:
