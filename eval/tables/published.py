@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class PublishedTable:
 
     Attributes:
         rows: numbers by method, in the order of `columns`; empty where there is none.
+        invalid: columns that are known not to measure what they are named after, and why. They
+            stand in the table of all published numbers, marked, and beside nothing.
     """
 
     table: str
@@ -42,6 +44,12 @@ class PublishedTable:
     confidence: str = "primary"
     told_apart_by: str = ""
     notes: Sequence[str] = ()
+    invalid: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def valid_columns(self) -> list[str]:
+        """Columns whose numbers may be put beside others."""
+        return [column for column in self.columns if column not in self.invalid]
 
     @property
     def footnotes(self) -> list[str]:
@@ -50,22 +58,28 @@ class PublishedTable:
         name = f"table {self.table}" if self.table[0].isdigit() else self.table
         sure = "" if self.confidence == "primary" else f" ({CONFIDENCE[self.confidence]})"
         about = f"{self.title} ({name}): {self.source}{sure}; {self.protocol}."
-        return [about, *(f"{name[0].upper()}{name[1:]}: {note}." for note in self.notes)]
+        reasons = [f"the column {column} is invalid: {why}" for column, why in self.invalid.items()]
+        notes = [*reasons, *self.notes]
+        return [about, *(f"{name[0].upper()}{name[1:]}: {note}." for note in notes)]
 
-    def numbers(self, method: str, mark: str = "") -> dict[str, str | None]:
-        """Numbers of a method by column.
+    def numbers(self, method: str) -> dict[str, str | None]:
+        """Numbers of a method by column."""
+        return {c: n or None for c, n in zip(self.columns, self.rows[method], strict=True)}
+
+    def shown(self, method: str, columns: Sequence[str]) -> str:
+        """Print a method's numbers with their names, marking those that are invalid.
 
         Args:
             method: a row.
-            mark: what is added to the names of the columns.
+            columns: which of its numbers.
         """
-        pairs = zip(self.columns, self.rows[method], strict=True)
-        return {f"{column}{mark}": number or None for column, number in pairs}
+        numbers = self.numbers(method)
+        printed = (f"{self.titled(column)} {numbers[column]}" for column in columns)
+        return " · ".join(p for p, c in zip(printed, columns, strict=True) if numbers[c])
 
-    def shown(self, method: str) -> str:
-        """Print a method's numbers with their names."""
-        numbers = self.numbers(method).items()
-        return " · ".join(f"{column} {number}" for column, number in numbers if number)
+    def titled(self, column: str) -> str:
+        """The name of a column, marked if it is invalid."""
+        return f"{column} (invalid)" if column in self.invalid else column
 
 
 @cache
@@ -83,8 +97,9 @@ def published_table() -> Table:
         mark = f", {table.told_apart_by}" if table.told_apart_by else ""
         for method in table.rows:
             head = {"table": table.table, "task": table.task, "method": method}
-            numbers.append({**head, **table.numbers(method, mark)})
-            shown.append([table.table, method, table.shown(method)])
+            own = {f"{table.titled(c)}{mark}": n for c, n in table.numbers(method).items()}
+            numbers.append({**head, **own})
+            shown.append([table.table, method, table.shown(method, table.columns)])
             sure = CONFIDENCE[table.confidence]
             about.append([table.title, table.source, sure, table.protocol])
     told = pd.DataFrame(about, columns=["title", "source", "confidence", "protocol"])
@@ -117,9 +132,12 @@ def beside_published(task: str, ours: Table) -> Table:
         blocks.append((start, f"Published: {table.cite} ({WARNING})"))
         for method in table.rows:
             line = lines.setdefault(method, {"method": method})
-            line.update(table.numbers(method, f" ({table.cite})"))
-            read.append({"method": method, "as published": table.shown(method)})
-    cited = [f"{column} ({table.cite})" for table in tables for column in table.columns]
+            numbers = table.numbers(method)
+            line.update({f"{c} ({table.cite})": numbers[c] for c in table.valid_columns})
+            read.append(
+                {"method": method, "as published": table.shown(method, table.valid_columns)}
+            )
+    cited = [f"{column} ({table.cite})" for table in tables for column in table.valid_columns]
     theirs = pd.DataFrame(list(lines.values()), columns=["method", *cited])
     own = ours.data.drop(columns=["protocols", "extractors"])
     written = [own.assign(block="ours"), theirs.assign(block="published")]

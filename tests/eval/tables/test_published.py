@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -85,7 +87,7 @@ def test_ours_and_theirs_share_rows_with_nobody_and_columns_with_no_protocol(tas
     assert list(shown.columns) == ["method", "FID ↓", "as published"]
     assert (shown.iloc[:2, 2] == "–").all()
     assert (shown.iloc[2:, 1] == "–").all()
-    read = [t.shown(method) for t in of_task for method in t.rows]
+    read = [t.shown(method, t.valid_columns) for t in of_task for method in t.rows]
     assert shown.iloc[2:, 2].tolist() == read
 
 
@@ -114,3 +116,67 @@ def test_how_sure_a_number_is_can_be_read() -> None:
     assert (
         "as quoted by a secondary source" in tables["PanFusion protocol, in UniPano"].footnotes[0]
     )
+
+
+def test_quotients_are_those_of_the_numbers_beside_them() -> None:
+    """PSNR over that of real views, to the digits given; the paper's own deviate for depth."""
+    found = 0
+    for table in published_tables():
+        for column in (c for c in table.columns if "quotient" in c):
+            psnr = next(c for c in table.columns if c.startswith("PSNR"))
+            real = float(str(table.numbers("Real views")[psnr]))
+            for method in table.rows:
+                numbers = table.numbers(method)
+                expected = float(str(numbers[psnr])) / real
+                assert float(str(numbers[column])) == pytest.approx(expected, abs=0.005)
+                (given,) = (number for c, number in numbers.items() if c.endswith("as printed"))
+                printed = float(str(given))
+                deviates = table.task == "depth" and method != "Real views"
+                assert (abs(printed - expected) > 0.005) == deviates
+                found += 1
+    assert found == 6
+
+
+def test_a_column_marked_as_invalid_is_put_beside_nothing() -> None:
+    """ODI-SR's CLIP scores are those of black images: 10 numbers, marked wherever they stand."""
+    invalid = [(t, c) for t in published_tables() for c in t.invalid]
+    assert {(t.cite, c) for t, c in invalid} == {
+        ("survey, ODI-SR", "CLIP score"),
+        ("survey, ODI-SR outpainting", "CLIP score"),
+    }
+    assert all(column in table.columns for table, column in invalid)
+    listed = published_table()
+    for table, column in invalid:
+        assert any("invalid" in note and "black" in note for note in table.footnotes)
+        beside = beside_published(table.task, ours(table.task))
+        assert not [name for name in beside.data if column in name and table.cite in name]
+        assert any("invalid" in note for note in beside.notes)
+        for method in table.rows:
+            number = table.numbers(method)[column]
+            assert f" {number}" not in json.dumps(beside.shown.to_dict("list")) or number is None
+            row = listed.data[
+                (listed.data["table"] == table.table) & (listed.data["method"] == method)
+            ]
+            holding = [name for name in row if row[name].iloc[0] == number]
+            assert holding == [f"{column} (invalid), {table.told_apart_by}"]
+            shown = listed.shown.loc[row.index[0], "as published"]
+            assert f"{column} (invalid) {number}" in shown
+
+
+def test_numbers_of_later_papers() -> None:
+    """A row of each table that MVDiffusion is in, as printed there, and how sure it is."""
+    tables = {table.table: table for table in published_tables()}
+    rows = {
+        "HunyuanWorld 1.0, table 2": ("MVDiffusion", "47.9 7.1 2.4 21.5", "primary"),
+        "HunyuanWorld 1.0, table 1": ("MVDiffusion", "47.7 7.0 2.7 80.8", "primary"),
+        "A Recipe, table of panoramas": ("MVDiffusion", "51.52 6.77 2.89 79.43", "secondary"),
+        "CamFreeDiff": ("MVDiffusion (given the camera)", "42.4 5.4 21.9 ", "secondary"),
+        "CubeDiff, table 1, Laval Indoor": ("MVDiffusion", "25.7 1.11 13.5  27.44", "secondary"),
+        "CubeDiff, table 1, SUN360": ("MVDiffusion", "50.9 3.71 15.4 32.3 25.54", "secondary"),
+        "DreamCube, table 2": ("MVDiffusion", "35.99 5.00 67.22 4.33", "primary"),
+        "HY-World 2.0, table 4, text": ("DiT360", "0.248 3.788 4.436 2.882 4.072", "primary"),
+    }
+    for name, (method, numbers, confidence) in rows.items():
+        assert " ".join(tables[name].rows[method]) == numbers
+        assert tables[name].confidence == confidence
+    assert sum(len(table.rows) for table in tables.values()) == 90
