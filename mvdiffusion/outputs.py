@@ -7,7 +7,10 @@ of the settings that decide its contents, `.output.json`. When the command runs 
 - a folder of the same settings is resumed: what is there is kept, what is missing is made;
 - a folder of other settings is refused, with the names of the settings that differ. `--overwrite`
   moves it aside to `<output>.old`, with all that a user has put into it, and makes it anew;
-- a folder without a record holds files of somebody else. It is refused, with `--overwrite` too.
+- a folder without a record holds files of somebody else. It is refused, with `--overwrite` too;
+- a folder that another process fills is refused until that process has ended. The record is the
+  lock, so that what is left of a killed run can neither write into the next run's output nor be
+  taken for it.
 
 What takes seconds, such as tables, is made anew by every run (`remade_output`): the files of the
 run before are replaced, files that a user has put beside them stay, and a folder of somebody else's
@@ -27,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mvdiffusion.locks import hold, release
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -47,17 +51,36 @@ def begin(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False)
         settings: everything that decides its contents, as JSON can hold it.
         overwrite: move an output of other settings aside instead of refusing.
 
+    It is this process's until `end(output)`, or until the process ends.
+
     Returns:
         Whether the folder was begun before, with the same settings.
 
     Raises:
-        InputError: it holds an output of other settings or files of somebody else.
+        InputError: it holds an output of other settings or files of somebody else, or another
+            process fills it.
     """
-    begun = is_begun(output, settings, overwrite=overwrite)
-    if not begun:
+    is_begun(output, settings, overwrite=overwrite)  # refuses before anything is written
+    record = _hold(output)
+    if is_begun(output, settings, overwrite=overwrite):  # now that nobody else can change it
+        return True
+    if not _holds_nothing(output):
         make_room(output)
-        write_json(output / RECORD, _plain(settings))
-    return begun
+        record = _hold(output)
+    content = json.dumps(_plain(settings), indent=2, sort_keys=True) + "\n"
+    os.truncate(record, os.pwrite(record, content.encode(), 0))
+    os.fsync(record)
+    return False
+
+
+def end(output: Path) -> None:
+    """Let other processes have a folder that is filled."""
+    release(output / RECORD)
+
+
+def _hold(output: Path) -> int:
+    output.mkdir(parents=True, exist_ok=True)
+    return hold(output / RECORD)
 
 
 @contextmanager
@@ -113,7 +136,7 @@ def made_before(output: Path) -> set[str]:
 
 
 def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None:
-    """Copy all files of a folder into the one that replaces it, but for those that were made.
+    """Bring all files of a folder into the one that replaces it, but for those that were made.
 
     Args:
         folder: the new one, whose own files are kept.
@@ -122,7 +145,10 @@ def keep_other_files(earlier: Path, folder: Path, made: Collection[str]) -> None
     for name in _files(earlier):
         if name not in made and not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(earlier / name, folder / name, follow_symlinks=False)
+            try:
+                os.link(earlier / name, folder / name, follow_symlinks=False)
+            except OSError:  # a file system without hard links
+                shutil.copy2(earlier / name, folder / name, follow_symlinks=False)
 
 
 def _files(folder: Path) -> list[str]:
@@ -140,13 +166,18 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
     Raises:
         InputError: it holds an output of other settings or files of somebody else.
     """
-    record = output / RECORD
     remove_leftovers(output)
-    remove_leftovers(record)
-    if not record.is_file():
+    if not (output / RECORD).is_file():
         check_empty(output)
         return False
-    return is_same(output, read_json(record), settings, overwrite or _holds_nothing(output))
+    empty = _holds_nothing(output)
+    try:
+        found = read_json(output / RECORD)
+    except InputError:
+        if empty:  # killed before the record was whole
+            return False
+        raise
+    return is_same(output, found, settings, overwrite or empty)
 
 
 def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bool = False) -> bool:

@@ -12,14 +12,16 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 RECORDED_PACKAGES = (
     "accelerate",
@@ -38,6 +40,10 @@ RECORDED_PACKAGES = (
     "torchvision",
     "transformers",
 )
+
+
+_SEAL = b"sha256:"
+_ASKING = threading.Lock()
 
 
 class InputError(ValueError):
@@ -84,10 +90,10 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
     # The pid lets `remove_leftovers` tell a killed writer's remains from a living one's.
     temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(path.parent)
         remove_leftovers(path)
         yield temporary
-        _sync_tree(temporary)  # the new name must not reach the disk before the bytes
+        _settle(temporary)  # the new name must not reach the disk before the bytes
         if path.is_dir() and not path.is_symlink():
             if not temporary.is_dir():
                 raise InputError(f"{path}: is a folder; expected the name of a file.")
@@ -110,12 +116,63 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         remove(temporary)
 
 
-def _sync_tree(path: Path) -> None:
-    """Have a file, or a directory and all in it, written to the disk."""
-    for inside in path.rglob("*") if path.is_dir() else ():
+class _Hashing:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest, self.flush = file, hashlib.sha256(), file.flush
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+
+@contextmanager
+def sealed_output(path: str | Path) -> Iterator[Any]:
+    """Yield a file to write that becomes `path` as in `atomic_output`, with a hash at its end.
+
+    For formats whose readers do not notice damage and ignore what follows, such as torch's.
+    """
+    with atomic_output(path) as temporary, open(temporary, "wb") as file:
+        yield (hashing := _Hashing(file))
+        file.write(_SEAL + hashing.digest.digest())
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Tell whether a file is what `sealed_output` wrote, to the last bit.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest, length = hashlib.sha256(), len(_SEAL) + hashlib.sha256().digest_size
+    with open(path, "rb") as file:
+        left = os.fstat(file.fileno()).st_size - length
+        while left > 0 and (part := file.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
+        return left == 0 and file.read() == _SEAL + digest.digest()
+
+
+def _make_folders(folder: Path) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync(made.parent)
+
+
+def _settle(path: Path) -> None:
+    """Have a file, or a directory and all in it, on the disk, readable for whom the umask allows.
+
+    Some writers, such as safetensors', leave files that only their owner can read. A file with
+    other names (a hard link) is somebody else's and keeps its mode.
+    """
+    mode = 0o666 & ~_umask()
+    for inside in (*(path.rglob("*") if path.is_dir() else ()), path):
         if not inside.is_symlink():
+            status = inside.stat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and mode & ~status.st_mode:
+                inside.chmod(stat.S_IMODE(status.st_mode) | mode)
             _sync(inside)
-    _sync(path)
 
 
 def _sync(path: Path) -> None:
@@ -124,6 +181,12 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    with _ASKING:  # the mask is the process's, and can only be read by setting it
+        os.umask(mask := os.umask(0o077))
+    return mask
 
 
 def remove(path: Path) -> None:

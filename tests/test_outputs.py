@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mvdiffusion.cli import main
 from mvdiffusion.outputs import (
@@ -211,16 +213,17 @@ def test_differences_of_unlike_values():
 
 def test_killed_while_beginning(tmp_path):
     """What a killed process leaves of the record is no file of somebody else."""
-    code = (
-        "import os, signal; from pathlib import Path; from mvdiffusion import outputs, records\n"
-        "records._sync_tree = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"outputs.begin(Path({str(tmp_path / 'out')!r}), {{'seed': 0}})"
-    )
-    killed = subprocess.run([sys.executable, "-c", code], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".tmp"]
-    assert not begin(tmp_path / "out", SETTINGS)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD]
+    for call in ("pwrite", "fsync"):
+        code = (
+            "import os, signal; from pathlib import Path; from mvdiffusion import outputs\n"
+            f"os.{call} = lambda *values: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"outputs.begin(Path({str(tmp_path / call)!r}), {{'seed': 0}})"
+        )
+        killed = subprocess.run([sys.executable, "-c", code], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert not begin(tmp_path / call, SETTINGS)
+        assert [path.name for path in (tmp_path / call).iterdir()] == [RECORD]
+        assert is_begun(tmp_path / call, SETTINGS)
 
 
 def test_what_the_system_refuses_is_one_sentence(tmp_path, capsys):
@@ -244,3 +247,27 @@ def test_an_output_that_holds_its_input_is_refused(tmp_path, monkeypatch, capsys
         main()
     assert "views/../views: holds the input views; choose another" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["views"]
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
+def test_weights_are_readable_for_whom_the_umask_allows(tmp_path, umask):
+    """safetensors writes for the owner alone; what a user keeps to himself stays so."""
+    (tmp_path / "hub").touch()
+    (tmp_path / "hub").chmod(0o600)
+    out = tmp_path / "out"
+    for mask, expected in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        umask(mask)
+        with remade_output(out) as folder:
+            save_file({"w": torch.zeros(3)}, folder / "w.safetensors")
+            os.link(tmp_path / "hub", folder / "linked")
+        names = ("w.safetensors", RECORD, "linked", "private.txt")[: 3 + (mask != 0o022)]
+        modes = [(out / name).stat().st_mode & 0o777 for name in names]
+        assert modes == [expected, expected, 0o600, 0o600][: len(names)]
+        (out / "private.txt").touch()
+        (out / "private.txt").chmod(0o600)

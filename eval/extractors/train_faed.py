@@ -14,7 +14,7 @@ from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
 from mvdiffusion.outputs import is_same, make_room
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.records import InputError, is_sealed, sealed_output
 
 from ..folders.crops import WholeFolder, panoramas
 from ..folders.equirectangular import EquirectangularFolder
@@ -94,8 +94,8 @@ def _fit(
                 bar.update()
             schedule.step()
             state = {name: part.state_dict() for name, part in parts.items()}
-            with atomic_output(unfinished) as temporary:
-                torch.save({"made_of": made_of, "epochs": epoch + 1, **state}, temporary)
+            with sealed_output(unfinished) as file:
+                torch.save({"made_of": made_of, "epochs": epoch + 1, **state}, file)
     network.eval()
 
 
@@ -105,12 +105,10 @@ def _resume(
     """Take up the state that is there, if it is of this training; the epochs that it has seen."""
     if not unfinished.exists():
         return 0
-    try:
+    state: dict[str, Any] = {}  # of a damaged file: training begins anew
+    if is_sealed(unfinished):
         state = torch.load(unfinished, map_location=best_device(), weights_only=True)
-        found = state["made_of"]
-    except Exception:  # whatever reading a damaged file raises: training begins anew
-        state = found = None
-    if found is None or not is_same(unfinished, found, made_of, overwrite):
+    if not state or not is_same(unfinished, state["made_of"], made_of, overwrite):
         make_room(unfinished)
         return 0
     for name, part in parts.items():

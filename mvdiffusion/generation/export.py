@@ -16,7 +16,7 @@ from mvdiffusion.geometry.cameras import even_yaws, level_rotations
 from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.images import read_image, save_png
 from mvdiffusion.manifest import Manifest, read_manifest
-from mvdiffusion.outputs import begin
+from mvdiffusion.outputs import begin, end
 from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
 from mvdiffusion.records import settings_sha256 as hash_of
 from mvdiffusion.tasks import Task
@@ -130,6 +130,7 @@ def stitch_folder(
             panorama, _ = stitch(read_views(views / sample_id), fov_deg, height)
             with atomic_output(path) as temporary:
                 save_png(panorama, temporary)
+    end(output)
 
 
 def _read_panorama(path: Path) -> Tensor:

@@ -31,7 +31,7 @@ from mvdiffusion.manifest import (
     write_geometry,
     write_manifest,
 )
-from mvdiffusion.outputs import already_made, begin
+from mvdiffusion.outputs import already_made, begin, end
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, write_json
 from mvdiffusion.tasks import GIVEN_VIEWS, Task
 
@@ -122,6 +122,7 @@ class SampleFolder:
         finished = all(map(self.has_sample, self.manifest.samples))
         if finished:
             already_made(self.root)
+            end(self.root)
         return finished
 
     def has_sample(self, sample_id: str) -> bool:
@@ -191,6 +192,7 @@ class SampleFolder:
             if not self.has_sample(sample_id):
                 raise InputError(f"{self.root / sample_id}: this sample is missing; run again.")
         write_manifest(self.root, self.manifest, self.settings, **more)
+        end(self.root)
 
 
 def read_views(sample: Path) -> Tensor:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvdiffusion.outputs import begin
+from mvdiffusion.outputs import begin, end
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.records import InputError, sha256_file
 
@@ -48,11 +48,13 @@ def extract_labels(
         raise InputError(f"{missing[0]}: no such file; expected an archive of labels there.")
     hashes = {archive.name: sha256_file(archive) for archive in archives}
     begin(output, {"dataset": dataset, "archives": hashes}, overwrite=overwrite)
-    return sum(
+    written = sum(
         extract(archive, output / name, _LABELS[dataset])
         for archive, name in zip(archives, names, strict=True)
         if not (output / name).is_dir()
     )
+    end(output)
+    return written
 
 
 def find_labels(labels: Path, name: str) -> Path | None:

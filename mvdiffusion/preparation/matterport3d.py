@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mvdiffusion.data.splits import FACE, FACES, face_names, panorama_id, read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.images import read_face, save_png
-from mvdiffusion.outputs import begin
+from mvdiffusion.outputs import begin, end
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.settings import HousePreparation
 from mvdiffusion.preparation.units import Unit
@@ -118,6 +118,7 @@ def write_equirectangular(
         done = pool.map(lambda faces: _stitch(root, faces, output, height), entries)
         for _ in tqdm(done, "stitching", len(entries)):
             pass
+    end(output)
     return len(entries)
 
 

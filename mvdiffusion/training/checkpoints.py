@@ -1,8 +1,9 @@
 """Checkpoint files of one training run: atomic, bound to what decides its weights, never lost.
 
 <folder>/.output.json         what decides the weights (see `mvdiffusion.outputs`)
-<folder>/step-<step>.pt       the newest resumable states; dropped once the model is written
-<folder>/step-<step>.pt.old   one that could not be read
+<folder>/step-<step>.pt       the newest resumable states, each with a hash at its end; dropped once
+                              the model is on the disk
+<folder>/step-<step>.pt.old   one that was damaged
 
 The number of steps is not in the record: a run can be continued to more steps than it was begun
 with. Up to there it followed the learning rates of the shorter run, from there on it follows those
@@ -22,8 +23,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from mvdiffusion.outputs import begin, make_room, set_aside, whole_output
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.outputs import begin, end, make_room, set_aside, whole_output
+from mvdiffusion.records import InputError, is_sealed, sealed_output
 
 KEPT = 2  # the newest and, should it prove unreadable, the one before
 
@@ -69,17 +70,27 @@ class CheckpointFolder:
         return begin(self.folder, resumable)
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the newest readable state, or None; one that cannot be read is moved aside."""
+        """Return the newest undamaged state, or None if there is none at all.
+
+        Damaged states are moved aside if one before them is whole.
+
+        Raises:
+            InputError: all states are damaged.
+        """
+        damaged: list[tuple[Path, str]] = []
         for path in reversed(self._states()):
-            try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state, problem = _read(path)
+            if state is not None:
+                for other, reason in damaged if self.writable else ():
+                    print(f"{other}: {reason}; moved to {set_aside(other)}", file=sys.stderr)
                 return state
-            except MemoryError:
-                raise
-            except Exception as error:  # whatever reading a damaged file raises
-                if self.writable:
-                    reason = f"cannot be read ({type(error).__name__})"
-                    print(f"{path}: {reason}; moved to {set_aside(path)}", file=sys.stderr)
+            damaged.append((path, problem))
+        if damaged:
+            path, problem = damaged[0]
+            raise InputError(
+                f"{path}: {problem}, and no other checkpoint there is whole; copy one from a "
+                "backup, or move this folder away to train from the beginning."
+            )
         return None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
@@ -89,7 +100,7 @@ class CheckpointFolder:
             OSError: the disk refuses.
         """
         path = self.folder / f"step-{step:08d}.pt"
-        with atomic_output(path) as temporary, _telling_the_reason(), open(temporary, "wb") as file:
+        with sealed_output(path) as file, _telling_the_reason():
             torch.save(state, file)
         for old in self._states()[:-KEPT]:
             old.unlink()
@@ -104,11 +115,25 @@ class CheckpointFolder:
             return
         with whole_output(output, self.identity) as folder, _telling_the_reason():
             write(folder)
-        for path in self._states():
+        for path in self._states():  # not before the model is on the disk
             path.unlink()
+        end(self.folder)
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
+
+
+def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """A state, or None and the reason."""
+    try:
+        if not is_sealed(path):
+            return None, "is damaged (its hash is wrong)"
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever reading a damaged file raises
+        return None, f"cannot be read ({type(error).__name__})"
+    return state, ""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from PIL import features
 from tqdm import tqdm
 
 from mvdiffusion.code_closure import code_sha256
-from mvdiffusion.outputs import already_made, begin, is_begun, make_room
+from mvdiffusion.outputs import already_made, begin, end, is_begun, make_room
 from mvdiffusion.records import InputError, folder_sha256
 
 
@@ -87,6 +87,7 @@ class Scenes:
         made = _checked_sha256(partial, self.kind, expect_sha256)
         make_room(output)
         partial.replace(output)
+        end(partial)
         return made
 
     def _draw_all(self, root: Path, settings: Any, splits: Sequence[str], workers: int) -> None:

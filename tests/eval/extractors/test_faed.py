@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from set_metrics import frechet_distance
 
 import mvdiffusion_eval
-from mvdiffusion.records import InputError, sha256_file
+from mvdiffusion.records import InputError, sealed_output, sha256_file
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors import train_faed as faed_training
 from mvdiffusion_eval.extractors.base import FeatureExtractor, load_trained
@@ -205,17 +205,20 @@ def test_broken_off_training_goes_on_to_the_same_weights(
     assert names == ["broken", "other", "rooms", "whole"]
 
 
-@pytest.mark.parametrize("content", ["settings", "bytes", "cut"])
+@pytest.mark.parametrize("content", ["settings", "bytes", "cut", "bit"])
 def test_what_another_training_left_is_not_taken_up(tmp_path: Path, content: str) -> None:
     folder, settings = write(tmp_path / "rooms", range(12)), FaedSettings(**SMALL, epochs=1)
     expected = train_extractor(folder, settings, tmp_path / "a")["weights_sha256"]
     left = tmp_path / "b.training"
-    torch.save({"made_of": {"settings": "another"}, "epochs": 1}, left)
+    with sealed_output(left) as file:
+        torch.save({"made_of": {"settings": "another"}, "epochs": 1}, file)
     if content == "settings":
         with pytest.raises(InputError, match=r"b\.training: was made with other settings"):
             train_extractor(folder, settings, tmp_path / "b")
     else:
-        left.write_bytes(b"no state" if content == "bytes" else left.read_bytes()[:100])
+        whole = left.read_bytes()
+        flipped = whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]
+        left.write_bytes({"bytes": b"no state", "cut": whole[:100], "bit": flipped}[content])
     before, anew = left.read_bytes(), content == "settings"
     record = train_extractor(folder, settings, tmp_path / "b", overwrite=anew)
     assert record["weights_sha256"] == expected

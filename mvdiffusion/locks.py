@@ -1,0 +1,88 @@
+"""Locks on files: one process at a time fills an output.
+
+A lock belongs to the open file. The system drops it when the process ends, however it ends, and
+children that were forked share it; so a lock that is held means that somebody is at work.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from mvdiffusion.records import InputError
+
+_held: dict[Path, int] = {}  # open files keep their locks
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that have none
+
+
+def hold(path: Path) -> int:
+    """Lock a file, which is made if it is missing, until `release` or the end of this process.
+
+    On a file system without locks, as some clusters have, nothing is locked.
+
+    Args:
+        path: the file; a process that holds it already keeps it.
+
+    Returns:
+        The open file.
+
+    Raises:
+        InputError: another process holds it.
+        OSError: the file cannot be opened.
+    """
+    key = path.resolve()
+    while True:
+        file = _held.pop(key, None)
+        if file is None:
+            file = _open(path)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                raise InputError(f"{path.parent}: {at_work(path)}") from None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    os.close(file)
+                    raise
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            _held[key] = file
+            return file
+        os.close(file)  # the file was moved away meanwhile, with its folder
+
+
+def release(path: Path) -> None:
+    """Give a lock back, if it is held."""
+    if (file := _held.pop(path.resolve(), None)) is not None:
+        os.close(file)
+
+
+def at_work(path: Path) -> str:
+    """Say which processes have a locked file open, and what to do."""
+    found = ", ".join(map(str, _processes(path))) or "unknown"
+    return (
+        f"is being written by another command (process {found}); wait until it ends, or stop it, "
+        "then run this command again."
+    )
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of an output that may only be read
+
+
+def _processes(path: Path) -> list[int]:
+    """Processes that have a file open, as far as the system (Linux) tells this user."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.path.samefile(file, path):
+                found.add(int(file.parts[2]))
+        except OSError:  # ended meanwhile, or of another user
+            continue
+    return sorted(found - {os.getpid()})

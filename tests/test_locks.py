@@ -1,0 +1,104 @@
+"""One process at a time fills an output."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from processes import exit_code_of
+
+from mvdiffusion import locks
+from mvdiffusion.outputs import RECORD, begin, end
+from mvdiffusion.records import InputError, read_json
+
+SETTINGS = {"guidance_scale": 7.5}
+FILL = """
+import sys, time
+from pathlib import Path
+from mvdiffusion.outputs import begin
+folder = Path(sys.argv[1])
+begin(folder, {"guidance_scale": 7.5})
+print("begun", flush=True)
+sys.stdin.read()
+(folder / "late.png").write_bytes(b"7.5")
+"""
+
+
+@pytest.fixture
+def filling(tmp_path):
+    """A process that has begun to fill `out`, and writes into it when its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILL, str(tmp_path / "out")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"begun\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("settings", [SETTINGS, {"guidance_scale": 1.5}])
+def test_a_folder_that_another_process_fills_is_refused(tmp_path, filling, settings, overwrite):
+    expected = rf"out: is being written by another command \(process {filling.pid}\); wait until"
+    with pytest.raises(InputError, match=expected):
+        begin(tmp_path / "out", settings, overwrite=overwrite)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", RECORD]
+    assert read_json(tmp_path / "out" / RECORD) == SETTINGS
+    filling.send_signal(signal.SIGKILL)
+    filling.wait()
+    begin(tmp_path / "out", settings, overwrite=overwrite)
+    assert read_json(tmp_path / "out" / RECORD) == settings
+
+
+def test_what_a_process_leaves_is_moved_aside_once_it_has_ended(tmp_path, filling):
+    filling.communicate()
+    assert not begin(tmp_path / "out", {"guidance_scale": 1.5}, overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD]
+    assert (tmp_path / "out.old/late.png").read_bytes() == b"7.5"
+
+
+def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
+    """The record is locked before it is read, so no moment lies between."""
+    race = (
+        "import sys, time; from pathlib import Path; from mvdiffusion.outputs import begin\n"
+        "sys.stdin.read()\n"
+        "begin(Path(sys.argv[1]), {'seed': int(sys.argv[2])}); time.sleep(1)"
+    )
+    for trial in range(3):
+        out = tmp_path / str(trial)
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", race, str(out), str(seed)],
+                stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            for seed in range(2)
+        ]  # fmt: skip
+        for process in both:
+            process.stdin.close()
+        refused = [b"is being written by another" in process.stderr.read() for process in both]
+        assert [process.wait() for process in both] == [int(wrong) for wrong in refused]
+        assert sum(refused) == 1
+        assert read_json(out / RECORD) == {"seed": refused.index(False)}
+
+
+def begin_elsewhere(folder):
+    begin(folder, SETTINGS)
+
+
+def test_a_process_keeps_its_folder_until_the_end(tmp_path):
+    for _ in range(2):  # its own lock is no obstacle
+        begin(tmp_path / "out", SETTINGS)
+    assert exit_code_of(begin_elsewhere, tmp_path / "out") == 1
+    end(tmp_path / "out")
+    assert exit_code_of(begin_elsewhere, tmp_path / "out") == 0
+
+
+def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
+    def none(file, operation):
+        raise OSError(95, os.strerror(95))
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    assert not begin(tmp_path / "out", SETTINGS)
+    assert begin(tmp_path / "out", SETTINGS)
