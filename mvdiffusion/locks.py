@@ -1,7 +1,7 @@
 """Locks on files: one process at a time fills an output.
 
-A lock belongs to the open file. The system drops it when the process ends, however it ends, and
-children that were forked share it; so a lock that is held means that somebody is at work.
+A lock belongs to the open file, so the system drops it when the process ends, however it ends.
+Processes that it forks (workers of data loaders, which only read) have no part in it.
 """
 
 from __future__ import annotations
@@ -86,3 +86,11 @@ def _processes(path: Path) -> list[int]:
         except OSError:  # ended meanwhile, or of another user
             continue
     return sorted(found - {os.getpid()})
+
+
+def _forget() -> None:
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+os.register_at_fork(after_in_child=_forget)

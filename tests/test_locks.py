@@ -102,3 +102,25 @@ def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(locks.fcntl, "flock", none)
     assert not begin(tmp_path / "out", SETTINGS)
     assert begin(tmp_path / "out", SETTINGS)
+
+
+def test_workers_of_a_killed_process_hold_nothing(tmp_path):
+    """A data loader's worker outlives its parent by seconds, and reads only."""
+    code = (
+        "import os, sys, time; from pathlib import Path; from mvdiffusion.outputs import begin\n"
+        "begin(Path(sys.argv[1]), {})\n"
+        "if os.fork() == 0:\n"
+        "    print(os.getpid(), flush=True); time.sleep(60)\n"
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE
+    )
+    worker = int(process.stdout.readline())
+    with pytest.raises(InputError, match=f"another command \\(process {process.pid}\\)"):
+        begin(tmp_path / "out", {})
+    process.kill()
+    process.wait()
+    assert begin(tmp_path / "out", {})
+    os.kill(worker, signal.SIGKILL)
+    process.stdout.close()
