@@ -29,6 +29,7 @@ def score(
     fov_deg: float = 90.0,
     yaw_deg: Sequence[float] | None = None,
     view_size: int = 512,
+    panorama_height: int | None = None,
     cache: str | Path | None = None,
     samples: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -50,6 +51,9 @@ def score(
         fov_deg: horizontal field of view in degrees of a folder without manifest.
         yaw_deg: directions of its views in degrees to the right; by default evenly spaced.
         view_size: height and width in pixels of views cut from equirectangular images.
+        panorama_height: height in pixels to which equirectangular images are resized first, as
+            PanFusion's evaluation does: real ones by area means, generated ones by bilinear
+            samples.
         cache: folder of the feature cache, with which later runs compute only new features.
         samples: ids of the samples to score; by default all.
 
@@ -65,7 +69,10 @@ def score(
     """
     settings = settings or ScoreSettings()
     settings = dataclasses.replace(settings, protocols=tuple(protocols) or settings.protocols)
-    cameras: dict[str, Any] = {"fov_deg": fov_deg, "yaw_deg": yaw_deg, "view_size": view_size}
+    cameras: dict[str, Any] = {
+        **{"fov_deg": fov_deg, "yaw_deg": yaw_deg},
+        **{"view_size": view_size, "panorama_height": panorama_height},
+    }
     folder = open_folder(generated, **cameras)
     if samples is not None:
         folder = restricted(folder, samples)

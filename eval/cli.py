@@ -97,6 +97,15 @@ class ScoringOptions:
             help="Height and width in pixels of views cut from equirectangular images.", min=16
         ),
     ] = 512
+    panorama_height: Annotated[
+        int | None,
+        typer.Option(
+            help="Height in pixels to which equirectangular images are resized first, as in "
+            "PanFusion's evaluation: real ones by area means, generated ones by bilinear samples. "
+            "By default they keep their size, which must be the same for all of them.",
+            min=16,
+        ),
+    ] = None
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `mvdiffusion_eval.score` and of `mvdiffusion_eval.compare`."""

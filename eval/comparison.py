@@ -24,7 +24,7 @@ from .tables.table import Table, write_tables
 OF_SEQUENCES = ("num_key_frames", "num_between", "geometry_sha256")
 """Properties of sequences that methods share, if they have the same samples."""
 
-CAMERAS = ("fov_deg", "yaw_deg", "view_size")
+CAMERAS = ("fov_deg", "yaw_deg", "view_size", "panorama_height")
 """Options of `score` that are also options of opening a folder."""
 
 

@@ -67,6 +67,11 @@ def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
         for p in protocols
     ]
     print_table("Protocols", ("protocol", "tasks", "requires (beside views)", "measures"), rows)
+    changes: dict[str, list[str]] = {}
+    for p in protocols:
+        for version, change in enumerate(p["changelog"], 2):
+            changes.setdefault(change, []).append(f"{p['name']} v{version}")
+    print_notes([f"{', '.join(by)}: {change}." for change, by in changes.items()])
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

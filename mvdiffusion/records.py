@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +36,7 @@ RECORDED_PACKAGES = (
     "scipy",
     "snakemake",
     "torch",
+    "torch-fidelity",
     "torchmetrics",
     "torchvision",
     "transformers",
@@ -271,12 +272,17 @@ def provenance() -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "packages": package_versions(RECORDED_PACKAGES),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "accelerator": _accelerator(),
     }
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Look up the installed versions of packages by name; None where one is not installed."""
+    return {name: _version(name) for name in packages}
 
 
 def _version(package: str) -> str | None:

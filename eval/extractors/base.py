@@ -18,7 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mvdiffusion.records import InputError, read_json, settings_sha256, sha256_file
+from mvdiffusion.code_closure import code_sha256
+from mvdiffusion.records import (
+    InputError,
+    package_versions,
+    read_json,
+    settings_sha256,
+    sha256_file,
+)
 
 from .faed import PanoramaAutoencoder, encode
 from .networks import Classifier, best_device, make_clip, prepare, ready, tokenize
@@ -79,19 +86,28 @@ class SimilarityExtractor:
 
 Extractor = FeatureExtractor | SimilarityExtractor
 
-FEATURES_FORMAT = 1
-"""Goes up when an extractor's code changes its features: kept ones are then computed again."""
+CODE = ("mvdiffusion_eval.extractors.pretrained", "mvdiffusion_eval.folders.crops")
+"""Modules whose code, with all that it imports, turns image files into features."""
+
+
+PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch")
+"""Packages that every image passes; those of one extractor are in its description."""
 
 
 def extractor_sha256(extractor: Extractor) -> str:
-    """Hash all that its outputs depend on beside the image: weights, preprocessing, device."""
+    """Hash all that its outputs depend on beside the image, so that no feature outlives it.
+
+    That is its weights, what it says of its preprocessing, the code and the packages that read,
+    cut, resize and compute, and the device.
+    """
     identity = extractor.identity
     return settings_sha256(
         {
-            "format": FEATURES_FORMAT,
             "name": identity.name,
             "weights_sha256": identity.weights_sha256,
             "description": extractor.description,
+            "code_sha256": code_sha256(*CODE),
+            "packages": package_versions(PACKAGES),
             "device": best_device().type,
         }
     )
@@ -124,11 +140,12 @@ def load_trained(folder: str | Path) -> Extractor:
             f"{folder / RECORD}: kind is '{record['kind']}'; expected one of {', '.join(LOADERS)}."
         )
     about = ("kind", "image_size", "validation", "settings")
+    packages = package_versions(("open-clip-torch",) if record["kind"] == "clip" else ())
     return LOADERS[record["kind"]](
         record,
         load_file(weights_path),
         identity=Identity(record["name"], record["weights_sha256"]),
-        description={key: record[key] for key in about},
+        description={key: record[key] for key in about} | {"packages": packages},
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, package_versions
 from mvdiffusion.settings import suggest
 
 from .base import Identity, state_sha256
@@ -30,6 +30,11 @@ class Lpips:
 
     identity: Identity
     network: nn.Module
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What decides its numbers beside the weights: the packages that hold the layers."""
+        return {"kind": "lpips", "packages": package_versions(("torchmetrics", "torchvision"))}
 
     def __call__(self, preds: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
         """Mean of the distance map over the pixels of a mask.

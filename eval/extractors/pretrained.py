@@ -2,7 +2,8 @@
 
 | name | serves | of |
 |---|---|---|
-| `inception-v3` | FID, KID, Inception score | torchmetrics and torch-fidelity |
+| `inception-v3` | FID, KID, Inception score | torch-fidelity; see `inception` |
+| `inception-v3-antialiased` | the same, as torchmetrics resizes since 1.8 | torch-fidelity |
 | `inception-v3-clean` | Fréchet distance, KID with clean-fid's resize | clean-fid |
 | `clip-vit-b-32` | "CLIP-FID", KID | Kynkäänniemi et al., 2023; clean-fid |
 | `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, package_versions
 from mvdiffusion.settings import suggest
 
 from .base import (
@@ -34,31 +35,13 @@ from .base import (
     load_trained,
     state_sha256,
 )
+from .inception import load_inception
 from .networks import best_device, ready
-from .weights import checkpoints, fetch_known, told_where
+from .weights import checkpoints, load_pretrained
 
+CLEAN_PACKAGES = ("clean-fid", "pillow")
+CLEAN = {"resize": "Pillow bicubic, unrounded", "packages": package_versions(CLEAN_PACKAGES)}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def load_inception() -> FeatureExtractor:
-    """Load torchmetrics' Inception-v3: 2048 features, resized to 299 px as torchmetrics does.
-
-    Raises:
-        InputError: torch-fidelity or its weights could not be loaded.
-    """
-    from torchmetrics.image.fid import NoTrainInceptionV3
-
-    name, outputs = "inception-v3", ["2048", "logits_unbiased"]
-    made = _pretrained(name, lambda: NoTrainInceptionV3("inception-v3-compat", outputs))
-    network = ready(made)
-
-    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = network._torch_fidelity_forward(images)
-        return features, logits
-
-    identity = Identity(name, state_sha256(network))
-    description = {"kind": "classifier", "image_size": 299, "resize": "bilinear, antialiased"}
-    return FeatureExtractor(identity, description, extract)
 
 
 def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
@@ -75,8 +58,8 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
 
     name, folder = "inception-v3-clean", Path(path).parent if path else checkpoints()
     is_local = path is not None
-    made = _pretrained(name, lambda: InceptionV3W(str(folder), download=False), is_local)
-    network, about = ready(made), {"image_size": 299, "resize": "Pillow bicubic, unrounded"}
+    made = load_pretrained(name, lambda: InceptionV3W(str(folder), download=False), is_local)
+    network, about = ready(made), {"image_size": 299, **CLEAN}
     identity = Identity(name, state_sha256(network))
     return _features_only(identity, lambda images: network(clean_resize(images, 299)), about)
 
@@ -98,14 +81,15 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
     from transformers import Dinov2Model
 
     is_local = Path(source).is_dir()
-    network = ready(_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
+    network = ready(load_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
 
     def features(images: Tensor) -> Tensor:
         shift, scale = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in IMAGENET)
         pixels = (clean_resize(images, image_size) / 255 - shift) / scale
         return network(pixel_values=pixels).pooler_output
 
-    about = {"model": source, "image_size": image_size, "resize": "Pillow bicubic, unrounded"}
+    about = {"model": source, "image_size": image_size, **CLEAN}
+    about["packages"] = package_versions(("transformers", *CLEAN_PACKAGES))
     return _features_only(Identity(name, state_sha256(network)), features, about)
 
 
@@ -146,7 +130,7 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
     def make() -> Any:
         return open_clip.create_model_and_transforms(model, pretrained=pretrained)
 
-    made, _, preprocess = _pretrained(name, make, Path(pretrained).is_file())
+    made, _, preprocess = load_pretrained(name, make, Path(pretrained).is_file())
     network = ready(made)
     tokenizer = open_clip.get_tokenizer(model)
 
@@ -163,6 +147,7 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
         "model": model,
         "pretrained": pretrained,
         "preprocessing": dict(open_clip.get_model_preprocess_cfg(network)),
+        "packages": package_versions(("open-clip-torch", "pillow", "torchvision")),
     }
     identity = Identity(name, state_sha256(network))
     return SimilarityExtractor(identity, description, encode_images, encode_texts)
@@ -186,17 +171,9 @@ def clean_resize(images: Tensor, size: int) -> Tensor:
     return resized.permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
-def _pretrained(name: str, make: Callable[[], Any], is_local: bool = False) -> Any:
-    """Make a network; if its weights are missing, say where to put which file."""
-    instead = "choose an extractor that you have trained"
-    with told_where(name, f"extractor '{name}': its pretrained weights", instead):
-        if not is_local:
-            fetch_known(name)  # into the folder where its library expects it
-        return make()
-
-
 STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "inception-v3": load_inception,
+    "inception-v3-antialiased": lambda: load_inception("inception-v3-antialiased"),
     "inception-v3-clean": load_clean_inception,
     "clip-vit-b-32": lambda: load_open_clip_features("clip-vit-b-32", "ViT-B-32-quickgelu"),
     "dinov2-vit-l-14": lambda: load_dinov2("dinov2-vit-l-14", "facebook/dinov2-large"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -14,6 +15,10 @@ import yaml
 from mvdiffusion.records import InputError, sha256_file
 
 TABLE = Path(__file__).with_name("weights.yaml")
+
+
+class MissingWeights(InputError):
+    """Pretrained weights that are not here and could not be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def told_where(name: str, what: str, instead: str) -> Iterator[None]:
     """While weights are loaded, say how to get them, or what to do `instead`, if they are missing.
 
     Raises:
-        InputError: they could not be loaded.
+        MissingWeights: they could not be loaded.
     """
     try:
         yield
@@ -119,7 +124,26 @@ def told_where(name: str, what: str, instead: str) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = known_weights().get(name)
         place = f" {known.place}," if known else ""
-        raise InputError(
+        raise MissingWeights(
             f"{what} could not be loaded ({reason}); connect to the internet once to download "
             f"them,{place} or {instead}."
         ) from error
+
+
+def load_pretrained(name: str, make: Callable[[], Any], is_local: bool = False) -> Any:
+    """Make the network of an extractor; if its weights are missing, say where to put which file.
+
+    Args:
+        name: of the extractor.
+        make: makes the network, by a library that finds the weights in its own folder.
+        is_local: whether the weights are a file of the user's, which is taken as it is.
+
+    Raises:
+        MissingWeights: the weights are not here.
+        InputError: they are others than the extractor's.
+    """
+    instead = "choose an extractor that you have trained"
+    with told_where(name, f"extractor '{name}': its pretrained weights", instead):
+        if not is_local:
+            fetch_known(name)  # into the folder where its library expects it
+        return make()

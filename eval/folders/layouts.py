@@ -47,12 +47,14 @@ class Assumptions:
         fov_deg: horizontal field of view of every view.
         yaw_deg: direction of each view; None for even spacing.
         view_size: height and width of views that are cut out of panoramas, in pixels.
+        panorama_height: height to which panoramas are resized first, in pixels; None for their own.
         real: open the real pictures of a folder that holds them beside the generated ones.
     """
 
     fov_deg: float = 90.0
     yaw_deg: tuple[float, ...] | None = None
     view_size: int = 512
+    panorama_height: int | None = None
     real: bool = False
 
 
@@ -187,10 +189,18 @@ def _equirectangular(
     root: Path, files: dict[str, Path], assumed: Assumptions
 ) -> EquirectangularFolder:
     ids, size = tuple(sorted(files)), assumed.view_size
+    own = image_header(files[ids[0]])[0]
+    wanted = (
+        own
+        if assumed.panorama_height is None
+        else (2 * assumed.panorama_height, assumed.panorama_height)
+    )
     return EquirectangularFolder(
         *(root, "panorama", (root.name or root.resolve().name), ids, size, size, None),
         assumed.fov_deg,
         assumed.yaw_deg or even_yaws(8),
         files=files,
-        panorama_size=image_header(files[ids[0]])[0],
+        panorama_size=wanted,
+        resized_from=None if wanted == own else own,
+        real=assumed.real,
     )

@@ -28,6 +28,7 @@ def open_folder(
     fov_deg: float = 90.0,
     yaw_deg: Sequence[float] | None = None,
     view_size: int = 512,
+    panorama_height: int | None = None,
     real: bool = False,
 ) -> SampleFolder:
     """Open a sample folder and check every file's presence and size before any work is done.
@@ -37,8 +38,9 @@ def open_folder(
         fov_deg: horizontal field of view, used without a manifest.
         yaw_deg: direction of each view, used without a manifest; default evenly spaced.
         view_size: height and width in pixels of the views cut out of equirectangular images.
-        real: of a folder that the authors' released code wrote, open the real pictures instead
-            of the generated ones.
+        panorama_height: height in pixels to which equirectangular images are resized first.
+        real: whether it is opened as real views: of a folder that the authors' released code wrote,
+            the real pictures instead of the generated ones; panoramas are resized by area means.
 
     Raises:
         InputError: a view is missing, has another size or is not RGB, a camera is impossible,
@@ -58,7 +60,7 @@ def open_folder(
             folder = _from_manifest(root, found)
         else:
             yaws = tuple(yaw_deg) if yaw_deg else None
-            assumed = Assumptions(fov_deg, yaws, view_size, real)
+            assumed = Assumptions(fov_deg, yaws, view_size, panorama_height, real)
             folder = open_as_method(root) or recognize(root, found, assumed)
     except OSError as error:
         raise InputError(

@@ -72,11 +72,13 @@ class Outcome:
         measurements: by name.
         pairs: breakdown by pair of views.
         steps: curves against the steps from view 0; see `accumulation`.
+        extractors: descriptions of extractors that the metric loaded itself, by their identity.
     """
 
     measurements: dict[str, Measurement]
     pairs: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
+    extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def spread_over(self, samples: Sequence[str], used: Sequence[str]) -> Outcome:
         """Count the samples that were left out, and give them no value.
@@ -128,6 +130,7 @@ def merge(outcomes: Sequence[Outcome]) -> Outcome:
         measurements,
         tuple(row for outcome in outcomes for row in outcome.pairs),
         tuple(row for outcome in outcomes for row in outcome.steps),
+        {name: about for outcome in outcomes for name, about in outcome.extractors.items()},
     )
 
 

@@ -33,7 +33,8 @@ def _run_ssim(inputs: Inputs, step: Step) -> Outcome:
 
 def _run_lpips(inputs: Inputs, step: Step) -> Outcome:
     lpips = load_lpips(step.options["network"])
-    return _outcome(inputs, step, lpips, False, str(lpips.identity))
+    outcome = _outcome(inputs, step, lpips, False, str(lpips.identity))
+    return dataclasses.replace(outcome, extractors={str(lpips.identity): lpips.description})
 
 
 def _outcome(

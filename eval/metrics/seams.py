@@ -54,7 +54,7 @@ def panorama_reader(folder: PanoramaFolder) -> Callable[[str], np.ndarray]:
     has one, else the views are blended as the generators do; rows not seen all round are cut off.
     """
     if isinstance(folder, EquirectangularFolder):
-        return lambda sample_id: read_rgb(folder.files[sample_id]) / 255
+        return lambda sample_id: folder.panorama(sample_id) / 255
     if all((folder.root / i / STITCHED).exists() for i in folder.sample_ids):
         return lambda sample_id: _read_stitched(folder, sample_id)
     return lambda sample_id: _band(folder, _stitched(folder, sample_id))

@@ -16,7 +16,7 @@ from .plan import Protocol, protocols, run_of
 
 
 def protocol_rows() -> list[dict[str, Any]]:
-    """List every protocol: name, version, tasks, needs beside views, extractors, measures, source.
+    """List every protocol: what it measures, its needs, extractors, source and changes.
 
     Raises:
         InputError: a plug-in is wrong.
@@ -30,6 +30,7 @@ def protocol_rows() -> list[dict[str, Any]]:
             "extractors": protocol.extractors,
             "measures": protocol.measures,
             "source": protocol.source,
+            "changelog": list(protocol.changelog),
         }
         for _, protocol in sorted(protocols().items())
     ]

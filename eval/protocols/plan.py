@@ -15,6 +15,7 @@ from mvdiffusion.settings import suggest
 from ..extractors.base import Extractor
 from ..extractors.pretrained import STANDARD_EXTRACTORS, load_extractor
 from ..extractors.store import FeatureStore
+from ..extractors.weights import MissingWeights
 from ..folders.crops import select_images
 from ..folders.samples import SampleFolder
 from ..metrics.base import Inputs, Metric, Outcome, Step, merge
@@ -117,6 +118,7 @@ class _Views:
         self.extractors = list(inputs.extractors)
         self._loads_extractors = loads_extractors
         self._seen: dict[str, Inputs | None] = {}
+        self._missing: dict[tuple[str, ...], MissingWeights] = {}
 
     def of(self, spec: Mapping[str, Any]) -> Inputs | None:
         """The input with images of a kind; None if it has none."""
@@ -134,15 +136,29 @@ class _Views:
         """Whether a step may have the extractors loaded that it is defined with."""
         return self._loads_extractors and bool(step.extractors)
 
-    def load(self, step: Step) -> None:
-        """Load the extractors that a step is defined with, unless earlier steps did."""
+    def load(self, step: Step) -> MissingWeights | None:
+        """Load the extractors that a step is defined with; return what kept one from being loaded.
+
+        No extractor is loaded, or looked for, twice.
+        """
         loaded = {extractor.identity.name for extractor in self.extractors}
-        self.extractors += [load_extractor(n) for n in step.extractors if n not in loaded]
+        if step.extractors not in self._missing:
+            try:
+                self.extractors += [load_extractor(n) for n in step.extractors if n not in loaded]
+            except MissingWeights as error:
+                self._missing[step.extractors] = error
+        return self._missing.get(step.extractors)
 
 
 def _run(protocol: Protocol, views: _Views) -> Run:
+    """Match one protocol with the input.
+
+    Raises:
+        MissingWeights: nothing can run without an extractor whose weights are missing.
+    """
     steps: list[tuple[Step, Inputs]] = []
     lacking: dict[str, str] = {}
+    unloaded: list[MissingWeights] = []
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
         seen = views.of(step.images)
@@ -156,8 +172,10 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             continue
         seen = comparable
         missing = metric.lacks(seen)  # asked once for all steps: comparing folders takes time
-        if views.can_load(step) and not missing:
-            views.load(step)
+        if views.can_load(step) and not missing and (error := views.load(step)):
+            lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
+            unloaded.append(error)
+            continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
         has_extractor = serving or not metric.uses or views.can_load(step)
         extractor = "" if has_extractor else AN_EXTRACTOR
@@ -165,6 +183,8 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
             steps.append((step, dataclasses.replace(seen, extractors=serving)))
+    if unloaded and not any(not metrics()[step.metric].uses for step, _ in steps):
+        raise unloaded[0]  # half of what was asked for, by other extractors, is not enough
     return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
 
 

@@ -100,6 +100,7 @@ class Protocol:
     Attributes:
         name: name of the protocol.
         version: number that goes up whenever the protocol's numbers change.
+        changelog: what has changed, a line for each version from 2.
         tasks: the tasks it is for.
         source: where it is defined.
         measures: what it measures, in one sentence.
@@ -116,6 +117,7 @@ class Protocol:
         dict[Annotated[str, Field(pattern="^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)
     ]
     version: Count = 1
+    changelog: tuple[Text, ...] = ()
     count: Count | None = None
     images: Annotated[Images, AfterValidator(_go_together)] = field(
         default_factory=lambda: Images(of="views")

@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdiffusion.records import InputError, provenance
 
+from ..folders.equirectangular import EquirectangularFolder
 from ..folders.faults import find_faults
 from ..folders.samples import SampleFolder, SequenceFolder
 from ..metrics.base import Inputs, merge
@@ -45,7 +46,8 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
         "reference": describe_images(reference) if reference else None,
         "vae_reconstruction": describe_images(bound) if bound else None,
         "protocols": {run.protocol.name: _described(run) for run in runs},
-        "extractors": {str(e.identity): e.description for e in inputs.extractors},
+        "extractors": {str(e.identity): e.description for e in inputs.extractors}
+        | dict(outcome.extractors),
         "metrics": _numbers(outcome.measurements),
         "pairs": list(outcome.pairs),
         "steps": list(outcome.steps),
@@ -112,6 +114,7 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
                 f"{generated.root}: {key} is {ours}, but {theirs} in the reference "
                 f"{reference.root}; both must contain the same views at the same size."
             )
+    _check_panorama_sizes(generated, reference)
     unknown = sorted(set(generated.sample_ids) - set(reference.sample_ids))
     if unknown:
         raise InputError(
@@ -122,6 +125,18 @@ def matching_reference(generated: SampleFolder, reference: SampleFolder) -> Samp
     if isinstance(generated, SequenceFolder) and isinstance(reference, SequenceFolder):
         _check_geometry(generated, reference)
     return reference
+
+
+def _check_panorama_sizes(generated: SampleFolder, reference: SampleFolder) -> None:
+    """Refuse views cut from panoramas of two sizes: those of the smaller ones are smoother."""
+    both = (generated, reference)
+    sizes = [f.panorama_size for f in both if isinstance(f, EquirectangularFolder)]
+    if len(set(sizes)) > 1:
+        ours, theirs = (f"{width}×{height} pixels" for width, height in sizes)
+        raise InputError(
+            f"{generated.root}: its panoramas have {ours}, but those of the reference "
+            f"{reference.root} {theirs}; resize all of them to one size, or give --panorama-height."
+        )
 
 
 def _check_geometry(generated: SequenceFolder, reference: SequenceFolder) -> None:

@@ -21,9 +21,17 @@ from ..functional.psnr import MAX_PSNR_DB
 from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se, student_interval
 
-VIEW_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views")
+VIEW_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views", "cut_from")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
-"""Properties that all methods of a table share; controls may cover fewer samples."""
+"""Properties that all methods of a table share; controls may cover fewer samples. Views cut from a
+smaller panorama (`cut_from`) are smoother, and agree better with one another for that alone."""
+
+NUMERIC_PACKAGES = (
+    *("clean-fid", "numpy", "open-clip-torch", "opencv-python-headless", "pillow", "scipy"),
+    *("torch", "torch-fidelity", "torchmetrics", "torchvision", "transformers"),
+)
+"""Packages that compute something of a score. A table says where they differ; an extractor's own,
+which decide what it computes, must be equal."""
 
 NUMERIC_SETTINGS = ("jackknife_groups", "seed")
 """Settings that decide numbers and must be equal; other settings are in the protocols' names."""
@@ -222,10 +230,49 @@ def _disagreements(score: Score, first: Score) -> Iterator[tuple[str, str]]:
                     "numbers of different protocols or extractors are never put in one table: "
                     "score both in the same way",
                 )
+        yield from _extractor_differences(metric, score, first)
+
+
+def _extractor_differences(metric: str, score: Score, first: Score) -> Iterator[tuple[str, str]]:
+    """How the extractors of two scores differ, although their weights are the same."""
+    name = score.metrics[metric].extractor
+    ours, theirs = (dict(s.content["extractors"].get(name, {})) for s in (score, first))
+    for about in (ours, theirs):
+        about |= about.pop("packages", {})
+    for key in sorted(ours.keys() | theirs.keys()):
+        one, other = (_short(about.get(key, "unknown")) for about in (ours, theirs))
+        if one != other:
+            found = f"{metric} is by {name} with {key} {one}, but {other}"
+            fix = "score both with the same packages, of the versions that one of them names"
+            yield f"{found} in {first.path}", fix
+
+
+def package_notes(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Say which of the packages behind all numbers differ between scores, and what they may do.
+
+    Args:
+        scores: comparable ones; packages that decide what an extractor computes are the same.
+    """
+    used: dict[str, dict[str, list[str]]] = {name: {} for name in NUMERIC_PACKAGES}
+    for score in scores:
+        packages = score.content.get("provenance", {}).get("packages", {})
+        for name, by_version in used.items():
+            by_version.setdefault(str(packages.get(name)), []).append(shown_as(score.method).title)
+    differ = [
+        f"{name} " + ", ".join(f"{version} ({', '.join(by)})" for version, by in made.items())
+        for name, made in used.items()
+        if len(made) > 1
+    ]
+    if not differ:
+        return ()
+    return (
+        f"Scored with different versions of packages: {'; '.join(differ)}. Small differences may "
+        "come from these; score all methods in one environment to rule that out.",
+    )
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -19,6 +19,8 @@ DISTANCES = {
     "clean_fid": "FID, clean-fid's resizing ↓",
     "clean_kid": "KID, clean-fid's resizing ↓",
     "faed": "FAED ↓",
+    "antialiased_fid": "FID, antialiased resizing ↓",
+    "antialiased_inception_score": "Inception score, antialiased resizing ↑",
     "panorama_fid": "FID, whole panoramas ↓",
     "panorama_inception_score": "Inception score, whole panoramas ↑",
     "panorama_clip_score": "CLIP score, whole panoramas (0-100) ↑",

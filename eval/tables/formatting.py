@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..folders.methods import display_name
-from ..scoring.score_files import Score
+from ..scoring.score_files import Score, package_notes
 
 FEW_FOR_FID = 10_000
 """Below this many images a note says that FID is biased. Heusel et al., who introduced it, ask for
@@ -61,7 +61,7 @@ def count_samples(images: Mapping[str, Any], num_samples: int) -> str:
 
 
 def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[str, ...]:
-    """Name protocol and extractor of every column, and warn of a small N."""
+    """Name protocol and extractor of every column, and warn of other packages and a small N."""
     notes = []
     for metric, title in columns.items():
         measured = next((s.metrics[metric] for s in scores if metric in s.metrics), None)
@@ -71,7 +71,7 @@ def column_notes(columns: Mapping[str, str], scores: Sequence[Score]) -> tuple[s
 
 
 def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[str, ...]:
-    """Say what is wrong with the images of a table, and for which metrics they are too few.
+    """Say where packages differ, which images are wrong, and for which metrics they are too few.
 
     Args:
         metrics: of the table.
@@ -79,7 +79,7 @@ def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[
     """
     num_images = scores[0].content["images"]["num_evaluated"]
     left_out = [_left_out(score) for score in scores if score.faults.undefined]
-    return (*left_out, *fid_notes(metrics, num_images))
+    return (*package_notes(scores), *left_out, *fid_notes(metrics, num_images))
 
 
 def _left_out(score: Score) -> str:

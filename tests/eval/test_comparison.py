@@ -206,6 +206,98 @@ def test_loose_panoramas_are_restricted_too(tmp_path: Path) -> None:
     assert (float(row["difference"]), float(row["p_value"])) == (0.0, 1.0)  # the same pictures
 
 
+def test_other_packages_are_told_in_the_tables(made: Path, tmp_path: Path) -> None:
+    for path in (made / "scores").iterdir():
+        content = json.loads(path.read_text())
+        if path.stem == "theirs":
+            content["provenance"]["packages"] |= {"torchmetrics": "1.4.0", "torch": "2.4.0"}
+        (tmp_path / path.name).write_text(json.dumps(content))
+    files = [str(tmp_path / f"{name}.json") for name in ("mvdiffusion", "theirs")]
+    toy.run("compare", *files, "--output", str(tmp_path / "o"))
+    packages = json.loads((made / "scores/real.json").read_text())["provenance"]["packages"]
+    assert packages["torch-fidelity"]
+    for name in ("comparison", "differences"):
+        text = (tmp_path / f"o/tables/{name}.md").read_text()
+        assert (
+            f"torch {packages['torch']} (MVDiffusion), 2.4.0 (theirs); "
+            f"torchmetrics {packages['torchmetrics']} (MVDiffusion), 1.4.0 (theirs). Small"
+        ) in text
+    assert "different versions" not in (made / "tables/comparison.md").read_text()
+
+
+def test_an_extractor_of_other_packages_is_refused(
+    world: Path, extractors: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two files of equal images and weights, whose network comes from another version."""
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    content = toy.score(world / "mvdiffusion", files[0], world / "real", extractors)
+    for about in content["extractors"].values():
+        about["packages"] |= {"torchmetrics": "1.9.0"}
+    files[0].write_text(json.dumps(content))
+    for about in content["extractors"].values():
+        about["packages"]["torchmetrics"] = "1.4.0"
+    files[1].write_text(json.dumps(content | {"method": "copy"}))
+    assert fails(*map(str, files), "--output", str(tmp_path / "o")) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        r"two\.json: \w+ is by miniature-clip \(\w{8}\) with torchmetrics \"1\.4\.0\", but "
+        r"\"1\.9\.0\" in .*one\.json; score both with the same packages",
+        error,
+    )
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def panoramas(root: Path, size: int, noise: int) -> str:
+    """Four panoramas of this height, with noise."""
+    root.mkdir()
+    for room in range(4):
+        pixels = (255 * toy.panorama(room, 0)).permute(1, 2, 0).numpy()
+        pixels = np.clip(
+            pixels + np.random.default_rng(room).normal(0, noise, pixels.shape), 0, 255
+        )
+        image = Image.fromarray(pixels.astype(np.uint8))
+        image.resize((2 * size, size), Image.Resampling.BOX).save(root / f"{room}.png")
+    return str(root)
+
+
+def test_panoramas_of_two_sizes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Views of the smaller ones are smooth, and agree better for that alone."""
+    large, small = (panoramas(tmp_path / str(size), size, 3) for size in (128, 64))
+    output = ("--output", str(tmp_path / "o"), "--view-size", "32")
+    assert fails(large, small, *output, *OPTIONS) == 2
+    assert "cut_from is [128, 64], but [256, 128] in" in capsys.readouterr().err
+    for first, second, ours, theirs in (
+        (large, small, "256×128", "128×64"),
+        (small, large, "128×64", "256×128"),
+    ):
+        reference = ("--reference", second, "--protocol", "equirect")
+        with pytest.raises(SystemExit) as end:
+            main(["score", "--generated", first, *reference, *output])
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert f"have {ours} pixels, but those of the reference {second} {theirs} pixels" in error
+    files = [tmp_path / "large.json", tmp_path / "small.json"]
+    for folder, file in zip((large, small), files, strict=True):
+        toy.run("score", "--generated", folder, "--output", str(file), *output[2:], *OPTIONS)
+    assert fails(*map(str, files), *output[:2]) == 2
+    assert "cut_from is [128, 64], but [256, 128] in" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_panoramas_of_two_sizes_are_compared_at_one_height(tmp_path: Path) -> None:
+    large, small = (panoramas(tmp_path / str(size), size, 3) for size in (128, 64))
+    options = ("--view-size", "32", "--panorama-height", "64", *OPTIONS)
+    toy.run("compare", large, small, "--output", str(tmp_path / "o"), *options)
+    images = json.loads((tmp_path / "o/scores/128.json").read_text())["images"]
+    assert images["cut_from"] == [128, 64]
+    assert (images["resized_from"], images["resized_by"]) == ([256, 128], "bilinear samples")
+    images = json.loads((tmp_path / "o/scores/64.json").read_text())["images"]
+    assert "resized_from" not in images
+
+
 def spoil_size(root: Path) -> None:
     toy.write_folder(root / "b", "", {"room000": toy.views_of(1, 0, 48)}, manifest=False)
 

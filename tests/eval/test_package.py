@@ -102,7 +102,7 @@ assert all(isinstance(metric, mvdiffusion_eval.Metric) for metric in metrics().v
 """
     result = run(ROOT, "-c", code)
     assert result.returncode == 0, result.stderr
-    assert "paper-pano v1" in result.stdout
+    assert "paper-pano v2" in result.stdout
     for package in ("eval", "mvdiffusion_eval"):
         result = run(ROOT, "-m", package, "--help")
         assert result.returncode == 0, result.stderr

@@ -290,7 +290,7 @@ def test_weights_of_ones_own_are_taken_as_they_are(
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    monkeypatch.setattr("mvdiffusion_eval.extractors.pretrained.fetch_known", refuse)
+    monkeypatch.setattr("mvdiffusion_eval.extractors.weights.fetch_known", refuse)
     model, weights, _ = small_clip
     found = load_open_clip("clip-vit-b-32", model, str(weights))
     assert len(found.identity.weights_sha256) == 64

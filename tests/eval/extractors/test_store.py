@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from processes import PROCESSES, run_benchmark, start
 from set_metrics import frechet_distance, inception_score, kernel_distance
 
+import mvdiffusion.code_closure as code_closure
 import mvdiffusion_eval.extractors.shards
 import mvdiffusion_eval.extractors.store
 import mvdiffusion_eval.metrics.quality
@@ -122,6 +124,41 @@ def test_another_extractor_or_preprocessing_is_computed_anew(folder: Path) -> No
         assert means.calls == 2 + 2 * number
     hashes = {extractor_sha256(each) for each in (means.extractor, weights, resized)}
     assert len(hashes) == 3
+
+
+def test_an_edit_of_the_preprocessing_is_computed_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the code that reads, cuts and resizes: kept features would not be those of the code."""
+    cache, means = tmp_path / "cache", Means()
+    own = code_closure._code_of
+    for number, name in enumerate(
+        ("networks.py", "inception.py", "equirectangular.py", "images.py")
+    ):
+        FeatureStore(cache).features(open_folder(folder), means.extractor)
+        assert means.calls == 2 * (number + 1)
+
+        def edited(file: Path, name: str = name) -> str:
+            return own(file) + (" + 1" if file.name == name else "")
+
+        monkeypatch.setattr(code_closure, "_code_of", edited)
+        code_closure.code_sha256.cache_clear()
+    monkeypatch.setattr(code_closure, "_code_of", own)
+    code_closure.code_sha256.cache_clear()
+    FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 8  # the first code again
+
+
+@pytest.mark.parametrize("package", ["pillow", "torch", "numpy", "opencv-python-headless"])
+def test_another_version_of_a_package_is_computed_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    cache, means = tmp_path / "cache", Means()
+    FeatureStore(cache).features(open_folder(folder), means.extractor)
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda n: "0" if n == package else installed(n))
+    FeatureStore(cache).features(open_folder(folder), means.extractor)
+    assert means.calls == 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
@@ -315,7 +352,7 @@ def test_scores_are_those_of_the_features_by_hand(
     by_hand = clip_score(pairs, compare.encode_texts(prompts)).view(8, 8).mean(1)
     np.testing.assert_allclose(found["clip_score"]["values"], by_hand, rtol=1e-4)
     assert found["cmmd"]["protocol"] == "modern@miniature-clip"
-    assert content["protocols"]["modern"]["version"] == 1
+    assert content["protocols"]["modern"]["version"] == 2
 
 
 def test_the_modern_protocol_is_for_all_tasks(scores: Path) -> None:

@@ -61,7 +61,7 @@ def test_consistency_by_step_is_that_of_the_pairs_without_the_closing_one(scores
     found = content["metrics"]["per_step_psnr"]
     assert found["value"] == pytest.approx(np.polyfit(np.arange(7), pairs[:7], 1)[0])
     assert found["se"] == pytest.approx(np.std(found["values"], ddof=1) / 8**0.5)
-    assert (found["protocol"], found["version"]) == ("error-accumulation@32", 1)
+    assert (found["protocol"], found["version"]) == ("error-accumulation@32", 2)
 
 
 def test_gradient_energy_by_step_is_that_of_the_pixels(world: Path, scores: Path) -> None:

@@ -11,6 +11,7 @@ import foreign
 import pytest
 import torch
 import toy
+from PIL import Image
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 import mvdiffusion_eval
@@ -19,6 +20,7 @@ from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.extractors.base import Extractor, Identity, load_trained
 from mvdiffusion_eval.metrics.base import Measurement, Outcome
+from mvdiffusion_eval.protocols.listing import protocol_rows
 from mvdiffusion_eval.protocols.plan import merge, protocols
 from mvdiffusion_eval.settings import ScoreSettings
 
@@ -145,6 +147,61 @@ def test_panfusions_eight_views_are_cut_at_299_pixels(
     described = result["protocols"]["panfusion-8"]["metrics"]["panfusion_8_fid"]
     assert described["size"] == [299, 299]
     assert described["images"]["directions"] == "level_8"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No weights can be had; the names that were asked for."""
+    asked: list[str] = []
+
+    def refuse(name: str) -> None:
+        asked.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr("mvdiffusion_eval.extractors.weights.fetch_known", refuse)
+    return asked
+
+
+def test_without_a_network_a_protocol_runs_what_needs_none(
+    tmp_path: Path, offline: list[str]
+) -> None:
+    made = foreign.panoramas(tmp_path / "made", 4)
+    real = foreign.panoramas(tmp_path / "real", 4)
+    Image.fromarray(255 - foreign.panorama(0)).save(real / "room000.png")
+    options: Any = {"protocols": ["equirect"], "view_size": 32}
+    result = mvdiffusion_eval.score(made, real, **options)
+    assert set(result["metrics"]) == {"discontinuity_score", "edge_step", "worst_step"}
+    assert result["metrics"] == mvdiffusion_eval.score(made, **options)["metrics"]
+    told = [one for one in result["warnings"] if "'omnifid'" in one]
+    assert len(told) == 1
+    assert told[0].startswith("equirect: 'omnifid' was not measured because it needs a feature ex")
+    assert "'inception-v3': its pretrained weights could not be loaded (no network)" in told[0]
+    assert offline == ["inception-v3"]
+
+
+def test_without_a_network_a_protocol_of_extractors_alone_is_refused(
+    world: Path, offline: list[str]
+) -> None:
+    """Also one that other steps could run for, by extractors that are there."""
+    with pytest.raises(InputError, match="'inception-v3': its pretrained weights could not be"):
+        mvdiffusion_eval.score(
+            world / "vae_reconstruction", world / "real", protocols=["paper-pano", "equirect"]
+        )
+
+
+def test_numbers_older_than_july_2025_are_not_antialiased() -> None:
+    """Only the protocol that says so has torchmetrics' newer resize."""
+    using = {name for name, p in protocols().items() if "inception-v3-antialiased" in p.extractors}
+    assert using == {"antialiased"}
+
+
+def test_every_new_version_says_what_has_changed() -> None:
+    for protocol in protocols().values():
+        assert protocol.version == 1 + len(protocol.changelog), protocol.name
+    assert protocols()["paper-pano"].version == 2
+    changes = {row["name"]: row["changelog"] for row in protocol_rows()}
+    assert "TensorFlow 1" in changes["paper-pano"][0]
+    assert changes["clean"] == []
 
 
 def test_every_protocol_says_where_it_comes_from() -> None:

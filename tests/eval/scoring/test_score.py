@@ -13,7 +13,8 @@ import toy
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.base import load_trained
-from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS, load_inception
+from mvdiffusion_eval.extractors.inception import load_inception
+from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
 from mvdiffusion_eval.metrics.base import METRICS, register
 
 
@@ -173,7 +174,7 @@ def test_pretrained_extractors_exist_and_say_when_they_cannot_be_had(
     def offline(*arguments: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("mvdiffusion_eval.extractors.pretrained.fetch_known", offline)
+    monkeypatch.setattr("mvdiffusion_eval.extractors.weights.fetch_known", offline)
     with pytest.raises(InputError, match="'inception-v3': its pretrained weights"):
         load_inception()
 

@@ -243,6 +243,20 @@ def change_extractor(content: dict) -> None:
     content["metrics"]["fid"]["extractor"] = "inception-v3 (12345678)"
 
 
+def change_resize(content: dict) -> None:
+    for about in content["extractors"].values():
+        about["resize"] = "antialiased-bilinear"
+
+
+def change_library(content: dict) -> None:
+    for about in content["extractors"].values():
+        about["packages"] |= {"torch-fidelity": "0.1"}
+
+
+def change_panoramas(content: dict) -> None:
+    content["images"]["cut_from"] = [128, 64]
+
+
 def change_reference(content: dict) -> None:
     content["reference"]["sha256"] = "f" * 64
 
@@ -282,6 +296,9 @@ def make_older(content: dict) -> None:
         (change_count, "num_samples is 7, but 8"),
         (change_size, "height is 64, but 32"),
         (change_extractor, "fid has extractor inception-v3"),
+        (change_resize, 'with resize "antialiased-bilinear", but "unknown" in'),
+        (change_library, 'with torch-fidelity "0.1", but "unknown" in'),
+        (change_panoramas, "cut_from is [128, 64], but none in"),
         (change_reference, "compared with other real views (sha256 ffff"),
         (change_groups, "was scored with jackknife_groups 5, but"),
         (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
