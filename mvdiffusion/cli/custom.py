@@ -15,7 +15,29 @@ from mvdiffusion.commands import spread
 if TYPE_CHECKING:
     from mvdiffusion.preparation.custom.check import Survey
 
-Kind = Literal["auto", "panoramas", "faces", "rgbd", "transforms", "colmap", "matterport3d"]
+Kind = Literal[
+    "auto",
+    "panoramas",
+    "faces",
+    "rgbd",
+    "frames",
+    "poses",
+    "replica",
+    "tum",
+    "transforms",
+    "colmap",
+    "matterport3d",
+]
+
+
+def _fraction(text: str) -> float:
+    """Read a number, or a fraction such as 1/5000."""
+    over, _, under = text.partition("/")
+    try:
+        return float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
+        message = f"{text!r} is no number; give one such as 0.001 or 1/5000."
+        raise typer.BadParameter(message) from None
 
 
 @dataclass(frozen=True)
@@ -25,8 +47,8 @@ class CustomData:
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder of panoramas, cube faces, an RGB-D recording (color/ depth/ pose/ "
-            "intrinsic/, transforms.json or a COLMAP model), or data in the project's layout."
+            help="Folder of panoramas, cube faces, an RGB-D recording (ScanNet, TUM, Replica, "
+            "transforms.json, COLMAP and others), or data in the project's layout."
         ),
     ]
     kind: Annotated[Kind, typer.Option(help="Type of the data; auto recognizes it.")] = "auto"
@@ -40,16 +62,37 @@ class CustomData:
     overlap: Annotated[
         float, typer.Option(help="Minimum overlap of consecutive key frames (0-1).")
     ] = 0.65
-    scale: Annotated[
-        float, typer.Option(help="Meters per unit of the poses (transforms.json, COLMAP).")
-    ] = 1.0
+    scale: Annotated[float, typer.Option(help="Meters per unit of a recording's poses.")] = 1.0
+    depth_unit: Annotated[
+        float | None,
+        typer.Option(
+            parser=_fraction,
+            metavar="NUMBER",
+            help="Meters per count of a recording's depth images, such as 0.001 or 1/5000 "
+            "(default: what the layout says, or millimeters; meters if floating point).",
+        ),
+    ] = None
+    accept_poses: Annotated[
+        bool,
+        typer.Option(
+            "--accept-poses", help="Import even if depth and poses contradict each other."
+        ),
+    ] = False
 
     def check(self) -> Survey:
         """Print the problems; end with exit code 1 if an import has to wait for them."""
         from mvdiffusion.preparation.custom.check import CheckSettings, survey
 
         kind = None if self.kind == "auto" else self.kind
-        settings = CheckSettings(kind, self.caption, self.captions, self.overlap, self.scale)
+        settings = CheckSettings(
+            kind,
+            self.caption,
+            self.captions,
+            self.overlap,
+            self.scale,
+            self.depth_unit,
+            self.accept_poses,
+        )
         found = survey(self.folder, settings)
         _report(found)
         if found.stopping:

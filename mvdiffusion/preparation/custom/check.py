@@ -6,21 +6,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
+from PIL import Image
 
 from mvdiffusion.data.captions import read_caption
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
 from mvdiffusion.data.splits import CAPTION_DEGREES, panorama_id, read_rows, read_split
-from mvdiffusion.preparation.custom.camera_files import (
-    TRANSFORMS,
-    find_colmap,
-    find_model,
-    find_transforms,
-)
 from mvdiffusion.preparation.custom.captions import Captions, read_captions
+from mvdiffusion.preparation.custom.frame_checks import check_frames
 from mvdiffusion.preparation.custom.image_checks import (
     identifier,
     in_parallel,
@@ -28,7 +22,9 @@ from mvdiffusion.preparation.custom.image_checks import (
     look_at,
     repeated,
 )
+from mvdiffusion.preparation.custom.layouts.registry import LAYOUTS, foreign, scenes_of
 from mvdiffusion.preparation.custom.panorama_files import (
+    FACE_NAMES,
     Panorama,
     cube_problems,
     find_equirectangular,
@@ -36,48 +32,18 @@ from mvdiffusion.preparation.custom.panorama_files import (
     looks_like_faces,
 )
 from mvdiffusion.preparation.custom.problems import Problem, from_error, note
-from mvdiffusion.preparation.custom.recordings import (
-    Frame,
-    FrameLook,
-    Recording,
-    check_frames,
-    find_recording,
-    is_usable,
-)
+from mvdiffusion.preparation.custom.recordings import Frame, FrameLook, Recording
+from mvdiffusion.preparation.custom.settings import CheckSettings
 from mvdiffusion.preparation.units import RECORD
 from mvdiffusion.records import InputError, sha256_file
-from mvdiffusion.settings import InnerShare, settings
 
 KINDS = {
     "panoramas": "equirectangular images",
     "faces": "cube faces",
-    "rgbd": "RGB-D recordings as ScanNet's exporter writes them",
-    "transforms": "an RGB-D recording with nerfstudio's transforms.json",
-    "colmap": "an RGB-D recording with a COLMAP model",
+    **{kind: f"an RGB-D recording: {layout.content}" for kind, layout in LAYOUTS.items()},
     "matterport3d": "panoramas in Matterport3D's layout, ready for use",
 }
-Kind = Literal["panoramas", "faces", "rgbd", "transforms", "colmap", "matterport3d"]
 CAPTIONS_FIX = "Write them with `mvdiffusion data caption`; training and generation need them."
-_PARTS = ("color", "depth", "pose", "intrinsic")
-
-
-@settings
-class CheckSettings:
-    """Settings of a check.
-
-    Attributes:
-        kind: one of `KINDS`; None to recognize it.
-        caption: for all images.
-        captions: file or folder of captions.
-        overlap: share of pixels that consecutive key frames are to share, 0 … 1.
-        scale: meters per unit of the poses of transforms.json or a COLMAP model.
-    """
-
-    kind: Kind | None = None
-    caption: str | None = None
-    captions: Path | None = None
-    overlap: InnerShare = 0.65
-    scale: Annotated[float, Field(gt=0, lt=1e6)] = 1.0
 
 
 @dataclass
@@ -124,15 +90,18 @@ def survey(folder: Path, settings: CheckSettings | None = None) -> Survey:
     if len(kinds) == 1:
         _survey_kind(found, kinds[0])
     else:
-        found.problems += [*list_images(found.folder)[1], _unclear(found.folder, kinds)]
+        known = foreign(found.folder) if not kinds else None
+        problems = [] if known else list_images(found.folder)[1]
+        found.problems += [*problems, _unclear(found.folder, kinds)]
     found.problems = [problem.named_in(found.folder) for problem in found.problems]
     return found
 
 
 def _survey_kind(found: Survey, kind: str) -> None:
     found.kind = kind
-    if found.settings.scale != 1 and kind not in ("transforms", "colmap"):
-        raise InputError(f"--scale: {found.folder} contains {KINDS[kind]}; leave the option out.")
+    options = {"--scale": found.settings.scale != 1, "--depth-unit": found.settings.depth_unit}
+    for option in (option for option, given in options.items() if given and kind in _PANORAMAS):
+        raise InputError(f"{option}: {found.folder} contains {KINDS[kind]}; leave the option out.")
     survey_files = _survey_panoramas if kind in _PANORAMAS else _survey_recordings
     survey_files(found, kind)
     if kind != "matterport3d":
@@ -152,13 +121,7 @@ def _open(folder: Path) -> Path:
 
 def recognize(folder: Path) -> list[str]:
     """Name all kinds that a folder could be of; none if it is of no kind."""
-    kinds = []
-    if sum((folder / part).is_dir() for part in _PARTS) >= 2 or _scene_folders(folder):
-        kinds.append("rgbd")
-    if (folder / TRANSFORMS).exists():
-        kinds.append("transforms")
-    if find_model(folder):
-        kinds.append("colmap")
+    kinds = [kind for kind in LAYOUTS if scenes_of(kind, folder)]
     if _split_files(folder):
         kinds.append("matterport3d")
     return kinds or _kinds_of_images(folder)
@@ -166,9 +129,26 @@ def recognize(folder: Path) -> list[str]:
 
 def _kinds_of_images(folder: Path) -> list[str]:
     images, _ = list_images(folder)
+    if foreign(folder) or _is_recording(images, folder):
+        return []
     faces = set(looks_like_faces(images, folder))
     kinds = ["faces"] if faces else []
     return [*kinds, "panoramas"] if len(faces) < len(images) else kinds
+
+
+def _is_recording(images: list[Path], folder: Path) -> bool:
+    """Tell whether images seem to be frames of a camera with depth, not panoramas."""
+    names = [path.relative_to(folder).as_posix() for path in images]
+    if not any("depth" in name for name in (*names, *(path.name for path in folder.glob("*/")))):
+        return False
+    pictures = [path for path, name in zip(images, names, strict=True) if "depth" not in name]
+    for path in (*pictures, *images)[:1]:
+        try:
+            with Image.open(path) as image:
+                return image.width != 2 * image.height
+        except (OSError, SyntaxError, ValueError):
+            return False
+    return True
 
 
 def _unclear(folder: Path, kinds: list[str]) -> Problem:
@@ -176,10 +156,14 @@ def _unclear(folder: Path, kinds: list[str]) -> Problem:
         words = " or ".join(f"{kind} ({KINDS[kind]})" for kind in kinds)
         fix = "Choose one with --kind, or separate the files into folders."
         return Problem(".", f"could be {words}", fix)
-    fix = (
-        "Give a folder of panoramas or cube faces, of color/, depth/, pose/, intrinsic/, or with "
-        "transforms.json or a COLMAP model."
-    )
+    if (known := foreign(folder)) is not None:
+        return Problem(".", f"{known.content}, which is not read", known.fix)
+    layouts = "; ".join(layout.content for layout in LAYOUTS.values())
+    images = list_images(folder)[0]
+    if images:
+        fix = f"Lay it out in one of these ways: {layouts}."
+        return Problem(".", "an RGB-D recording in no known layout", fix)
+    fix = f"Give a folder of panoramas or cube faces, or of a recording: {layouts}."
     if not any(folder.iterdir()):
         return Problem(".", "an empty folder", fix)
     return Problem(".", "no images, recording or model found", fix)
@@ -246,13 +230,6 @@ def _caption_problems(files: Iterable[Path]) -> Iterator[Problem]:
             yield from_error(error)
 
 
-def _scene_folders(folder: Path) -> list[Path]:
-    """List the scenes in ScanNet's layout: <scene>/color, or <split>/<scene>/color."""
-    found = [*folder.glob("*/color"), *folder.glob("*/*/color")]
-    scenes = sorted(path.parent for path in found if path.is_dir())
-    return [scene for scene in scenes if "/." not in f"/{scene.relative_to(folder)}"]
-
-
 def _check_lists(scene: Path) -> Iterator[Problem]:
     """Check a scene's key frames, valid frames and the captions of the former."""
     if not (scene / KEY_FRAMES).exists() and not (scene / VALID_FRAMES).exists():
@@ -289,29 +266,26 @@ _PANORAMAS = {
 
 def _survey_panoramas(found: Survey, kind: str) -> None:
     found.panoramas, problems = _PANORAMAS[kind](found.folder)
-    if not found.panoramas and not problems:
-        problems = [Problem(".", "no images of this kind", "Choose another --kind.")]
+    if not found.panoramas and not any(problem.stops for problem in problems):
+        fix = f"Name them {FACE_NAMES}." if kind == "faces" else "Choose another --kind."
+        problems = [Problem(".", f"no {KINDS[kind]} found", fix), *problems]
     found.problems += problems
 
 
 def _survey_recordings(found: Survey, kind: str) -> None:
     folder, settings = found.folder, found.settings
-    if kind == "rgbd":
-        scenes = _scene_folders(folder) or [folder]
-        found.problems += repeated(((identifier(path.name), path) for path in scenes), folder)
-        read = [(*find_recording(scene, folder), _check_lists(scene)) for scene in scenes]
-        more: Iterable[Problem] = changed_files(folder)
-    else:
-        find = find_transforms if kind == "transforms" else find_colmap
-        read, more = [(*find(folder, settings.scale), iter(()))], ()
-    for recording, problems, of_lists in read:
+    scenes = scenes_of(kind, folder) or [folder]
+    found.problems += repeated(((identifier(path.name), path) for path in scenes), folder)
+    for scene in scenes:
+        recording, problems = LAYOUTS[kind].read(scene, folder)
         found.problems += problems
         if recording.frames or not any(problem.stops for problem in problems):
-            looks, keys, of_frames = check_frames(recording, settings.overlap)
+            recording = recording.adjusted(settings.scale, settings.depth_unit)
+            looks, keys, of_frames = check_frames(recording, settings)
             found.recordings.append((recording, looks, keys))
             found.problems += of_frames
-        found.problems += of_lists
-    found.problems += more
+        found.problems += _check_lists(scene)
+    found.problems += changed_files(folder)
 
 
 def _survey_captions(found: Survey) -> None:
@@ -370,7 +344,7 @@ def summary(found: Survey) -> list[str]:
         size = f"{faces} pixels{cut}"
         lines.append(f"panoramas: {len(found.panoramas)}, scenes: {scenes}, faces of {size}")
     for recording, looks, keys in found.recordings:
-        usable = sum(is_usable(look) for look in looks)
+        usable = sum(look.is_usable for look in looks)
         colors = sorted({look.color.size for look in looks})[:3]
         depths = sorted({f"{look.depth_size[1]} x {look.depth_size[0]}" for look in looks})[:3]
         lines.append(

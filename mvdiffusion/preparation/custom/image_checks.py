@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,8 @@ def _color(image: Image.Image, path: Path) -> Iterator[Problem]:
     if mode == "CMYK":
         yield Problem(path, "CMYK (print) colors", "Convert it to sRGB and save it again.")
     if mode == "F" or mode.startswith("I"):
-        yield Problem(path, f"not 8 bits per channel (mode {mode})", "Save it as 8-bit RGB.")
+        fix = "Move it away if it is depth; a photograph has to be RGB."
+        yield Problem(path, f"one channel of more than 8 bits (mode {mode}), as depth has", fix)
     if mode.endswith("A") or "transparency" in image.info:
         if image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
             yield Problem(path, "transparent pixels", "Fill them and save it as RGB.")
@@ -163,11 +164,15 @@ def list_images(folder: Path) -> tuple[list[Path], list[Problem]]:
     return images, problems
 
 
-def images_in(folder: Path) -> list[Path]:
-    """List the image files directly inside a folder, if there is one."""
+def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the files of some kinds directly inside a folder, if there is one.
+
+    Args:
+        suffixes: of their names, in lower case.
+    """
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
     return sorted(path for path in found if not path.name.startswith("."))
 
 

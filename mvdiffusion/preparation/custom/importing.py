@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
@@ -32,10 +31,12 @@ from mvdiffusion.geometry.matrix_files import write_matrix
 from mvdiffusion.geometry.panoramas import cut_views
 from mvdiffusion.images import jpeg_bytes, read_face, read_image, read_rgb, save_depth, to_pixels
 from mvdiffusion.preparation.custom.check import Survey, frame_names, panorama_names
+from mvdiffusion.preparation.custom.depth_files import MILLIMETER, in_meters, read_counts
+from mvdiffusion.preparation.custom.frame_checks import camera_shift
 from mvdiffusion.preparation.custom.image_checks import identifier, in_parallel
 from mvdiffusion.preparation.custom.panorama_files import Panorama
-from mvdiffusion.preparation.custom.problems import name_in
-from mvdiffusion.preparation.custom.recordings import MILLIMETER, FrameLook, Recording, camera_shift
+from mvdiffusion.preparation.custom.problems import Problem, name_in
+from mvdiffusion.preparation.custom.recordings import FrameLook, Recording, usual_camera
 from mvdiffusion.preparation.key_frames import write_key_frames
 from mvdiffusion.records import (
     InputError,
@@ -91,7 +92,7 @@ def import_folder(
     _begin(found, root, split, record)
     write = _import_panoramas if found.panoramas else _import_recordings
     result = write(found, root, split, settings)
-    by = {**provenance(), "source": str(found.folder)}
+    by = {**provenance(), "source": str(found.folder), "frames": _frames(found)}
     write_json(root / f"import_{split}_provenance.json", by)
     return result
 
@@ -119,7 +120,7 @@ def _check(found: Survey, root: Path, split: str, settings: ImportSettings) -> N
 
 
 def _record(found: Survey, split: str, settings: ImportSettings) -> dict[str, Any]:
-    check = {key: getattr(found.settings, key) for key in ("overlap", "scale")}
+    check = {key: getattr(found.settings, key) for key in ("overlap", "scale", "depth_unit")}
     captions = {"texts": dict(found.captions.texts), "everywhere": found.captions.everywhere}
     return {
         "format": FORMAT,
@@ -129,6 +130,16 @@ def _record(found: Survey, split: str, settings: ImportSettings) -> dict[str, An
         "captions_sha256": settings_sha256(captions),
         "source_sha256": _source_sha256(found),
         "units": _units(found),
+    }
+
+
+def _frames(found: Survey) -> dict[str, dict[str, str]]:
+    """The color image of each frame's number, by scene."""
+    return {
+        recording.name: {
+            str(frame.number): name_in(frame.color, found.folder) for frame in recording.frames
+        }
+        for recording, *_ in found.recordings
     }
 
 
@@ -234,11 +245,11 @@ def _write_scene(
 ) -> None:
     for part in ("color", "depth", "pose", "intrinsic"):
         (folder / part).mkdir(parents=True)
-    K = next(look.K for look in looks if look.K is not None)
-    write_matrix(folder / INTRINSICS, K)
-    write = partial(
-        write_frame, folder=folder, K=K, unit=recording.depth_unit, quality=settings.quality
-    )
+    camera = usual_camera(looks)
+    assert camera is not None  # the check saw to it
+    assert camera.K is not None
+    write_matrix(folder / INTRINSICS, camera.K)
+    write = partial(write_frame, folder=folder, camera=camera, quality=settings.quality)
     for _ in in_parallel(write, looks, f"writing {recording.name}"):
         pass
     for frame in recording.frames:
@@ -283,58 +294,76 @@ def cut_face(panorama: Tensor, face: int, size: int) -> NDArray[np.uint8]:
     return to_pixels(cut_views(panorama, 90.0, R, size, size)[0])
 
 
-def write_frame(look: FrameLook, folder: Path, K: Tensor, unit: float, quality: int) -> None:
+def write_frame(look: FrameLook, folder: Path, camera: FrameLook, quality: int) -> None:
     """Write color, depth and pose of a frame.
 
-    A scene has one camera: frames of a slightly different one are resampled to it. Files that need
-    no change keep their bytes.
+    A scene has one camera: frames of another size, or of a slightly different camera, are resampled
+    to it. Files that need no change keep their bytes.
 
     Args:
-        K: the scene's intrinsics [3, 3] in pixels of the depth images.
-        unit: meters per step of the depth image's values.
+        camera: the frame whose camera and sizes the scene has.
         quality: of JPEGs that are encoded again.
     """
-    frame, size = look.frame, look.depth_size
-    assert look.K is not None  # the check saw to it
-    assert frame.pose is not None
-    number, moved = frame.number, camera_shift(look.K, K, size) > _SAME_CAMERA
+    frame, number = look.frame, look.frame.number
+    assert frame.pose is not None  # the check saw to it
     color, depth = folder / "color" / f"{number}.jpg", folder / "depth" / f"{number}.png"
+    moved = _is_moved(look, camera)
     if look.color.plain_jpeg and not moved:
         shutil.copyfile(frame.color, color)
     else:
-        color.write_bytes(jpeg_bytes(_color(look, K if moved else None), quality))
-    if unit == MILLIMETER and frame.depth.suffix.lower() == ".png" and not moved:
+        color.write_bytes(jpeg_bytes(_color(look, camera if moved else look), quality))
+    kept = look.unit == MILLIMETER and frame.depth.suffix.lower() == ".png"
+    if kept and not look.saturated and not moved:
         shutil.copyfile(frame.depth, depth)
     else:
-        save_depth(_depth(look, K if moved else None, unit), depth)
+        save_depth(_depth(look, camera if moved else look), depth)
     write_matrix(folder / "pose" / f"{number}.txt", torch.from_numpy(frame.pose))
 
 
-def _color(look: FrameLook, K: Tensor | None) -> NDArray[np.uint8]:
+def _is_moved(look: FrameLook, camera: FrameLook) -> bool:
+    assert look.K is not None  # the check saw to it
+    assert camera.K is not None
+    same = look.depth_size == camera.depth_size
+    return not same or camera_shift(look.K, camera.K, camera.depth_size) > _SAME_CAMERA
+
+
+def _color(look: FrameLook, camera: FrameLook) -> NDArray[np.uint8]:
     pixels = read_rgb(look.frame.color)
-    if K is None:
+    if camera is look:
         return pixels
-    size = (look.color.height, look.color.width)
-    move = _between(look, K, size)
+    old, new = ((each.color.height, each.color.width) for each in (look, camera))
+    move = _between(look, camera, old, new)
     moved = cv2.warpAffine(
-        pixels, move, size[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        pixels, move, new[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(moved, np.uint8)
 
 
-def _depth(look: FrameLook, K: Tensor | None, unit: float) -> NDArray[np.float64]:
+def _depth(look: FrameLook, camera: FrameLook) -> NDArray[np.float64]:
     """Depth [H, W] in meters."""
-    with Image.open(look.frame.depth) as image:
-        values = np.array(image).astype(np.float32)
-    if K is not None:
-        # Not a mean: between two surfaces there is none.
-        move = _between(look, K, look.depth_size)
-        values = cv2.warpAffine(values, move, look.depth_size[::-1], flags=cv2.INTER_NEAREST)
-    return np.asarray(values, np.float64) * unit
+    counts = read_counts(look.frame.depth)
+    if isinstance(counts, Problem):  # changed since the check
+        raise InputError(f"{look.frame.depth}: {counts.problem}. {counts.fix}")
+    depth = in_meters(counts, look.unit)
+    if camera is look:
+        return depth
+    # Not a mean: between two surfaces there is none.
+    move = _between(look, camera, look.depth_size, camera.depth_size)
+    size = camera.depth_size[::-1]
+    return np.asarray(cv2.warpAffine(depth, move, size, flags=cv2.INTER_NEAREST), np.float64)
 
 
-def _between(look: FrameLook, K: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The affine map [2, 3] from the frame's pixels to those of camera K, for images of a size."""
+def _between(
+    look: FrameLook, camera: FrameLook, old: tuple[int, int], new: tuple[int, int]
+) -> NDArray[np.float64]:
+    """The affine map [2, 3] from a frame's pixels to those of another's camera.
+
+    Args:
+        old: (height, width) of the frame's image.
+        new: (height, width) of the camera's image.
+    """
     assert look.K is not None
-    ours, theirs = (scale_intrinsics(camera, look.depth_size, size) for camera in (K, look.K))
+    assert camera.K is not None
+    ours = scale_intrinsics(camera.K, camera.depth_size, new)
+    theirs = scale_intrinsics(look.K, look.depth_size, old)
     return (ours @ theirs.inverse())[:2].numpy()

@@ -3,8 +3,8 @@
 Cube faces are named in one of these ways:
 
 <id>_skybox{0..5}_sami.jpg                      as Matterport3D has them: its order and orientation
-<id>_{up,left,front,right,back,down}.<suffix>   also <id>_{U,L,F,R,B,D}.<suffix>
-<id>/{up,left,front,right,back,down}.<suffix>
+<id>_{up,left,front,right,back,down}.<suffix>   also u l f r b d, py nx pz px nz ny, top, bottom,
+<id>/{up,left,front,right,back,down}.<suffix>   up lf ft rt bk dn; in any case; id_ may be left out
 
 In the last two, up and down are as seen when one looks at the front face and tilts the head: the
 lower edge of up and the upper edge of down touch the front face.
@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
+
+from PIL import Image
 
 from mvdiffusion.data.splits import FACE
 from mvdiffusion.data.splits import FACES as FACES_FOLDER
@@ -33,8 +35,20 @@ from mvdiffusion.preparation.custom.image_checks import (
 from mvdiffusion.preparation.custom.problems import Problem, note
 
 FACES = ("up", "left", "front", "right", "back", "down")
-_WORD = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>up|left|front|right|back|down)", re.IGNORECASE)
-_LETTER = re.compile(r"(?:(?P<id>.*)[_-])?(?P<face>[ULFRBD])")
+FACE_NAMES = (
+    "<id>_up.png, <id>_left.png, <id>_front.png, <id>_right.png, <id>_back.png, <id>_down.png (or "
+    "u l f r b d; py nx pz px nz ny; up lf ft rt bk dn; or Matterport3D's names)"
+)
+_WORDS = {
+    **{word: face for face, word in enumerate(FACES)},
+    **{word: face for face, word in enumerate("ulfrbd")},
+    **{word: face for face, word in enumerate(("py", "nx", "pz", "px", "nz", "ny"))},
+    **{word: face for face, word in enumerate(("up", "lf", "ft", "rt", "bk", "dn"))},
+    **{"top": 0, "bottom": 5},
+}
+"""Places in Matterport3D's order of the names of faces."""
+_NAME = re.compile(rf"(?:(?P<id>.*)[_-])?(?P<face>{'|'.join(_WORDS)})", re.IGNORECASE)
+_ALMOST = (1.8, 2.2)  # width over height of what may have been a panorama
 _SMALLEST = 64  # pixels, height of a panorama
 
 
@@ -88,14 +102,37 @@ def _proportions(look: Look) -> Iterator[Problem]:
     name, problem = look.path, f"{look.size} pixels"
     if not look.width:
         return
-    if look.width != 2 * look.height:
+    if _is_unfolded(look):
+        fix = f"Cut it into six square files, named {FACE_NAMES}."
+        yield Problem(name, f"{problem}: six faces of a cube in one image", fix)
+    elif look.width != 2 * look.height:
         fix = "Give the full sphere, 360° x 180°, twice as wide as high (crop or resize)."
+        if not _ALMOST[0] < look.width / look.height < _ALMOST[1]:
+            fix = (
+                "Give panoramas of the full sphere, 360° x 180°. Frames of a camera can be "
+                "imported as a recording, with depth and poses."
+            )
         yield Problem(name, f"{problem}, not twice as wide as high", fix)
     elif look.height < _SMALLEST:
         yield Problem(name, f"{problem}: too small", f"Give at least {_SMALLEST} pixels of height.")
     elif look.width % 8:
         fix = "Nothing to do, or resize it to a multiple of 8."
         yield note(name, f"{problem}: a quarter of the width is not even and is rounded", fix)
+
+
+def _is_unfolded(look: Look) -> bool:
+    """Tell whether an image is a strip of six faces, or a cross of them with empty corners."""
+    width, height = look.width, look.height
+    if width == 6 * height or height == 6 * width:
+        return True
+    if 3 * width != 4 * height and 4 * width != 3 * height:
+        return False
+    tile = max(width, height) // 4
+    with Image.open(look.path) as image:
+        pixels = image.convert("RGB")
+    corners = [(0, 0), (width - tile, 0), (0, height - tile), (width - tile, height - tile)]
+    boxes = [(x, y, x + tile, y + tile) for x, y in corners]
+    return all(len(pixels.crop(box).getcolors(2) or ()) == 1 for box in boxes)
 
 
 def _mixed(looks: list[Look]) -> Iterator[Problem]:
@@ -107,13 +144,13 @@ def _mixed(looks: list[Look]) -> Iterator[Problem]:
 
 
 def looks_like_faces(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Return those image files that belong to a cube: at least two faces of one id are there.
+    """Return those image files that belong to a cube: at least three faces of one id are there.
 
     Args:
         folder: that they were found below.
     """
     cubes = _cubes(paths, folder)
-    return [face.path for cube in cubes.values() if len(cube) > 1 for face in cube]
+    return [face.path for cube in cubes.values() if len(cube) > 2 for face in cube]
 
 
 def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
@@ -122,7 +159,7 @@ def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     cubes = list(_cubes(paths, folder).values())
     faces = [face.path for cube in cubes for face in cube]
     for path in filterfalse(set(faces).__contains__, paths):
-        fix = "Nothing to do, or name it <id>_front.png etc. if it is one."
+        fix = f"Nothing to do, or name faces {FACE_NAMES}."
         problems.append(note(path, "not named as a cube face; left out", fix))
     seen = {look.path: look for look in in_parallel(look_at, faces, "checking faces")}
     problems += [problem for look in seen.values() for problem in look.problems]
@@ -177,10 +214,10 @@ def _face(path: Path, folder: Path) -> _Face | None:
         house = inside.parent if inside.name == FACES_FOLDER and inside != folder else inside
         name = identifier(match["id"])
         return _Face(_scene(house, folder), name, int(match["face"]), False, path)
-    match = _WORD.fullmatch(path.stem) or _LETTER.fullmatch(path.stem)
+    match = _NAME.fullmatch(path.stem)
     if not match:
         return None
-    face = "ULFRBD".index(match["face"][0].upper())
+    face = _WORDS[match["face"].lower()]
     if match["id"]:
         return _Face(_scene(inside, folder), identifier(match["id"]), face, True, path)
     outside = inside.parent if inside != folder else inside

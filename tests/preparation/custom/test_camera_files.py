@@ -11,8 +11,9 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from mvdiffusion.images import save_depth
-from mvdiffusion.preparation.custom.camera_files import find_colmap, find_transforms
 from mvdiffusion.preparation.custom.check import CheckSettings, survey
+from mvdiffusion.preparation.custom.layouts.colmap import find_colmap
+from mvdiffusion.preparation.custom.layouts.transforms import find_transforms
 from mvdiffusion.records import InputError
 
 WIDTH, HEIGHT, FOCAL = 32, 24, 32.0
@@ -102,7 +103,7 @@ def test_transforms_of_frames_override_and_scale(tmp_path):
     meta = transforms(tmp_path, depth_unit_scale_factor=0.01)
     meta["frames"][2] |= {"fl_x": 33.0, "file_path": "images/frame_00020"}
     rewrite(tmp_path, meta)
-    recording, _ = find_transforms(tmp_path, scale=2.0)
+    recording = find_transforms(tmp_path)[0].adjusted(scale=2.0, depth_unit=None)
     assert recording.depth_unit == 0.01
     assert [frame.K[0, 0] for frame in recording.frames] == [32, 32, 33]
     assert recording.frames[2].color == tmp_path / "images/frame_00020.jpg"
@@ -202,8 +203,9 @@ def colmap(folder: Path, model: str = "PINHOLE 32 24 32 32 16 12", names: str = 
 
 
 def check_colmap(folder: Path, scale: float = 1.0) -> None:
-    recording, problems = find_colmap(folder, scale)
+    recording, problems = find_colmap(folder)
     assert problems == []
+    recording = recording.adjusted(scale, depth_unit=None)
     assert [frame.number for frame in recording.frames] == [0, 10, 20]
     for frame, pose in zip(recording.frames, poses(), strict=True):
         expected = pose.copy()

@@ -95,7 +95,7 @@ def test_every_problem_of_panoramas_at_once(tmp_path):
         "print.jpg": "CMYK (print) colors",
         "opaque.png": "note: an alpha channel",
         "alpha.png": "transparent pixels",
-        "deep.png": "not 8 bits per channel (mode I;16)",
+        "deep.png": "one channel of more than 8 bits (mode I;16), as depth has",
         "turned.jpg": "rotated by EXIF orientation 6",
         "cut.png": "a truncated or broken image",
         "cut_too.jpg": "a truncated or broken image",
@@ -173,7 +173,7 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
     np.savetxt(scene / "pose/8.txt", pose)
     picture(32, 24, "L").save(scene / "depth/9.png")
     save_depth(np.zeros((24, 32)), scene / "depth/10.png")
-    Image.fromarray(np.full((24, 32), 2.0, np.float32)).save(scene / "depth/11.tif")
+    picture(32, 24).save(scene / "depth/11.tif")
     (scene / "depth/11.png").unlink()
     save_depth(np.full((24, 24), 2.0), scene / "depth/12.png")
     picture(32, 24).save(scene / "color/first.jpg")
@@ -189,9 +189,9 @@ def test_every_problem_of_a_recording_at_once(tmp_path):
         "pose/6.txt": "a pose scaled by 2.00",
         "pose/7.txt": "a mirrored pose (left-handed axes)",
         "pose/8.txt": "a pose whose last row is not 0 0 0 1",
-        "depth/9.png": "depth is not of 16 bits (8 bits, mode L)",
+        "depth/9.png": "depth is not of 16 bits or more (one channel of 8 bits)",
         "depth/10.png": "note: no depth at all (all zero)",
-        "depth/11.tif": "depth is not of 16 bits (floating point)",
+        "depth/11.tif": "depth is not of 16 bits or more (3 channels of 8 bits)",
         "depth/12.png": "24 x 24 pixels, but the color image has 32 x 24 | "
         "depth of 24 x 24 pixels; other frames have 32 x 24",
         "color/first.jpg": "no frame number in its name",

@@ -1,0 +1,82 @@
+"""Depth in files of all formats that are read, as counts of some unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mvdiffusion.images import NO_DEPTH, known_counts
+from mvdiffusion.preparation.custom.image_checks import undecodable, unreadable
+from mvdiffusion.preparation.custom.problems import Problem
+
+MILLIMETER = 0.001
+DEPTH_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".npy")
+_PGM = re.compile(rb"P5\s+(?:#[^\n]*\s+)*(\d+)\s+(\d+)\s+(\d+)\s")
+
+
+def read_counts(path: Path) -> NDArray | Problem:
+    """Read depth [H, W] as it is stored, or say why that cannot be."""
+    if reason := unreadable(path):
+        return reason
+    read: Callable[[Path], NDArray] = {".npy": _npy, ".pgm": _pgm}.get(path.suffix.lower(), _image)
+    try:
+        counts = read(path)
+    except Exception as error:  # broken bytes make decoders raise almost anything
+        return undecodable(path, error)
+    if counts.ndim != 2 or counts.dtype.kind not in "uif" or counts.dtype.itemsize < 2:
+        channels = "one channel" if counts.ndim == 2 else f"{counts.shape[-1]} channels"
+        bits = 8 * counts.dtype.itemsize
+        fix = "Write depth as a 16-bit PNG of one channel, without converting it."
+        return Problem(path, f"depth is not of 16 bits or more ({channels} of {bits} bits)", fix)
+    return counts
+
+
+def _image(path: Path) -> NDArray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def _npy(path: Path) -> NDArray:
+    array: NDArray = np.load(path, allow_pickle=False)
+    return array.reshape(array.shape[:2]) if array.shape[2:] == (1,) else array
+
+
+def _pgm(path: Path) -> NDArray:
+    """Read a binary PGM; Pillow would stretch its values to 16 bits."""
+    content = path.read_bytes()
+    head = _PGM.match(content)
+    if head is None:
+        raise ValueError("not a binary PGM")
+    width, height, most = (int(number) for number in head.groups())
+    kind = np.dtype(">u2" if most > 255 else np.uint8)
+    pixels = np.frombuffer(content, kind, width * height, head.end())
+    return pixels.reshape(height, width).astype(kind.newbyteorder("="))
+
+
+def usual_unit(counts: NDArray) -> float:
+    """Meters per count where nobody says: meters in floating point, else millimeters."""
+    return 1.0 if counts.dtype.kind == "f" else MILLIMETER
+
+
+def in_meters(counts: NDArray, unit: float) -> NDArray[np.float64]:
+    """Turn counts into meters, 0 where there is no depth.
+
+    Args:
+        counts: [H, W].
+        unit: meters per count.
+    """
+    if counts.dtype.kind == "f":
+        known = np.where(np.isfinite(counts) & (counts > 0), counts, 0)
+    else:
+        known = np.maximum(known_counts(counts), 0)
+    return known.astype(np.float64) / (1 / unit)
+
+
+def is_saturated(counts: NDArray) -> bool:
+    """Tell whether counts hold the value beyond which a 16-bit image cannot count."""
+    return counts.dtype.kind != "f" and bool((counts == NO_DEPTH).any())

@@ -1,0 +1,161 @@
+"""The table of layouts of recordings: how each is told from the others, and read or converted.
+
+A layout that is not listed here is one entry more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdiffusion.preparation.custom.layouts.colmap import find_colmap, holds_model
+from mvdiffusion.preparation.custom.layouts.folders import (
+    find_frames,
+    find_parts,
+    holds_frames,
+    holds_parts,
+)
+from mvdiffusion.preparation.custom.layouts.listed import (
+    find_poses,
+    find_replica,
+    find_tum,
+    holds_poses,
+    holds_replica,
+    holds_tum,
+)
+from mvdiffusion.preparation.custom.layouts.transforms import find_transforms, holds_transforms
+from mvdiffusion.preparation.custom.problems import Problem
+from mvdiffusion.preparation.custom.recordings import Recording
+
+Read = Callable[[Path, Path], tuple[Recording, list[Problem]]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that is read.
+
+    Attributes:
+        content: what it is, in words.
+        holds: tells whether a folder is a recording in this layout.
+        read: reads the recording in a folder; the second folder is that of the check.
+    """
+
+    content: str
+    holds: Callable[[Path], bool]
+    read: Read
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A layout that other programs convert.
+
+    Attributes:
+        content: what it is, in words.
+        files: patterns of files in a folder, all of which it holds.
+        fix: the command that converts it.
+    """
+
+    content: str
+    files: tuple[str, ...]
+    fix: str
+
+
+def _holds_parts_alone(folder: Path) -> bool:
+    return holds_parts(folder) and not holds_poses(folder) and not holds_tum(folder)
+
+
+LAYOUTS = {
+    "rgbd": Layout("color/, depth/, pose/, intrinsic/ (ScanNet)", _holds_parts_alone, find_parts),
+    "frames": Layout(
+        "frame-N.color.jpg, .depth.pgm, .pose.txt (ScanNet's C++ reader, 3RScan, 7-Scenes)",
+        holds_frames,
+        find_frames,
+    ),
+    "tum": Layout("rgb/, depth/, groundtruth.txt (TUM RGB-D, Bonn, ETH3D)", holds_tum, find_tum),
+    "replica": Layout("results/, traj.txt (Replica)", holds_replica, find_replica),
+    "poses": Layout(
+        "images/, depth/, poses.txt, K.txt (deep-video-mvs)",
+        lambda folder: holds_poses(folder) and not holds_tum(folder),
+        find_poses,
+    ),
+    "transforms": Layout(
+        "transforms.json (nerfstudio, instant-ngp, NeRFCapture)", holds_transforms, find_transforms
+    ),
+    "colmap": Layout("a COLMAP model, images/ and depth/", holds_model, find_colmap),
+}
+"""Recordings by kind."""
+
+_NERFSTUDIO = "Convert it with nerfstudio: `ns-process-data {} --data FOLDER --output-dir OUTPUT`"
+FOREIGN = (
+    Foreign(
+        "a recording of ScanNet (.sens)",
+        ("*.sens",),
+        "Prepare it with `mvdiffusion data prepare`, or export it with `reader.py` of ScanNet's "
+        "SensReader.",
+    ),
+    Foreign(
+        "an export of Polycam",
+        ("keyframes/cameras", "keyframes/depth"),
+        f"{_NERFSTUDIO.format('polycam --use-depth')}.",
+    ),
+    Foreign(
+        "an export of Record3D",
+        ("EXR_RGBD",),
+        f"{_NERFSTUDIO.format('record3d')}, and add the depth.",
+    ),
+    Foreign(
+        "a recording of ROS (.bag)",
+        ("*.bag",),
+        "Export its images with timestamps in their names, as the TUM RGB-D dataset has them.",
+    ),
+    Foreign(
+        "a scene of NeRF's synthetic data (transforms_train.json)",
+        ("transforms_train.json",),
+        "Copy the file as transforms.json, and add depth_file_path to its frames.",
+    ),
+    Foreign(
+        "cameras of MVSNet (cams/*_cam.txt, as DTU has them)",
+        ("cams/*_cam.txt",),
+        "Convert them to a COLMAP model with `colmap2mvsnet`'s inverse, or write camera-to-world "
+        "matrices into poses.txt, K into K.txt, and the depth as 16-bit PNG into depth/.",
+    ),
+    Foreign(
+        "a scene of ScanNet++ (iphone/)",
+        ("iphone/pose_intrinsic_imu.json",),
+        "Write its frames as color/, depth/, pose/, intrinsic/; its toolkit extracts color and "
+        "depth with `python -m iphone.prepare_iphone_data`.",
+    ),
+)
+"""Recordings that are named, not read."""
+
+
+def scenes_of(kind: str, folder: Path) -> list[Path]:
+    """List the recordings of a kind: the folder itself, or folders in it, or folders in those.
+
+    Args:
+        kind: one of `LAYOUTS`.
+    """
+    holds = LAYOUTS[kind].holds
+    if holds(folder):
+        return [folder]
+    return [path for path in _below(folder) if holds(path)]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            yield path
+            yield from (
+                inside
+                for inside in sorted(path.iterdir())
+                if inside.is_dir() and not inside.name.startswith(".")
+            )
+
+
+def foreign(folder: Path) -> Foreign | None:
+    """Name the layout of a folder that other programs convert, if it is known."""
+    for layout in FOREIGN:
+        if all(next(folder.glob(pattern), None) is not None for pattern in layout.files):
+            return layout
+    return None
