@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 min_version("9.19")
 sys.path.insert(0, workflow.basedir)  # recipes are about the code of this checkout
 from workflow.lib.config import checked, configuration_files, has_all_sections, read_config
-from workflow.lib.process import hold_lock, prepare_environment
+from workflow.lib.process import JOB_PREFIX, hold_lock, prepare_environment
 
 if not has_all_sections(config):
 
@@ -18,10 +18,11 @@ if not has_all_sections(config):
 
 checked(config, configuration_files(workflow.configfiles))
 prepare_environment()
+shell.prefix(JOB_PREFIX)
 
 
 onstart:
-    hold_lock("results/.lock")
+    hold_lock()
 
 
 include: "workflow/rules/common.smk"

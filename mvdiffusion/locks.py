@@ -20,8 +20,6 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that 
 def hold(path: Path) -> int:
     """Lock a file, which is made if it is missing, until `release` or the end of this process.
 
-    On a file system without locks, as some clusters have, nothing is locked.
-
     Args:
         path: the file; a process that holds it already keeps it.
 
@@ -37,15 +35,13 @@ def hold(path: Path) -> int:
         file = _held.pop(key, None)
         if file is None:
             file = _open(path)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(file, fcntl.LOCK_EX):
                 os.close(file)
-                raise InputError(f"{path.parent}: {at_work(path)}") from None
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    os.close(file)
-                    raise
+                found = ", ".join(map(str, processes(path))) or "unknown"
+                raise InputError(
+                    f"{path.parent}: is being written by another command (process {found}); wait "
+                    "until it ends, or stop it, then run this command again."
+                )
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
             _held[key] = file
             return file
@@ -58,13 +54,23 @@ def release(path: Path) -> None:
         os.close(file)
 
 
-def at_work(path: Path) -> str:
-    """Say which processes have a locked file open, and what to do."""
-    found = ", ".join(map(str, _processes(path))) or "unknown"
-    return (
-        f"is being written by another command (process {found}); wait until it ends, or stop it, "
-        "then run this command again."
-    )
+def lock(file: int, kind: int) -> bool:
+    """Lock an open file; False if another process's lock does not allow it.
+
+    On a file system without locks, as some clusters have, nothing is locked.
+
+    Args:
+        file: the open file.
+        kind: `fcntl.LOCK_EX`, or `fcntl.LOCK_SH` for one that several may hold.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def _open(path: Path) -> int:
@@ -76,8 +82,8 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of an output that may only be read
 
 
-def _processes(path: Path) -> list[int]:
-    """Processes that have a file open, as far as the system (Linux) tells this user."""
+def processes(path: Path) -> list[int]:
+    """Other processes that have a file open, as far as the system (Linux) tells this user."""
     found = set()
     for file in Path("/proc").glob("[0-9]*/fd/*"):
         try:

@@ -157,7 +157,10 @@ def checkpointed(path: Path, value: str) -> str:
         save(path, value)
     if os.environ.get("HANG_AT") and os.environ["HANG_AT"] in str(path):
         Path("hanging").touch()
-        time.sleep(3600)
+        for _ in range(60_000):  # until a test lets us go on
+            if Path("go_on").exists():
+                break
+            time.sleep(0.05)
     return path.read_text()
 
 

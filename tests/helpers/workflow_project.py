@@ -31,6 +31,7 @@ STAND_IN = ROOT / "tests/helpers/stand_in.py"
 PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
+    "mvdiffusion/locks.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods/registry.py",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py", "eval/settings.py",

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from workflow_project import METHODS, Project, environment
@@ -189,6 +190,36 @@ def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone:
     clone.snakemake("run")
     assert "train base" not in clone.commands(), "finished steps are not repeated"
     assert clone.results() == made_project.results()
+
+
+@pytest.mark.parametrize("at", ["training/panorama_stage2", "images/panorama/mvdiffusion"])
+def test_jobs_that_outlive_a_killed_snakemake_write_into_no_other_run(
+    made_project: Project, project: Project, at: str
+) -> None:
+    """Snakemake alone is killed; then other settings, while its job still writes."""
+    project.set("panorama.stage2.variant", "paper")
+    process = start_and_wait(project, HANG_AT=at)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    project.set("panorama.stage2.variant", "released")
+    for _ in range(2):
+        refused = project.snakemake("run", check=False)
+        assert "jobs of one that was killed (processes " in refused
+        assert "Nothing to be done" not in refused
+    pids = [int(pid) for pid in re.findall(r"\d+", refused.split("(processes ")[1].split(")")[0])]
+    (project.root / "go_on").touch()
+    wait_for_the_end_of(pids)
+    project.snakemake("run")
+    assert project.results() == made_project.results()
+
+
+def wait_for_the_end_of(pids: list[int]) -> None:
+    """Wait until none of these processes, which are not ours, is there."""
+    assert pids
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_unfinished_work_of_other_settings_is_not_resumed(

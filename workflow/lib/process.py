@@ -2,6 +2,8 @@
 
 Snakemake's own locks outlive a kill (-9, power cut), so the profiles switch them off (`nolock`).
 The lock here belongs to the process: the system drops it when the process ends, however it ends.
+The command of every job has a share in it (`JOB_PREFIX`). So after a kill of Snakemake alone, no
+run begins before its jobs have ended too: what they write would be taken for that of the new run.
 """
 
 from __future__ import annotations
@@ -14,6 +16,15 @@ from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
 
+from mvdiffusion.locks import lock, processes
+
+LOCK = "results/.lock"
+# Where the file system has no locks, jobs have none.
+JOB_PREFIX = (
+    f"set -euo pipefail; exec 9<> {LOCK};"
+    " python -ISc 'import fcntl; fcntl.flock(9, fcntl.LOCK_SH)' 2> /dev/null || true; "
+)
+
 _held: list[int] = []  # open files keep their locks
 
 
@@ -25,23 +36,21 @@ def prepare_environment() -> None:
     os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
 
 
-def hold_lock(path: str | Path) -> None:
-    """Lock a file until this process ends.
+def hold_lock() -> None:
+    """Lock this folder until this process and its jobs have ended.
 
     Raises:
-        WorkflowError: another process holds it.
+        WorkflowError: another process, or a job of one that was killed, is at work.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(file, 20).decode() or "unknown"
+    # First alone; then jobs may share it.
+    if not (lock(file, fcntl.LOCK_EX) and lock(file, fcntl.LOCK_SH)):
         os.close(file)
+        found = ", ".join(map(str, processes(path))) or "unknown"
         raise WorkflowError(
-            f"{path}: another Snakemake is at work in this folder (process {holder}); wait until it"
-            " ends, or stop it"
-        ) from None
-    os.ftruncate(file, 0)
-    os.write(file, str(os.getpid()).encode())
+            f"{path}: another Snakemake is at work in this folder, or jobs of one that was killed"
+            f" (processes {found}); wait until they end, or stop them"
+        )
     _held.append(file)
