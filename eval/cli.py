@@ -222,7 +222,7 @@ def tables(
     """Write the result tables and decide the claims; scores that cannot be compared are refused."""
     from .claims.claims import decide
     from .claims.remarks import remarks_on
-    from .scoring.score_files import read_scores
+    from .scoring.score_files import identical_images, read_scores
     from .settings import ClaimSettings
     from .tables.results import make_tables, metrics_of, printed_claims
     from .tables.table import write_tables
@@ -236,6 +236,8 @@ def tables(
     printed = printed_claims(claims)
     write_tables(made, output_dir, printed)
     write_json(metrics, nested)
+    for of_task in by_task.values():
+        console.print_warnings(identical_images(list(of_task.values())))
     if as_json:
         console.print_json(nested)
         return

@@ -15,7 +15,7 @@ from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
 from .folders.opening import open_folder
-from .scoring.score_files import VIEW_KEYS, Score, check_comparable, read_score
+from .scoring.score_files import VIEW_KEYS, Score, check_comparable, identical_images, read_score
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
 from .tables.results import main_table
@@ -37,12 +37,13 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of scoring, with the method's name."""
-        return [
+        """Methods of the same images; and warnings of scoring, with the method's name."""
+        of_methods = [
             f"{score.method}: {warning}"
             for score in self.scores
             for warning in score.content.get("warnings", ())
         ]
+        return [*identical_images(self.scores), *of_methods]
 
 
 def compare(

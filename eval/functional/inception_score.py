@@ -50,6 +50,22 @@ class SplitSums:
         return float((entropy[used] / count[used] - cross).exp().mean())
 
 
+def splits_of(num_images: int, num_splits: int) -> tuple[int, int]:
+    """Images in the largest split, and number of splits that have any.
+
+    A score cannot be above the first: that many images at most can be of different classes.
+
+    Args:
+        num_images: N.
+        num_splits: wanted.
+
+    >>> splits_of(8736, 10), splits_of(16, 10), splits_of(8, 10)
+    ((874, 10), (2, 8), (1, 8))
+    """
+    largest = -(-num_images // num_splits)
+    return largest, -(-num_images // largest)
+
+
 def assign_splits(num_images: int, num_splits: int, seed: int) -> Tensor:
     """Deal shuffled images [N] into equal consecutive splits, as torchmetrics does.
 

@@ -41,6 +41,21 @@ def polynomial_sums(preds: Grouped, target: Grouped, num_groups: int) -> KernelS
     )
 
 
+def subsets_of(num_preds: int, num_target: int, size: int, num_subsets: int) -> tuple[int, int]:
+    """Size and number of the subsets that can be drawn.
+
+    Args:
+        num_preds, num_target: images on either side.
+        size: images wanted per subset and side.
+        num_subsets: subsets wanted.
+
+    >>> subsets_of(5000, 5000, 1000, 100), subsets_of(8, 8, 1000, 100), subsets_of(8, 9, 1000, 100)
+    ((1000, 100), (8, 1), (8, 100))
+    """
+    size = min(size, num_preds, num_target)
+    return size, 1 if size == num_preds == num_target else num_subsets
+
+
 def draw_subsets(
     num_preds: int, num_target: int, size: int, num_subsets: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -49,9 +64,9 @@ def draw_subsets(
     Args:
         size: images per subset and side; fewer where there are fewer.
     """
-    size = min(size, num_preds, num_target)
+    size, num_subsets = subsets_of(num_preds, num_target, size, num_subsets)
     random = np.random.RandomState(seed)
-    for _ in range(1 if size == num_preds == num_target else num_subsets):
+    for _ in range(num_subsets):
         yield (
             random.choice(num_preds, size, replace=False),
             random.choice(num_target, size, replace=False),

@@ -227,6 +227,7 @@ class Metric:
         agreement: whether it measures how far parts of a sample agree, as constant images do
             without being right: samples without consistency are left out.
         reads_prompts: whether it needs the prompts of the images.
+        used: says what its options come to with these images, as the size of KID's subsets.
         missing: returns what else an input lacks; empty if nothing.
     """
 
@@ -238,6 +239,7 @@ class Metric:
     missing: Callable[[Inputs], str] | None = None
     agreement: bool = False
     reads_prompts: bool = False
+    used: Callable[[Inputs, Step], dict[str, int]] | None = None
 
     def takes(self, extractor: Extractor) -> bool:
         """Whether an extractor is of the kind that it uses."""

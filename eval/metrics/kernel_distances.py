@@ -11,9 +11,9 @@ from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
 from ..functional.cmmd import SCALE, gaussian_sums
 from ..functional.kernel_sums import Grouped
-from ..functional.kid import draw_subsets, polynomial_sums
+from ..functional.kid import draw_subsets, polynomial_sums, subsets_of
 from .base import Inputs, Metric, Step, register
-from .quality import Statistic, groups_of_samples, of_sets, sides_of
+from .quality import Statistic, groups_of_samples, num_evaluated, of_sets, sides_of
 
 
 def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
@@ -39,6 +39,13 @@ def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statisti
     return {step.key: distance}
 
 
+def _kid_subsets(inputs: Inputs, step: Step) -> dict[str, int]:
+    preds, target = num_evaluated(inputs.generated), num_evaluated(inputs.real)
+    wanted = step.options["subset_size"], step.options["subsets"]
+    size, subsets = subsets_of(preds, target, *wanted)
+    return {"subset_size": size, "subsets": subsets}
+
+
 def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
     preds, target = sides_of(inputs, extractor)
     group_of = groups_of_samples(inputs)
@@ -58,5 +65,7 @@ def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statist
 
 
 KID_OPTIONS = ("subsets", "subset_size")
-register(Metric("kid", of_sets(_kid), KID_OPTIONS, uses="features", compares=True))
+register(
+    Metric("kid", of_sets(_kid), KID_OPTIONS, uses="features", compares=True, used=_kid_subsets)
+)
 register(Metric("cmmd", of_sets(_cmmd), uses="similarity", compares=True))

@@ -14,9 +14,10 @@ import torch
 
 from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureSet
+from ..folders.samples import SampleFolder
 from ..functional.clip_score import clip_score
 from ..functional.fid import Moments, frechet_distance
-from ..functional.inception_score import SplitSums, assign_splits
+from ..functional.inception_score import SplitSums, assign_splits, splits_of
 from ..statistics import jackknife, mean_and_se
 from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
 from .measurement import Measurement
@@ -116,6 +117,19 @@ def _inception_score(inputs: Inputs, step: Step, extractor: Extractor) -> dict[s
     return {step.key: lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))}
 
 
+def _inception_splits(inputs: Inputs, step: Step) -> dict[str, int]:
+    largest, splits = splits_of(num_evaluated(inputs.generated), step.options["splits"])
+    logits = inputs.store.features(inputs.generated, inputs.extractors[0]).rows(
+        np.array([0]), "logits"
+    )
+    return {"images_per_split": largest, "splits": splits, "classes": logits.shape[1]}
+
+
+def num_evaluated(folder: SampleFolder) -> int:
+    """Number of images of a folder whose quality is measured."""
+    return sum(len(folder.evaluated_views(sample_id)) for sample_id in folder.sample_ids)
+
+
 def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Statistic:
     """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them.
 
@@ -152,7 +166,13 @@ def _needs_prompts(inputs: Inputs) -> str:
 
 register(Metric("fid", of_sets(_fid), uses="features", compares=True))
 register(
-    Metric("inception_score", of_sets(_inception_score, better=True), ("splits",), uses="classes")
+    Metric(
+        "inception_score",
+        of_sets(_inception_score, better=True),
+        ("splits",),
+        uses="classes",
+        used=_inception_splits,
+    )
 )
 register(
     Metric(

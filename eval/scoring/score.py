@@ -15,7 +15,10 @@ from ..folders.samples import SampleFolder, SequenceFolder
 from ..metrics.base import Inputs, merge
 from ..metrics.measurement import Measurement
 from ..protocols.plan import Run, collect_features, plan
+from ..protocols.protocol import metrics as registered
+from .few_images import few_images
 from .sanity_checks import warnings_of
+from .verification import sealed
 
 
 def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[str, Any]:
@@ -36,39 +39,44 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
     runs, inputs = plan(dataclasses.replace(inputs, faults=faults))
     collect_features(runs, inputs.store)
     outcome = merge([run.measure() for run in runs])
-    return {
-        "format": 2,
-        "task": generated.task,
-        "method": generated.method,
-        "settings_sha256": generated.settings_sha256,
-        "images": describe_images(generated),
-        "faults": dataclasses.asdict(faults),
-        "reference": describe_images(reference) if reference else None,
-        "vae_reconstruction": describe_images(bound) if bound else None,
-        "protocols": {run.protocol.name: _described(run) for run in runs},
-        "extractors": {str(e.identity): e.description for e in inputs.extractors}
-        | dict(outcome.extractors),
-        "metrics": _numbers(outcome.measurements),
-        "pairs": list(outcome.pairs),
-        "steps": list(outcome.steps),
-        "warnings": [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)],
-        "settings": dataclasses.asdict(inputs.settings),
-        "provenance": provenance(),
-    }
+    protocols = {run.protocol.name: _described(run) for run in runs}
+    warnings = [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)]
+    return sealed(
+        {
+            "format": 3,
+            "task": generated.task,
+            "method": generated.method,
+            "settings_sha256": generated.settings_sha256,
+            "images": describe_images(generated),
+            "faults": dataclasses.asdict(faults),
+            "reference": describe_images(reference) if reference else None,
+            "vae_reconstruction": describe_images(bound) if bound else None,
+            "protocols": protocols,
+            "extractors": {str(e.identity): e.description for e in inputs.extractors}
+            | dict(outcome.extractors),
+            "metrics": _numbers(outcome.measurements),
+            "pairs": list(outcome.pairs),
+            "steps": list(outcome.steps),
+            "warnings": [*warnings, *few_images(protocols)],
+            "settings": dataclasses.asdict(inputs.settings),
+            "provenance": provenance(),
+        }
+    )
 
 
 def _described(run: Run) -> dict[str, Any]:
     """Describe a protocol and how each of its metrics was measured."""
     protocol = run.protocol
-    metrics = {
-        step.key: {
+    metrics = {}
+    for step, inputs in run.steps:
+        used = registered()[step.metric].used
+        metrics[step.key] = {
             "metric": step.metric,
             "images": dict(step.images),
             "size": [inputs.generated.width, inputs.generated.height],
             **step.options,
+            **({"used": used(inputs, step)} if used else {}),
         }
-        for step, inputs in run.steps
-    }
     about = {"version": protocol.version, "is": protocol.measures, "source": protocol.source}
     return {**about, "metrics": metrics}
 

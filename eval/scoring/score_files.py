@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..folders.samples import TASKS
 from ..functional.psnr import MAX_PSNR_DB
 from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se, student_interval
+from .verification import check_content
 
 VIEW_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views", "cut_from")
 SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
@@ -165,27 +166,29 @@ def check_comparable(scores: Sequence[Score]) -> None:
             raise InputError(f"{score.path}: {found}; {fix}.")
 
 
+def identical_images(scores: Sequence[Score]) -> list[str]:
+    """Say which methods have the same images, byte for byte; one name of them is wrong."""
+    named: dict[str, list[str]] = {}
+    for score in scores:
+        if digest := score.content["images"].get("sha256"):
+            named.setdefault(digest, []).append(f"'{score.method}'")
+    return [
+        f"{' and '.join(names)} have byte-identical images (sha256 {digest[:12]}…): their numbers "
+        "are of one method; check that every folder holds what its name says."
+        for digest, names in named.items()
+        if len(names) > 1
+    ]
+
+
 def read_score(path: str | Path) -> Score:
     """Read one score file.
 
     Raises:
-        InputError: it is missing, or is not a score file, or one of another version.
+        InputError: it is missing, or is not a score file, or one of another version, or it was
+            changed after it was written.
     """
     score = Score(Path(path), read_json(path))
-    needed = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
-    there = score.content if isinstance(score.content, Mapping) else ()
-    if missing := [key for key in needed if key not in there]:
-        raise InputError(
-            f"{path}: is not a score file (missing keys: {missing}); make one with "
-            "`mvdiffusion-eval score`."
-        )
-    keys = {field.name for field in fields(Measurement)}
-    for metric, one in score.content["metrics"].items():
-        if differ := sorted(keys ^ set(one)):
-            raise InputError(
-                f"{path}: is a score file of another version ('{metric}' differs in the keys "
-                f"{', '.join(differ)}); score the images again."
-            )
+    check_content(score.path, score.content)
     if score.task not in TASKS:
         raise InputError(f"{path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
     return score

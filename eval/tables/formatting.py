@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..folders.methods import display_name
-from ..scoring.score_files import Score, package_notes
+from ..scoring.few_images import few_images
+from ..scoring.score_files import Score, identical_images, package_notes
 
 FEW_FOR_FID = 10_000
 """Below this many images a note says that FID is biased. Heusel et al., who introduced it, ask for
@@ -79,7 +80,9 @@ def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[
     """
     num_images = scores[0].content["images"]["num_evaluated"]
     left_out = [_left_out(score) for score in scores if score.faults.undefined]
-    return (*package_notes(scores), *left_out, *fid_notes(metrics, num_images))
+    few = few_images(scores[0].content.get("protocols", {}), metrics)
+    of_all = (*identical_images(scores), *package_notes(scores))
+    return (*of_all, *left_out, *few, *fid_notes(metrics, num_images))
 
 
 def _left_out(score: Score) -> str:

@@ -15,6 +15,7 @@ import pytest
 import toy
 
 from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.tables.published import published_tables
 from mvdiffusion_eval.tables.table import Table, write_tables
 
@@ -261,8 +262,8 @@ def change_reference(content: dict) -> None:
     content["reference"]["sha256"] = "f" * 64
 
 
-def change_groups(content: dict) -> None:
-    content["settings"]["jackknife_groups"] = 5
+def change_seed(content: dict) -> None:
+    content["settings"]["seed"] = 9
 
 
 def change_protocol(content: dict) -> None:
@@ -293,14 +294,14 @@ def make_older(content: dict) -> None:
     ("spoil", "message"),
     [
         (change_settings, "outdated: generate and score 'mvdiffusion' again"),
-        (change_count, "num_samples is 7, but 8"),
+        (change_count, "'clip_score' has 8 values; expected 7"),
         (change_size, "height is 64, but 32"),
         (change_extractor, "fid has extractor inception-v3"),
         (change_resize, 'with resize "antialiased-bilinear", but "unknown" in'),
         (change_library, 'with torch-fidelity "0.1", but "unknown" in'),
         (change_panoramas, "cut_from is [128, 64], but none in"),
         (change_reference, "compared with other real views (sha256 ffff"),
-        (change_groups, "was scored with jackknife_groups 5, but"),
+        (change_seed, "was scored with seed 9, but"),
         (change_protocol, "cross_view_psnr has protocol paper-consistency-pano, but"),
         (change_version, "cross_view_psnr has version 2, but 1"),
         (change_method, "scores 'independent', and so does"),
@@ -319,7 +320,7 @@ def test_refuses_what_must_not_share_a_table(
     path = tmp_path / "scores" / "mvdiffusion.json"
     content = json.loads(path.read_text())
     spoil(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
     arguments = ["tables", *files, "--settings-sha256", SETTINGS[0]]
     with pytest.raises(SystemExit) as end:
@@ -369,7 +370,7 @@ def test_other_cameras_or_depth_must_not_share_a_table(
     path = tmp_path / "scores" / "mvdiffusion.json"
     content = json.loads(path.read_text())
     content["images"]["geometry_sha256"] = "e" * 64
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     files = [str(file) for file in sorted((tmp_path / "scores").glob("*.json"))]
     with pytest.raises(SystemExit):
         main(
