@@ -19,6 +19,7 @@ from scipy import stats
 
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.scoring.score_files import Score
+from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.tables.comparison import comparison_table, difference_table
 from mvdiffusion_eval.tables.formatting import FEW_FOR_FID
 
@@ -211,7 +212,7 @@ def test_other_packages_are_told_in_the_tables(made: Path, tmp_path: Path) -> No
         content = json.loads(path.read_text())
         if path.stem == "theirs":
             content["provenance"]["packages"] |= {"torchmetrics": "1.4.0", "torch": "2.4.0"}
-        (tmp_path / path.name).write_text(json.dumps(content))
+        (tmp_path / path.name).write_text(json.dumps(sealed(content)))
     files = [str(tmp_path / f"{name}.json") for name in ("mvdiffusion", "theirs")]
     toy.run("compare", *files, "--output", str(tmp_path / "o"))
     packages = json.loads((made / "scores/real.json").read_text())["provenance"]["packages"]
@@ -233,10 +234,10 @@ def test_an_extractor_of_other_packages_is_refused(
     content = toy.score(world / "mvdiffusion", files[0], world / "real", extractors)
     for about in content["extractors"].values():
         about["packages"] |= {"torchmetrics": "1.9.0"}
-    files[0].write_text(json.dumps(content))
+    files[0].write_text(json.dumps(sealed(content)))
     for about in content["extractors"].values():
         about["packages"]["torchmetrics"] = "1.4.0"
-    files[1].write_text(json.dumps(content | {"method": "copy"}))
+    files[1].write_text(json.dumps(sealed(content | {"method": "copy"})))
     assert fails(*map(str, files), "--output", str(tmp_path / "o")) == 2
     error = capsys.readouterr().err
     assert re.search(
