@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 import pydantic
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mvdiffusion.records import InputError, read_json
@@ -36,12 +36,41 @@ JpegQuality = Annotated[int, Field(ge=1, le=95)]
 ImageSide = Annotated[int, Field(ge=8, le=2**14)]  # pixels
 FieldOfView = Annotated[float, Field(gt=0, lt=180)]
 Device = Literal["auto", "cpu", "cuda"]
+
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 # Strict: neither "64" nor True is a number. An int where a float belongs is one.
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, and ten times as fast
 SHOWN_MISTAKES = 5
+
+
+def torch_device(device: Device) -> str:
+    """Name the device to compute on: "auto" takes a GPU if PyTorch finds one.
+
+    Raises:
+        InputError: "cuda" without a GPU.
+    """
+    import torch  # here, as the workflow reads settings without it, in milliseconds
+
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise InputError(f"setting 'device' is 'cuda'; expected {_NO_GPU}.")
+    return "cuda" if found and device != "cpu" else "cpu"
+
+
+def _usable(device: Device) -> Device:
+    if device == "cuda":  # else there is nothing to load torch for
+        try:
+            torch_device(device)
+        except InputError:
+            raise ValueError(_NO_GPU) from None
+    return device
+
+
+_NO_GPU = "'auto' or 'cpu', as PyTorch finds no GPU"
+UsableDevice = Annotated[Device, AfterValidator(_usable)]
+"""A device that is there, as commands need it; a configuration may name that of another machine."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))

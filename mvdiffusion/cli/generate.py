@@ -45,7 +45,7 @@ class Request:
     prompts: Annotated[
         Path | None, typer.Option(help="Text file of prompts, one line per view.")
     ] = None
-    steps: Annotated[int, typer.Option(help="Number of denoising steps.")] = 50
+    steps: Annotated[int, typer.Option(min=1, help="Number of denoising steps.")] = 50
     guidance_scale: Annotated[
         float, typer.Option(help="Scale of classifier-free guidance; 1 or less disables it.")
     ] = 9.0
@@ -53,7 +53,7 @@ class Request:
     seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0
     view_chunk: Annotated[
         int | None,
-        typer.Option(help="Number of views per pass of the UNet: less memory, same result."),
+        typer.Option(min=1, help="Number of views per pass of the UNet: less memory, same result."),
     ] = None
     dtype: Annotated[Dtype, typer.Option(help="Precision of the UNet.")] = "float32"
     device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
@@ -67,25 +67,35 @@ class Request:
         values = {name: getattr(self, name) for name in same}
         return GenerationSettings(num_inference_steps=self.steps, **values)
 
-    def texts(self) -> list[str]:
+    def texts(self, *, blank_lines: bool) -> list[str]:
         """Return the one prompt, or the lines of the file.
 
+        Args:
+            blank_lines: pass over those among the prompts; else they are forgotten prompts.
+
         Raises:
-            InputError: neither or both are given, or the file has no text.
+            InputError: neither or both are given, the file has no text, or a blank line.
         """
         if (self.prompt is None) == (self.prompts is None):
             raise InputError("expected either --prompt TEXT or --prompts FILE.")
         if self.prompts is None:
             return [str(self.prompt)]
         try:
-            lines = self.prompts.read_text(encoding="utf-8").splitlines()
+            text = self.prompts.read_text(encoding="utf-8-sig")  # Notepad's mark is no text
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"--prompts {self.prompts}: {error}; expected a text file, one line per view."
             ) from None
-        if not (texts := [line.strip() for line in lines if line.strip()]):
+        lines = [line.strip() for line in text.rstrip().splitlines()]
+        if not any(lines):
             raise InputError(
                 f"--prompts {self.prompts}: no text in it; expected one line per view."
+            )
+        texts = [line for line in lines if line]
+        if len(texts) < len(lines) and not blank_lines:
+            raise InputError(
+                f"--prompts {self.prompts}: line {lines.index('') + 1} is blank; expected a prompt "
+                f"in every line, or --num-views {len(texts)} beside it if no prompt is missing."
             )
         return texts
 
@@ -95,14 +105,14 @@ class PanoramaRequest(Request):
     """Options of a panorama."""
 
     height: Annotated[
-        int | None, typer.Option(help="View height in pixels (default: the model's).")
+        int | None, typer.Option(min=8, help="View height in pixels (default: the model's).")
     ] = None
     width: Annotated[
-        int | None, typer.Option(help="View width in pixels (default: the model's).")
+        int | None, typer.Option(min=8, help="View width in pixels (default: the model's).")
     ] = None
     num_views: Annotated[
         int | None,
-        typer.Option(help="Number of evenly spaced views (default: one per prompt, or 8)."),
+        typer.Option(min=1, help="Number of evenly spaced views (default: one per prompt, or 8)."),
     ] = None
     fov_deg: Annotated[
         float, typer.Option(help="Horizontal field of view of a view in degrees.")
@@ -115,7 +125,7 @@ class PanoramaRequest(Request):
         create_panorama(
             self.model,
             self.output,
-            self.texts(),
+            self.texts(blank_lines=self.num_views is not None),
             self.settings(),
             given,
             self.height,
@@ -199,18 +209,20 @@ def generate_depth(
     scene: Annotated[
         Path, typer.Option(help="Folder of a scene in ScanNet's layout; it needs no color images.")
     ],
-    height: Annotated[int, typer.Option(help="Frame height in pixels.")] = 192,
-    width: Annotated[int, typer.Option(help="Frame width in pixels.")] = 256,
+    height: Annotated[int, typer.Option(min=8, help="Frame height in pixels.")] = 192,
+    width: Annotated[int, typer.Option(min=8, help="Frame width in pixels.")] = 256,
     num_views: Annotated[
         int, typer.Option(min=3, help="Maximum number of frames that are denoised together.")
     ] = 12,
     key_frames: Annotated[
-        int | None, typer.Option(help="Number of key frames, from the first (default: all).")
+        int | None,
+        typer.Option(min=1, help="Number of key frames, from the first (default: all)."),
     ] = None,
     stride: Annotated[
         int,
         typer.Option(
-            help="Step between the frames that are generated between key frames; 0 generates none."
+            min=0,
+            help="Step between the frames that are generated between key frames; 0 generates none.",
         ),
     ] = 1,
     prompt_prefix: Annotated[
@@ -231,7 +243,7 @@ def generate_depth(
         request.model,
         request.output,
         scene,
-        None if request.prompt is request.prompts is None else request.texts(),
+        None if request.prompt is request.prompts is None else request.texts(blank_lines=True),
         request.settings(),
         height,
         width,

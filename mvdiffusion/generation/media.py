@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,6 +73,8 @@ def covered_rows(covered: Tensor) -> tuple[int, int]:
 def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> None:
     """Write the covered band as panorama.png and panorama.jpg that viewers open as a panorama.
 
+    With gaps between the views they are plain images.
+
     Args:
         panorama: whole sphere [3, H, 2 H] in −1 … 1.
         covered: mask [H, 2 H] of what the views show.
@@ -80,11 +83,16 @@ def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> None
     height, width = covered.shape
     top, rows = covered_rows(covered)
     image = Image.fromarray(to_pixels(panorama[:, top : top + rows]))
+    jpeg: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 0}
+    if not covered.all(1).any():  # gaps are no part of a sphere, which the schema cannot tell
+        image.save(folder / "panorama.png")
+        image.save(folder / "panorama.jpg", **jpeg)
+        return
     xmp = photo_sphere_xmp((width, height), (0, top, width, rows))
     chunk = PngInfo()
     chunk.add_itxt("XML:com.adobe.xmp", xmp.decode())
     image.save(folder / "panorama.png", pnginfo=chunk)
-    image.save(folder / "panorama.jpg", quality=JPEG_QUALITY, subsampling=0, xmp=xmp)
+    image.save(folder / "panorama.jpg", xmp=xmp, **jpeg)
 
 
 def turning_frames(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from mvdiffusion.settings import Count, Device, Dtype, NonNegative, Seed, mistake, settings
+from pydantic import Field
 
-if TYPE_CHECKING:
-    import torch
+from mvdiffusion.settings import Count, Dtype, Seed, UsableDevice, mistake, settings
 
 
 @settings
@@ -36,7 +35,7 @@ class Generation(ExportSettings):
     """
 
     num_inference_steps: Count = 50
-    guidance_scale: NonNegative = 9.0
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] = 9.0
     negative_prompt: str = ""
     scheduler: str = "DDIMScheduler"
     batch_size: Count = 1
@@ -55,7 +54,7 @@ class GenerationSettings(Generation):
     """
 
     seed: Seed = 0
-    device: Device = "auto"
+    device: UsableDevice = "auto"
     view_chunk: Count | None = None
 
     def __post_init__(self) -> None:
@@ -71,13 +70,6 @@ class GenerationSettings(Generation):
         """What decides the images; the device and the chunks do not."""
         passing = ("device", "view_chunk")
         return {key: value for key, value in asdict(self).items() if key not in passing}
-
-    def torch_device(self) -> torch.device:
-        """Resolve "auto"."""
-        import torch
-
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(automatic if self.device == "auto" else self.device)
 
     def sampling(self) -> dict[str, Any]:
         """Arguments that every pipeline is called with."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -26,7 +27,9 @@ from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.pipelines.checks import check_overlap
 from mvdiffusion.pipelines.loading import check_model
+from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError, folder_sha256, sha256_file
 from mvdiffusion.tasks import Task
 
@@ -55,7 +58,7 @@ def create_panorama(
         given: image files by the number of the view that they are. Each is cropped about its
             middle to the views' proportions and resized; it should have their field of view.
         height, width: of a view in pixels (default: the model's).
-        num_views: evenly spaced views (default: as many as prompts, or 8).
+        num_views: evenly spaced views (default: as many as prompts, which must overlap, or 8).
         fov_deg: horizontal field of view in degrees.
         overwrite: move an `output` of other settings aside instead of refusing.
 
@@ -65,7 +68,10 @@ def create_panorama(
     """
     given = given or {}
     task = Task.OUTPAINT if given else Task.PANORAMA
-    count = num_views or (len(prompts) if len(prompts) > 1 else 8)
+    count = num_views or (len(prompts) if len(prompts) > 1 else DEFAULT_VIEWS)
+    texts = _each(prompts, count, "view")
+    if num_views is None and len(prompts) > 1:
+        check_overlap(count, fov_deg)
     layout = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
     made_of = {
         **_sampling_identity(model, settings),
@@ -79,14 +85,14 @@ def create_panorama(
     high, wide = pipeline.default_size()
     images = [_fitted(path, (width or wide, height or high)) for path in given.values()]
     known = {"image": images, "given_views": list(given)} if given else {}
-    prompt = prompts[0] if len(prompts) == 1 else list(prompts)
-    views = _sample(pipeline, settings, prompt, **known, **layout)
+    _tell_gaps(count, fov_deg)
+    views = _sample(pipeline, settings, texts, **known, **layout)
     size, sample = (views.shape[-2], views.shape[-1]), "panorama"
     manifest = Manifest(
         task, METHOD, *size, (sample,), None, fov_deg, even_yaws(count), tuple(given)
     )
     with _result(output, manifest, made_of) as folder:
-        folder.write_sample(sample, views, list(prompts) * (count // len(prompts)))
+        folder.write_sample(sample, views, texts)
         write_panorama(views, fov_deg, folder.root)
 
 
@@ -125,7 +131,8 @@ def create_sequence(
     """
     opened = ScanNetScene(scene, height, width, prompt_prefix)
     frames = sequence_frames(opened, key_frames, stride)
-    sample = opened.load(frames, prompts=_per_frame(prompts, len(frames)), views=False)
+    texts = None if prompts is None else _each(prompts, len(frames), "frame")
+    sample = opened.load(frames, prompts=texts, views=False)
     made_of = {
         **_sampling_identity(model, settings),
         "scene": opened.name,
@@ -190,12 +197,22 @@ def sequence_frames(scene: ScanNetScene, key_frames: int | None, stride: int) ->
     return frames
 
 
-def _per_frame(prompts: Sequence[str] | None, count: int) -> list[str] | None:
-    if prompts is None:
-        return None
+def _each(prompts: Sequence[str], count: int, name: str) -> list[str]:
+    """One prompt for each of `count` views or frames, as `name` says."""
     if len(prompts) not in (1, count):
-        raise InputError(f"--prompts: {len(prompts)} lines; expected 1 or {count}, one per frame.")
+        raise InputError(f"--prompts: {len(prompts)} lines; expected 1 or {count}, one per {name}.")
     return list(prompts) * (count if len(prompts) == 1 else 1)
+
+
+def _tell_gaps(count: int, fov_deg: float) -> None:
+    """Say that views of a panorama lie apart; one view is none."""
+    if count > 1 and count * fov_deg <= 360:
+        print(
+            f"note: {count} views of {fov_deg:g} degrees cover {count * fov_deg:g} of 360 and "
+            "share no pixel, so nothing makes them agree, and what lies between them is gray; "
+            "choose more --num-views or a larger --fov-deg to change that",
+            file=sys.stderr,
+        )
 
 
 def _sampling_identity(model: Path, settings: GenerationSettings) -> dict[str, Any]:

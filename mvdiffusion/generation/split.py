@@ -17,8 +17,10 @@ from mvdiffusion.generation.sample_folder import SampleFolder
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
+from mvdiffusion.pipelines.checks import check_numbers
 from mvdiffusion.pipelines.loading import check_model, is_multi_view
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import torch_device
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -40,14 +42,13 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
         raise InputError(f"{model}: no model of the task {task}: {error}") from None
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    if settings.num_inference_steps > (most := pipeline.scheduler.config.num_train_timesteps):
-        steps = settings.num_inference_steps
-        raise InputError(f"setting 'num_inference_steps' is {steps}; the model has {most} steps.")
+    most = pipeline.scheduler.config.num_train_timesteps
+    check_numbers(settings.num_inference_steps, most, settings.guidance_scale)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_view_chunk(settings.view_chunk)
     if settings.dtype != "float32":
         pipeline.unet.to(getattr(torch, settings.dtype))
-    return pipeline.to(settings.torch_device())
+    return pipeline.to(torch_device(settings.device))
 
 
 def sample_seed(seed: int, sample_id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,49 +17,95 @@ Generators = torch.Generator | list[torch.Generator] | None
 Prompts = str | Sequence[str] | Sequence[Sequence[str]]
 
 
-def per_view_prompts(prompt: Prompts, num_views: int, batch: int | None = None) -> list[list[str]]:
+def per_view_prompts(prompt: Prompts, num_views: int | None, batch: int = 1) -> list[list[str]]:
     """Bring the accepted forms of prompts into [B][V].
 
     Args:
         prompt: one text for all views; or one per view; or a list of those lists.
-        num_views: number of views if `prompt` is one text.
-        batch: how many samples share the prompts of one; None: as many as `prompt` has.
+        num_views: number of views; None: as many as prompts, which are then not one text.
+        batch: how many samples share the prompts of one, unless there is a list for each.
 
     Raises:
-        InputError: no prompts, or samples with different numbers of them.
+        InputError: no prompts, or samples with different or wrong numbers of them.
     """
+    if num_views is not None and num_views < 1:
+        raise InputError(f"Expected `num_views` of 1 or more, got {num_views}.")
     if isinstance(prompt, str):
-        return [[prompt] * num_views] * (batch or 1)
+        return [[prompt] * (num_views or 1)] * batch
     if prompt and all(isinstance(text, str) for text in prompt):
-        return [list(map(str, prompt))] * (batch or 1)
-    prompts = [list(texts) for texts in prompt]
+        prompts = [list(map(str, prompt))] * batch
+    else:
+        prompts = [list(texts) for texts in prompt]
     counts = [len(texts) for texts in prompts]
     if not prompts or 0 in counts:
         raise InputError("Expected at least one `prompt` per sample, got none.")
     if len(set(counts)) > 1:
         raise InputError(f"Expected the same number of prompts per sample, got {counts}.")
+    if num_views not in (None, counts[0]):
+        raise InputError(
+            f"Expected {num_views} views' `prompt`, got {counts[0]}; for several samples give a "
+            "list of such lists, one for each sample."
+        )
     return prompts
 
 
 def check_prompts(
-    prompts: Sequence[Sequence[str]],
-    negative_prompt: str | Sequence[str],
-    batch: int,
-    views: int,
+    prompts: Sequence[Sequence[str]], negative_prompt: str | Sequence[str], batch: int
 ) -> None:
-    """Refuse prompts [B][V] or negative prompts [V] of other numbers than the views'.
+    """Refuse prompts [B][V] or negative prompts [V] of other numbers than the samples' or views'.
 
     Raises:
         InputError: other numbers of prompts than of samples or views.
     """
     if len(prompts) != batch:
         raise InputError(f"Expected `prompt` for {batch} samples, got it for {len(prompts)}.")
-    if len(prompts[0]) != views:
-        raise InputError(f"Expected {views} views' `prompt`, got {len(prompts[0])}.")
+    views = len(prompts[0])
     if not isinstance(negative_prompt, str) and len(negative_prompt) != views:
         raise InputError(
             f"Expected one `negative_prompt` or {views}, one per view, got {len(negative_prompt)}."
         )
+
+
+def check_overlap(num_views: int, fov_deg: float) -> None:
+    """Refuse a number of views that nobody stated and that leaves evenly spaced views apart.
+
+    Two prompts that were meant for two panoramas, or a forgotten line among eight.
+
+    Args:
+        num_views: number of prompts.
+        fov_deg: horizontal field of view in degrees.
+
+    Raises:
+        InputError: no view overlaps its neighbors.
+    """
+    if num_views * fov_deg <= 360:
+        raise InputError(
+            f"Expected prompts for views that overlap, got {num_views}: as many evenly spaced "
+            f"views of {fov_deg:g}° share no pixel. Give more prompts, or state `num_views`, too, "
+            "if that is meant; prompts of several panoramas are a list for each."
+        )
+
+
+def check_numbers(
+    num_inference_steps: int, num_train_timesteps: int, guidance_scale: float
+) -> None:
+    """Refuse steps that the schedule does not have, and a guidance that is no number.
+
+    Args:
+        num_inference_steps: denoising steps.
+        num_train_timesteps: those that the model was trained with.
+        guidance_scale: scale of classifier-free guidance.
+
+    Raises:
+        InputError: naming the argument, what was expected and what was got.
+    """
+    if not 1 <= num_inference_steps <= num_train_timesteps:
+        raise InputError(
+            f"Expected `num_inference_steps` in 1 … {num_train_timesteps}, the steps of the "
+            f"model's schedule, got {num_inference_steps}."
+        )
+    if not math.isfinite(guidance_scale):
+        raise InputError(f"Expected a finite `guidance_scale`, got {guidance_scale}.")
 
 
 def check_size(height: int, width: int, factor: int) -> None:

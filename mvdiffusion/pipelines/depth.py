@@ -203,13 +203,15 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         batch, views, height, width = frames.depth.shape
         keys = list(range(views)) if key_frames is None else [int(key) for key in key_frames]
         names = callback_on_step_end_tensor_inputs
-        check_prompts(frames.prompts, negative_prompt, batch, views)
+        check_prompts(frames.prompts, negative_prompt, batch)
         check_size(height, width, self.vae_scale_factor)
         check_depth(frames.depth)
         check_poses(frames.pose)
         check_intrinsics(frames.K)
         check_key_frames(keys, views, num_views)
-        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
+        self.check_sampling(
+            num_inference_steps, guidance_scale, generator, batch, output_type, names
+        )
         shape = (batch, views, *self.latent_shape(height, width))
         noise = self.prepare_latents(shape, generator, latents)
         options = {

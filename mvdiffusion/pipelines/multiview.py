@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines.checks import Generators, check_finite, check_shape
+from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
 from mvdiffusion.pipelines.loading import load_single_view
 from mvdiffusion.records import InputError
 
@@ -102,20 +102,19 @@ class MultiViewPipeline(DiffusionPipeline):
     def check_sampling(
         self,
         num_inference_steps: int,
+        guidance_scale: float,
         generator: Generators,
         batch: int,
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> None:
-        """Refuse wrong steps, generators, kinds of output and names of a callback's tensors.
+        """Refuse wrong numbers, generators, kinds of output and names of a callback's tensors.
 
         Raises:
             InputError: naming the argument, what was expected and what was got.
         """
-        if num_inference_steps < 1:
-            raise InputError(
-                f"Expected `num_inference_steps` of 1 or more, got {num_inference_steps}."
-            )
+        steps = self.scheduler.config.num_train_timesteps
+        check_numbers(num_inference_steps, steps, guidance_scale)
         if isinstance(generator, list) and len(generator) != batch:
             raise InputError(
                 f"Expected one `generator`, or one per sample ({batch}), got {len(generator)}."

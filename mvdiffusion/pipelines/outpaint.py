@@ -18,7 +18,6 @@ from mvdiffusion.pipelines.checks import (
     check_given_views,
     check_prompts,
     check_size,
-    per_view_prompts,
 )
 from mvdiffusion.pipelines.multiview import MultiViewOutput, StepCallback
 from mvdiffusion.pipelines.panorama import PanoramaCameras
@@ -51,7 +50,7 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         num_inference_steps: int = 50,
         guidance_scale: float = 9.0,
         negative_prompt: str | Sequence[str] = "",
-        num_views: int = 8,
+        num_views: int | None = None,
         fov_deg: float = 90.0,
         K: Tensor | None = None,
         R: Tensor | None = None,
@@ -80,17 +79,20 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
             InputError: arguments that do not fit together; the message says which.
         """
         given = given_images(image)
-        prompts = per_view_prompts(prompt, num_views, len(given))
+        prompts = self.view_prompts(prompt, num_views, fov_deg, K, len(given))
         default = self.default_size()
-        height, width = height or default[0], width or default[1]
+        height = default[0] if height is None else height
+        width = default[1] if width is None else width
         names = callback_on_step_end_tensor_inputs
         batch, views = len(prompts), len(prompts[0])
-        check_prompts(prompts, negative_prompt, len(given), views)
+        check_prompts(prompts, negative_prompt, len(given))
         check_size(height, width, self.vae_scale_factor)
         check_given_views(given_views, views)
         check_given_images(given, len(given_views), height, width)
         check_cameras(K, R, views)
-        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
+        self.check_sampling(
+            num_inference_steps, guidance_scale, generator, batch, output_type, names
+        )
         embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
         geometry = None
         if correspondence_attention:

@@ -13,15 +13,46 @@ from mvdiffusion.pipelines.checks import (
     Generators,
     Prompts,
     check_cameras,
+    check_overlap,
     check_prompts,
     check_size,
     per_view_prompts,
 )
 from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
 
+DEFAULT_VIEWS = 8  # of a panorama (paper, section 4.1)
+
 
 class PanoramaCameras(MultiViewPipeline):
     """A multi-view pipeline whose views turn about one point."""
+
+    def view_prompts(
+        self,
+        prompt: Prompts,
+        num_views: int | None,
+        fov_deg: float,
+        K: Tensor | None,
+        batch: int = 1,
+    ) -> list[list[str]]:
+        """Bring the accepted forms of prompts into [B][V] (see `per_view_prompts`).
+
+        Args:
+            prompt: one text for all views; or one per view; or a list of those lists.
+            num_views: number of views (default: as many as prompts or cameras, or 8).
+            fov_deg: horizontal field of view of the evenly spaced cameras, in degrees.
+            K: intrinsics [V, 3, 3] of other cameras.
+            batch: how many samples share the prompts of one.
+
+        Raises:
+            InputError: prompts do not fit, or their number is that of views that lie apart.
+        """
+        if isinstance(prompt, str) and num_views is None:
+            num_views = len(K) if K is not None and K.ndim == 3 else DEFAULT_VIEWS
+        prompts = per_view_prompts(prompt, num_views, batch)
+        one_list = all(isinstance(text, str) for text in prompt)
+        if num_views is None and K is None and one_list:
+            check_overlap(len(prompts[0]), fov_deg)
+        return prompts
 
     def panorama_geometry(
         self,
@@ -60,7 +91,7 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         num_inference_steps: int = 50,
         guidance_scale: float = 9.0,
         negative_prompt: str | Sequence[str] = "",
-        num_views: int = 8,
+        num_views: int | None = None,
         fov_deg: float = 90.0,
         K: Tensor | None = None,
         R: Tensor | None = None,
@@ -80,7 +111,7 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance; 1 or less switches it off.
             negative_prompt: text of the unconditional branch, for all views or one per view.
-            num_views: number of views when `prompt` is one text.
+            num_views: number of views (default: as many as prompts or cameras, or 8).
             fov_deg: horizontal field of view of the evenly spaced default cameras, in degrees.
             K: intrinsics [V, 3, 3] in pixels, instead of the default cameras.
             R: camera-to-world rotations [V, 3, 3], with `K`.
@@ -94,15 +125,18 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         Raises:
             InputError: arguments that do not fit together; the message says which.
         """
-        prompts = per_view_prompts(prompt, num_views)
+        prompts = self.view_prompts(prompt, num_views, fov_deg, K)
         default = self.default_size()
-        height, width = height or default[0], width or default[1]
+        height = default[0] if height is None else height
+        width = default[1] if width is None else width
         names = callback_on_step_end_tensor_inputs
         batch, views = len(prompts), len(prompts[0])
-        check_prompts(prompts, negative_prompt, batch, views)
+        check_prompts(prompts, negative_prompt, batch)
         check_size(height, width, self.vae_scale_factor)
         check_cameras(K, R, views)
-        self.check_sampling(num_inference_steps, generator, batch, output_type, names)
+        self.check_sampling(
+            num_inference_steps, guidance_scale, generator, batch, output_type, names
+        )
         embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
         geometry = None
         if correspondence_attention:

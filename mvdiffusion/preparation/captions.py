@@ -42,6 +42,7 @@ from mvdiffusion.records import (
     read_json,
     write_json,
 )
+from mvdiffusion.settings import torch_device
 
 _FORMAT = 1
 _NOT_DECIDING = ("model", "revision", "batch_size", "device")  # the model is recorded by its hash
@@ -58,7 +59,7 @@ class Captioner:
         """
         from transformers import AutoConfig, Blip2ForConditionalGeneration, Blip2Processor
 
-        self.settings, self.device = settings, _device(settings.device)
+        self.settings, self.device = settings, torch_device(settings.device)
         self.dtype = getattr(torch, settings.dtype)
         config = _read(AutoConfig.from_pretrained, settings)
         if config.model_type != "blip-2":
@@ -144,14 +145,6 @@ def prepare_images(processor: Any, images: Sequence[Tensor]) -> Tensor:
     pictures = [Image.fromarray(to_pixels(image)) for image in images]
     pixels = processor.image_processor(images=pictures, return_tensors="np")["pixel_values"]
     return torch.from_numpy(np.asarray(pixels, np.float32))
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: is 'cuda', but PyTorch finds no GPU; use 'auto' or 'cpu'.")
-    return name
 
 
 def _read(load: Callable[..., Any], settings: CaptionSettings, **options: Any) -> Any:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from mvdiffusion.outputs import make_room
 from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.settings import Device, torch_device
 from mvdiffusion.training.checkpoints import CheckpointFolder
 from mvdiffusion.training.settings import TrainingSettings
 
@@ -91,7 +92,7 @@ def train(
     identity: Mapping[str, Any],
     checkpoints: Path,
     log_dir: Path,
-    device: str = "auto",
+    device: Device = "auto",
     overwrite: bool = False,
 ) -> CheckpointFolder:
     """Train `task` in place; it ends with EMA weights.
@@ -356,14 +357,13 @@ def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
             layer.forward = exempt(layer.forward)  # type: ignore[assignment, method-assign]
 
 
-def _accelerator(settings: TrainingSettings, log_dir: Path, device: str) -> Accelerator:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is 'cuda' but no CUDA device is usable; set device to 'auto'")
-    if settings.mixed_precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> Accelerator:
+    found = torch_device(device)
+    if settings.mixed_precision == "fp16" and found == "cpu":
         raise InputError("training.mixed_precision fp16 needs a CUDA device; on a CPU use bf16")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork
     return Accelerator(
-        cpu=device == "cpu",
+        cpu=found == "cpu",
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         log_with="tensorboard",

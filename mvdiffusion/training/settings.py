@@ -16,13 +16,13 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from mvdiffusion.settings import (
     STRICT,
     Count,
-    Device,
     FieldOfView,
     ImageSide,
     NonNegative,
     Positive,
     Seed,
     Share,
+    UsableDevice,
     Whole,
     mistake,
     settings,
@@ -290,7 +290,7 @@ class Shared:
     """
 
     seed: Seed
-    device: Device = field(default="auto", kw_only=True)
+    device: UsableDevice = field(default="auto", kw_only=True)
 
 
 @settings

@@ -22,6 +22,7 @@ from mvdiffusion_eval.cli import main as eval_command
 
 Run = Callable[..., tuple[int, str]]
 FAST = ("--steps", 1, "--device", "cpu")
+FOUR = ("--num-views", 4)
 
 
 def sample_of(output: Path) -> Path:
@@ -55,14 +56,16 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Path) -> None:
     output = tmp_path / "room"
-    words = ("generate", "panorama", "--model", models["panorama"], "--output", output, *FAST)
+    common = ("generate", "panorama", "--model", models["panorama"], *FAST, *FOUR)
+    words = (*common, "--output", output)
     code, said = run(*words, "--prompts", prompts, "--seed", 3)
     assert code == 0, said
-    assert len(pixels(output)) == 4  # as many as prompts
+    assert len(pixels(output)) == 4  # the blank line is none
     assert (sample_of(output) / "prompt.txt").read_text() == "a red wall\na wall\na red\nred\n"
     manifest = check_manifest(output)
     assert manifest["settings"]["seed"] == 3
     assert re.fullmatch("[0-9a-f]{64}", manifest["settings"]["model"])
+    assert "4 views of 90 degrees cover 360 of 360 and share no pixel" in said
     film = cv2.VideoCapture(str(output / "turning.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 8 * 24
     assert film.get(cv2.CAP_PROP_FPS) == 24
@@ -81,7 +84,7 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
     output = tmp_path / "room.old"
     assert check_manifest(output)["settings"]["seed"] == 3
 
-    again = (*words[:4], "--output", tmp_path / "again", *FAST)
+    again = (*common, "--output", tmp_path / "again")
     assert run(*again, "--prompts", prompts, "--seed", 3, "--view-chunk", 1)[0] == 0
     for one, other in zip(pixels(output), pixels(tmp_path / "again"), strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1  # chunks change the order of sums at most
@@ -150,7 +153,7 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     ]
     assert (sample_of(tmp_path / "keys") / "prompt.txt").read_text() == "red\nred\n"
     code, said = run(*words, "--stride", -1, "--output", tmp_path / "other")
-    assert (code, "a stride of 0 or more" in said) == (2, True)
+    assert (code, "greater than or equal to 0" in said) == (2, True)
 
 
 def test_results_can_be_scored_as_they_are(
@@ -224,6 +227,7 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
     words = ("generate", "panorama", "--model", models["panorama"], "--output", tmp_path / "out")
     both = ("--prompt", "x", "--prompts", prompts)
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "two").write_text("a red wall\na wall\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("keep me")
     for flags, message in (
@@ -235,9 +239,25 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
         (("--prompt", "x", "--model", tmp_path), "no model_index.json"),
         (("--prompt", "x", "--model", models["depth"]), "no model of the task panorama"),
         (("--prompt", "x", "--output", tmp_path / "taken"), "holds other files"),
+        (
+            ("--prompts", prompts),
+            "line 2 is blank; expected a prompt in every line, or --num",
+        ),
+        (("--prompts", tmp_path / "two"), "views that overlap, got 2"),
+        (("--prompts", tmp_path / "two", "--num-views", 6), "2 lines; expected 1 or 6, one per"),
+        (("--prompt", "x", "--num-views", -2), "greater than or equal to 1"),
+        (("--prompt", "x", "--num-views", 0), "greater than or equal to 1"),
+        (("--prompt", "x", "--height", 0), "greater than or equal to 8"),
+        (("--prompt", "x", "--fov-deg", 180), "`fov_deg` between 0 and 180"),
+        (("--prompt", "x", "--steps", 2000), "`num_inference_steps` in 1 … 1000"),
+        (("--prompt", "x", "--guidance-scale", "nan"), "'guidance_scale' is nan; expected a"),
+        (("--prompt", "x", "--guidance-scale", "inf"), "'guidance_scale' is inf; expected a"),
+        (("--prompt", "x", "--guidance-scale", 1e9), "at least 0 and at most 100"),
+        (("--prompt", "x", "--seed", -1), "'seed' is -1; expected a whole number, at least 0"),
     ):
-        code, said = run(*words, *flags, *FAST)
+        code, said = run(*words, *FAST, *flags)
         assert code == 2
+        said = " ".join(said.split())
         assert message in said, said
         assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
@@ -266,3 +286,31 @@ def test_damaged_weights_leave_no_sample(run: Run, models: dict[str, Path], tmp_
     )
     assert (code, "weights are damaged" in said) == (2, True)
     assert [path.name for path in (tmp_path / "split").iterdir()] == [".output.json"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    """For one panorama, a split and a training: before anything is written."""
+    write_rooms(tmp_path / "data", "test", ["a", "b"], 0)
+    model, data = ("--model", models["panorama"]), ("--data", tmp_path / "data")
+    settings = {"data": {"image_size": 16}, "device": "cuda"}
+    numbers = {"steps": 1, "batch_size": 1, "learning_rate": 1}
+    training = {**settings, "seed": 0, "training": numbers}
+    places = ("--validation", tmp_path, "--checkpoints", tmp_path, "--log-dir", tmp_path)
+    for words in (
+        ("generate", "panorama", *model, "--prompt", "red", "--device", "cuda"),
+        ("generate", "split", "--method", "independent", *model, *data, "--settings", settings),
+        ("train", "stage2", "--base", tmp_path, *data, *places, "--settings", training),
+    ):
+        words = (json.dumps(word) if isinstance(word, dict) else word for word in words)
+        code, said = run(*words, "--output", tmp_path / "out")
+        assert (code, "PyTorch finds no GPU" in said) == (2, True), said
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_byte_order_mark_is_no_prompt(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"\xef\xbb\xbfa lake\r\n")
+    words = ("generate", "panorama", "--model", models["panorama"], *FAST, "--num-views", 5)
+    code, said = run(*words, "--prompts", tmp_path / "prompts.txt", "--output", tmp_path / "out")
+    assert code == 0, said
+    assert (sample_of(tmp_path / "out") / "prompt.txt").read_text() == "a lake\n" * 5

@@ -75,6 +75,18 @@ def test_viewers_find_the_sphere(tmp_path: Path, suffix: str) -> None:
     assert (shown - world()[:, top : top + rows]).abs().mean() < 0.02
 
 
+def test_views_that_leave_gaps_are_no_sphere(tmp_path: Path) -> None:
+    """Three views of 90°: a viewer would show gray where the metadata promise a panorama."""
+    panorama, covered = stitch(
+        cut_views(world(), 90.0, level_rotations(even_yaws(3)), 64, 64), 90.0, 128
+    )
+    write_photo_spheres(panorama, covered, tmp_path)
+    for suffix in ("png", "jpg"):
+        path = tmp_path / f"panorama.{suffix}"
+        assert Image.open(path).width == 256
+        assert b"GPano" not in path.read_bytes()
+
+
 def test_rows_of_a_panorama_with_gaps() -> None:
     covered = torch.zeros(8, 16, dtype=torch.bool)
     covered[2:5, 3:9] = True

@@ -54,6 +54,13 @@ def test_forms_of_prompts_and_cameras_agree(pipeline: MVDiffusionPanoramaPipelin
     assert torch.equal(unguided, other)
 
 
+def test_stated_numbers_of_views_may_lie_apart(pipeline: MVDiffusionPanoramaPipeline) -> None:
+    assert sample(pipeline, ["a", "b"], [1], num_views=2).shape == (1, 2, 3, 16, 16)
+    assert sample(pipeline, [["a", "b"]], [1]).shape == (1, 2, 3, 16, 16)
+    assert sample(pipeline, "a", [1], K=K[:3], R=R[:3]).shape == (1, 3, 3, 16, 16)
+    assert sample(pipeline, ["a"] * 3, [1], K=K[:3], R=R[:3]).shape == (1, 3, 3, 16, 16)
+
+
 def test_output_types(pipeline: MVDiffusionPanoramaPipeline) -> None:
     tensor = sample(pipeline, "a room", [1])
     array = sample(pipeline, "a room", [1], output_type="np")
@@ -72,6 +79,21 @@ def test_output_types(pipeline: MVDiffusionPanoramaPipeline) -> None:
         ({"prompt": [["a"], ["a", "b"]]}, r"same number of prompts per sample, got \[1, 2\]"),
         ({"prompt": []}, "at least one `prompt` per sample"),
         ({"prompt": [["a"], []]}, "at least one `prompt` per sample"),
+        (
+            {"prompt": ["a", "b"], "num_views": 8},
+            r"8 views' `prompt`, got 2; .* such lists",
+        ),
+        ({"prompt": ["a"] * 8, "num_views": 6}, "6 views' `prompt`, got 8"),
+        ({"prompt": [["a"] * 8] * 2, "num_views": 6}, "6 views' `prompt`, got 8"),
+        ({"prompt": ["a", "b"]}, r"views that overlap, got 2: .* state `num_views`, too"),
+        ({"prompt": ["a"] * 6, "fov_deg": 60}, "views that overlap, got 6"),
+        ({"num_views": 0}, "`num_views` of 1 or more, got 0"),
+        ({"num_views": -2}, "`num_views` of 1 or more, got -2"),
+        ({"height": 0}, "`height` and `width` divisible by 2, got 0 x 16"),
+        ({"fov_deg": 180.0}, "`fov_deg` between 0 and 180"),
+        ({"num_inference_steps": 2000}, "`num_inference_steps` in 1 … 1000, .* got 2000"),
+        ({"guidance_scale": float("nan")}, "finite `guidance_scale`, got nan"),
+        ({"guidance_scale": float("inf")}, "finite `guidance_scale`, got inf"),
         ({"height": 15}, "`height` and `width` divisible by 2, got 15 x 16"),
         ({"K": K}, "`K` and `R` together, got only `K`"),
         ({"R": R}, "`K` and `R` together, got only `R`"),
@@ -84,7 +106,7 @@ def test_output_types(pipeline: MVDiffusionPanoramaPipeline) -> None:
         ({"output_type": "jpeg"}, "`output_type` 'pil', 'np', 'pt' or 'latent', got 'jpeg'"),
         ({"latents": torch.zeros(1, 8, 4, 9, 9)}, "`latents` of shape"),
         ({"negative_prompt": ["a"] * 3}, "one `negative_prompt` or 8, one per view, got 3"),
-        ({"num_inference_steps": 0}, "`num_inference_steps` of 1 or more, got 0"),
+        ({"num_inference_steps": 0}, "`num_inference_steps` in 1 … 1000, .* got 0"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "got 'noise'"),
     ],
 )

@@ -325,7 +325,7 @@ def test_model_that_cannot_be_fetched_says_how_to_get_it(rooms):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_missing_cuda_is_said(rooms, model):
-    with pytest.raises(InputError, match="device: is 'cuda', but PyTorch finds no GPU"):
+    with pytest.raises(InputError, match=r"'device' is 'cuda'; expected .* PyTorch finds no GPU"):
         caption_split("panorama", rooms, "train", settings(model, device="cuda"))
 
 
