@@ -104,7 +104,7 @@ def create_sequence(
     settings: GenerationSettings,
     height: int = 192,
     width: int = 256,
-    num_views: int = 12,
+    num_views: int | None = None,
     key_frames: int | None = None,
     stride: int = 1,
     prompt_prefix: str = "",
@@ -119,7 +119,7 @@ def create_sequence(
         prompts: one text for all frames, or one per frame; None takes the scene's.
         settings: how to sample.
         height, width: of a frame in pixels.
-        num_views: most frames to denoise together.
+        num_views: most frames to denoise together (default: all key frames, see `frame_groups`).
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
         prompt_prefix: put before each of the scene's captions, as in the training of the model.
