@@ -25,6 +25,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder, identity
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
+from mvdiffusion.images import open_image
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.checks import check_overlap
@@ -237,7 +238,7 @@ def _tensor_hash(sample: DepthSample) -> str:
 def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
     """Read an image, upright, cropped about its middle and resized to (width, height)."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"--image {path}: not a whole image ({error}).") from None
