@@ -35,6 +35,7 @@ from mvdiffusion.records import (
     InputError,
     atomic_output,
     canonical_json,
+    listed,
     read_json,
     remove_leftovers,
     write_json,
@@ -191,10 +192,9 @@ def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bo
     """
     others = list(differences(_plain(found), _plain(settings)))
     if others and not overwrite:
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise InputError(
-            f"{output}: was made with other settings ({', '.join(others[:_NAMED])}{more}); choose "
-            "another output, or pass --overwrite to replace this one."
+            f"{output}: was made with other settings ({listed(others, _NAMED)}); choose another "
+            "output, or pass --overwrite to replace this one."
         )
     return not others
 

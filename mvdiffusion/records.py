@@ -51,6 +51,18 @@ class InputError(ValueError):
     """Input that the user can fix; its message names the file or key and the fix."""
 
 
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Name the first of many things in a message.
+
+    Args:
+        names: all of them.
+        most: how many are named; of the others it says how many there are.
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
 @contextmanager
 def reporting_input_errors(command: str) -> Iterator[None]:
     """Run a command: a mistake of the user's ends it with one line on standard error, and code 2.

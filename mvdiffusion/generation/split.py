@@ -18,8 +18,7 @@ from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.pipelines.checks import check_numbers
-from mvdiffusion.pipelines.loading import check_model, is_multi_view
-from mvdiffusion.records import InputError
+from mvdiffusion.pipelines.loading import check_model, is_multi_view, readable
 from mvdiffusion.settings import torch_device
 from mvdiffusion.tasks import Task
 
@@ -36,10 +35,8 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
     check_model(model)
     kind = PIPELINES[task]
     load = kind.from_pretrained if is_multi_view(model) else kind.from_single_view
-    try:
+    with readable(model, f"no model of the task {task}"):
         pipeline = load(model)
-    except ValueError as error:
-        raise InputError(f"{model}: no model of the task {task}: {error}") from None
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     most = pipeline.scheduler.config.num_train_timesteps

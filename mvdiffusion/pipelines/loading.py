@@ -1,13 +1,23 @@
-"""Model folders in the format of diffusers: checking that there is one, and loading its parts."""
+"""Model folders in the format of diffusers: hashes of their files, and loading their parts.
+
+A folder that this project writes has a file `sha256.json` with the hashes of all others. Whoever
+loads the folder checks them first, so a damaged file is named and never used. A folder from
+elsewhere has none; then a sentence tells what could not be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from diffusers import StableDiffusionPipeline
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, read_json, sha256_file, write_json
+
+HASHES = "sha256.json"
+WEIGHTS = ("text_encoder", "unet", "vae")
 
 
 def check_model(folder: Path) -> None:
@@ -22,7 +32,100 @@ def check_model(folder: Path) -> None:
 
 def is_multi_view(folder: Path) -> bool:
     """Whether a model folder holds a multi-view UNet, as stage 2 writes it."""
-    return "MultiViewUNet" in (folder / "unet" / "config.json").read_text()
+    config = folder / "unet" / "config.json"
+    return config.is_file() and b"MultiViewUNet" in config.read_bytes()
+
+
+def record_files(folder: Path) -> None:
+    """Record the hashes of a finished folder's files, for `check_files`."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    kept = [name for name in names if name != HASHES and not name.startswith(".")]
+    hashes = {name: sha256_file(folder / name) for name in kept}
+    write_json(folder / HASHES, {"format": 1, "files": hashes})
+
+
+def check_files(folder: Path) -> None:
+    """Check that the files of a folder are those that were written, if it has their hashes.
+
+    Raises:
+        InputError: one is missing or has changed, or there are pickled weights alone.
+    """
+    for part in WEIGHTS:
+        kinds = {path.suffix for path in (folder / part).glob("*")}
+        if ".bin" in kinds and ".safetensors" not in kinds:
+            raise InputError(
+                f"{folder / part}: has pickled weights (.bin), which can run code when they are "
+                "read; expected safetensors. Get the model in that format or, if you trust the "
+                "file, write it again with `save_pretrained` of diffusers."
+            )
+    record = folder / HASHES
+    if not record.is_file():
+        return
+    content = read_json(record)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not files:
+        raise InputError(f"{record}: names no files and their hashes; {_ways_out(record)}")
+    for name, expected in files.items():
+        path = folder / name
+        found = sha256_file(path) if path.is_file() else None
+        if found != expected:
+            what = "has changed since it was written" if found else "is missing"
+            raise InputError(f"{path}: {what} (SHA-256 in {HASHES}); {_ways_out(record)}")
+
+
+def _ways_out(record: Path) -> str:
+    return (
+        f"make or copy the model again, or delete {record} if the change is your own and you want "
+        "to use the files as they are."
+    )
+
+
+def check_architecture(folder: Path) -> None:
+    """Check that a folder's UNet is one of Stable Diffusion 1 or 2, and its text encoder fits.
+
+    Raises:
+        InputError: it is another model, such as SDXL, or a configuration cannot be read.
+    """
+    index, unet, text = (
+        read_json(folder / name)
+        for name in ("model_index.json", "unet/config.json", "text_encoder/config.json")
+    )
+    if not all(isinstance(config, dict) for config in (index, unet, text)):
+        raise InputError(f"{folder}: a configuration in it is not a JSON object; get it again.")
+    width, expected = text.get("hidden_size"), unet.get("cross_attention_dim")
+    if "text_encoder_2" in index or unet.get("addition_embed_type"):
+        found = "a model with a second text encoder or more conditions, such as SDXL"
+    elif unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
+        found = f"a {unet['_class_name']}"
+    elif None not in (width, expected) and width != expected:
+        found = f"a text encoder of width {width} beside a UNet that takes {expected}"
+    else:
+        return
+    raise InputError(
+        f"{folder}: holds {found}; expected Stable Diffusion 2 (base, inpainting or depth), or a "
+        "model of the same parts."
+    )
+
+
+@contextmanager
+def readable(folder: Path, expected: str) -> Iterator[None]:
+    """Say in one sentence why a model folder cannot be loaded, whatever its reader raises.
+
+    Args:
+        folder: the model.
+        expected: what the folder should hold.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make its reader fail in any way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder}: {expected}: {reason}") from None
 
 
 def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipeline:
@@ -32,9 +135,15 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
         folder: folder or Hugging Face id of any Stable Diffusion pipeline (text to image,
             inpainting, depth to image); its other parts are not read.
         options: passed on to `from_pretrained`, such as `torch_dtype`.
+
+    Raises:
+        InputError: the folder's files have changed, or it holds another model.
     """
+    if Path(folder).is_dir():
+        check_files(Path(folder))
+        check_architecture(Path(folder))
     unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
     pipeline: StableDiffusionPipeline = StableDiffusionPipeline.from_pretrained(
-        folder, **unused, requires_safety_checker=False, **options
+        folder, **unused, requires_safety_checker=False, use_safetensors=True, **options
     )
     return pipeline

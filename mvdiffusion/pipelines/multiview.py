@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
-from mvdiffusion.pipelines.loading import load_single_view
+from mvdiffusion.pipelines.loading import check_files, is_multi_view, load_single_view
 from mvdiffusion.records import InputError
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
@@ -70,6 +70,27 @@ class MultiViewPipeline(DiffusionPipeline):
     def input_channels(cls, latent_channels: int) -> int:
         """Input channels of this task's UNet."""
         return latent_channels
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
+        """Load a model folder of this task, as stage 2 and `mvdiffusion convert` write it.
+
+        Args:
+            folder: the folder; its files are checked against the hashes that it has.
+            options: passed on to diffusers, such as `torch_dtype`.
+
+        Raises:
+            InputError: a file has changed, or the folder holds a model of single views.
+        """
+        if (local := Path(folder)).is_dir():
+            check_files(local)
+            if (local / "unet").is_dir() and not is_multi_view(local):
+                raise InputError(
+                    f"{folder}: is a model of single views; load it by {cls.__name__}."
+                    "from_single_view, which adds untrained attention between the views."
+                )
+        made: Self = super().from_pretrained(folder, use_safetensors=True, **options)
+        return made
 
     @classmethod
     def from_single_view(

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
+from mvdiffusion.pipelines.loading import check_files, readable
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import freeze, vae_scale_factor
 from mvdiffusion.training.runs import Places, Run, Writer
@@ -117,7 +118,9 @@ def _build(settings: BaseSettings, places: Places, vae_folder: Path) -> StableDi
         raise InputError(
             f"{vae_folder}: no config.json; expected the folder of a trained VAE there"
         )
-    vae = PatchAutoencoder.from_pretrained(vae_folder)
+    check_files(vae_folder)
+    with readable(vae_folder, "no trained VAE"):
+        vae = PatchAutoencoder.from_pretrained(vae_folder, use_safetensors=True)
     panoramas, _ = places.panoramas(settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))
     captions = (text for index in range(count) for text in panoramas.load(index).prompts)

@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError
 
 from mvdiffusion.outputs import begin, end, make_room, set_aside, whole_output
+from mvdiffusion.pipelines.loading import record_files
 from mvdiffusion.records import InputError, is_sealed, sealed_output
 
 KEPT = 2  # the newest and, should it prove unreadable, the one before
@@ -115,6 +116,7 @@ class CheckpointFolder:
             return
         with whole_output(output, self.identity) as folder, _telling_the_reason():
             write(folder)
+            record_files(folder)
         for path in self._states():  # not before the model is on the disk
             path.unlink()
         end(self.folder)

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.pipelines.checks import check_finite
-from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view
+from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view, readable
 from mvdiffusion.records import InputError
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.runs import picture_rows
@@ -41,10 +41,10 @@ def load_parts(folder: Path) -> StableDiffusionPipeline:
     check_model(folder)
     if is_multi_view(folder):
         raise InputError(f"{folder}: is a multi-view model; expected one of single views.")
+    with readable(folder, "no Stable Diffusion model"):
+        parts = load_single_view(folder).components
     # Anew, so that what is saved does not name the folder.
-    return StableDiffusionPipeline(
-        **load_single_view(folder).components, requires_safety_checker=False
-    )
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:

@@ -81,6 +81,7 @@ def test_stage_two_trains_new_layers_only(task, rooms, walks, inpainting, depth_
     ends = [value for name, value in after.items() if name.endswith("to_out.weight")]
     assert all(value.any() for value in ends)  # they start at zero
     pipelines = {"outpaint": MVDiffusionOutpaintPipeline, "depth": MVDiffusionDepthPipeline}
+    assert (tmp_path / "output" / "sha256.json").is_file(), "loading checks the files"
     pipelines[task].from_pretrained(tmp_path / "output")
     if task == "depth":
         conditions = [value for name, value in after.items() if "conditioning.up.0.conv2" in name]

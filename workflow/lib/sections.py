@@ -215,7 +215,8 @@ class Base:
     """What Stable Diffusion is to the paper: pretrained, or trained from scratch.
 
     Attributes:
-        pretrained: models to start from by task: ids on the Hugging Face hub, or folders.
+        pretrained: models to start from by task: ids on the Hugging Face hub (OWNER/NAME or
+            OWNER/NAME@REVISION), or folders.
         vae: training of the autoencoder; null with pretrained models.
         diffusion: training of text encoder and UNet; null with pretrained models.
     """

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from mvdiffusion.images import NO_DEPTH, known_counts, open_image
+from mvdiffusion.images import NO_DEPTH, known_counts
 from mvdiffusion.preparation.custom.image_checks import undecodable, unreadable
 from mvdiffusion.preparation.custom.problems import Problem
 
@@ -36,7 +37,7 @@ def read_counts(path: Path) -> NDArray | Problem:
 
 
 def _image(path: Path) -> NDArray:
-    with open_image(path) as image:
+    with Image.open(path) as image:
         return np.array(image)
 
 
