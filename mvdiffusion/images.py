@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -23,11 +24,24 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 """What Pillow raises over a bad file: it is no image, it ends early, it unpacks to too much."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+"""Formats that are read, whatever a file is named. Pillow hands others to external programs, as EPS
+to Ghostscript."""
+
 NO_DEPTH = 65535
 """The count of a 16-bit depth image that, like 0, means no depth: it is what saturated values
 become, and 7-Scenes documents it."""
 
 _ZLIB_RLE = 3  # a strategy that leaves no choice to the compressor: equal bytes everywhere
+
+
+def open_image(source: Path | IO[bytes]) -> Image.Image:
+    """Open an image file without decoding it.
+
+    Raises:
+        OSError: it is missing, or of none of `FORMATS`; see `UNREADABLE` for what else.
+    """
+    return Image.open(source, formats=FORMATS)
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -102,7 +116,7 @@ def holds_depth(mode: str) -> bool:
 def _decoded(path: Path) -> Image.Image:
     """Open an image and decode it wholly."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()
             return image
     except FileNotFoundError:

@@ -93,6 +93,14 @@ def test_nothing_is_unpickled(path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("path", MODULES, ids=identity)
+def test_images_are_opened_in_known_formats_alone(path: Path) -> None:
+    """Pillow hands EPS to Ghostscript, whatever the file is named."""
+    for call in calls(path):
+        if ast.unparse(call.func) == "Image.open" and identity(path).startswith(("eval", "mvdiff")):
+            assert "formats" in {keyword.arg for keyword in call.keywords}, f"line {call.lineno}"
+
+
 def test_tracked_files_are_small() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,5 +1,6 @@
 """Image files: what is read is what was written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.images import (
+    FORMATS,
     read_depth,
     read_face,
     read_image,
@@ -99,3 +101,25 @@ def test_faces_are_square_and_depth_has_16_bits(tmp_path: Path) -> None:
         read_depth(tmp_path / "image.png")
     with pytest.raises(InputError, match=r"nothing.png: no such file"):
         read_rgb(tmp_path / "nothing.png")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_eps_never_reaches_ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named .png it was drawn by the program `gs`, here one that leaves a mark."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "0.png").write_bytes(EPS)
+    with pytest.raises(InputError, match="not a readable image"):
+        read_rgb(tmp_path / "0.png")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_read(kind: str, tmp_path: Path) -> None:
+    with open(tmp_path / "image", "wb") as file:
+        Image.new("RGB", (8, 8), (10, 120, 30)).save(file, kind)
+    assert np.abs(read_rgb(tmp_path / "image").astype(int) - (10, 120, 30)).max() <= 4

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mvdiffusion.images import UNREADABLE, holds_depth
+from mvdiffusion.images import UNREADABLE, holds_depth, open_image
 from mvdiffusion.records import InputError
 
 
@@ -48,7 +48,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
         InputError: the file is missing or unreadable.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.size, image.mode
     except FileNotFoundError:
         found = "is a broken link" if path.is_symlink() else "no such view"
@@ -59,7 +59,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
 
 def image_format(path: Path) -> str:
     """Name the format of an image file by its content, as `PNG`; its name may say otherwise."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return str(image.format)
 
 

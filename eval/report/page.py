@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from PIL import Image
 
+from mvdiffusion.images import open_image
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -180,7 +180,7 @@ def _figure(path: Path, caption: str) -> dict[str, Any] | None:
         return None
     # The pictures of a sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
     is_sheet = path.stem.startswith("contact_sheet")
-    uri = jpeg_uri(Image.open(path), quality=90) if is_sheet else data_uri(path)
+    uri = jpeg_uri(open_image(path), quality=90) if is_sheet else data_uri(path)
     return {"name": path.stem, "uri": Markup(uri), "caption": caption}
 
 

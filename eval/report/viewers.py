@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
+from mvdiffusion.images import open_image
 from mvdiffusion.records import InputError
 
 from ..folders.images import jpeg_uri
@@ -54,7 +55,7 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
 
 def _panorama_uri(path: Path) -> str:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.thumbnail(PANORAMA_SIZE)
             return jpeg_uri(image)
     except (OSError, UnidentifiedImageError) as error:

@@ -212,8 +212,14 @@ def generate_depth(
     height: Annotated[int, typer.Option(min=8, help="Frame height in pixels.")] = 192,
     width: Annotated[int, typer.Option(min=8, help="Frame width in pixels.")] = 256,
     num_views: Annotated[
-        int, typer.Option(min=3, help="Maximum number of frames that are denoised together.")
-    ] = 12,
+        int | None,
+        typer.Option(
+            min=3,
+            help="Maximum number of frames that are denoised together, to save memory (default: "
+            "all key frames, and 12 frames between two of them). More key frames are split into "
+            "groups that see nothing of each other, and show different things.",
+        ),
+    ] = None,
     key_frames: Annotated[
         int | None,
         typer.Option(min=1, help="Number of key frames, from the first (default: all)."),

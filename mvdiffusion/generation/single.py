@@ -25,6 +25,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder, identity
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
+from mvdiffusion.images import open_image
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.checks import check_overlap
@@ -104,7 +105,7 @@ def create_sequence(
     settings: GenerationSettings,
     height: int = 192,
     width: int = 256,
-    num_views: int = 12,
+    num_views: int | None = None,
     key_frames: int | None = None,
     stride: int = 1,
     prompt_prefix: str = "",
@@ -119,7 +120,7 @@ def create_sequence(
         prompts: one text for all frames, or one per frame; None takes the scene's.
         settings: how to sample.
         height, width: of a frame in pixels.
-        num_views: most frames to denoise together.
+        num_views: most frames to denoise together (default: all key frames, see `frame_groups`).
         key_frames: how many, from the first; None means all.
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
         prompt_prefix: put before each of the scene's captions, as in the training of the model.
@@ -237,7 +238,7 @@ def _tensor_hash(sample: DepthSample) -> str:
 def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
     """Read an image, upright, cropped about its middle and resized to (width, height)."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"--image {path}: not a whole image ({error}).") from None

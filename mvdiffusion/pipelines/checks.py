@@ -254,10 +254,13 @@ def check_given_images(images: Tensor, count: int, height: int, width: int) -> N
         )
 
 
-def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> None:
+def check_key_frames(key_frames: Sequence[int], views: int, num_views: int | None) -> None:
     """Refuse key frames that do not increase from the first view to the last one.
 
-    Of the views of a sequence, at most `num_views` are denoised together.
+    Args:
+        key_frames: indices of views.
+        views: number of views of the sequence.
+        num_views: most views to denoise together, if there is a bound.
 
     Raises:
         InputError: they do not increase, leave out an end, or `num_views` is too small.
@@ -273,5 +276,5 @@ def check_key_frames(key_frames: Sequence[int], views: int, num_views: int) -> N
             f"only views between two key frames can be interpolated, got {found}."
         )
     smallest = 1 if len(found) == views else 3
-    if num_views < smallest:
+    if num_views is not None and num_views < smallest:
         raise InputError(f"Expected `num_views` of {smallest} or more at once, got {num_views}.")

@@ -5,6 +5,7 @@ Key frames are generated together; the frames between two of them follow, both b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,10 @@ from mvdiffusion.pipelines.checks import (
 from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
 from mvdiffusion.records import InputError
 
+logger = logging.getLogger(__name__)
+
+SAMPLE_FRAMES = 12  # of a training sample: two key frames and ten between (paper, section 4.2)
+
 
 @dataclass(frozen=True)
 class FrameGroup:
@@ -51,21 +56,24 @@ class FrameGroup:
         return self.frames[1:-1] if self.given else self.frames
 
 
-def frame_groups(key_frames: Sequence[int], num_views: int) -> list[FrameGroup]:
+def frame_groups(key_frames: Sequence[int], num_views: int | None = None) -> list[FrameGroup]:
     """Plan a sequence: first the key frames, then, in order, all frames between each two of them.
+
+    The authors' code denoises all key frames of a sequence together: a group sees no other, so two
+    groups of them would show two scenes. Frames between two key frames see these two, whatever
+    their group; here as many are together as in training (paper, section 4.2).
 
     Args:
         key_frames: increasing indices; the sequence begins and ends with one.
-        num_views: most frames to denoise together, key frames included. More key frames, or more
-            frames between two of them, are shared evenly among as few groups of consecutive ones
-            as possible.
+        num_views: most frames to denoise together, key frames included; None: all key frames, and
+            between two of them at most `SAMPLE_FRAMES`. What is more is shared evenly among as few
+            groups of consecutive frames as possible.
     """
-    groups = [FrameGroup(part, False) for part in _share(list(key_frames), num_views)]
+    together = _share(list(key_frames), num_views or len(key_frames))
+    groups = [FrameGroup(part, False) for part in together]
     for first, last in pairwise(key_frames):
-        between = list(range(first + 1, last))
-        groups += [
-            FrameGroup([first, *part, last], True) for part in _share(between, num_views - 2)
-        ]
+        between = _share(list(range(first + 1, last)), (num_views or SAMPLE_FRAMES) - 2)
+        groups += [FrameGroup([first, *part, last], True) for part in between]
     return groups
 
 
@@ -118,7 +126,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         pose: Tensor,
         K: Tensor,
         key_frames: Sequence[int] | None = None,
-        num_views: int = 12,
+        num_views: int | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 9.0,
         negative_prompt: str | Sequence[str] = "",
@@ -141,7 +149,9 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
             key_frames: increasing indices, the first and the last frame among them; they are
                 generated first, from text, and the others from text and the key frames around.
                 None: all frames are key frames.
-            num_views: most frames to denoise together (see `frame_groups`).
+            num_views: most frames to denoise together, which needs less memory (see
+                `frame_groups`); None: all key frames. Key frames of two groups see nothing of each
+                other, which is logged as a warning.
 
         The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
 
@@ -174,7 +184,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         pose: Tensor,
         K: Tensor,
         key_frames: Sequence[int] | None = None,
-        num_views: int = 12,
+        num_views: int | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 9.0,
         negative_prompt: str | Sequence[str] = "",
@@ -223,6 +233,13 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         }
         negative = negative_prompt if guidance_scale > 1 else None
         groups = frame_groups(keys, num_views)
+        apart = sum(not group.given for group in groups)
+        if correspondence_attention and apart > 1:
+            logger.warning(
+                f"{len(keys)} key frames are denoised in {apart} groups that see nothing of each "
+                f"other, as num_views is {num_views}: their images will show different things. "
+                "Leave num_views out to denoise them together."
+            )
         return self._generate(
             groups, frames, noise, negative, correspondence_attention, output_type, options
         )

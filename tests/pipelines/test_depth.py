@@ -40,14 +40,27 @@ def sample(pipeline: MVDiffusionDepthPipeline, frames: int = 7, **more: Any) -> 
             ],
         ),
         ([0, 1, 2, 3, 4], 4, [([0, 1, 2], False), ([3, 4], False)]),
+        ([*range(17)], None, [([*range(17)], False)]),  # all together, as released
+        (
+            [0, 14],
+            None,
+            [
+                ([0, 14], False),
+                ([0, 1, 2, 3, 4, 5, 6, 7, 14], True),
+                ([0, 8, 9, 10, 11, 12, 13, 14], True),
+            ],
+        ),
     ],
 )
-def test_plan(keys: list[int], num_views: int, expected: list[tuple[list[int], bool]]) -> None:
+def test_plan(
+    keys: list[int], num_views: int | None, expected: list[tuple[list[int], bool]]
+) -> None:
     groups = frame_groups(keys, num_views)
     assert [(group.frames, group.given) for group in groups] == expected
     made = [frame for group in groups for frame in group.new]
     assert sorted(made) == list(range(keys[-1] + 1))
-    assert all(len(group.frames) <= num_views for group in groups)
+    bound = num_views or max(12, len(keys))
+    assert all(len(group.frames) <= bound for group in groups)
 
 
 @given(steps=st.lists(st.integers(1, 30), min_size=1, max_size=12), num_views=st.integers(3, 12))
@@ -122,6 +135,24 @@ def test_a_sequence_does_not_depend_on_its_batch(depth: MVDiffusionDepthPipeline
     together = sample(depth, **both, key_frames=[0, 4], generator=seeds)
     alone = sample(depth, **second, key_frames=[0, 4], generator=seeds[1].manual_seed(2))
     torch.testing.assert_close(alone[0], together[1], atol=1e-4, rtol=1e-4)
+
+
+def test_all_key_frames_see_each_other(
+    depth: MVDiffusionDepthPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thirteen key frames: a new text for the first moves the last, unless they are split."""
+
+    def last(text: str, **more: Any) -> Tensor:
+        # Cameras that stand together: every frame attends to every other one.
+        together = walk(13, step=0.0) | {"pose": torch.eye(4).repeat(13, 1, 1)}
+        options = {**together, **STEPS, "generator": torch.Generator().manual_seed(1), **more}
+        return depth([text, *["a room"] * 12], **options).images[0, -1]
+
+    assert not torch.equal(last("a room"), last("a red room"))
+    last("a room", num_views=12, correspondence_attention=False)  # nothing is lost
+    assert not caplog.records
+    assert torch.equal(last("a room", num_views=12), last("a red room", num_views=12))
+    assert "13 key frames are denoised in 2 groups that see nothing of each" in caplog.text
 
 
 def test_one_camera_for_all_frames(depth: MVDiffusionDepthPipeline) -> None:

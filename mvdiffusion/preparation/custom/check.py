@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from mvdiffusion.data.captions import read_caption
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import KEY_FRAMES, VALID_FRAMES, ScanNetScene
 from mvdiffusion.data.splits import CAPTION_DEGREES, panorama_id, read_rows, read_split
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.captions import Captions, read_captions
 from mvdiffusion.preparation.custom.frame_checks import check_frames
 from mvdiffusion.preparation.custom.image_checks import (
@@ -144,7 +143,7 @@ def _is_recording(images: list[Path], folder: Path) -> bool:
     pictures = [path for path, name in zip(images, names, strict=True) if "depth" not in name]
     for path in (*pictures, *images)[:1]:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 return image.width != 2 * image.height
         except (OSError, SyntaxError, ValueError):
             return False

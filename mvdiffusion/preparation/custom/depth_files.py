@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from mvdiffusion.images import NO_DEPTH, known_counts
+from mvdiffusion.images import NO_DEPTH, known_counts, open_image
 from mvdiffusion.preparation.custom.image_checks import undecodable, unreadable
 from mvdiffusion.preparation.custom.problems import Problem
 
@@ -37,7 +36,7 @@ def read_counts(path: Path) -> NDArray | Problem:
 
 
 def _image(path: Path) -> NDArray:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return np.array(image)
 
 

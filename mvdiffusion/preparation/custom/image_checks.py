@@ -16,6 +16,7 @@ from typing import TypeVar
 from PIL import Image
 from tqdm import tqdm
 
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.problems import Problem, name_in, note
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -65,7 +66,7 @@ def look_at(path: Path) -> Look:
     if reason := unreadable(path):
         return Look(path, 0, 0, False, (reason,))
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()
             problems = (*_color(image, path), *_marks(image, path))
             plain = image.format in ("JPEG", "MPO") and image.mode == "RGB"

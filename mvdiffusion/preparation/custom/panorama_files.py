@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
 
-from PIL import Image
-
 from mvdiffusion.data.splits import FACE
 from mvdiffusion.data.splits import FACES as FACES_FOLDER
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.image_checks import (
     Look,
     identifier,
@@ -128,7 +127,7 @@ def _is_unfolded(look: Look) -> bool:
     if 3 * width != 4 * height and 4 * width != 3 * height:
         return False
     tile = max(width, height) // 4
-    with Image.open(look.path) as image:
+    with open_image(look.path) as image:
         pixels = image.convert("RGB")
     corners = [(0, 0), (width - tile, 0), (0, height - tile), (width - tile, height - tile)]
     boxes = [(x, y, x + tile, y + tile) for x, y in corners]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from mvdiffusion.geometry.cameras import is_rigid
 from mvdiffusion.geometry.matrix_files import read_intrinsics
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.depth_files import read_counts
 from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.records import InputError, read_json
@@ -141,7 +141,7 @@ def find_camera(
 
 def _same_size(colors: Sequence[Path], depths: Sequence[Path]) -> bool:
     try:
-        with Image.open(next(iter(colors))) as color:
+        with open_image(next(iter(colors))) as color:
             width, height = color.size
     except (StopIteration, OSError, SyntaxError):
         return False

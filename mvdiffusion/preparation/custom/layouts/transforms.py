@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.depth_files import DEPTH_SUFFIXES, MILLIMETER
 from mvdiffusion.preparation.custom.image_checks import IMAGE_SUFFIXES
 from mvdiffusion.preparation.custom.layouts.cameras import pose_problems
@@ -129,7 +129,7 @@ def _completed(entry: Mapping[str, Any], color: Path | None) -> dict[str, Any]:
     camera = dict(entry)
     if color is not None and ("w" not in camera or "h" not in camera):
         try:
-            with Image.open(color) as image:
+            with open_image(color) as image:
                 camera["w"], camera["h"] = image.size
         except (OSError, SyntaxError, ValueError):  # reported when the image is looked at
             return {**dict.fromkeys(("w", "h", "fl_x", "fl_y", "cx", "cy"), 1), **entry}
