@@ -113,6 +113,16 @@ def holds_depth(mode: str) -> bool:
     return mode.startswith("I")
 
 
+def is_whole_png(path: Path) -> bool:
+    """Tell whether a file is a PNG whose checksums are right; it is not decoded."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()
+    except UNREADABLE:
+        return False
+    return True
+
+
 def _decoded(path: Path) -> Image.Image:
     """Open an image and decode it wholly."""
     try:

@@ -6,9 +6,10 @@ here. Other keys in them are allowed and ignored.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from mvdiffusion.tasks import Task
 
 MANIFEST, CAMERAS = "manifest.json", "cameras.json"
 RIGID = "rotation and shift, and 0 0 0 1 as last row; leave out frames without a valid pose"
+SAMPLE_ID = "names of folders, without '/' and control characters, that do not begin with a dot"
 PINHOLE = "[fx 0 cx; 0 fy cy; 0 0 1] in pixels, with focal lengths above 0"
 
 
@@ -63,6 +65,8 @@ class Manifest:
         for key in ("samples", "yaw_deg", "given_views"):
             if len(set(values := getattr(self, key))) < len(values):
                 raise mistake(key, values, "a list without repetitions")
+        if wrong := next(filterfalse(is_sample_id, self.samples), None):
+            raise mistake("samples", wrong, SAMPLE_ID)
         if self.task == Task.DEPTH:
             return
         count, given = len(self.yaw_deg), self.given_views
@@ -72,6 +76,12 @@ class Manifest:
             raise mistake("yaw_deg", f"of {count} entries", f"num_views = {self.num_views}")
         if not set(given) < set(range(count)) or (self.task == Task.OUTPAINT and not given):
             raise mistake("given_views", given, f"some, not all, of 0 … {count - 1}")
+
+
+def is_sample_id(name: str) -> bool:
+    """Tell whether a name can be that of a sample's folder: it leads nowhere else, and prints."""
+    unprintable = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return not (not name or name.startswith(".") or "/" in name or unprintable)
 
 
 def write_manifest(

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mvdiffusion.generation.export import stitch_folder
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.matrix_files import read_pose
 from mvdiffusion.manifest import (
@@ -22,6 +24,7 @@ from mvdiffusion.manifest import (
 from mvdiffusion.pipelines.checks import check_poses
 from mvdiffusion.records import InputError, read_json
 from mvdiffusion.tasks import Task
+from mvdiffusion_eval.folders.opening import open_folder
 
 PANORAMA = Manifest(Task.PANORAMA, "ours", 24, 32, ("a", "b"), "0" * 64, 75.0, even_yaws(8))
 
@@ -63,6 +66,38 @@ def test_other_forms_are_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 2, "task": "depth"}))
     with pytest.raises(InputError, match=r"manifest\.json: key 'format' is 2; expected one of 1"):
         read_manifest(tmp_path)
+
+
+BAD_NAMES = ["../victim", "a/b", "/root", "..", ".", ".output.json", "a\0b", "a\nb", "\x1b[2J"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_samples_stay_in_their_folder(name: str, tmp_path: Path, capsys) -> None:
+    """What is generated, stitched or scored cannot lead out of the folder, or break a table."""
+    expected = "setting 'samples' is .*; expected names of folders, without '/' and control"
+    with pytest.raises(InputError, match=expected):
+        replace(PANORAMA, samples=("a", name))
+    write_manifest(tmp_path / "in", PANORAMA, {})
+    content = read_json(tmp_path / "in/manifest.json") | {"samples": [name]}
+    (tmp_path / "in/manifest.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"manifest\.json: key 'samples' is .*without '/'"):
+        stitch_folder(tmp_path / "in", tmp_path / "deep/out")
+    with pytest.raises(InputError, match=r"manifest\.json: key 'samples' is .*without '/'"):
+        open_folder(tmp_path / "in")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\udcff"])
+def test_folders_without_a_manifest_have_the_same_names(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match=r"the sample .*; expected names of folders, without"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a b", "Küche 🛋", "a..b", "-rf", "$(touch x)", "a\\b"])
+def test_other_names_are_taken(name: str) -> None:
+    assert replace(PANORAMA, samples=(name,)).samples == (name,)
 
 
 def test_cameras_come_back(tmp_path: Path) -> None:

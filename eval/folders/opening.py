@@ -11,9 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import filterfalse
 from pathlib import Path
 
-from mvdiffusion.manifest import MANIFEST, read_manifest, read_trajectory
+from mvdiffusion.manifest import (
+    MANIFEST,
+    SAMPLE_ID,
+    is_sample_id,
+    read_manifest,
+    read_trajectory,
+)
 from mvdiffusion.records import InputError
 from mvdiffusion.tasks import Task
 
@@ -66,6 +73,8 @@ def open_folder(
         raise InputError(
             f"{error.filename or root}: could not be read ({error.strerror}); fix its permissions."
         ) from None
+    if wrong := next(filterfalse(is_sample_id, folder.sample_ids), None):
+        raise InputError(f"{root}: the sample {wrong!r}; expected {SAMPLE_ID}. Rename it.")
     folder.check()
     return folder
 

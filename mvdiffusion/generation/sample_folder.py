@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,18 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.panoramas import stitch
-from mvdiffusion.images import read_image, save_png
+from mvdiffusion.images import is_whole_png, read_image, save_png
 from mvdiffusion.manifest import (
+    CAMERAS,
     MANIFEST,
     Manifest,
     Trajectory,
+    read_trajectory,
     write_geometry,
     write_manifest,
 )
-from mvdiffusion.outputs import already_made, begin, end
-from mvdiffusion.records import InputError, atomic_output, settings_sha256, write_json
+from mvdiffusion.outputs import already_made, begin, end, keep_other_files
+from mvdiffusion.records import InputError, atomic_output, read_json, settings_sha256, write_json
 from mvdiffusion.tasks import GIVEN_VIEWS, Task
 
 
@@ -114,6 +118,7 @@ class SampleFolder:
         stamp = manifest.settings_sha256 or settings_sha256(made_of)
         self.root, self.settings = root, settings
         self.manifest = replace(manifest, settings_sha256=stamp)
+        self._whole: set[str] = set()  # samples that have been looked at
 
     def is_finished(self) -> bool:
         """Tell whether all samples are there; if so, say it to the user."""
@@ -126,8 +131,28 @@ class SampleFolder:
         return finished
 
     def has_sample(self, sample_id: str) -> bool:
-        """Tell whether a sample is finished."""
-        return (self.root / sample_id).is_dir()
+        """Tell whether a sample is finished, and none of its files damaged."""
+        sample = self.root / sample_id
+        if not sample.is_dir():
+            return False
+        if sample_id not in self._whole:
+            if broken := next(filterfalse(_is_whole, self._files(sample)), None):
+                print(f"{broken}: is damaged or missing; the sample is made again", file=sys.stderr)
+            else:
+                self._whole.add(sample_id)
+        return sample_id in self._whole
+
+    def _files(self, sample: Path) -> Iterator[Path]:
+        """The files that make a sample, and those that came with it."""
+        count = len(self.manifest.yaw_deg)
+        if self.manifest.task == Task.DEPTH:
+            yield sample / CAMERAS
+            count = len(read_trajectory(sample).frames)
+            yield from (sample / "depth" / f"{view}.png" for view in range(count))
+        yield from (sample / f"{view}.png" for view in range(count))
+        extra = (sample / name for name in ("panorama.png", "prompt.txt"))
+        yield from (path for path in extra if path.exists())
+        yield sample / "sample.json"
 
     def write_sample(
         self,
@@ -166,6 +191,8 @@ class SampleFolder:
             else:
                 panorama, _ = stitch(views, self.manifest.fov_deg)
                 save_png(panorama, folder / "panorama.png")
+            keep_other_files(self.root / sample_id, folder, ())  # of a damaged one
+        self._whole.add(sample_id)
 
     def _check(
         self, sample_id: str, views: Tensor, geometry: tuple[Trajectory, Tensor] | None
@@ -193,6 +220,16 @@ class SampleFolder:
                 raise InputError(f"{self.root / sample_id}: this sample is missing; run again.")
         write_manifest(self.root, self.manifest, self.settings, **more)
         end(self.root)
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a file of a sample was written to its end."""
+    if path.suffix == ".png":
+        return is_whole_png(path)
+    try:
+        return bool(read_json(path) if path.suffix == ".json" else path.read_text("utf-8"))
+    except (InputError, OSError, UnicodeDecodeError):
+        return False
 
 
 def read_views(sample: Path) -> Tensor:

@@ -16,7 +16,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder, read_views
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest, read_manifest
 from mvdiffusion.preparation.rooms import ROOMS, RoomSettings
-from mvdiffusion.records import InputError, read_json
+from mvdiffusion.records import InputError, folder_sha256, read_json
 from mvdiffusion.tasks import Task
 
 
@@ -80,6 +80,56 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
     with pytest.raises(InputError, match="s0: the method 'mine' made NaN or infinite pixels"):
         folder.write_sample("s0", images, prompts())
     assert not folder.has_sample("s0")
+
+
+def zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def shortened(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def bit_flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = (emptied, zeros, shortened, bit_flipped, Path.unlink)
+NOTICED = {
+    "0.png": DAMAGE,
+    "7.png": DAMAGE,
+    "panorama.png": DAMAGE[:-1],  # nobody needs it
+    "prompt.txt": (emptied,),
+    "sample.json": (emptied, zeros, shortened, Path.unlink),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), [(n, d) for n in NOTICED for d in NOTICED[n]])
+def test_damaged_samples_are_made_again(tmp_path, capsys, damage, name):
+    """A power cut leaves empty files, or zeros, whose names are there."""
+    folder = sample_folder(tmp_path / "out", "s0", "s1")
+    for sample in ("s0", "s1"):
+        folder.write_sample(sample, some_views(0), prompts())
+    folder.write_manifest()
+    whole = folder_sha256(folder.root / "s1")
+    damage(folder.root / "s1" / name)
+    (folder.root / "s1/notes.txt").write_text("mine")
+    again = sample_folder(tmp_path / "out", "s0", "s1")
+    assert not again.is_finished()
+    assert f"s1/{name}: is damaged or missing; the sample is made again" in capsys.readouterr().err
+    assert again.has_sample("s0")
+    again.write_sample("s1", some_views(0), prompts())
+    again.write_manifest()
+    assert (folder.root / "s1/notes.txt").read_text() == "mine"
+    (folder.root / "s1/notes.txt").unlink()
+    assert folder_sha256(folder.root / "s1") == whole
+    assert sample_folder(tmp_path / "out", "s0", "s1").is_finished()
 
 
 def test_manifest_needs_every_sample(tmp_path):

@@ -180,7 +180,10 @@ FOLDERS = {
     "manifest: samples": (edit("manifest.json", samples=["room000", "x"]), r"missing \['x'\]"),
     "manifest: no samples": (edit("manifest.json", samples=[]), r"'samples' is \[\]"),
     "manifest: samples in words": (edit("manifest.json", samples=7), r"'samples' is 7; expected"),
-    "manifest: escape": (edit("manifest.json", samples=["../real"]), r"missing \['../real'\]"),
+    "manifest: escape": (
+        edit("manifest.json", samples=["../real"]),
+        r"'../real'; expected names of folders",
+    ),
     "manifest: task": (
         edit("manifest.json", task="panoram"),
         r"'task' is 'panoram'; expected",
