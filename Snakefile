@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 sys.path.insert(0, workflow.basedir)  # recipes are about the code of this checkout
-from workflow.lib.config import checked, configuration_files, has_all_sections, read_config
+from workflow.lib.config import complete, has_all_sections, read_config
 from workflow.lib.process import JOB_PREFIX, hold_lock, prepare_environment
 
 if not has_all_sections(config):
@@ -16,7 +16,7 @@ if not has_all_sections(config):
     configfile: "workflow/config/mini.yaml"
 
 
-checked(config, configuration_files(workflow.configfiles))
+complete(config, workflow.configfiles, workflow.config_settings.config)
 prepare_environment()
 shell.prefix(JOB_PREFIX)
 

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mvdiffusion.settings import (
+    LARGEST,
     Count,
     ImageSide,
     InnerShare,
+    LearningRate,
     NonNegative,
     Positive,
     Seed,
@@ -23,7 +25,9 @@ from mvdiffusion.settings import (
     settings,
 )
 
-Channels = Annotated[tuple[Count, ...], Field(min_length=1)]
+Width = Annotated[int, Field(ge=1, le=8192)]
+Layers = Annotated[int, Field(ge=1, le=64)]
+Channels = Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
 Decibels = Annotated[float, Field(ge=-100, le=100)]  # all that PSNR and its differences can be
 DecibelMargin = Annotated[float, Field(ge=0, le=100)]
 Slope = Annotated[float, Field(ge=-1, le=1)]
@@ -129,8 +133,8 @@ class ViewTraining:
 
     image_size: ImageSide = 64
     epochs: Count = 8
-    batch_size: Count = 64
-    learning_rate: Positive = 1e-3
+    batch_size: Annotated[int, Field(ge=2, le=LARGEST)] = 64  # one has no variance to divide by
+    learning_rate: LearningRate = 1e-3
     weight_decay: NonNegative = 0.1
     held_out: InnerShare = 0.1
     seed: Seed = 0
@@ -147,7 +151,7 @@ class ClassifierSettings(ViewTraining):
 
     classes: Annotated[tuple[Text, ...], Field(min_length=2)] = field(kw_only=True)
     channels: Channels = (32, 64, 96, 128)
-    learning_rate: Positive = 2e-3
+    learning_rate: LearningRate = 2e-3
     weight_decay: NonNegative = 0.05
 
 
@@ -165,13 +169,20 @@ class ClipSettings(ViewTraining):
         context_length: tokens per prompt.
     """
 
-    embed_dim: Count = 128
-    vision_width: Count = 24
-    vision_layers: Annotated[tuple[Count, ...], Field(min_length=4)] = (1, 1, 1, 1)
-    text_width: Count = 128
-    text_layers: Count = 2
+    image_size: Annotated[int, Field(ge=32, le=2**14, multiple_of=32)] = 64  # halved five times
+    embed_dim: Width = 128
+    vision_width: Annotated[int, Field(ge=2, le=512, multiple_of=2)] = 24  # heads: half of it
+    vision_layers: Annotated[tuple[Layers, ...], Field(min_length=4, max_length=4)] = (1, 1, 1, 1)
+    text_width: Width = 128
+    text_layers: Layers = 2
     text_heads: Count = 4
-    context_length: Annotated[int, Field(ge=4)] = 48
+    context_length: Annotated[int, Field(ge=4, le=4096)] = 48
+
+    def __post_init__(self) -> None:
+        """Refuse a text tower whose width cannot be divided between its heads."""
+        if self.text_width % self.text_heads:
+            expected = f"a multiple of text_heads = {self.text_heads}"
+            raise mistake("text_width", self.text_width, expected)
 
 
 @settings
@@ -193,8 +204,8 @@ class FaedSettings:
     widths: Channels = (32, 64, 96, 128, 128)
     epochs: Count = 60
     batch_size: Count = 4
-    learning_rate: Positive = 1e-4
-    learning_rate_decay: Positive = 0.99
+    learning_rate: LearningRate = 1e-4
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     held_out: InnerShare = 0.1
     seed: Seed = 0
 

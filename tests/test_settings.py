@@ -119,7 +119,9 @@ def test_numbers_that_no_machine_can_take_are_refused() -> None:
     with pytest.raises(InputError, match=r"'seed' is 4294967296; expected .* at most 4294967295"):
         parse(GenerationSettings, {"seed": 2**32})
     for name in ("DDIMPipeline", "__name__", "nothing"):
-        with pytest.raises(InputError, match=f"'scheduler' is '{name}'; expected a scheduler"):
+        with pytest.raises(
+            InputError, match=f"'scheduler' is '{name}'; expected one of 'DDIMScheduler'"
+        ):
             parse(GenerationSettings, {"scheduler": name})
 
 

@@ -40,8 +40,7 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
 )
 from ..metrics.base import METRICS, Metric, Step, register
 from ..plugins import load_plugins
-
-PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
+from .names import protocol_files
 
 
 def _is_size(size: Any) -> Any:
@@ -160,9 +159,8 @@ def protocols() -> Mapping[str, Protocol]:
     Raises:
         InputError: a file of protocols is wrong, or two have one name.
     """
-    files = [PROTOCOLS_FILE, *(Path(file) for file in load_plugins("protocols").values())]
     found: dict[str, Protocol] = {}
-    for file in files:
+    for file in protocol_files():
         for protocol in read_protocols(file):
             if protocol.name in found:
                 raise InputError(

@@ -22,6 +22,9 @@ from mvdiffusion.settings import (
 SceneCount = Annotated[int, Field(ge=1, le=99999)]
 RenderedSide = Annotated[int, Field(ge=16, le=4096, multiple_of=16)]  # pixels
 RecordedSide = Annotated[int, Field(ge=16, le=8192)]  # pixels
+ROOM_KINDS = (
+    "bedroom", "kitchen", "living room", "office", "bathroom", "dining room", "library", "hallway",
+)  # fmt: skip
 
 
 @settings

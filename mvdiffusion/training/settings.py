@@ -11,13 +11,12 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from mvdiffusion.settings import (
-    STRICT,
     Count,
     FieldOfView,
     ImageSide,
+    LearningRate,
     NonNegative,
     Positive,
     Seed,
@@ -27,8 +26,13 @@ from mvdiffusion.settings import (
     mistake,
     settings,
 )
+from mvdiffusion.training.networks import (
+    AutoencoderOptions,
+    SchedulerOptions,
+    TextEncoderOptions,
+    UNetOptions,
+)
 
-Channels = Annotated[list[Count], Field(min_length=1)]
 NOT_DECIDING = ("device",)
 NOT_DECIDING_IN_TRAINING = (
     "checkpoint_every",
@@ -88,8 +92,8 @@ class TrainingSettings:
 
     steps: Count
     batch_size: Count
-    learning_rate: Positive
-    final_learning_rate: NonNegative = 0.0
+    learning_rate: LearningRate
+    final_learning_rate: Share = 0.0
     warmup_steps: Whole = 0
     weight_decay: NonNegative = 0.01
     max_grad_norm: Positive = 1.0
@@ -99,7 +103,7 @@ class TrainingSettings:
     checkpoint_every: Count = 500
     validate_every: Count = 1000
     log_every: Count = 10
-    num_workers: Whole = 2
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 2
     views_per_panorama: Count = 1
 
     def __post_init__(self) -> None:
@@ -189,86 +193,6 @@ class VaeLossSettings:
     kl_weight: NonNegative = 1e-6
 
 
-class AutoencoderOptions(TypedDict, total=False):
-    """Options of `mvdiffusion.models.patch_autoencoder`.
-
-    Attributes:
-        block_out_channels: channels by level; each further level halves the size.
-        layers_per_block: residual layers.
-        latent_channels: channels of the latents.
-        norm_num_groups: groups of the normalization.
-    """
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-
-    block_out_channels: Channels
-    layers_per_block: Count
-    latent_channels: Count
-    norm_num_groups: Count
-
-
-class TextEncoderOptions(TypedDict, total=False):
-    """Options of `transformers.CLIPTextConfig`.
-
-    Attributes:
-        hidden_size: width.
-        intermediate_size: width inside the MLPs.
-        num_hidden_layers: number of layers.
-        num_attention_heads: number of heads.
-    """
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-
-    hidden_size: Count
-    intermediate_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-
-
-class UNetOptions(TypedDict, total=False):
-    """Options of `diffusers.UNet2DConditionModel`.
-
-    Attributes:
-        block_out_channels: channels by level.
-        layers_per_block: residual layers.
-        down_block_types: type of block by level.
-        attention_head_dim: heads by level (the name is diffusers').
-        norm_num_groups: groups of the normalization.
-    """
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-
-    block_out_channels: Channels
-    layers_per_block: Count
-    down_block_types: Annotated[list[str], Field(min_length=1)]
-    attention_head_dim: list[Count]
-    norm_num_groups: Count
-
-
-class SchedulerOptions(TypedDict, total=False):
-    """Options of `diffusers.DDIMScheduler`.
-
-    Attributes:
-        num_train_timesteps: number of timesteps.
-        beta_schedule: noise schedule.
-        beta_start: first beta.
-        beta_end: last beta.
-        prediction_type: what the UNet predicts.
-        rescale_betas_zero_snr: whether the last timestep has no signal.
-        timestep_spacing: how sampling picks timesteps.
-    """
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-
-    num_train_timesteps: Count
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
-    beta_start: Positive
-    beta_end: Positive
-    prediction_type: Literal["epsilon", "v_prediction", "sample"]
-    rescale_betas_zero_snr: bool
-    timestep_spacing: Literal["leading", "linspace", "trailing"]
-
-
 @settings
 class TokenizerSettings:
     """The tokenizer, whose vocabulary follows from the captions.
@@ -277,7 +201,7 @@ class TokenizerSettings:
         model_max_length: tokens of every prompt.
     """
 
-    model_max_length: Annotated[int, Field(ge=4)]
+    model_max_length: Annotated[int, Field(ge=4, le=4096)]
 
 
 @settings
@@ -291,6 +215,15 @@ class Shared:
 
     seed: Seed
     device: UsableDevice = field(default="auto", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse more views of a panorama than it is cut into."""
+        data, training = getattr(self, "data", None), getattr(self, "training", None)
+        if not (isinstance(data, ViewSettings) and isinstance(training, TrainingSettings)):
+            return
+        if training.views_per_panorama > data.num_views:
+            most = f"at most data.num_views = {data.num_views}"
+            raise mistake("training.views_per_panorama", training.views_per_panorama, most)
 
 
 @settings
@@ -343,13 +276,6 @@ class Diffusion(SingleView):
     text_encoder: TextEncoderOptions
     unet: UNetOptions
     scheduler: SchedulerOptions
-
-    def __post_init__(self) -> None:
-        """Refuse a text encoder whose width cannot be divided."""
-        width = self.text_encoder.get("hidden_size", 0)
-        heads = self.text_encoder.get("num_attention_heads", 1)
-        if width % heads:
-            raise mistake("text_encoder.hidden_size", width, f"a multiple of the {heads} heads")
 
 
 @settings

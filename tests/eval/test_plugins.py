@@ -18,6 +18,7 @@ from PIL import Image
 from mvdiffusion.records import InputError
 from mvdiffusion_eval import plugins
 from mvdiffusion_eval.folders import methods
+from mvdiffusion_eval.protocols import names
 from mvdiffusion_eval.protocols import protocol as protocols
 from mvdiffusion_eval.protocols.protocol import read_protocols
 
@@ -122,7 +123,7 @@ def test_a_method_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_protocol_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -> None:
     protocols.metrics()  # known before there are these entries
-    entries(monkeypatch, again=protocols.PROTOCOLS_FILE)
+    entries(monkeypatch, again=names.PROTOCOLS_FILE)
     with pytest.raises(InputError, match="there already is a protocol 'paper-pano'"):
         protocols.protocols.__wrapped__()
 

@@ -207,7 +207,7 @@ def test_wrong_settings_are_named(
     with pytest.raises(InputError, match="guidance"):
         parse(GenerationSettings, {"guidance": 2})
     with pytest.raises(
-        InputError, match="'scheduler' is 'NoScheduler'; expected a scheduler class of diffusers"
+        InputError, match="'scheduler' is 'NoScheduler'; expected one of 'DDIMScheduler'"
     ):
         parse(GenerationSettings, {"scheduler": "NoScheduler"})
     with pytest.raises(InputError, match="float8"):

@@ -34,8 +34,10 @@ PROJECT_FILES = (
     "mvdiffusion/locks.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods/registry.py",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
-    "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py", "eval/settings.py",
-    "profiles",
+    "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
+    "mvdiffusion/training/networks.py", "eval/settings.py",
+    "eval/plugins.py", "eval/protocols/names.py", "eval/protocols/protocols.yaml",
+    "eval/extractors/weights.yaml", "profiles",
 )  # fmt: skip
 
 MODULES = {

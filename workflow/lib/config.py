@@ -17,6 +17,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
+from workflow.lib.command_settings import command_settings
 from workflow.lib.sections import Configuration
 
 WORKFLOW = Path(__file__).parents[1]
@@ -31,18 +32,78 @@ def has_all_sections(config: Mapping[str, Any]) -> bool:
     return all(key.name in config for key in keys if key.default is key.default_factory is none)
 
 
-def checked(config: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return the configuration if it is right.
+def checked(
+    config: dict[str, Any], source: str, command_line: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the configuration if it is right, for itself and for every command that it goes to.
+
+    Args:
+        source: the files that it is from, for messages.
+        command_line: those of its values that are from `--config` instead.
 
     Raises:
         WorkflowError: one sentence for each key to fix.
     """
     try:
         parse(Configuration, config)
+        for section, kind, values in command_settings(config):
+            parse(kind, values, section)
     except InputError as error:
-        sentences = "\n".join(f"  {source}: {line}" for line in str(error).splitlines())
-        raise WorkflowError(f"the configuration cannot be used\n{sentences}") from None
+        lines = str(error).splitlines()
+        sentences = [f"  {_source_of(line, command_line or {}, source)}: {line}" for line in lines]
+        raise WorkflowError("\n".join(["the configuration cannot be used", *sentences])) from None
     return config
+
+
+def _source_of(sentence: str, command_line: Mapping[str, Any], source: str) -> str:
+    """Where the key comes from that a sentence names first."""
+    values: Any = command_line
+    for part in sentence.partition("'")[2].partition("'")[0].split("."):
+        if not isinstance(values, Mapping):
+            break
+        if part not in values:
+            return source
+        values = values[part]
+    return "--config"
+
+
+def numbers_of(value: Any) -> Any:
+    """Read the numbers that Snakemake leaves as text in what `--config` nests.
+
+    >>> numbers_of({"guidance_scale": "4.0", "methods": ["mvdiffusion"], "stage1": "null"})
+    {'guidance_scale': 4.0, 'methods': ['mvdiffusion'], 'stage1': None}
+    """
+    if isinstance(value, Mapping):
+        return {key: numbers_of(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [numbers_of(each) for each in value]
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def complete(config: dict[str, Any], files: Iterable[str | Path], given: Mapping[str, Any]) -> None:
+    """Check the configuration that Snakemake has put together, and give it its numbers.
+
+    Args:
+        config: what is in the files, and over it what `--config` gives; changed in place.
+        files: the files, the deciding one first.
+        given: what `--config` gives.
+
+    Raises:
+        WorkflowError: one sentence for each key to fix; or a file with one key twice, of which
+            Snakemake would take the last.
+    """
+    names = [os.path.relpath(file) for file in files]
+    try:
+        for name in names:
+            read_settings(name)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    command_line = numbers_of(given)
+    update_config(config, command_line)
+    checked(config, ", ".join(names), command_line)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -52,11 +113,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
         changes, config = config, read_settings(str(MINI))
         update_config(config, changes)
     return checked(config, str(path))
-
-
-def configuration_files(paths: Iterable[str | Path]) -> str:
-    """Name the files that a configuration is made of, the deciding one first."""
-    return ", ".join(os.path.relpath(path) for path in paths)
 
 
 class _Described(GenerateJsonSchema):

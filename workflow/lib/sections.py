@@ -5,14 +5,13 @@ A section that a command gets is that command's own class; the others are here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from mvdiffusion.generation.settings import Generation
-from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.preparation.settings import (
     FrameCaptions,
     HousePreparation,
@@ -24,7 +23,6 @@ from mvdiffusion.preparation.settings import (
     WalkSettings,
 )
 from mvdiffusion.settings import Count, Device, Seed, Text, mistake, settings
-from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
     Diffusion,
@@ -36,7 +34,7 @@ from mvdiffusion.training.settings import (
     ViewSettings,
 )
 from mvdiffusion_eval.settings import ClaimSettings, ClassifierSettings, ClipSettings, ScoreSettings
-from workflow.lib.datasets import DATASETS
+from workflow.lib.agreement import disagreements
 
 Entry = TypeVar("Entry")
 
@@ -47,13 +45,23 @@ def _each_once(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
+def _below_results(folder: str) -> str:
+    """Keep results where git ignores them, and where no code or data lie that a run would move."""
+    plain = re.fullmatch(r"results(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder)
+    if not plain or folder.startswith("results/reference"):
+        named = "a folder below it, named with letters, digits and . _ -"
+        raise ValueError(f"'results' or {named}, but not results/reference")
+    return folder
+
+
 Distinct = Annotated[
     list[Entry],
     Field(min_length=1, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_each_once),
 ]
 Units = Distinct[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]]
-Folder = Annotated[str, Field(pattern="^[^~].*[^/]$")]
+Folder = Annotated[str, Field(pattern="^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]  # plain in any shell
+ResultsFolder = Annotated[str, AfterValidator(_below_results)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Few = Annotated[int, Field(ge=2)]  # with fewer there is no error of a mean
 Split = Literal["train", "validation", "test"]
@@ -261,16 +269,6 @@ class TaskSection:
     methods: Distinct[str]
     control_samples: Few | None = field(default=None, kw_only=True)
 
-    def unknown_methods(self, task: Task) -> Iterator[Any]:
-        """Describe each method that cannot run."""
-        known = method_names(task)
-        for name in self.methods:
-            if name not in known:
-                yield mistake(f"{task}.methods", name, f"some of {', '.join(known)}")
-            elif find_method(name, task).is_control and self.control_samples is None:
-                number = f"a number, as 'methods' names the control '{name}'"
-                yield mistake(f"{task}.control_samples", None, number)
-
 
 @settings
 class PanoramaSection(TaskSection):
@@ -340,12 +338,33 @@ class Evaluation:
 
 
 @settings
+class NotRun:
+    """A method of the paper that is not run, on record for the reader alone.
+
+    Attributes:
+        method: its name.
+        task: the task that the paper reports it for.
+        published: the paper's numbers by metric.
+        settings: how the paper ran it.
+        source: where the paper says so.
+        why: why it is not run here.
+    """
+
+    method: Text
+    task: TaskName
+    published: dict[str, float]
+    settings: Text
+    source: Text
+    why: Text
+
+
+@settings
 class Configuration:
     """One experiment: data, base, and for each task its training, generation and methods.
 
     Attributes:
         name: name shown in the report.
-        results_dir: folder that the experiment writes, a path without "/" at its ends.
+        results_dir: folder that the experiment writes: "results" or one below it.
         seed: seed of training and generation.
         device: where to compute; "auto" takes a GPU if there is one.
         tasks: tasks that are run; only what these need is made.
@@ -361,7 +380,7 @@ class Configuration:
     """
 
     name: Text
-    results_dir: Annotated[str, Field(pattern="^[^/~].*[^/]$")]
+    results_dir: ResultsFolder
     seed: Seed
     device: Device
     tasks: Distinct[TaskName]
@@ -373,42 +392,9 @@ class Configuration:
     evaluation: Evaluation
     datasets: Datasets = Datasets()
     dataset: Literal["matterport3d", "scannet"] | None = None
-    not_run: list[dict[str, Any]] = field(default_factory=list)
+    not_run: list[NotRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Refuse keys that do not go together."""
-        for found in (*self._missing_data(), *self._missing_models(), *self._unknown_methods()):
+        """Refuse keys of different sections that do not go together."""
+        for found in disagreements(self):
             raise found
-
-    def _missing_data(self) -> Iterator[Any]:
-        """Describe each source of data whose section is not there."""
-        for key, source in vars(self.data.sources).items():
-            if source in DATASETS and getattr(self.datasets, source) is None:
-                beside = f"a dataset that 'datasets.{source}' describes"
-                yield mistake(f"data.sources.{key}", source, beside)
-            if source not in DATASETS and not self._renders(source):
-                beside = f"'data.{source}' and 'data.expected_sha256' beside it"
-                yield mistake(f"data.sources.{key}", source, beside)
-        trained = [key for key, value in vars(self.evaluation.extractors).items() if value]
-        if trained and not self._renders("rooms"):
-            beside = "none without 'data.rooms' and 'data.expected_sha256'"
-            yield mistake("evaluation.extractors", trained, beside)
-        if self.dataset and getattr(self.datasets, self.dataset) is None:
-            yield mistake("dataset", self.dataset, "a dataset that 'datasets' describes")
-
-    def _renders(self, kind: str) -> bool:
-        return None not in (getattr(self.data, kind), self.data.expected_sha256)
-
-    def _missing_models(self) -> Iterator[Any]:
-        """Describe each model that is neither trained nor pretrained."""
-        trained = "its training, as only a pretrained base knows the task without"
-        if self.base.pretrained is None:
-            if self.outpaint.base is None:
-                yield mistake("outpaint.base", None, trained)
-            if self.depth.stage1 is None:
-                yield mistake("depth.stage1", None, trained)
-
-    def _unknown_methods(self) -> Iterator[Any]:
-        for task in Task:
-            section: TaskSection = getattr(self, task)
-            yield from section.unknown_methods(task)

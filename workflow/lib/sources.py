@@ -11,7 +11,8 @@ from workflow.lib.recipes import Recipes
 
 READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data.scannet"}
 """Modules that read the data, by the layout of a task's samples."""
-EMBEDDED = ("validation", "test")  # splits of the rooms that the repository holds
+EMBEDDED = {"validation": 16, "test": 64}  # rooms that the repository holds, by split
+LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 
 
 class Sources:

@@ -11,9 +11,8 @@ from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
-from workflow.lib.sources import Sources
+from workflow.lib.sources import LEAST_SAMPLES_BY_STEP, Sources
 
-LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
 
 
@@ -162,7 +161,7 @@ class Tasks:
         if data["sources"]["panorama"] != "rooms":
             return False  # drawn if there are enough; how many is not known before
         there = data["rooms"]["num_scenes"]["test"]
-        rooms = min(there, self.config["panorama"]["generation"]["num_samples"] or there)
+        rooms = min(there, self.config["panorama"]["generation"].get("num_samples") or there)
         return bool(
             rooms >= LEAST_SAMPLES_BY_STEP and parse(ViewSettings, data["views"]).num_views > 2
         )

@@ -4,7 +4,7 @@ images_sha256 = lambda wildcards: tasks.images_sha256(wildcards.task)
 for task in tasks.names:
     recipes.register(
         f"{task}_real",
-        settings=tasks.real(task, config[task]["generation"]["num_samples"]),
+        settings=tasks.real(task, config[task]["generation"].get("num_samples")),
         besides=[tasks.images_sha256(task)],
         code=sources.export_code(task),
         after=sources.steps(task, "test"),

@@ -1,0 +1,199 @@
+"""What keys of different sections of a configuration must agree on, so that no step fails later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from math import atan, degrees, radians, tan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+import mvdiffusion_eval
+from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.preparation.settings import ROOM_KINDS
+from mvdiffusion.settings import mistake
+from mvdiffusion.tasks import Task
+from mvdiffusion_eval.protocols.names import protocol_tasks
+from workflow.lib.datasets import DATASETS
+from workflow.lib.sources import EMBEDDED, LEAST_SAMPLES_BY_STEP
+
+if TYPE_CHECKING:
+    from workflow.lib.sections import Configuration
+
+Mistakes = Iterator[Any]
+PRETRAINED_FACTOR = 8  # pixels per latent cell of Stable Diffusion
+COMPARED_BORDER = 4  # pixels of an overlap that interpolation makes useless, both views together
+
+
+def disagreements(config: Configuration) -> Mistakes:
+    """Describe each key that does not go with those of another section."""
+    yield from _missing_data(config)
+    yield from _missing_models(config)
+    yield from _wrong_methods(config)
+    yield from _wrong_sizes(config)
+    yield from _wrong_numbers_of_samples(config)
+    yield from _wrong_steps(config)
+    yield from _wrong_extractors(config)
+    yield from _wrong_protocols(config)
+
+
+def _renders(config: Configuration, kind: str) -> bool:
+    return None not in (getattr(config.data, kind), config.data.expected_sha256)
+
+
+def _missing_data(config: Configuration) -> Mistakes:
+    """Describe each source of data whose section is not there."""
+    for key, source in vars(config.data.sources).items():
+        if source in DATASETS and getattr(config.datasets, source) is None:
+            beside = f"a dataset that 'datasets.{source}' describes"
+            yield mistake(f"data.sources.{key}", source, beside)
+        if source not in DATASETS and not _renders(config, source):
+            beside = f"'data.{source}' and 'data.expected_sha256' beside it"
+            yield mistake(f"data.sources.{key}", source, beside)
+    trained = [key for key, value in vars(config.evaluation.extractors).items() if value]
+    if trained and not _renders(config, "rooms"):
+        beside = "none without 'data.rooms' and 'data.expected_sha256'"
+        yield mistake("evaluation.extractors", trained, beside)
+    if config.dataset and getattr(config.datasets, config.dataset) is None:
+        yield mistake("dataset", config.dataset, "a dataset that 'datasets' describes")
+
+
+def _missing_models(config: Configuration) -> Mistakes:
+    """Describe each model that is neither trained nor pretrained."""
+    trained = "its training, as only a pretrained base knows the task without"
+    if config.base.pretrained is None:
+        if config.outpaint.base is None:
+            yield mistake("outpaint.base", None, trained)
+        if config.depth.stage1 is None:
+            yield mistake("depth.stage1", None, trained)
+
+
+def _wrong_methods(config: Configuration) -> Mistakes:
+    """Describe each method that cannot run."""
+    for task in Task:
+        section, known = getattr(config, task), method_names(task)
+        for name in section.methods:
+            if name not in known:
+                yield mistake(f"{task}.methods", name, f"some of {', '.join(known)}")
+            elif find_method(name, task).is_control and section.control_samples is None:
+                number = f"a number, as 'methods' names the control '{name}'"
+                yield mistake(f"{task}.control_samples", None, number)
+
+
+def _wrong_sizes(config: Configuration) -> Mistakes:
+    """Describe each image that is no whole number of latent cells, and views that do not meet."""
+    views, frames = config.data.views, config.data.frames
+    levels = config.base.vae and config.base.vae.model.get("block_out_channels", [128] * 3)
+    factor = 2 ** (len(levels) - 1) if levels else PRETRAINED_FACTOR
+    sides = {"views.image_size": views.image_size}
+    sides |= {"frames.height": frames.height, "frames.width": frames.width}
+    for key, side in sides.items():
+        if side % factor:
+            cells = f"a multiple of {factor}, the pixels of a latent cell"
+            yield mistake(f"data.{key}", side, cells)
+    compared = config.evaluation.score.consistency_resolution or views.image_size
+    side = min(views.image_size, compared)
+    seen = 2 * degrees(atan((1 - COMPARED_BORDER / side) * tan(radians(views.fov_deg) / 2)))
+    if seen <= (step := 360 / views.num_views):
+        wider = f"enough for the {views.num_views} views, {step:g} degrees apart, to overlap"
+        yield mistake("data.views.fov_deg", views.fov_deg, wider)
+    walks = config.data.walks if config.data.sources.depth == "walks" else None
+    if walks and frames.num_views > walks.num_frames:
+        most = f"at most the {walks.num_frames} frames of a walk"
+        yield mistake("data.frames.num_views", frames.num_views, most)
+
+
+def _wrong_numbers_of_samples(config: Configuration) -> Mistakes:
+    """Describe each number of samples that is above what there is to sample."""
+    data = config.data
+    if data.rooms and data.sources.panorama == "rooms":
+        for split, number in data.rooms.num_scenes.items():
+            if split in EMBEDDED and number > EMBEDDED[split]:
+                most = f"at most {EMBEDDED[split]}, the rooms that data.dvc holds"
+                yield mistake(f"data.rooms.num_scenes.{split}", number, most)
+    for task in Task:
+        there = _samples(config, task)
+        section = getattr(config, task)
+        asked = {"generation.num_samples": section.generation.num_samples}
+        for key, number in (asked | {"control_samples": section.control_samples}).items():
+            if there and number and number > there:
+                yield mistake(f"{task}.{key}", number, f"at most {there}, those of the test split")
+
+
+def _samples(config: Configuration, task: str) -> int | None:
+    """Samples of a task's test split, at most; None where only the data themselves tell."""
+    data = config.data
+    if task != "depth":
+        if data.rooms is None or data.sources.panorama != "rooms":
+            return None
+        return data.rooms.num_scenes["test"]
+    if (walks := data.walks) is None or data.sources.depth != "walks":
+        return None
+    # A walk has at most as many sequences as fit, and one that overlaps the one before it.
+    return walks.num_scenes["test"] * -(-walks.num_frames // data.frames.num_views)
+
+
+def _wrong_steps(config: Configuration) -> Mistakes:
+    """Describe each sampling of more steps than the base model is trained for."""
+    if config.base.diffusion is None:
+        return
+    scheduler = config.base.diffusion.scheduler
+    there = scheduler.get("num_train_timesteps", 1000)
+    # Leading timesteps begin at 1 and come twice, or lie beyond the end, if nearly all are taken.
+    most = there // 2 if scheduler.get("timestep_spacing", "leading") == "leading" else there
+    for task in Task:
+        steps = getattr(config, task).generation.num_inference_steps
+        if steps > most:
+            yield mistake(f"{task}.generation.num_inference_steps", steps, f"at most {most}")
+
+
+def _wrong_extractors(config: Configuration) -> Mistakes:
+    """Describe each training of an extractor that the rooms set aside for it cannot serve."""
+    for name in config.evaluation.score.extractors:
+        if name not in (known := pretrained_names()) and not Path(name).is_dir():
+            names = f"a folder, or one of {', '.join(known)}"
+            yield mistake("evaluation.score.extractors", name, names)
+    if config.data.rooms is None:
+        return
+    rooms, views = config.data.rooms.num_scenes["extractor"], config.data.views.num_views
+    for kind, training in vars(config.evaluation.extractors).items():
+        if training is None:
+            continue
+        where = f"evaluation.extractors.{kind}"
+        held_out = round(rooms * training.held_out)
+        if not 0 < held_out < rooms:
+            left = f"a share that leaves some of the {rooms} rooms on either side"
+            yield mistake(f"{where}.held_out", training.held_out, left)
+        elif training.batch_size > (most := (rooms - held_out) * views):
+            yield mistake(f"{where}.batch_size", training.batch_size, f"at most the {most} views")
+    classifier = config.evaluation.extractors.classifier
+    if classifier and sorted(classifier.classes) != sorted(ROOM_KINDS):
+        kinds = f"the kinds of rooms, each once: {', '.join(ROOM_KINDS)}"
+        yield mistake("evaluation.extractors.classifier.classes", list(classifier.classes), kinds)
+
+
+@cache
+def pretrained_names() -> list[str]:
+    """Names of the pretrained extractors, without the networks behind them."""
+    table = Path(mvdiffusion_eval.__file__).parent / "extractors/weights.yaml"
+    names = yaml.safe_load(table.read_text(encoding="utf-8"))
+    return [name for name in names if not name.startswith("lpips-")]
+
+
+def _wrong_protocols(config: Configuration) -> Mistakes:
+    """Describe protocols that do not exist, and tasks for which there is none."""
+    named, known = config.evaluation.score.protocols, protocol_tasks()
+    for name in named:
+        if name not in known:
+            yield mistake("evaluation.score.protocols", name, f"some of {', '.join(known)}")
+    for task in config.tasks:
+        if named and not any(task in known.get(name, ()) for name in named):
+            of_task = [name for name, tasks in known.items() if task in tasks]
+            one = f"at least one for the task '{task}': {', '.join(of_task)}"
+            yield mistake("evaluation.score.protocols", list(named), one)
+    fewest = config.panorama.generation.num_samples or LEAST_SAMPLES_BY_STEP
+    if "error-accumulation" in named and fewest < LEAST_SAMPLES_BY_STEP:
+        more = f"at least {LEAST_SAMPLES_BY_STEP} for the protocol 'error-accumulation'"
+        yield mistake("panorama.generation.num_samples", fewest, more)

@@ -1,0 +1,40 @@
+"""The settings that commands get from a configuration, with the class by which each reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mvdiffusion.tasks import Task
+from mvdiffusion.training.settings import (
+    BaseSettings,
+    FrameStage,
+    MultiFrameSettings,
+    MultiViewSettings,
+    VaeSettings,
+    ViewStage,
+)
+from workflow.lib.sources import Sources
+from workflow.lib.tasks import Tasks
+
+Told = tuple[str, type, dict[str, Any]]
+
+
+def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
+    """List what commands are told of more than one section: the section, the class, the settings.
+
+    A section that a command gets alone is of the command's class already (`sections`). The device
+    is left out, as it may be another machine's.
+    """
+    tasks = Tasks({**config, "device": "auto"}, Sources(config))
+    if tasks.sources.trains_base:
+        base = config["base"]
+        yield "base.vae", VaeSettings, tasks.settings("panorama", base["vae"])
+        yield "base.diffusion", BaseSettings, tasks.settings("panorama", base["diffusion"])
+    for task in Task:
+        depth, section = task == Task.DEPTH, "base" if task == Task.OUTPAINT else "stage1"
+        if config[task][section]:
+            single = FrameStage if depth else ViewStage
+            yield f"{task}.{section}", single, tasks.settings(task, config[task][section])
+        several = MultiFrameSettings if depth else MultiViewSettings
+        yield f"{task}.stage2", several, tasks.settings(task, config[task]["stage2"])
