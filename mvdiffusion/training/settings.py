@@ -356,3 +356,10 @@ class OutpaintSettings(Outpainting, MultiViewSettings):
 @settings
 class MultiFrameSettings(MultiFrame, FrameStage):
     """Stage 2 on recordings."""
+
+
+STAGE2_SETTINGS: dict[str, type] = {
+    "panorama": MultiViewSettings,
+    "outpaint": OutpaintSettings,
+    "depth": MultiFrameSettings,
+}

@@ -23,17 +23,12 @@ from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews,
 from mvdiffusion.training.pictures import make_pipeline, pictures
 from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import (
+    STAGE2_SETTINGS,
     MultiFrameSettings,
     MultiViewSettings,
     OutpaintSettings,
     ViewSettings,
 )
-
-SETTINGS = {
-    "panorama": MultiViewSettings,
-    "outpaint": OutpaintSettings,
-    "depth": MultiFrameSettings,
-}
 
 
 class MultiViewTask(DiffusionTask):
@@ -105,7 +100,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
     Args:
         task: "panorama", "outpaint" or "depth".
-        settings: those of `SETTINGS`.
+        settings: those of `STAGE2_SETTINGS`.
         base: single-view model of the task.
 
     Raises:
@@ -125,7 +120,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
         return multiview, write
 
-    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(SETTINGS[task], build)
+    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(STAGE2_SETTINGS[task], build)
 
 
 def _with_attention(

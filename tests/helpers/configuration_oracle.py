@@ -42,6 +42,7 @@ from mvdiffusion.training.settings import (
     FrameStage,
     MultiFrameSettings,
     MultiViewSettings,
+    OutpaintSettings,
     TrainingSettings,
     VaeSettings,
     ViewSettings,
@@ -184,7 +185,9 @@ def _checks_of_task(
         ("frames", FrameSettings) if task == "depth" else ("views", ViewSettings)
     )  # fmt: skip
     single = FrameStage if task == "depth" else ViewStage
-    several = MultiFrameSettings if task == "depth" else MultiViewSettings
+    several = {"outpaint": OutpaintSettings, "depth": MultiFrameSettings}.get(
+        task, MultiViewSettings
+    )
     if section[stage]:
         yield f"{task} {stage}", lambda: read(single, tasks.settings(task, section[stage]))
     yield f"{task} stage2", lambda: read(several, tasks.settings(task, section["stage2"]))

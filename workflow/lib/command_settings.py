@@ -7,10 +7,9 @@ from typing import Any
 
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
+    STAGE2_SETTINGS,
     BaseSettings,
     FrameStage,
-    MultiFrameSettings,
-    MultiViewSettings,
     VaeSettings,
     ViewStage,
 )
@@ -32,9 +31,8 @@ def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
         yield "base.vae", VaeSettings, tasks.settings("panorama", base["vae"])
         yield "base.diffusion", BaseSettings, tasks.settings("panorama", base["diffusion"])
     for task in Task:
-        depth, section = task == Task.DEPTH, "base" if task == Task.OUTPAINT else "stage1"
+        section = "base" if task == Task.OUTPAINT else "stage1"
         if config[task][section]:
-            single = FrameStage if depth else ViewStage
+            single = FrameStage if task == Task.DEPTH else ViewStage
             yield f"{task}.{section}", single, tasks.settings(task, config[task][section])
-        several = MultiFrameSettings if depth else MultiViewSettings
-        yield f"{task}.stage2", several, tasks.settings(task, config[task]["stage2"])
+        yield f"{task}.stage2", STAGE2_SETTINGS[task], tasks.settings(task, config[task]["stage2"])
