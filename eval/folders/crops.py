@@ -1,8 +1,8 @@
 """The images that protocols measure on whole panoramas: crops in sets of directions, or all.
 
-`panfusion` protocols evaluate panoramas by perspective crops, `omnifid` by cube faces, FAED and
-others by the whole image. Both are again folders of samples, whose images are cut when they are
-read.
+Some protocols evaluate panoramas by perspective crops, OmniFID by cube faces, FAED and others by
+the whole image. How crops are sampled is in `sampling`. All of them are again folders of samples,
+whose images are cut when they are read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from mvdiffusion.geometry.cameras import rotation
-from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
-from .equirectangular import EquirectangularFolder, cut
+from .equirectangular import EquirectangularFolder
 from .images import resize_views
-from .samples import PanoramaFolder, SampleFolder, file_sha256
+from .samples import PanoramaFolder, SampleFolder
+from .sampling import SAMPLINGS, enlarged
 
 Direction = tuple[float, float]
 """Yaw to the right and pitch up, in degrees."""
@@ -50,8 +50,8 @@ def sphere_20(sample_id: str) -> tuple[Direction, ...]:
 
 
 def cube_6(sample_id: str) -> tuple[Direction, ...]:
-    """Cube faces up, left, front, right, back, down, turned as Matterport3D stores them."""
-    return ((-90.0, 90.0), (-90.0, 0.0), (0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (-90.0, -90.0))
+    """Cube faces up, left, front, right, back, down; up and down as seen from the front."""
+    return ((0.0, 90.0), (-90.0, 0.0), (0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (0.0, -90.0))
 
 
 DIRECTIONS: dict[str, Directions] = {f.__name__: f for f in (level_8, sphere_20, cube_6)}
@@ -120,12 +120,16 @@ class WholeFolder(DerivedFolder):
 
     def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
         """Read the panorama of a sample: uint8 RGB [1, H, 2 H, 3]."""
-        panorama = read_rgb(self.source.files[sample_id])[None]
+        panorama = self.source.panorama(sample_id)[None]
         return panorama if which is None else panorama[list(which)]
 
     def arrangement(self) -> dict[str, Any]:
         """Size of the panoramas."""
         return {"of": "panoramas", "panorama_size": list(self.source.panorama_size)}
+
+    def view_digests(self, sample_id: str) -> list[str]:
+        """Hash the panorama of a sample (64 hex digits)."""
+        return [self.source.panorama_digest(sample_id)]
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,14 @@ class CropFolder(DerivedFolder):
 
     Attributes:
         fov_deg: their field of view.
+        sampling: how their pixels are sampled; a key of `SAMPLINGS`.
+        cut_size: height and width in pixels at which they are cut, before they are resized.
     """
 
     directions: Directions
     fov_deg: float = 90.0
+    sampling: str = "area"
+    cut_size: int = 0
 
     def count(self, sample_id: str) -> int:
         """Crops of a sample."""
@@ -148,14 +156,16 @@ class CropFolder(DerivedFolder):
         looks = self.directions(sample_id)
         chosen = looks if which is None else [looks[view] for view in which]
         R = torch.stack([rotation(*direction) for direction in chosen])
-        panorama = read_rgb(self.source.files[sample_id])
-        return cut(panorama, self.fov_deg, R, self.height, self.width)
+        panorama = self.source.panorama(sample_id)
+        crops = SAMPLINGS[self.sampling](panorama, self.fov_deg, R, self.cut_size)
+        return crops if self.cut_size == self.height else enlarged(crops, self.height)
 
     def view_digests(self, sample_id: str) -> list[str]:
         """Hash the panorama of a sample with the camera of each crop (64 hex digits each)."""
-        panorama = file_sha256(self.source.files[sample_id])
-        cameras = [(self.fov_deg, *look, self.height) for look in self.directions(sample_id)]
-        return [hashlib.sha256(f"{panorama} crop {c}".encode()).hexdigest() for c in cameras]
+        panorama = self.source.panorama_digest(sample_id)
+        how = (self.fov_deg, self.sampling, self.cut_size, self.height)
+        names = [f"{panorama} crop {(*how, *look)}" for look in self.directions(sample_id)]
+        return [hashlib.sha256(name.encode()).hexdigest() for name in names]
 
     def arrangement(self) -> dict[str, Any]:
         """Directions, field of view and size of the crops, and of what they are cut from."""
@@ -163,7 +173,9 @@ class CropFolder(DerivedFolder):
             "of": "crops",
             "directions": self.directions.__name__,
             "fov_deg": self.fov_deg,
-            "size": self.height,
+            "sampling": self.sampling,
+            "size": self.cut_size,
+            "resized_to": self.height,
             "cut_from": list(self.source.panorama_size),
         }
 
@@ -202,9 +214,14 @@ class ResizedFolder(SampleFolder):
 
 
 def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | None:
-    """Views that look as level crops would and are no smaller, at the size of these."""
-    size, fov_deg = spec["size"], spec.get("fov_deg", 90.0)
-    if not isinstance(folder, PanoramaFolder) or size == "half" or folder.height < size:
+    """Views that look as level crops would and are no smaller, at the size of these.
+
+    Other people's crops are of panoramas alone.
+    """
+    if spec.get("sampling", "area") != "area":
+        return None
+    size, fov_deg = spec.get("resized_to", spec["size"]), spec.get("fov_deg", 90.0)
+    if not isinstance(folder, PanoramaFolder) or folder.height < size:
         return None
     looks = tuple((yaw, 0.0) for yaw in folder.yaw_deg)
     alike = folder.fov_deg == fov_deg and folder.height == folder.width
@@ -214,7 +231,12 @@ def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | N
 
 
 def crop(
-    folder: EquirectangularFolder, directions: Directions, fov_deg: float, size: int
+    folder: EquirectangularFolder,
+    directions: Directions,
+    fov_deg: float,
+    size: int,
+    sampling: str = "area",
+    resized_to: int | None = None,
 ) -> CropFolder:
     """See panoramas as square perspective crops.
 
@@ -222,9 +244,18 @@ def crop(
         folder: the panoramas.
         directions: where the crops of a sample look, as `level_8`.
         fov_deg: field of view in degrees, between 0 and 180.
-        size: height and width of a crop in pixels.
+        size: height and width at which a crop is cut, in pixels.
+        sampling: how its pixels are sampled; a key of `SAMPLINGS`.
+        resized_to: height and width that it then gets, in pixels; None for the same.
     """
-    return CropFolder(**_common(folder, size, size), directions=directions, fov_deg=float(fov_deg))
+    final = resized_to or size
+    return CropFolder(
+        **_common(folder, final, final),
+        directions=directions,
+        fov_deg=float(fov_deg),
+        sampling=sampling,
+        cut_size=size,
+    )
 
 
 def panoramas(folder: EquirectangularFolder) -> WholeFolder:
@@ -239,13 +270,13 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     Args:
         folder: samples of any layout.
         spec: as in `protocols.yaml`: `{"of": "views"}`, the folder itself; `{"of": "panoramas"}`,
-            each whole panorama; or `{"of": "crops", "directions": …, "fov_deg": …, "size": …}`,
-            crops of them, with a name out of `DIRECTIONS`, degrees (default 90), and pixels or
-            "half" the panorama's height.
+            each whole panorama; or `{"of": "crops", "directions": …, "size": …}`, crops of them,
+            with a name out of `DIRECTIONS` and further arguments of `crop`; the field of view is
+            90 degrees if none is given.
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
-        that look as the crops would, and are no smaller, are resized to them instead.
+        that look as crops sampled by `area` would, and are no smaller, are resized to them instead.
     """
     if spec["of"] == "views":
         return folder
@@ -253,8 +284,8 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
         return _resized(folder, spec) if spec["of"] == "crops" else None
     if spec["of"] == "panoramas":
         return panoramas(folder)
-    size = max(1, folder.panorama_size[1] // 2) if spec["size"] == "half" else spec["size"]
-    return crop(folder, DIRECTIONS[spec["directions"]], spec.get("fov_deg", 90.0), size)
+    given = {"fov_deg": 90.0, **spec, "directions": DIRECTIONS[spec["directions"]]}
+    return crop(folder, **{key: value for key, value in given.items() if key != "of"})
 
 
 def _common(folder: SampleFolder, height: int, width: int) -> dict[str, Any]:

@@ -22,7 +22,16 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import STRICT, Count, FieldOfView, Text, parse, settings, suggest
+from mvdiffusion.settings import (
+    STRICT,
+    Count,
+    FieldOfView,
+    ImageSide,
+    Text,
+    parse,
+    settings,
+    suggest,
+)
 from mvdiffusion.tasks import Task
 
 from ..extractors.pretrained import STANDARD_EXTRACTORS
@@ -43,12 +52,6 @@ from ..plugins import load_plugins
 from .names import protocol_files
 
 
-def _is_size(size: Any) -> Any:
-    if size != "half" and not (type(size) is int and size >= 8):
-        raise ValueError("a whole number, at least 8, or 'half'")
-    return size
-
-
 def _go_together(images: Images) -> Images:
     if ({"directions", "size"} <= set(images)) != (images["of"] == "crops") or (
         images["of"] != "crops" and len(images) > 1
@@ -63,16 +66,20 @@ class Images(TypedDict, total=False):
     Attributes:
         of: the views themselves, whole panoramas, or crops of these.
         directions: set of directions of the crops.
-        size: height and width of a crop in pixels, or "half" the panorama's height.
+        size: height and width of a crop in pixels.
         fov_deg: field of view of a crop in degrees.
+        sampling: how its pixels are sampled.
+        resized_to: height and width in pixels that it then gets, in 8 bits.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
     of: Required[Literal["views", "panoramas", "crops"]]
     directions: Literal["level_8", "sphere_20", "cube_6"]
-    size: Annotated[Any, AfterValidator(_is_size)]
+    size: ImageSide
     fov_deg: FieldOfView
+    sampling: Literal["area", "panfusion", "py360convert"]
+    resized_to: ImageSide
 
 
 @settings

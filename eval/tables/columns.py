@@ -28,6 +28,10 @@ DISTANCES = {
     "panfusion_8_inception_score": "Inception score, PanFusion's 8 views ↑",
     "panfusion_20_fid": "FID, PanFusion's 20 views ↓",
     "panfusion_20_inception_score": "Inception score, PanFusion's 20 views ↑",
+    "views_8_fid": "FID, 8 views ↓",
+    "views_8_inception_score": "Inception score, 8 views ↑",
+    "views_20_fid": "FID, 20 views ↓",
+    "views_20_inception_score": "Inception score, 20 views ↑",
 }
 """Measures of image quality that the paper does not use."""
 OMNIFID = {

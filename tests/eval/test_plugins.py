@@ -155,7 +155,7 @@ GOOD = {
         ({"images": {"of": "faces"}}, r"images\.of' is 'faces'; expected one of"),
         ({"images": {"of": "views", "size": 299}}, "expected directions and size with"),
         ({"images": {"of": "crops", "directions": "level_8", "size": "third"}},
-         r"images\.size' is 'third'; expected a whole number, at least 8, or 'half'"),
+         r"images\.size' is 'third'; expected a whole number"),
         ({"images": {"of": "crops", "directions": "level_8", "size": 0}}, r"images\.size' is 0"),
         ({"images": {"of": "crops", "directions": "level_8", "size": 9, "fov_deg": 180}},
          r"images\.fov_deg' is 180; expected a number, above 0 and below 180"),

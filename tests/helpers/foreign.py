@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,6 @@ import torch
 import toy
 import walks
 from PIL import Image
-from torch.nn.functional import avg_pool2d
-
-from mvdiffusion.geometry.cameras import intrinsics
-from mvdiffusion.geometry.cubemap import face_rotations
-from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 
 
 def released_panoramas(
@@ -86,13 +80,3 @@ def directions(height: int) -> torch.Tensor:
     longitude = ((torch.arange(2 * height) + 0.5) / height - 1)[None] * torch.pi
     x, z = latitude.cos() * longitude.sin(), latitude.cos() * longitude.cos()
     return torch.stack([x, -latitude.sin().expand_as(x), z], -1)
-
-
-def cut_faces(panorama: np.ndarray, size: int) -> np.ndarray:
-    """Cube faces uint8 [6, size, size, 3] up, left, front, right, back, down of a panorama."""
-    factor = math.ceil(panorama.shape[1] / math.pi / size)
-    fine = size * factor
-    K = intrinsics(90.0, fine, fine)[None].expand(6, -1, -1)
-    pixels = torch.tensor(panorama).permute(2, 0, 1).float()
-    faces = equirectangular_to_views(pixels, K, face_rotations(), fine, fine)
-    return avg_pool2d(faces, factor).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -132,9 +132,7 @@ def test_an_edit_of_the_preprocessing_is_computed_anew(
     """Of the code that reads, cuts and resizes: kept features would not be those of the code."""
     cache, means = tmp_path / "cache", Means()
     own = code_closure._code_of
-    for number, name in enumerate(
-        ("networks.py", "inception.py", "equirectangular.py", "images.py")
-    ):
+    for number, name in enumerate(("networks.py", "inception.py", "sampling.py", "images.py")):
         FeatureStore(cache).features(open_folder(folder), means.extractor)
         assert means.calls == 2 * (number + 1)
 

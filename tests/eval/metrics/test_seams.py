@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import py360convert
 import pytest
+import torch
 import toy
 from cleanfid.fid import frechet_distance as cleanfid_distance
-from foreign import cut_faces
 from PIL import Image
 from scipy.ndimage import correlate
+from torchvision.transforms import Resize
 
+from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.base import load_trained
+from mvdiffusion_eval.folders.crops import cube_6
 from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.sampling import py360convert as py360convert_faces
 from mvdiffusion_eval.functional.discontinuity import discontinuity_score
 from mvdiffusion_eval.functional.seam import column_steps, edge_step, worst_step
 from mvdiffusion_eval.metrics.seams import panorama_reader
@@ -109,7 +114,7 @@ def test_equirectangular_images_are_taken_as_they_are(tmp_path: Path) -> None:
     damaged = score(panoramas(tmp_path / "broken", lambda p: broken(p, 0)), tmp_path / "b.json")
     for name in ("discontinuity_score", "edge_step", "worst_step"):
         assert damaged[name]["value"] > 1.9 * found[name]["value"], name
-        assert (found[name]["protocol"], found[name]["version"]) == ("equirect", 1)
+        assert (found[name]["protocol"], found[name]["version"]) == ("equirect", 2)
     image = np.asarray(Image.open(tmp_path / "whole" / "room1.png")) / 255
     assert found["edge_step"]["values"][1] == pytest.approx(edge_step(image))
 
@@ -183,12 +188,24 @@ def test_faces_look_where_they_should() -> None:
         ),
         -1,
     )
-    faces = cut_faces((127.5 * (ray + 1)).round().astype(np.uint8), 33)
+    R = torch.stack([rotation(*look) for look in cube_6("a")])
+    faces = py360convert_faces((127.5 * (ray + 1)).round().astype(np.uint8), 90.0, R, 33)
     middles = faces[:, 16, 16] / 127.5 - 1
     expected = [(0, 1, 0), (-1, 0, 0), (0, 0, 1), (1, 0, 0), (0, 0, -1), (0, -1, 0)]
     np.testing.assert_allclose(middles, expected, atol=0.03)
     corner = faces[2, 0, 0] / 127.5 - 1  # front, above and to the left
     np.testing.assert_allclose(corner, np.array([-1, 1, 1]) / 3**0.5, atol=0.06)
+    corner = faces[0, 0, 0] / 127.5 - 1  # up, behind and to the left
+    np.testing.assert_allclose(corner, np.array([-1, 1, -1]) / 3**0.5, atol=0.06)
+    corner = faces[5, 0, 0] / 127.5 - 1  # down, ahead and to the left
+    np.testing.assert_allclose(corner, np.array([-1, -1, 1]) / 3**0.5, atol=0.06)
+
+
+def surveys_faces(panorama: np.ndarray) -> np.ndarray:
+    """Faces as the survey of text-driven panoramas makes them: py360convert, then torchvision."""
+    by_name = py360convert.e2c(panorama, 256, "bilinear", "dict")
+    faces = torch.from_numpy(np.stack([by_name[name] for name in "ULFRBD"]))
+    return Resize((299, 299))(faces.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
 
 
 def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
@@ -207,7 +224,7 @@ def test_omnifid_is_the_mean_of_the_distances_of_its_faces(
     for name, folder in folders.items():
         files = [np.asarray(Image.open(folder / f"room{i}.png")) for i in range(6)]
         sets[name] = np.stack(
-            [toy.features_of(classifier, cut_faces(file, 64)).numpy() for file in files]
+            [toy.features_of(classifier, surveys_faces(file)).numpy() for file in files]
         )
 
     def distance(faces: list[int]) -> float:

@@ -118,18 +118,19 @@ def test_the_resize_filter_has_a_protocol_of_its_own(
     assert found["clean_fid"] == found["clean_kid"] == ("clean", "inception-v3-clean")
 
 
-def test_panfusions_eight_views_are_cut_at_299_pixels(
-    tmp_path: Path, extractors: list[Path]
-) -> None:
+def test_eight_views_are_cut_at_299_pixels(tmp_path: Path, extractors: list[Path]) -> None:
     """Against crops cut by the geometry, and torch-fidelity's distance of their features."""
     made = foreign.panoramas(tmp_path / "made", 3)
     real = foreign.panoramas(tmp_path / "real", 6)
     for number in range(3):  # the samples of one name are other rooms
         (real / f"room{number:03d}.png").unlink()
         (real / f"room{number + 3:03d}.png").rename(real / f"room{number:03d}.png")
-    result = mvdiffusion_eval.score(made, real, extractors=extractors, protocols=["panfusion-8"])
-    found = result["metrics"]["panfusion_8_fid"]
-    assert found["protocol"] == "panfusion-8@miniature-classifier"
+    names = ["panfusion-8", "views-8"]
+    result = mvdiffusion_eval.score(made, real, extractors=extractors, protocols=names)
+    theirs_too, found = (result["metrics"][f"{name}_8_fid"] for name in ("panfusion", "views"))
+    assert theirs_too["protocol"] == "panfusion-8@miniature-classifier"
+    assert theirs_too["value"] != pytest.approx(found["value"], rel=1e-3)
+    assert found["protocol"] == "views-8@miniature-classifier"
     classify: Any = load_trained(extractors[0])
     K, R = panorama_cameras(299, 299)
     statistics = []
@@ -144,9 +145,11 @@ def test_panfusions_eight_views_are_cut_at_299_pixels(
     expected = fid_statistics_to_metric(*statistics, verbose=False)
     (theirs,) = expected.values()
     assert found["value"] == pytest.approx(theirs, rel=1e-3)
-    described = result["protocols"]["panfusion-8"]["metrics"]["panfusion_8_fid"]
-    assert described["size"] == [299, 299]
-    assert described["images"]["directions"] == "level_8"
+    for name in ("panfusion", "views"):
+        described = result["protocols"][f"{name}-8"]["metrics"][f"{name}_8_fid"]
+        assert described["size"] == [299, 299]
+        assert described["images"]["directions"] == "level_8"
+        assert described["images"].get("sampling") == {"panfusion": "panfusion"}.get(name)
 
 
 @pytest.fixture
