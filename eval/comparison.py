@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from mvdiffusion.outputs import made_before, remade_output
 from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
+from .claims.effects import difference_between, ratio_between
+from .folders.methods import REAL
 from .folders.opening import open_folder
 from .scoring.score_files import VIEW_KEYS, Score, check_comparable, identical_images, read_score
+from .settings import ClaimSettings
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
 from .tables.results import main_table
@@ -37,13 +40,13 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """Methods of the same images; and warnings of scoring, with the method's name."""
+        """Methods of the same images, warnings of scoring with the method's name, leads by blur."""
         of_methods = [
             f"{score.method}: {warning}"
             for score in self.scores
             for warning in score.content.get("warnings", ())
         ]
-        return [*identical_images(self.scores), *of_methods]
+        return [*identical_images(self.scores), *of_methods, *leads_by_blur(self.scores)]
 
 
 def compare(
@@ -87,17 +90,62 @@ def compare(
         scores = [_scored(entry, shared, options) for entry in entries]
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
-    notes = _restriction(entries, shared)
+    notes = (*_restriction(entries, shared), *leads_by_blur(scores))
+    main = main_table(first.task, scores)
     tables = (
         comparison_table(scores, notes),
         difference_table(scores, first, notes),
-        beside_published(first.task, main_table(first.task, scores)),
+        beside_published(first.task, replace(main, notes=(*notes, *main.notes))),
     )
     with remade_output(output) as written:
         for score in scores:
             write_json(written / "scores" / f"{score.method}.json", score.content)
         write_tables(tables, written / "tables")
     return Comparison(tuple(scores), tables)
+
+
+def leads_by_blur(scores: Sequence[Score]) -> list[str]:
+    """Find methods that are certainly more consistent than others, and much smoother.
+
+    Blur raises the PSNR of overlaps. As in claim 4, the limit is the share of gradient energy
+    `ClaimSettings.gradient_energy_band`. Real views are not blurred, whatever others add to them.
+
+    Returns:
+        A sentence per such method.
+    """
+    limit, warnings = ClaimSettings().gradient_energy_band, []
+    for score in (score for score in scores if score.method != REAL.name):
+        shares = {
+            other.method: share
+            for other in scores
+            if other is not score and _is_above(score, other, "cross_view_psnr")
+            for share in [_energy_share(score, other)]
+            if share < limit
+        }
+        if shares:
+            found = ", ".join(f"{share:.2f} of that of {name}" for name, share in shares.items())
+            warnings.append(
+                f"{score.method}: is more consistent than {' and '.join(shares)}, but its gradient "
+                f"energy is only {found}: blur raises the PSNR of overlaps, so its lead may come "
+                "from blur."
+            )
+    return warnings
+
+
+def _is_above(score: Score, other: Score, metric: str) -> bool:
+    try:
+        gain = difference_between(score, other, metric)
+    except KeyError:
+        return False
+    return gain.interval is not None and gain.interval[0] > 0
+
+
+def _energy_share(score: Score, other: Score) -> float:
+    """Gradient energy over that of another method; 1 where there is nothing to compare."""
+    metric = "gradient_energy"
+    if not all(metric in each.metrics and each.metrics[metric].value for each in (score, other)):
+        return 1.0
+    return ratio_between(score, other, metric).value
 
 
 def _entry(source: Path, cameras: Mapping[str, Any]) -> Score:

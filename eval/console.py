@@ -104,12 +104,13 @@ def print_comparison(comparison: Comparison, as_json: bool) -> None:
 
     Args:
         comparison: what `mvdiffusion_eval.compare` returned.
-        as_json: print the tables as JSON: records by name of the table.
+        as_json: print the tables as JSON, records by name of the table, and the warnings.
     """
     print_warnings(comparison.warnings)
     shown = [table for table in comparison.tables if not table.name.endswith("published")]
     if as_json:
-        print_json({table.name: table.records() for table in shown})
+        records: dict[str, Any] = {table.name: table.records() for table in shown}
+        print_json(records | {"warnings": comparison.warnings})
         return
     for table in shown:
         print_tables([table])

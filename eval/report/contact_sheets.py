@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from mvdiffusion.records import InputError
 
-from ..folders.methods import display_name, shown_side_by_side
+from ..folders.methods import display_name, rank, shown_side_by_side
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 
 T = TypeVar("T")
@@ -44,9 +44,7 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     Raises:
         InputError: the folders have no sample in common.
     """
-    methods = [method for method in shown_side_by_side(folders) if method in folders] or list(
-        folders
-    )
+    methods = shown_on_sheet(folders)
     common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
     if not common:
         raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")
@@ -57,9 +55,26 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, block in zip(parts, blocks, strict=True):
         _draw(part, block)
-    note = _note(folders[methods[0]])
+    note = _note(folders[methods[0]]) + not_shown(folders, methods)
     figure.text(MARGIN, 1.0, note, va="bottom", fontsize=8, color="#666666")
     figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
+
+
+def shown_on_sheet(given: Iterable[str]) -> list[str]:
+    """Choose the methods that a sheet compares: all but controls and upper bounds, if any."""
+    names = list(given)
+    return [method for method in shown_side_by_side(names) if method in names] or names
+
+
+def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
+    """Name the methods that a picture leaves out, to be added to its note; empty if there are none.
+
+    Args:
+        given: the methods there are.
+        shown: those in the picture.
+    """
+    others = [display_name(method) for method in sorted(given, key=rank) if method not in shown]
+    return f"; not shown: {', '.join(others)}" if others else ""
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:

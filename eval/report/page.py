@@ -24,7 +24,8 @@ from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
 from ..tables.table import PRINTED, template
-from .viewers import viewers
+from .contact_sheets import not_shown
+from .viewers import shown_in_viewers, viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
@@ -63,8 +64,8 @@ PAIR_CAPTIONS = {
     "depth": "PSNR of consecutive key frames, pair by pair.",
 }
 OVERVIEW_CAPTION = (
-    "All methods and metrics with 95 % intervals. Gray lines mark real views and (dashed) their "
-    "VAE reconstruction."
+    "All methods and metrics with 95 % intervals, without controls, which may cover fewer samples. "
+    "Gray lines mark real views and (dashed) their VAE reconstruction."
 )
 STEP_CAPTION = (
     "Accumulation of errors: consistency and quality of each view against its distance from view "
@@ -105,6 +106,7 @@ def write_report(
     tasks = [task for task in TASKS if task in measured]
     page = template(TEMPLATES / "report.html.j2").render(
         name=settings.get("name", config.stem),
+        banner=settings.get("banner", ""),
         style=_inlined("report.css"),
         scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
         claims=results["claims"],
@@ -144,7 +146,8 @@ def _task(
         "lead": LEADS[task],
         "moving": MOVING[task],
         "headline": _headline(metrics),
-        "viewers": viewers(task, folders) if folders else [],
+        "viewers": viewers(task, folders),
+        "not_viewed": not_shown(folders, shown_in_viewers(task, folders)),
         "figures": [picture for picture in pictures if picture],
         # A table may have nothing beside the methods' names: not every run measures distances.
         "tables": [table for table in shown if len(table["header"]) > 1],

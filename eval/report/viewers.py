@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from mvdiffusion.images import open_image
-from mvdiffusion.records import InputError
+from mvdiffusion.geometry.cameras import intrinsics, level_rotations
+from mvdiffusion.geometry.panoramas import stitch
+from mvdiffusion.images import read_rgb
 
+from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import jpeg_uri
 from ..folders.methods import display_name, rank, shown_as
-from ..folders.samples import SampleFolder, SequenceFolder
+from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from .contact_sheets import colored_depth, spread
 
 SHOWN_SAMPLES = {"panorama": 3, "outpaint": 2, "depth": 2}
@@ -36,39 +38,55 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
     Raises:
         InputError: a panorama is unreadable.
     """
-    shown = {name: folders[name] for name in sorted(folders, key=rank)}
-    if task == "depth":
-        return _sequences(shown)
-    found = {
-        name: {path.parent.name for path in folder.root.glob("*/panorama.png")}
-        for name, folder in shown.items()
-    }
-    methods = [name for name in shown if found[name]]
-    common = sorted(set.intersection(*(found[name] for name in methods))) if methods else []
+    shown = {name: folders[name] for name in shown_in_viewers(task, folders)}
+    return _sequences(shown) if task == "depth" else _panoramas(task, shown)
+
+
+def shown_in_viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
+    """Names of the methods that have a viewer; controls of sequences have none."""
+    found = [n for n in folders if task != "depth" or not shown_as(n).is_control]
+    return sorted(found, key=rank) if _common(folders[name] for name in found) else []
+
+
+def _common(folders: Iterable[SampleFolder]) -> list[str]:
+    ids = [set(folder.sample_ids) for folder in folders]
+    return sorted(set.intersection(*ids)) if ids else []
+
+
+def _panoramas(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     return [
-        {"method": display_name(name), "sample": sample_id, "uri": Markup(_panorama_uri(path))}
-        for sample_id in spread(common, SHOWN_SAMPLES[task])
-        for name in methods
-        for path in [shown[name].root / sample_id / "panorama.png"]
+        {"method": display_name(name), "sample": sample_id, "uri": Markup(_uri(folder, sample_id))}
+        for sample_id in spread(_common(folders.values()), SHOWN_SAMPLES[task])
+        for name, folder in folders.items()
     ]
 
 
-def _panorama_uri(path: Path) -> str:
-    try:
-        with open_image(path) as image:
-            image.thumbnail(PANORAMA_SIZE)
-            return jpeg_uri(image)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path}: not a readable panorama ({error}).") from None
+def _uri(folder: SampleFolder, sample_id: str) -> str:
+    """A sample's panorama as it lies there, or else stitched of its views."""
+    path = folder.root / sample_id / "panorama.png"
+    if isinstance(folder, EquirectangularFolder):
+        path = folder.files[sample_id]
+    if not path.is_file():
+        return jpeg_uri(_stitched(folder, sample_id))
+    image = Image.fromarray(read_rgb(path))
+    image.thumbnail(PANORAMA_SIZE)
+    return jpeg_uri(image)
+
+
+def _stitched(folder: SampleFolder, sample_id: str) -> Image.Image:
+    assert isinstance(folder, PanoramaFolder)
+    views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2).float()
+    own = round(math.pi * float(intrinsics(folder.fov_deg, folder.height, folder.width)[0, 0]))
+    height = min(own, PANORAMA_SIZE[1])
+    panorama, _ = stitch(views, folder.fov_deg, height, level_rotations(folder.yaw_deg))
+    pixels = panorama.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels)
 
 
 def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
-    shown = {
-        name: folder
-        for name, folder in folders.items()
-        if not shown_as(name).is_control and isinstance(folder, SequenceFolder)
-    }
-    common = sorted(set.intersection(*(set(folder.sample_ids) for folder in shown.values())))
+    shown = {name: f for name, f in folders.items() if isinstance(f, SequenceFolder)}
+    if not shown:
+        return []
     first = next(iter(shown.values()))
     return [
         {
@@ -77,7 +95,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
             "keys": first.evaluated_views(sample_id),
             **sprite_of(frames),
         }
-        for sample_id in spread(common, SHOWN_SAMPLES["depth"])
+        for sample_id in spread(_common(shown.values()), SHOWN_SAMPLES["depth"])
         for name, frames in [
             ("Depth, given", colored_depth(first.depth(sample_id))),
             *((display_name(name), folder.views(sample_id)) for name, folder in shown.items()),

@@ -59,23 +59,32 @@ SEAMS = {
     "worst_step": "color step at the worst column ↓",
 }
 """Seams of single panoramas."""
+CONTROL_VALUES = {
+    "gradient_energy": "gradient energy (1e-3)",
+    "other_scene_psnr": "PSNR against another scene (dB)",
+}
+"""What a gain of consistency must not come from: blur lowers the first, a palette that all scenes
+share raises the second."""
 MAIN = {
     "panorama": {
         **QUALITY,
         **OMNIFID,
         "cross_view_psnr": "cross-view PSNR (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
+        **CONTROL_VALUES,
     },
     "outpaint": {
         **QUALITY,
         "cross_view_psnr": "cross-view PSNR (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
         "given_view_kept": "given view kept (dB) ↑",
+        **CONTROL_VALUES,
     },
     "depth": {
         **QUALITY,
         "cross_view_psnr": "consecutive key frames (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
+        **CONTROL_VALUES,
     },
 }
 CONSISTENCY = {
@@ -98,11 +107,7 @@ CONSISTENCY = {
         **STRUCTURE,
     },
 }
-CONTROLS = {
-    "cross_view_psnr": "cross-view PSNR (dB) ↑",
-    "other_scene_psnr": "PSNR against another scene (dB)",
-    "gradient_energy": "gradient energy (1e-3)",
-}
+CONTROLS = {"cross_view_psnr": "cross-view PSNR (dB) ↑", **CONTROL_VALUES}
 SCALE = {"gradient_energy": 1e3}
 
 

@@ -26,7 +26,8 @@ from mvdiffusion.methods.registry import Method
 METHOD = Method("gray", "Gray images", ("panorama",), code="gray")
 
 def panorama(batch):
-    return torch.full((*batch.noise.shape[:2], 3, *batch.size.values()), 0.5)
+    ramp = torch.linspace(0.25, 0.75, batch.size["width"])
+    return ramp.expand(*batch.noise.shape[:2], 3, *batch.size.values())
 """
 LINE = "[mvdiffusion.methods]\ngray = gray:METHOD\n"
 DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
@@ -87,7 +88,9 @@ def test_its_images_are_generated_scored_and_shown(
     for method in ("gray", "independent"):
         code, said = run(*words, "--method", method, "--output", tmp_path / method)
         assert code == 0, said
-    assert np.unique(Image.open(tmp_path / "gray/a/0.png")).tolist() == [128]
+    row = np.asarray(Image.open(tmp_path / "gray/a/0.png"))[0]
+    assert (row.min(1) == row.max(1)).all()
+    assert (row[0, 0], row[-1, 0]) == (64, 191)
     scores = []
     for method in ("independent", "real", "gray"):
         scores.append(tmp_path / f"{method}.json")

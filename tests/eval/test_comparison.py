@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import toy
@@ -465,3 +466,31 @@ def test_fid_of_few_images_comes_with_a_warning() -> None:
         for table in (comparison_table(scores), difference_table(scores, scores[0])):
             found = any(f"FID of {evaluated} images is biased" in note for note in table.notes)
             assert found == warned
+
+
+def test_a_lead_by_blur_is_told_in_text_tables_and_json(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Blurred views of a method beat it in PSNR; without them nothing is said."""
+    sharp = toy.noisy(toy.real_samples(COUNT), 8, 3)
+    blurred = {
+        name: np.stack([cv2.GaussianBlur(view, (0, 0), 2) for view in views])
+        for name, views in sharp.items()
+    }
+    for name, samples in {"sharp": sharp, "blurred": blurred}.items():
+        toy.write_folder(tmp_path / name, "", samples, manifest=False)
+    both = [str(tmp_path / name) for name in ("sharp", "blurred")]
+    output = ("--output", str(tmp_path / "o"))
+    toy.run("compare", *both, *output, "--settings", toy.SCORE_SETTINGS, "--json")
+    printed = capsys.readouterr()
+    (said,) = json.loads(printed.out)["warnings"]
+    assert said.startswith("blurred: is more consistent than sharp, but its gradient energy is")
+    assert f"Warning: {said}" in printed.err
+    table = {(r["metric"], r["method"]): r for r in rows(tmp_path / "o/tables/comparison.csv")}
+    energy = [float(table["gradient_energy", name]["value"]) for name in ("blurred", "sharp")]
+    assert f"only {energy[0] / energy[1]:.2f} of that of sharp" in said
+    for name in ("comparison", "differences", "panorama_published"):
+        assert f"- {said}" in (tmp_path / f"o/tables/{name}.md").read_text()
+    chosen = [str(folders / name) for name in ("ours", "theirs", "real")]
+    toy.run("compare", *chosen, *output, "--settings", toy.SCORE_SETTINGS)
+    assert "blur" not in capsys.readouterr().err

@@ -377,6 +377,7 @@ class Configuration:
         datasets: the paper's data, which only licensees can download.
         dataset: what the target `data` makes, whatever the tasks.
         not_run: methods of the paper that are not run, on record for the reader alone.
+        banner: what the report says before anything else.
     """
 
     name: Text
@@ -393,6 +394,7 @@ class Configuration:
     datasets: Datasets = Datasets()
     dataset: Literal["matterport3d", "scannet"] | None = None
     not_run: list[NotRun] = field(default_factory=list)
+    banner: str = ""
 
     def __post_init__(self) -> None:
         """Refuse keys of different sections that do not go together."""

@@ -20,9 +20,11 @@ from scipy import stats
 
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.report.contact_sheets import not_shown, shown_on_sheet
 from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
-from mvdiffusion_eval.report.viewers import sprite_of
+from mvdiffusion_eval.report.viewers import shown_in_viewers, sprite_of, viewers
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
@@ -189,6 +191,38 @@ def test_the_contact_sheet_shows_a_users_method_between_real_views_and_ours(tmp_
     assert sorted(rows, key=lambda method: rows[method].mean()) == ["real", "mine", "mvdiffusion"]
 
 
+def test_a_picture_names_the_methods_that_it_leaves_out() -> None:
+    given = ["wrong_correspondence", "mine", "real", "vae_reconstruction", "mvdiffusion"]
+    assert shown_on_sheet(given) == ["real", "mine", "mvdiffusion"]
+    note = not_shown(given, shown_on_sheet(given))
+    assert note == "; not shown: VAE reconstruction, CAA, wrong correspondences"
+    assert shown_on_sheet(["wrong_correspondence"]) == ["wrong_correspondence"]
+    assert not_shown(["mine"], ["mine"]) == ""
+
+
+def test_a_panorama_of_views_alone_is_stitched_for_the_viewer(tmp_path: Path) -> None:
+    """Plain views: in the direction of a view, the panorama has its color."""
+    shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
+    views = np.stack([np.full((96, 96, 3), shade, np.uint8) for shade in shades])
+    folder = toy.write_folder(tmp_path / "mine", "", {"room": views}, manifest=False)
+    (shown,) = viewers("panorama", {"mine": open_folder(folder)})
+    data = base64.b64decode(str(shown["uri"]).partition(",")[2])
+    panorama = np.asarray(Image.open(io.BytesIO(data))).astype(int)
+    height, width = panorama.shape[:2]
+    assert width == 2 * height
+    assert (shown["method"], shown["sample"]) == ("mine", "room")
+    for view in range(8):  # view 0 looks to the middle, and the others to the right
+        pixel = panorama[height // 2, round(width * (0.5 + view / 8)) % width]
+        assert np.abs(np.array(shades) - pixel).sum(1).argmin() == view
+
+
+def test_methods_without_a_sample_in_common_are_named(tmp_path: Path) -> None:
+    rooms = {name: {name: toy.views_of(0, 0)} for name in ("one", "two")}
+    folders = {n: open_folder(toy.write_folder(tmp_path / n, n, v)) for n, v in rooms.items()}
+    assert viewers("panorama", folders) == []
+    assert not_shown(folders, shown_in_viewers("panorama", folders)) == "; not shown: one, two"
+
+
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
     """Plain frames: key frames 0, 3, 6 on the left, frames 0 to 3 on the right."""
     shades = [(35 * frame, 250 - 35 * frame, 90) for frame in range(7)]
@@ -262,7 +296,7 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
     arguments = ["tables", *files, "--output-dir", str(root / "tables")]
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
-    (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\n")
+    (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
     (root / "benchmarks").mkdir()
     (root / "benchmarks" / "train_vae.tsv").write_text("s\th:m:s\tmax_rss\n12.7\t0:00:12\t512\n")
     for method in ("real", "mvdiffusion"):
@@ -270,7 +304,9 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
         for sample in ("room000", "room005"):
             Image.new("RGB", (64, 32), (200, 30, 60)).save(target / sample / "panorama.png")
     shown = [f"panorama/{m}={root / 'panorama' / m}" for m in ("real", "mvdiffusion")]
+    shown += [f"panorama/mine={world / 'independent'}"]  # views alone, of which it is stitched
     shown += [f"depth/{m}={world.parent / 'depth' / m}" for m in ("real", "mvdiffusion")]
+    shown += [f"depth/wrong_correspondence={world.parent / 'depth/independent'}"]
     toy.run(
         *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
         *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
@@ -291,7 +327,11 @@ def test_the_page_needs_nothing_else(page: str) -> None:
 
 def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
     assert page.count('<article class="card">') == 7
-    assert page.count("<canvas") == 2 * 2 + 2 * 3  # two samples of either task; depth is shown too
+    # Three panoramas of three methods, two sequences of two methods and their depth.
+    assert page.count("<canvas") == 3 * 3 + 2 * 3
+    assert '<p class="banner" role="note">shows &lt;nothing&gt;</p>' in page
+    assert "Not all methods are here; not shown: CAA, wrong correspondences." in page
+    assert page.count("not shown:") == 1
     assert page.count("<section") == 3
     assert "&lt;toy&gt; &amp; co" in page
     assert "train vae" in page
