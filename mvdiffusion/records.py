@@ -246,7 +246,7 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write the mark
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a JSON file there.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -24,6 +24,7 @@ Kind = Literal[
     "poses",
     "replica",
     "tum",
+    "mvsnet",
     "transforms",
     "colmap",
     "matterport3d",

@@ -14,7 +14,8 @@ from mvdiffusion.preparation.custom.image_checks import undecodable, unreadable
 from mvdiffusion.preparation.custom.problems import Problem
 
 MILLIMETER = 0.001
-DEPTH_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".npy")
+DEPTH_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".npy", ".pfm")
+_PFM = re.compile(rb"Pf\s+(\d+)\s+(\d+)\s+(-?[\d.eE+-]+)\s")
 _PGM = re.compile(rb"P5\s+(?:#[^\n]*\s+)*(\d+)\s+(\d+)\s+(\d+)\s")
 
 
@@ -22,7 +23,7 @@ def read_counts(path: Path) -> NDArray | Problem:
     """Read depth [H, W] as it is stored, or say why that cannot be."""
     if reason := unreadable(path):
         return reason
-    read: Callable[[Path], NDArray] = {".npy": _npy, ".pgm": _pgm}.get(path.suffix.lower(), _image)
+    read = _READERS.get(path.suffix.lower(), _image)
     try:
         counts = read(path)
     except Exception as error:  # broken bytes make decoders raise almost anything
@@ -55,6 +56,20 @@ def _pgm(path: Path) -> NDArray:
     kind = np.dtype(">u2" if most > 255 else np.uint8)
     pixels = np.frombuffer(content, kind, width * height, head.end())
     return pixels.reshape(height, width).astype(kind.newbyteorder("="))
+
+
+def _pfm(path: Path) -> NDArray:
+    """Read a PFM of one channel: floating point, the lowest row first."""
+    content = path.read_bytes()
+    head = _PFM.match(content)
+    if head is None:
+        raise ValueError("not a PFM of one channel")
+    width, height, scale = int(head[1]), int(head[2]), float(head[3])
+    pixels = np.frombuffer(content, "<f4" if scale < 0 else ">f4", width * height, head.end())
+    return pixels.reshape(height, width)[::-1].astype(np.float32)
+
+
+_READERS: dict[str, Callable[[Path], NDArray]] = {".npy": _npy, ".pgm": _pgm, ".pfm": _pfm}
 
 
 def usual_unit(counts: NDArray) -> float:

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -186,6 +187,29 @@ def identifier(text: str) -> str:
 def scene_name(folder: Path) -> str:
     """Id of the scene that a folder holds."""
     return identifier(folder.name) or "scene"
+
+
+def distinct(places: Sequence[tuple[str, ...]]) -> list[str]:
+    """Make ids of names; those of one name in several folders get the folders that differ, too.
+
+    Args:
+        places: the folders in which each lies, and its name.
+    """
+    alike: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for place in places:
+        alike[place[-1]].append(place)
+    return [identifier("-".join(_telling(place, alike[place[-1]]))) for place in places]
+
+
+def _telling(place: tuple[str, ...], alike: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """The parts of a path in which those of its name differ, and the name."""
+    if len(set(alike)) == 1:
+        return place[-1:]
+    if len({len(other) for other in alike}) > 1:
+        return place
+    differ = (len(set(parts)) > 1 for parts in zip(*alike, strict=True))
+    told = (part for part, differs in zip(place[:-1], differ, strict=False) if differs)
+    return (*told, place[-1])
 
 
 def repeated(named: Iterable[tuple[str, Path]], folder: Path) -> Iterator[Problem]:

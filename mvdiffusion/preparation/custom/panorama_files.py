@@ -19,12 +19,16 @@ from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from mvdiffusion.data.splits import FACE
 from mvdiffusion.data.splits import FACES as FACES_FOLDER
 from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.image_checks import (
     Look,
-    identifier,
+    distinct,
     in_parallel,
     list_images,
     look_at,
@@ -48,6 +52,7 @@ _WORDS = {
 """Places in Matterport3D's order of the names of faces."""
 _NAME = re.compile(rf"(?:(?P<id>.*)[_-])?(?P<face>{'|'.join(_WORDS)})", re.IGNORECASE)
 _ALMOST = (1.8, 2.2)  # width over height of what may have been a panorama
+_EDGE, _MEETS = 64, 8.0  # pixels of edges compared; levels of 255 that neighbors may differ by
 _SMALLEST = 64  # pixels, height of a panorama
 
 
@@ -77,7 +82,7 @@ class Panorama:
 @dataclass(frozen=True)
 class _Face:
     scene: str
-    id: str
+    place: tuple[str, ...]  # the folders of its panorama, and the panorama's name
     face: int
     tilted: bool
     path: Path
@@ -89,11 +94,12 @@ def find_equirectangular(folder: Path) -> tuple[list[Panorama], list[Problem]]:
     looks = list(in_parallel(look_at, paths, "checking panoramas"))
     for look in looks:
         problems += [*look.problems, *_proportions(look)]
-    problems += repeated(((identifier(path.stem), path) for path in paths), folder)
+    ids = distinct([(*path.relative_to(folder).parts[:-1], path.stem) for path in paths])
+    problems += repeated(zip(ids, paths, strict=True), folder)
     problems += _mixed([look for look in looks if look.width])
     return [
-        Panorama(_scene(look.path.parent, folder), identifier(look.path.stem), (look,))
-        for look in looks
+        Panorama(_scene(look.path.parent, folder), name, (look,))
+        for name, look in zip(ids, looks, strict=True)
     ], problems
 
 
@@ -162,15 +168,55 @@ def find_faces(folder: Path) -> tuple[list[Panorama], list[Problem]]:
         problems.append(note(path, "not named as a cube face; left out", fix))
     seen = {look.path: look for look in in_parallel(look_at, faces, "checking faces")}
     problems += [problem for look in seen.values() for problem in look.problems]
-    problems += repeated(((cube[0].id, cube[0].path) for cube in cubes), folder)
+    ids = distinct([cube[0].place for cube in cubes])
+    problems += repeated(zip(ids, (cube[0].path for cube in cubes), strict=True), folder)
     panoramas = []
-    for cube in cubes:
+    for name, cube in zip(ids, cubes, strict=True):
         problems += (wrong := list(_incomplete(cube)))
         if not wrong:
             images = tuple(seen[face.path] for face in sorted(cube, key=lambda face: face.face))
-            problems += cube_problems(images)
-            panoramas.append(Panorama(cube[0].scene, cube[0].id, images, cube[0].tilted))
+            problems += (wrong := list(cube_problems(images)))
+            if cube[0].tilted and not wrong and all(face.width for face in images):
+                problems += seam_notes(images)
+            panoramas.append(Panorama(cube[0].scene, name, images, cube[0].tilted))
     return panoramas, problems
+
+
+def seam_notes(faces: Sequence[Look]) -> Iterator[Problem]:
+    """Note faces that do not meet their neighbors, but would if they were turned or swapped.
+
+    Args:
+        faces: six of one size, up and down as seen when tilting the head.
+    """
+    up, left, front, right, back, down = (_small(face.path) for face in faces)
+    ring, other = ([front, one, back, two] for one, two in ((right, left), (left, right)))
+    differences = [
+        sum(_gap(a[:, -1], b[:, 0]) for a, b in zip(each, each[1:] + each[:1], strict=True)) / 4
+        for each in (ring, other)
+    ]
+    if _is_clear(differences):
+        fix = "Compare them with the front face, and exchange their names."
+        yield note(faces[1].path, "left and right look exchanged: the edges do not meet", fix)
+    for look, face, mine, fronts in ((faces[0], up, -1, 0), (faces[5], down, 0, -1)):
+        differences = [_gap(np.rot90(face, turns)[mine], front[fronts]) for turns in range(4)]
+        if _is_clear(differences):
+            angle = 90 * int(np.argmin(differences))
+            fix = f"Turn it by {angle}° anticlockwise, so that it continues the front face."
+            yield note(look.path, "looks turned: its edge does not meet the front face", fix)
+
+
+def _small(path: Path) -> NDArray[np.float64]:
+    with open_image(path) as image:
+        return np.asarray(image.convert("RGB").resize((_EDGE, _EDGE), Image.Resampling.BOX), float)
+
+
+def _gap(edge: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.abs(edge - other).mean())
+
+
+def _is_clear(differences: Sequence[float]) -> bool:
+    """Tell whether edges do not meet as they are, the first, but would in another way."""
+    return differences[0] > _MEETS and min(differences) < differences[0] / 2
 
 
 def cube_problems(faces: Sequence[Look]) -> Iterator[Problem]:
@@ -191,36 +237,35 @@ def _incomplete(cube: list[_Face]) -> Iterator[Problem]:
     for found in cube:
         other = first.setdefault(found.face, found)
         if other is not found:
-            problem = f"the same face of '{found.id}' as {other.path.name}"
+            problem = f"the same face of '{found.place[-1]}' as {other.path.name}"
             yield Problem(found.path, problem, "Remove one of them.")
     if missing := [name for face, name in enumerate(FACES) if face not in first]:
-        problem = f"'{cube[0].id}' lacks {', '.join(missing)}"
+        problem = f"'{cube[0].place[-1]}' lacks {', '.join(missing)}"
         yield Problem(cube[0].path, problem, "Add the missing faces, or remove the others.")
 
 
 def _cubes(paths: Sequence[Path], folder: Path) -> dict[tuple[Path, str, bool], list[_Face]]:
-    """Faces by folder, id and naming."""
+    """Faces by folder, name and naming."""
     cubes: dict[tuple[Path, str, bool], list[_Face]] = defaultdict(list)
     for path in paths:
         if face := _face(path, folder):
-            cubes[path.parent, face.id, face.tilted].append(face)
+            cubes[path.parent, face.place[-1], face.tilted].append(face)
     return dict(cubes)
 
 
 def _face(path: Path, folder: Path) -> _Face | None:
-    inside = path.parent
+    inside, parts = path.parent, path.relative_to(folder).parts[:-1]
     if match := FACE.fullmatch(path.name):
         house = inside.parent if inside.name == FACES_FOLDER and inside != folder else inside
-        name = identifier(match["id"])
-        return _Face(_scene(house, folder), name, int(match["face"]), False, path)
+        return _Face(_scene(house, folder), (*parts, match["id"]), int(match["face"]), False, path)
     match = _NAME.fullmatch(path.stem)
     if not match:
         return None
     face = _WORDS[match["face"].lower()]
     if match["id"]:
-        return _Face(_scene(inside, folder), identifier(match["id"]), face, True, path)
+        return _Face(_scene(inside, folder), (*parts, match["id"]), face, True, path)
     outside = inside.parent if inside != folder else inside
-    return _Face(_scene(outside, folder), identifier(inside.name), face, True, path)
+    return _Face(_scene(outside, folder), parts or (inside.name,), face, True, path)
 
 
 def _scene(place: Path, folder: Path) -> str:

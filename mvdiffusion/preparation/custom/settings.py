@@ -17,6 +17,7 @@ Kind = Literal[
     "poses",
     "replica",
     "tum",
+    "mvsnet",
     "transforms",
     "colmap",
     "matterport3d",

@@ -149,6 +149,11 @@ def _same_size(colors: Sequence[Path], depths: Sequence[Path]) -> bool:
     return isinstance(depth, np.ndarray) and depth.shape == (height, width)
 
 
+def first_folder(scene: Path, names: Sequence[str]) -> Path | None:
+    """Return the first folder of some names that a scene has."""
+    return next((scene / name for name in names if (scene / name).is_dir()), None)
+
+
 def table(path: Path) -> list[list[float]]:
     """Read rows of numbers; lines that begin with '#' are comments.
 

@@ -24,8 +24,8 @@ _OF_NERFSTUDIO = "colmap/sparse/0"  # beside a transforms.json, which then count
 
 
 def holds_model(folder: Path) -> bool:
-    """Tell whether a folder holds a COLMAP model of its own."""
-    return find_model(folder) is not None
+    """Tell whether a folder holds a COLMAP model that is not part of nerfstudio's folder."""
+    return find_model(folder) is not None and not holds_transforms(folder.parent)
 
 
 def find_model(folder: Path) -> Path | None:

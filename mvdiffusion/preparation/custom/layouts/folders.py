@@ -68,7 +68,7 @@ def _read(
     camera = find_camera(scene, colors, depths, problems)
     key = pairing([colors, depths, poses])
     parts = [by_key(paths, key, folder, problems) for paths in (colors, depths, poses)]
-    problems += _unpaired(dict(zip(("color image", "depth image", "pose"), parts, strict=True)))
+    problems += unpaired(dict(zip(("color image", "depth image", "pose"), parts, strict=True)))
     color, depth, pose = parts
     together = [each for each in color if each in depth and each in pose]
     frames = [
@@ -148,7 +148,12 @@ def in_order(
         yield number, together[place]
 
 
-def _unpaired(parts: dict[str, dict[Key, Path]]) -> Iterator[Problem]:
+def unpaired(parts: dict[str, dict[Key, Path]]) -> Iterator[Problem]:
+    """Report frames that have not all of their files.
+
+    Args:
+        parts: files by key, for each kind of files in words.
+    """
     for key in sorted(set().union(*parts.values())):
         here = next(part[key] for part in parts.values() if key in part)
         if missing := [word for word, part in parts.items() if key not in part]:

@@ -19,10 +19,11 @@ from mvdiffusion.preparation.custom.layouts.cameras import (
     Array,
     Camera,
     find_camera,
+    first_folder,
     pose_problems,
     table,
 )
-from mvdiffusion.preparation.custom.layouts.folders import by_key, in_order, pairing
+from mvdiffusion.preparation.custom.layouts.folders import by_key, in_order, pairing, unpaired
 from mvdiffusion.preparation.custom.layouts.frame_order import last_number
 from mvdiffusion.preparation.custom.problems import Problem, from_error, note
 from mvdiffusion.preparation.custom.recordings import Frame, Recording
@@ -35,17 +36,13 @@ _TUM_UNIT, _REPLICA_UNIT = 1 / 5000, 1 / 6553.5  # meters per count, by their do
 _TOGETHER = 0.02  # seconds between what counts as one moment, as in TUM's tools
 
 
-def _folder(scene: Path, names: Sequence[str]) -> Path | None:
-    return next((scene / name for name in names if (scene / name).is_dir()), None)
-
-
 def _file(scene: Path, names: Sequence[str]) -> Path | None:
     return next((scene / name for name in names if (scene / name).is_file()), None)
 
 
 def holds_tum(scene: Path) -> bool:
     """Tell whether a folder holds rgb/, depth/ and groundtruth.txt."""
-    return (scene / _TUM).is_file() and _folder(scene, _COLORS) is not None
+    return (scene / _TUM).is_file() and first_folder(scene, _COLORS) is not None
 
 
 def holds_replica(scene: Path) -> bool:
@@ -55,7 +52,7 @@ def holds_replica(scene: Path) -> bool:
 
 def holds_poses(scene: Path) -> bool:
     """Tell whether a folder holds color and depth images and one file of poses."""
-    parts = (_folder(scene, _COLORS), _folder(scene, _DEPTHS), _file(scene, _POSES))
+    parts = (first_folder(scene, _COLORS), first_folder(scene, _DEPTHS), _file(scene, _POSES))
     return all(parts) and not (scene / "pose").is_dir()
 
 
@@ -68,8 +65,8 @@ def find_tum(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]:
         scene: that holds them.
         folder: that file names are reported relative to.
     """
-    colors = files_in(_folder(scene, _COLORS) or scene / "rgb", IMAGE_SUFFIXES)
-    depths = files_in(_folder(scene, _DEPTHS) or scene / "depth", DEPTH_SUFFIXES)
+    colors = files_in(first_folder(scene, _COLORS) or scene / "rgb", IMAGE_SUFFIXES)
+    depths = files_in(first_folder(scene, _DEPTHS) or scene / "depth", DEPTH_SUFFIXES)
     problems: list[Problem] = []
     camera = find_camera(scene, colors, depths, problems)
     try:
@@ -114,8 +111,8 @@ def find_poses(scene: Path, folder: Path) -> tuple[Recording, list[Problem]]:
         scene: that holds them.
         folder: that file names are reported relative to.
     """
-    colors = files_in(_folder(scene, _COLORS) or scene / _COLORS[0], IMAGE_SUFFIXES)
-    depths = files_in(_folder(scene, _DEPTHS) or scene / _DEPTHS[0], DEPTH_SUFFIXES)
+    colors = files_in(first_folder(scene, _COLORS) or scene / _COLORS[0], IMAGE_SUFFIXES)
+    depths = files_in(first_folder(scene, _DEPTHS) or scene / _DEPTHS[0], DEPTH_SUFFIXES)
     path = _file(scene, _POSES) or scene / _POSES[0]
     return _by_line(scene, folder, colors, depths, path, None)
 
@@ -136,10 +133,7 @@ def _by_line(
         return Recording(scene), [*problems, from_error(error)]
     key = pairing([colors, depths])
     color, depth = (by_key(paths, key, folder, problems) for paths in (colors, depths))
-    for one in sorted(color.keys() ^ depth.keys()):
-        missing = "depth" if one in color else "color"
-        fix = "Add it, or remove the other files of this frame."
-        problems.append(Problem({**depth, **color}[one], f"this frame has no {missing} image", fix))
+    problems += unpaired({"color image": color, "depth image": depth})
     together = [each for each in color if each in depth]
     # Lines are those of frames by their numbers if frames were removed, else in their order.
     numbers = [last_number(color[each]) for each in together]

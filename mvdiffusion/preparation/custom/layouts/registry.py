@@ -24,6 +24,7 @@ from mvdiffusion.preparation.custom.layouts.listed import (
     holds_replica,
     holds_tum,
 )
+from mvdiffusion.preparation.custom.layouts.mvsnet import find_cams, holds_cams
 from mvdiffusion.preparation.custom.layouts.transforms import find_transforms, holds_transforms
 from mvdiffusion.preparation.custom.problems import Problem
 from mvdiffusion.preparation.custom.recordings import Recording
@@ -79,6 +80,7 @@ LAYOUTS = {
         lambda folder: holds_poses(folder) and not holds_tum(folder),
         find_poses,
     ),
+    "mvsnet": Layout("images/, depths/, cams/ (MVSNet, DTU, BlendedMVS)", holds_cams, find_cams),
     "transforms": Layout(
         "transforms.json (nerfstudio, instant-ngp, NeRFCapture)", holds_transforms, find_transforms
     ),
@@ -91,8 +93,8 @@ FOREIGN = (
     Foreign(
         "a recording of ScanNet (.sens)",
         ("*.sens",),
-        "Prepare it with `mvdiffusion data prepare`, or export it with `reader.py` of ScanNet's "
-        "SensReader.",
+        "Prepare it with `mvdiffusion data prepare scannet --unit SCENE --source SCENE.sens "
+        "--output FOLDER`.",
     ),
     Foreign(
         "an export of Polycam",
@@ -102,7 +104,8 @@ FOREIGN = (
     Foreign(
         "an export of Record3D",
         ("EXR_RGBD",),
-        f"{_NERFSTUDIO.format('record3d')}, and add the depth.",
+        f"{_NERFSTUDIO.format('record3d')}, write the depth as .npy or 16-bit PNG, and name it in "
+        "depth_file_path.",
     ),
     Foreign(
         "a recording of ROS (.bag)",
@@ -115,16 +118,10 @@ FOREIGN = (
         "Copy the file as transforms.json, and add depth_file_path to its frames.",
     ),
     Foreign(
-        "cameras of MVSNet (cams/*_cam.txt, as DTU has them)",
-        ("cams/*_cam.txt",),
-        "Convert them to a COLMAP model with `colmap2mvsnet`'s inverse, or write camera-to-world "
-        "matrices into poses.txt, K into K.txt, and the depth as 16-bit PNG into depth/.",
-    ),
-    Foreign(
         "a scene of ScanNet++ (iphone/)",
         ("iphone/pose_intrinsic_imu.json",),
-        "Write its frames as color/, depth/, pose/, intrinsic/; its toolkit extracts color and "
-        "depth with `python -m iphone.prepare_iphone_data`.",
+        "Extract color and depth with its toolkit, `python -m iphone.prepare_iphone_data`, and lay "
+        "them out as color/, depth/, pose/, intrinsic/.",
     ),
 )
 """Recordings that are named, not read."""
