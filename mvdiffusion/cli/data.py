@@ -83,26 +83,34 @@ def data_key_frames(
     show: Annotated[
         bool,
         typer.Option(
-            "--list", help="Print the key frames and their overlap with the previous one."
+            "--list",
+            help="Print the key frames of the scenes, or those that would be chosen, and their "
+            "overlap with the previous one; nothing is written.",
         ),
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Choose key frames again where a scene has some; its files are moved to *.old.",
+            help="Choose other key frames where a scene has some; its files are moved to *.old.",
         ),
     ] = False,
 ) -> None:
     """Choose key frames of scenes that lack them; writes key_frame_0.6.txt and valid_frames.npy."""
-    from mvdiffusion.preparation.key_frames import key_frame_overlaps, write_key_frames
+    from mvdiffusion.preparation import key_frames
 
+    for folder in [] if show or overwrite else scene:
+        key_frames.check_none(folder)
     for folder in scene:
-        keys = write_key_frames(folder, overlap, keep=not overwrite)
+        if show:
+            there = None if overwrite else key_frames.existing_key_frames(folder)
+            keys = there or key_frames.find_key_frames(folder, overlap)[1]
+        else:
+            keys = key_frames.write_key_frames(folder, overlap)
         print(f"{folder}: {len(keys)} key frames")
         if show:
-            shares = ["", *(f"{share:.2f}" for share in key_frame_overlaps(folder, keys))]
-            for key, share in zip(keys, shares, strict=True):
+            shares = (f"{share:.2f}" for share in key_frames.key_frame_overlaps(folder, keys))
+            for key, share in zip(keys, ["", *shares], strict=True):
                 print(f"{key:6d} {share}".rstrip())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -28,19 +28,58 @@ from mvdiffusion.records import InputError, atomic_output
 _WIDTH, _AHEAD = 64, 8  # pixels of the depth compared; frames compared at once
 
 
-def write_key_frames(
-    scene: Path, overlap: float = 0.65, counted: Counted = "known", keep: bool = False
-) -> list[int]:
+def write_key_frames(scene: Path, overlap: float = 0.65, counted: Counted = "known") -> list[int]:
     """Choose a scene's key frames and write its `valid_frames.npy` and `key_frame_0.6.txt`.
 
-    Those that are there move aside, or are kept and returned if `keep` is set.
+    Those that are there move aside.
 
     Raises:
         InputError: a file is missing or broken, no frame is usable, or the disk refuses.
     """
-    if keep and (scene / KEY_FRAMES).is_file():
-        print(f"{scene / KEY_FRAMES}: exists already and is kept", file=sys.stderr)
-        return read_key_frames(scene / KEY_FRAMES)
+    valid, keys = find_key_frames(scene, overlap, counted)
+    write_lists(scene, valid, keys)
+    return keys
+
+
+def check_none(scene: Path) -> None:
+    """Check that a scene has no key frames, which may be the authors'.
+
+    Raises:
+        InputError: it has.
+    """
+    if os.path.lexists(path := scene / KEY_FRAMES):
+        raise InputError(
+            f"{path}: exists already; pass --list to print these key frames, or --overwrite to "
+            "choose others (this file then moves to *.old)."
+        )
+
+
+def existing_key_frames(scene: Path) -> list[int] | None:
+    """Read the key frames of a scene; None if it has none.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    there = os.path.lexists(scene / KEY_FRAMES)
+    return read_key_frames(scene / KEY_FRAMES) if there else None
+
+
+def find_key_frames(
+    scene: Path, overlap: float = 0.65, counted: Counted = "known"
+) -> tuple[list[int], list[int]]:
+    """Choose a scene's key frames; nothing is written.
+
+    Args:
+        scene: folder in ScanNet's layout.
+        overlap: least share of a key frame that the one before it sees.
+        counted: over which pixels the share is counted.
+
+    Returns:
+        Numbers of the valid frames, and of the key frames among them.
+
+    Raises:
+        InputError: a file is missing or broken, or no frame is usable.
+    """
     if not 0 < overlap < 1:
         raise InputError(f"--overlap is {overlap}; expected a number above 0 and below 1.")
     # Depth that was rendered has no photographs.
@@ -58,9 +97,8 @@ def write_key_frames(
         )
     depth, K, pose = (torch.stack(part) for part in zip(*frames.values(), strict=True))
     valid = list(frames)
-    keys = [valid[index] for index in choose_key_frames(depth, K, pose, overlap, counted)]
-    write_lists(scene, valid, keys)
-    return keys
+    keys = choose_key_frames(depth, K, pose, overlap, counted)
+    return valid, [valid[index] for index in keys]
 
 
 def _number(path: Path) -> int:

@@ -213,8 +213,12 @@ def test_scenes_without_key_frames_get_them(
     code, said = run(*words, "--scene", scene)
     assert code == 2
     assert "mvdiffusion data key-frames" in said
-    code, said = run("data", "key-frames", "--scene", scene, "--overlap", 0.8, "--list")
+    before = sorted(scene.rglob("*"))
+    words_of_keys = ("data", "key-frames", "--scene", scene, "--overlap", 0.8)
+    code, said = run(*words_of_keys, "--list")
     assert (code, f"{scene}:" in said) == (0, True)
+    assert sorted(scene.rglob("*")) == before, "listing writes nothing"
+    assert run(*words_of_keys)[0] == 0
     listed = [line.split() for line in said.splitlines()[-len(keys_of(scene)) :]]
     assert [line[0] for line in listed] == keys_of(scene)
     assert all(0.3 < float(share) < 1 for _, share in listed[1:])  # listed[0] has none before it

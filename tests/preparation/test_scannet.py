@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 from processes import exit_code_of
 from sens_files import write_sens
+from typer.testing import CliRunner
 
+from mvdiffusion.cli import app
 from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.preparation import scannet as preparation
 from mvdiffusion.preparation import units
@@ -332,10 +334,20 @@ def test_color_of_another_shape_and_unusable_recordings(exported, tmp_path):
 
 def test_key_frames_that_are_there_are_kept(exported, tmp_path):
     scene = shutil.copytree(exported, tmp_path / "scene", ignore=shutil.ignore_patterns("*.old*"))
+    other = shutil.copytree(scene, tmp_path / "other")
+    (other / "key_frame_0.6.txt").unlink()
     labels = scene / "key_frame_0.6.txt"
     labels.write_text("0\n3\n9\n")  # stands for the authors' labels
-    assert write_key_frames(scene, 0.65, keep=True) == [0, 3, 9]
-    assert labels.read_text() == "0\n3\n9\n"
-    chosen = write_key_frames(scene, 0.65)
-    assert labels.read_text().split() == [str(key) for key in chosen] != ["0", "3", "9"]
+    before = folder_sha256(tmp_path)
+    words = ["data", "key-frames", "--scene", str(other), "--scene", str(scene)]
+    refused = CliRunner().invoke(app, words)
+    assert "exists already; pass --list to print" in str(refused.exception)
+    listed = CliRunner().invoke(app, [*words, "--list"])
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()[-3:]] == ["0", "3", "9"]
+    again = CliRunner().invoke(app, [*words[:3], str(scene), "--list", "--overwrite"])
+    assert folder_sha256(tmp_path) == before
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
+    chosen = [line.split()[0] for line in again.stdout.splitlines()[1:]]
+    assert labels.read_text().split() == chosen != ["0", "3", "9"]
     assert labels.with_name("key_frame_0.6.txt.old").read_text() == "0\n3\n9\n"
