@@ -39,8 +39,6 @@ from .inception import load_inception
 from .networks import best_device, ready
 from .weights import checkpoints, load_pretrained
 
-CLEAN_PACKAGES = ("clean-fid", "pillow")
-CLEAN = {"resize": "Pillow bicubic, unrounded", "packages": package_versions(CLEAN_PACKAGES)}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -59,7 +57,8 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
     name, folder = "inception-v3-clean", Path(path).parent if path else checkpoints()
     is_local = path is not None
     made = load_pretrained(name, lambda: InceptionV3W(str(folder), download=False), is_local)
-    network, about = ready(made), {"image_size": 299, **CLEAN}
+    network, about = ready(made), {"image_size": 299, "resize": "Pillow bicubic, unrounded"}
+    about["packages"] = package_versions(("clean-fid", "pillow"))
     identity = Identity(name, state_sha256(network))
     return _features_only(identity, lambda images: network(clean_resize(images, 299)), about)
 
@@ -67,8 +66,9 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
 def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtractor:
     """Load a DINOv2 by transformers: the class token after the last layer.
 
-    FD-DINOv2 (Stein et al., 2023) takes it at 224 px. That transformers stretches the position
-    embeddings to this size exactly as the authors' network does is unconfirmed.
+    FD-DINOv2 (Stein et al., 2023; dgm-eval by default) takes it at 224 px, resized in 8 bits. That
+    transformers stretches the position embeddings to this size exactly as the authors' network does
+    is unconfirmed.
 
     Args:
         name: of the extractor.
@@ -85,11 +85,11 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
 
     def features(images: Tensor) -> Tensor:
         shift, scale = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in IMAGENET)
-        pixels = (clean_resize(images, image_size) / 255 - shift) / scale
+        pixels = (pillow_resize(images, image_size) / 255 - shift) / scale
         return network(pixel_values=pixels).pooler_output
 
-    about = {"model": source, "image_size": image_size, **CLEAN}
-    about["packages"] = package_versions(("transformers", *CLEAN_PACKAGES))
+    about = {"model": source, "image_size": image_size, "resize": "Pillow bicubic, 8 bits"}
+    about["packages"] = package_versions(("pillow", "transformers"))
     return _features_only(Identity(name, state_sha256(network)), features, about)
 
 
@@ -151,6 +151,23 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
     }
     identity = Identity(name, state_sha256(network))
     return SimilarityExtractor(identity, description, encode_images, encode_texts)
+
+
+def pillow_resize(images: Tensor, size: int) -> Tensor:
+    """Resize by Pillow's bicubic filter, rounded to 8 bits.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        size: height and width of the result in pixels.
+
+    Returns:
+        float32 [N, 3, size, size] in 0 … 255, where the images are.
+    """
+    from PIL import Image
+
+    arrays = (Image.fromarray(array) for array in images.permute(0, 2, 3, 1).cpu().numpy())
+    resized = [np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)) for image in arrays]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float().to(images.device)
 
 
 def clean_resize(images: Tensor, size: int) -> Tensor:

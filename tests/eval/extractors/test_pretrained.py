@@ -12,6 +12,7 @@ import pytest
 import torch
 import toy
 from PIL import Image
+from torchvision import transforms
 
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.extractors.base import extractor_sha256
@@ -42,16 +43,14 @@ def test_dinov2_gives_its_class_token(tmp_path: Path) -> None:
     extractor = load_dinov2("dinov2-small", str(tmp_path), image_size=28)
     found = extractor.outputs(VIEWS)
     assert list(found) == ["features"]
-    resized = [
+    as_dgm_eval = transforms.Compose(
         [
-            np.asarray(Image.fromarray(v[..., c].astype(np.float32)).resize((28, 28), 3))
-            for c in range(3)
+            transforms.Resize((28, 28), transforms.InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
-        for v in VIEWS
-    ]
-    pixels = torch.from_numpy(np.stack(resized).clip(0, 255)) / 255
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    pixels = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    )
+    pixels = torch.stack([as_dgm_eval(Image.fromarray(view)) for view in VIEWS])
     with torch.no_grad():
         expected = network(pixels).last_hidden_state[:, 0]
     torch.testing.assert_close(found["features"], expected, rtol=1e-4, atol=1e-5)

@@ -18,6 +18,7 @@ import mvdiffusion_eval
 from mvdiffusion.geometry.cameras import level_rotations
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.folders.crops import panoramas
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder, cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import SampleFolder, SequenceFolder
@@ -110,6 +111,30 @@ def test_panoramas_are_scored_as_their_views(layout, tmp_path: Path) -> None:
         mvdiffusion_eval.score(usual, real, protocols=names, settings=SETTINGS)
     )
     assert result["images"]["cut_from"] == [256, 128]
+
+
+def test_panoramas_are_resized_as_in_panfusions_evaluation(tmp_path: Path) -> None:
+    """Real ones by means of areas; generated ones by one sample, between the middle four of 16."""
+    root, noise = tmp_path / "noise", np.random.default_rng(0).integers(0, 256, (64, 128, 3))
+    root.mkdir()
+    Image.fromarray(noise.astype(np.uint8)).save(root / "a.png")
+    blocks = noise.reshape(16, 4, 32, 4, 3)
+    expected = {True: blocks.mean((1, 3)), False: blocks[:, 1:3, :, 1:3].mean((1, 3))}
+    digests = []
+    for real, pixels in expected.items():
+        folder = open_folder(root, panorama_height=16, real=real)
+        assert isinstance(folder, EquirectangularFolder)
+        np.testing.assert_allclose(folder.panorama("a"), pixels, atol=0.51)
+        np.testing.assert_array_equal(panoramas(folder).views("a")[0], folder.panorama("a"))
+        digests += [panoramas(folder).view_digests("a")[0], *folder.view_digests("a")]
+        assert folder.arrangement()["cut_from"] == [32, 16]
+        assert folder.arrangement()["resized_from"] == [128, 64]
+    whole = open_folder(root)
+    digests += whole.view_digests("a")
+    assert len(set(digests)) == len(digests)
+    same = open_folder(root, panorama_height=64)
+    assert same.view_digests("a") == whole.view_digests("a")
+    assert same.arrangement() == whole.arrangement()
 
 
 def test_panoramas_feed_the_image_metrics(

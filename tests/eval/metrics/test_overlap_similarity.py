@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from scipy.ndimage import map_coordinates
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.image.lpips import _LPIPS
 
+import mvdiffusion_eval
 import mvdiffusion_eval.extractors.lpips as lpips_module
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.lpips import load_lpips
 from mvdiffusion_eval.functional.ssim import C1, masked_ssim
+from mvdiffusion_eval.settings import ScoreSettings
 
 RNG = np.random.default_rng(0)
 ALL = np.ones((48, 64), bool)
@@ -121,6 +124,19 @@ def test_lpips_of_a_whole_image_is_torchmetrics_average() -> None:
     batches = (as_batch(image).float() for image in (preds, target))
     expected = float(theirs(*batches, normalize=True))
     assert ours(preds, target, ALL) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.usefixtures("random_lpips")
+def test_a_score_says_which_packages_lpips_is_from(world: Path) -> None:
+    """Its layers are torchmetrics', so that two versions of it are told apart."""
+    settings = ScoreSettings(consistency_resolution=toy.SIZE, lpips="squeeze")
+    found = mvdiffusion_eval.score(
+        world / "real", protocols=["consistency-images"], settings=settings
+    )
+    described = found["extractors"][found["metrics"]["cross_view_lpips"]["extractor"]]
+    assert described["packages"] == {
+        name: metadata.version(name) for name in ("torchmetrics", "torchvision")
+    }
 
 
 def test_lpips_says_where_its_weights_belong(monkeypatch: pytest.MonkeyPatch) -> None:
