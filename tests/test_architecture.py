@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def test_nothing_is_unpickled(path: Path) -> None:
         assert name not in ("pickle.load", "pickle.loads", "pickle.Unpickler"), (
             f"line {call.lineno}"
         )
+        if name.endswith(".from_pretrained") and "Tokenizer" not in name:
+            assert options.get("use_safetensors") == "True", f"line {call.lineno}"
+
+
+def test_installed_versions_of_torch_read_weights_safely() -> None:
+    """Below 2.10 `weights_only` can be broken: CVE-2025-32434, CVE-2026-24747."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    environment = (ROOT / "workflow/envs/mvdiffusion.yaml").read_text()
+    for torch in (*project, *re.findall(r'"(torch>.*?)"', environment)):
+        if found := re.fullmatch(r"torch>=(\d+)\.(\d+).*", torch):
+            assert tuple(map(int, found.groups())) >= (2, 10), torch
+    assert any(name.startswith("torch>=") for name in project)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identity)

@@ -80,8 +80,10 @@ def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtract
     """
     from transformers import Dinov2Model
 
-    is_local = Path(source).is_dir()
-    network = ready(load_pretrained(name, lambda: Dinov2Model.from_pretrained(source), is_local))
+    def load() -> Any:
+        return Dinov2Model.from_pretrained(source, use_safetensors=True)
+
+    network = ready(load_pretrained(name, load, Path(source).is_dir()))
 
     def features(images: Tensor) -> Tensor:
         shift, scale = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in IMAGENET)

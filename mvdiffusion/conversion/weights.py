@@ -132,8 +132,9 @@ def sort_weights(state_dict: Mapping[str, Tensor]) -> ReleasedWeights:
                 broken.append(original)
     if broken:
         raise InputError(
-            f"{len(broken)} weights hold NaN or infinite numbers ({listed(broken)}), which make "
-            "black images; download the checkpoint again, or take an earlier one of the training."
+            f"NaN or infinite numbers in {len(broken)} of {len(state_dict)} weights "
+            f"({listed(broken)}), which make black images; download the checkpoint again, or take "
+            "an earlier one of the training."
         )
     return made
 
