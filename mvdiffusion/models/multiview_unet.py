@@ -285,10 +285,13 @@ def extend_input_channels(unet: UNet2DConditionModel, in_channels: int) -> UNet2
     return unet
 
 
-def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-    """Pair every ResNet of a block with its text attention, or None."""
+def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module | None]]:
+    """Pair every ResNet of a block with its text attention, or None.
+
+    In a list, as `torch.compile` follows no generator.
+    """
     attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)  # type: ignore[arg-type]
-    yield from zip(block.resnets, attentions, strict=True)  # type: ignore[arg-type]
+    return list(zip(block.resnets, attentions, strict=True))  # type: ignore[arg-type]
 
 
 def _check_supported(unet: UNet2DConditionModel) -> None:

@@ -7,6 +7,7 @@ elsewhere has none; then a sentence tells what could not be read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,21 @@ from mvdiffusion.records import InputError, read_json, sha256_file, write_json
 
 HASHES = "sha256.json"
 WEIGHTS = ("text_encoder", "unet", "vae")
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Tell warnings of diffusers from two that alarm users over nothing.
+
+    One lists modules to keep in float32, and there is none; the other finds the miniature's
+    autoencoder where Stable Diffusion has its own.
+    """
+    text = record.getMessage()
+    ours = text.startswith("Expected types") and "PatchAutoencoder" in text
+    return not ours and "kept in float32: []" not in text
+
+
+for _name in ("diffusers.models.modeling_utils", "diffusers.pipelines.pipeline_utils"):
+    logging.getLogger(_name).addFilter(_says_something)
 
 
 def check_model(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
 from mvdiffusion.pipelines.loading import check_files, is_multi_view, load_single_view
 from mvdiffusion.records import InputError
+
+logger = logging.getLogger(__name__)
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -55,6 +58,12 @@ class MultiViewPipeline(DiffusionPipeline):
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
         )
+        if not isinstance(unet, MultiViewUNet):
+            raise InputError(
+                f"Expected a multi-view UNet for {type(self).__name__}, got a "
+                f"{type(unet).__name__}: load a model of single views, such as Stable Diffusion, "
+                "by `from_single_view`."
+            )
         expected = (self.unet_task, self.input_channels(vae.config.latent_channels))
         found = (unet.config["task"], unet.config["unet_config"]["in_channels"])
         if found != expected:
@@ -65,6 +74,24 @@ class MultiViewPipeline(DiffusionPipeline):
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self.vae_slicing = False
+        self._cut_prompts: set[str] = set()
+        # Known to diffusers' callbacks, which also set the underscored ones.
+        self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
+
+    @property
+    def guidance_scale(self) -> float:
+        """Scale of classifier-free guidance of the sampling under way."""
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the sampling under way."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has set `_interrupt`, to leave out the steps that follow."""
+        return self._interrupt
 
     @classmethod
     def input_channels(cls, latent_channels: int) -> int:
@@ -131,9 +158,12 @@ class MultiViewPipeline(DiffusionPipeline):
     ) -> None:
         """Refuse wrong numbers, generators, kinds of output and names of a callback's tensors.
 
+        An interruption of the call before is over.
+
         Raises:
             InputError: naming the argument, what was expected and what was got.
         """
+        self._interrupt = False
         steps = self.scheduler.config.num_train_timesteps
         check_numbers(num_inference_steps, steps, guidance_scale)
         if isinstance(generator, list) and len(generator) != batch:
@@ -168,6 +198,7 @@ class MultiViewPipeline(DiffusionPipeline):
                 negative_prompt = [negative_prompt] * len(rows[0])
             rows = [list(negative_prompt)] * len(rows) + rows
         distinct = sorted({text for row in rows for text in row})
+        self._tell_cut_prompts(distinct)
         tokens = self.tokenizer(
             distinct,
             padding="max_length",
@@ -178,6 +209,19 @@ class MultiViewPipeline(DiffusionPipeline):
         embeds = self.text_encoder(tokens)[0].to(self.unet.dtype)
         place = {text: index for index, text in enumerate(distinct)}
         return embeds[torch.tensor([[place[text] for text in row] for row in rows])]
+
+    def _tell_cut_prompts(self, prompts: Sequence[str]) -> None:
+        """Log what the tokenizer cuts off, once for each prompt."""
+        most = self.tokenizer.model_max_length
+        tokens = self.tokenizer(prompts, verbose=False).input_ids
+        for prompt, ids in zip(prompts, tokens, strict=True):
+            if len(ids) > most and prompt not in self._cut_prompts:
+                self._cut_prompts.add(prompt)
+                lost = self.tokenizer.decode(ids[most - 1 : -1])  # the last token is the text's end
+                logger.warning(
+                    f"prompt '{prompt[:40]}…': {len(ids)} tokens, of which the model sees {most}; "
+                    f"cut off: '{lost}'"
+                )
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape (C, h, w) of one view's latents."""
@@ -240,12 +284,15 @@ class MultiViewPipeline(DiffusionPipeline):
             InputError: latents became NaN or infinite.
         """
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
+        self._guidance_scale, self._num_timesteps = guidance_scale, len(self.scheduler.timesteps)
         latents = latents * self.scheduler.init_noise_sigma  # known once the steps are set
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         options = {"generator": generator} if takes_generator else {}
         for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            if self.interrupt:
+                continue
             noise_pred = self._predict(
-                latents, t, prompt_embeds, geometry, guidance_scale, extra_channels, image_condition
+                latents, t, prompt_embeds, geometry, extra_channels, image_condition
             )
             latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
             check_finite("latents", latents, self.unet.dtype)
@@ -262,7 +309,6 @@ class MultiViewPipeline(DiffusionPipeline):
         t: Tensor,
         prompt_embeds: Tensor,
         geometry: Any,
-        guidance_scale: float,
         extra_channels: Tensor | None,
         image_condition: Tensor | None,
     ) -> Tensor:
@@ -282,7 +328,7 @@ class MultiViewPipeline(DiffusionPipeline):
         if repeats == 1:
             return noise_pred
         negative, positive = noise_pred.chunk(2)
-        return negative + guidance_scale * (positive - negative)
+        return negative + self.guidance_scale * (positive - negative)
 
     def encode_views(self, views: Tensor) -> Tensor:
         """Encode views [B, V, 3, H, W] in −1 … 1 as scaled latents [B, V, C, h, w] (the mode)."""

@@ -1,5 +1,6 @@
 """What the pipelines of all three tasks have in common."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -9,6 +10,7 @@ import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.callbacks import SDCFGCutoffCallback
 from noise_data import walk
 from tiny_models import TASKS, single_view_unet
 from torch import Tensor
@@ -91,6 +93,66 @@ def test_callbacks(task: str, make: Make) -> None:
     groups = 3 if task == "depth" else 1
     assert calls == [(0, 500, names), (1, 0, names)] * groups
     assert not latents[:, 1:].any()  # the first view of outpainting is the given one
+
+
+def test_callbacks_of_diffusers(make: Make) -> None:
+    """Its guide's two: guidance that ends halfway, and a sampling that is broken off."""
+    pipeline, batches = make("panorama"), []
+    pipeline.unet.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    cutoff = SDCFGCutoffCallback(cutoff_step_ratio=0.5)
+    options = {"callback_on_step_end_tensor_inputs": ["prompt_embeds"], "num_inference_steps": 4}
+    sample(pipeline, "panorama", callback_on_step_end=cutoff, **options)
+    assert batches == [2, 2, 2, 1]  # two branches until the step with the index 2 is done
+    assert (pipeline.num_timesteps, pipeline.guidance_scale) == (4, 0.0)
+
+    def stop(found: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict:
+        found._interrupt = step == 1
+        return {}
+
+    batches.clear()
+    sample(pipeline, "panorama", callback_on_step_end=stop, num_inference_steps=4)
+    assert pipeline.interrupt
+    assert len(batches) == 2
+    sample(pipeline, "panorama", num_inference_steps=4)
+    assert len(batches) == 2 + 4
+
+
+def test_the_guidance_that_a_callback_sets_counts(make: Make) -> None:
+    def halve(found: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict:
+        found._guidance_scale = 3.0
+        return {}
+
+    def images(**more: Any) -> Tensor:
+        return sample(make("panorama"), "panorama", output_type="latent", **more)
+
+    first_alone = images(guidance_scale=6.0, callback_on_step_end=halve)
+    assert not torch.equal(first_alone, images(guidance_scale=6.0))
+    assert not torch.equal(first_alone, images(guidance_scale=3.0))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_prompts_that_the_tokenizer_cuts_are_named(
+    task: str, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline, long = make(task), " ".join(["red"] * 14 + ["room", "a"])  # 16 words, 16 tokens fit
+    shared = {**INPUTS[task], "num_inference_steps": 1, "output_type": "latent"}
+    pipeline(long, **shared)
+    pipeline(long, **shared)
+    (record,) = caplog.records
+    assert "18 tokens, of which the model sees 16; cut off: 'room a'" in record.message
+    caplog.clear()
+    pipeline(" ".join(["red"] * 14), **shared)
+    assert not caplog.records
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_torch_compile(make: Make) -> None:
+    pipeline = make("panorama")
+    expected = sample(pipeline, "panorama", output_type="latent")
+    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+    found = sample(pipeline, "panorama", output_type="latent")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["released", "paper"])
@@ -220,7 +282,7 @@ def save_single_view(task: str, name: str, parts: dict[str, Any], folder: Path) 
 )
 @torch.no_grad()
 def test_from_a_single_view_model(
-    task: str, name: str, parts: dict[str, Any], tmp_path: Path
+    task: str, name: str, parts: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_single_view(task, name, parts, tmp_path)
     pipeline = TASKS[task][0].from_single_view(tmp_path, variant="paper")
@@ -230,7 +292,11 @@ def test_from_a_single_view_model(
     alone = sample(pipeline, task, correspondence_attention=False)
     torch.testing.assert_close(together, alone)  # untrained attention is the identity
     half = TASKS[task][0].from_single_view(tmp_path, torch_dtype=torch.bfloat16)
+    half.to(torch.float32).to(torch.bfloat16)
+    assert not re.search("kept in float32|Expected types", caplog.text)  # both alarm over nothing
     assert half.unet.dtype == torch.bfloat16
+    with pytest.raises(InputError, match=r"got a UNet2DConditionModel: .* by `from_single_view`"):
+        TASKS[task][0].from_pretrained(tmp_path)
     wrong = "depth" if task == "outpaint" else "outpaint"
     with pytest.raises(ValueError, match=f"input channels for MVD.*, got .* {TASKS[task][1]}"):
         TASKS[wrong][0].from_single_view(tmp_path)
