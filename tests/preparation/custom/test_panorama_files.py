@@ -1,8 +1,8 @@
 """Panoramas and cube faces as other tools name and lay them out."""
 
 import numpy as np
+import py360convert
 import pytest
-from foreign import cut_faces
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -29,12 +29,9 @@ def panorama(height: int = 64) -> np.ndarray:
 
 
 def faces(size: int = 32) -> list[np.ndarray]:
-    """Six faces; up and down as seen when tilting the head.
-
-    Those of Matterport3D are turned: up anticlockwise, down clockwise.
-    """
-    up, left, front, right, back, down = cut_faces(panorama(), size)
-    return [np.rot90(up, -1), left, front, right, back, np.rot90(down, 1)]
+    """Six faces, up and down as seen when tilting the head, by py360convert."""
+    views = ((0, 90), (-90, 0), (0, 0), (90, 0), (180, 0), (0, -90))  # yaw and pitch in degrees
+    return [py360convert.e2p(panorama(), 90, yaw, pitch, (size, size)) for yaw, pitch in views]
 
 
 @pytest.mark.parametrize("style", NAMES)
