@@ -78,8 +78,6 @@ def score(
         folder = restricted(folder, samples)
     real = open_folder(reference, **cameras, real=True) if reference else None
     reconstructed = open_folder(vae_reconstruction, **cameras) if vae_reconstruction else None
-    for checked in filter(None, (folder, real)):
-        checked.check_prompts()
     if reconstructed and folder.task != "outpaint":
         raise InputError(
             "--vae-reconstruction: only outpainting is compared with it, but the task of "

@@ -66,12 +66,18 @@ class FeatureExtractor:
 
 @dataclass(frozen=True)
 class SimilarityExtractor:
-    """Embeddings of uint8 RGB images [N, 3, H, W] and of prompts in one space [N, D]."""
+    """Embeddings of uint8 RGB images [N, 3, H, W] and of prompts in one space [N, D].
+
+    Attributes:
+        context: tokens of a prompt that it reads, in open_clip's vocabulary; the rest is cut off.
+            None if it reads all.
+    """
 
     identity: Identity
     description: dict[str, Any]
     encode_images: Callable[[Tensor], Tensor]
     encode_texts: Callable[[Sequence[str]], Tensor]
+    context: int | None = None
 
     def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
         """Embed uint8 views [V, H, W, 3]: "features" [V, D], on the CPU."""
@@ -176,7 +182,12 @@ def _load_clip(
     def encode_texts(prompts: Sequence[str]) -> Tensor:
         return network.encode_text(tokenize(prompts, context).to(best_device()))
 
-    return SimilarityExtractor(encode_images=encode_images, encode_texts=encode_texts, **about)
+    return SimilarityExtractor(
+        encode_images=encode_images,
+        encode_texts=encode_texts,
+        context=context,
+        **about,
+    )
 
 
 def _load_faed(

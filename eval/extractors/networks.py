@@ -62,6 +62,13 @@ def tokenize(prompts: Sequence[str], context_length: int) -> Tensor:
     return open_clip.tokenize(list(prompts), context_length)
 
 
+def num_tokens(prompt: str) -> int:
+    """Count a prompt's tokens in open_clip's own vocabulary, with those of start and end."""
+    from open_clip.tokenizer import _tokenizer  # what `tokenize` uses, with its vocabulary
+
+    return len(_tokenizer.encode(prompt)) + 2
+
+
 def prepare(images: Tensor, image_size: int) -> Tensor:
     """Bring uint8 images [N, 3, H, W] to [N, 3, image_size, image_size] in [-1, 1].
 

@@ -152,7 +152,9 @@ def load_open_clip(name: str, model: str, pretrained: str = "openai") -> Similar
         "packages": package_versions(("open-clip-torch", "pillow", "torchvision")),
     }
     identity = Identity(name, state_sha256(network))
-    return SimilarityExtractor(identity, description, encode_images, encode_texts)
+    return SimilarityExtractor(
+        *(identity, description, encode_images, encode_texts), tokenizer.context_length
+    )
 
 
 def pillow_resize(images: Tensor, size: int) -> Tensor:

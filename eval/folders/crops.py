@@ -88,8 +88,12 @@ class DerivedFolder(SampleFolder):
 
     def has_prompts(self, sample_id: str) -> bool:
         """Whether a sample has prompts for these images: of the whole, or of equal directions."""
-        there = self.source.has_prompts(sample_id)
-        return there and self._prompts(sample_id) is not None
+        if not self.source.has_prompts(sample_id):
+            return False
+        try:
+            return self._prompts(sample_id) is not None
+        except InputError:  # for whoever asks for the prompts themselves
+            return True
 
     def prompts(self, sample_id: str) -> list[str]:
         """Prompts of a sample, one per image: that of the whole, or those of equal views."""

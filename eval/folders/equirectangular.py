@@ -19,7 +19,7 @@ from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
 from .images import check_view
-from .samples import PanoramaFolder, file_sha256, read_prompts
+from .samples import PanoramaFolder, file_sha256
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,6 @@ class EquirectangularFolder(PanoramaFolder):
         chosen = range(self.num_views) if which is None else which
         R = level_rotations([self.yaw_deg[view] for view in chosen])
         return cut(self.panorama(sample_id), self.fov_deg, R, self.height, self.width)
-
-    def prompts(self, sample_id: str) -> list[str]:
-        """Read the prompts of a sample, one per view; a single one is that of every view."""
-        return read_prompts(self.prompt_path(sample_id), self.num_views, or_one=True)
 
     def prompt_path(self, sample_id: str) -> Path:
         """Name the file of a sample's prompts: one per view, or one for the whole."""

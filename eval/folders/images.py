@@ -57,10 +57,23 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
         raise InputError(f"{path}: not a readable image ({error}); write it again.") from None
 
 
-def image_format(path: Path) -> str:
-    """Name the format of an image file by its content, as `PNG`; its name may say otherwise."""
+def is_lossy(path: Path) -> bool:
+    """Tell whether an image file is JPEG or lossy WebP, by its content."""
     with open_image(path) as image:
-        return str(image.format)
+        kind = image.format
+    return kind in ("JPEG", "MPO") or (kind == "WEBP" and b"VP8 " in _webp_chunks(path))
+
+
+def _webp_chunks(path: Path) -> set[bytes]:
+    """Names of a WebP's chunks: `VP8 ` holds an image with losses, `VP8L` one without."""
+    names = set()
+    with open(path, "rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            names.add(head[:4])
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return names
 
 
 def _is_16_bit(path: Path) -> bool:

@@ -16,6 +16,7 @@ opened twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from .samples import PanoramaFolder, SampleFolder, SequenceFolder, numbered_file
 
 PANORAMA_NAMES = ("pano.png", "pano.jpg")
 PANORAMA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+LOOKED_AT = 16
+"""Number of samples whose size decides which of two sizes is the odd one."""
 EXPECTED = (
     "expected <sample>/0.png …, <sample>/<frame>_pred.png …, <sample>/pano.png, or "
     "equirectangular images"
@@ -58,6 +61,13 @@ class Assumptions:
     real: bool = False
 
 
+def _usual_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height that most of these images have; the first one's where they are equal."""
+    step = max(1, len(paths) // LOOKED_AT)
+    sizes = Counter(image_header(path)[0] for path in paths[::step])
+    return sizes.most_common(1)[0][0]
+
+
 def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleFolder:
     """Open a folder by the layout of its first sample; its files are not checked yet.
 
@@ -69,7 +79,9 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
     first = root / found[0]
     if (first / CAMERAS).is_file():
         cameras = {name: read_trajectory(root / name) for name in found}
-        return SequenceFolder(*_common(root, "depth", found, "0.png"), cameras)
+        return SequenceFolder(
+            *_common(root, "depth", found, [f"{name}/0.png" for name in found]), cameras
+        )
     if numbered_files(first, "{frame}_pred.png"):
         return _released_sequences(root, found, assumed)
     if not numbered_files(first, "{view}.png"):
@@ -85,7 +97,7 @@ def _panoramas(
     count = max(numbered_files(root / found[0], name)) + 1
     yaw_deg = assumed.yaw_deg or even_yaws(count)
     folder = PanoramaFolder(
-        *_common(root, "panorama", found, name.format(view=0), real),
+        *_common(root, "panorama", found, [f"{i}/{name.format(view=0)}" for i in found], real),
         assumed.fov_deg,
         yaw_deg,
         view_name=name,
@@ -96,9 +108,9 @@ def _panoramas(
 
 
 def _common(
-    root: Path, task: str, found: Sequence[str], first_view: str, real: bool = False
+    root: Path, task: str, found: Sequence[str], firsts: Sequence[str], real: bool = False
 ) -> tuple[Path, str, str, tuple[str, ...], int, int, None]:
-    width, height = image_header(root / found[0] / first_view)[0]
+    width, height = _usual_size([root / name for name in firsts])
     method = "real" if real else root.name or root.resolve().name
     return root, task, method, tuple(found), height, width, None
 
@@ -128,8 +140,8 @@ def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) 
             raise InputError(f"{root / name}: contains no views; expected <frame>_pred.png …")
         cameras[name] = read_text_trajectory(root / name, frames)
     view_name = "{frame}_gt.png" if assumed.real else "{frame}_pred.png"
-    first = view_name.format(frame=cameras[found[0]].frames[0])
-    common = _common(root, "depth", found, first, assumed.real)
+    firsts = [f"{name}/{view_name.format(frame=cameras[name].frames[0])}" for name in found]
+    common = _common(root, "depth", found, firsts, assumed.real)
     return SequenceFolder(*common, cameras, "{frame}_depth.png", view_name=view_name)
 
 
@@ -189,7 +201,7 @@ def _equirectangular(
     root: Path, files: dict[str, Path], assumed: Assumptions
 ) -> EquirectangularFolder:
     ids, size = tuple(sorted(files)), assumed.view_size
-    own = image_header(files[ids[0]])[0]
+    own = _usual_size([files[name] for name in ids])
     wanted = (
         own
         if assumed.panorama_height is None

@@ -73,12 +73,12 @@ class SampleFolder(ABC):
             self.check_images(sample_id)
 
     def check_prompts(self) -> None:
-        """Check the prompts that are there.
+        """Check the prompts of every sample.
 
         Raises:
-            InputError: some are unreadable, or not one per view.
+            InputError: some are missing or unreadable, or not one per view.
         """
-        for sample_id in filter(self.has_prompts, self.sample_ids):
+        for sample_id in self.sample_ids:
             self.prompts(sample_id)
 
     def check_images(self, sample_id: str) -> None:
@@ -104,7 +104,7 @@ class SampleFolder(ABC):
         """Read the prompts of a sample, one per view.
 
         Raises:
-            InputError: `prompt.txt` is missing, or has not one non-empty line per view.
+            InputError: `prompt.txt` is missing, or has neither one prompt per view nor one.
         """
         return read_prompts(self.prompt_path(sample_id), self.count(sample_id))
 
@@ -145,32 +145,35 @@ class SampleFolder(ABC):
 def file_sha256(path: Path) -> str:
     """Hash a file's bytes (64 hex digits), once as long as it does not change."""
     status = path.stat()
-    return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
+    # Neither `touch` nor a file of equal size in its place leaves all of these as they were.
+    version = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)
+    return _sha256_of_version(path, version)
 
 
 @cache
-def _sha256_of_version(path: Path, modified: int, size: int) -> str:
+def _sha256_of_version(path: Path, version: tuple[int, ...]) -> str:
     return sha256_file(path)
 
 
-def read_prompts(path: Path, count: int, or_one: bool = False) -> list[str]:
-    """Read `count` prompts, one per line; with `or_one`, a single one is that of every view.
+def read_prompts(path: Path, count: int) -> list[str]:
+    """Read `count` prompts, one per line; a single one is that of every view.
+
+    Blank lines are passed over: the authors' released code writes one after each prompt.
 
     Raises:
-        InputError: the file is missing, unreadable or not UTF-8, or its lines are not as many
-            or not all filled.
+        InputError: the file is missing, unreadable or not UTF-8, or has another number of prompts.
     """
-    expected = f"expected {count} lines, one prompt per view" + ", or one for all" * or_one
+    expected = f"expected {count} prompts, one per view and line, or one for all"
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {expected}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: could not be read as UTF-8 ({error}); {expected}.") from None
-    if len(lines) not in ((1, count) if or_one else (count,)) or not all(lines):
-        found = f"{len(lines)} lines, {sum(not line for line in lines)} of them empty"
-        raise InputError(f"{path}: found {found}; {expected}.")
-    return lines * (count // len(lines))
+    prompts = [line for line in lines if line]
+    if len(prompts) not in (1, count):
+        raise InputError(f"{path}: found {len(prompts)} prompts; {expected}.")
+    return prompts * (count // len(prompts))
 
 
 def numbered_files(folder: Path, name: str) -> list[int]:

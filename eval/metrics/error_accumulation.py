@@ -31,7 +31,7 @@ from .base import (
 )
 from .measurement import Measurement
 from .panorama_consistency import as_panoramas, needs_a_ring, neighbor_psnr
-from .quality import clip_scores, frechet_statistic, sides_of
+from .quality import clip_scores, frechet_statistic, needs_prompts, sides_of
 
 Rows = tuple[dict[str, Any], ...]
 
@@ -127,6 +127,10 @@ def _labeled(
     )
 
 
+def _missing_prompts(inputs: Inputs) -> str:
+    return _missing(inputs) or needs_prompts(inputs)
+
+
 def _missing(inputs: Inputs) -> str:
     if missing := needs_a_ring(inputs):
         return missing
@@ -142,7 +146,7 @@ register(
         "per_step_clip_score",
         _run_clip_score,
         uses="similarity",
-        missing=_missing,
+        missing=_missing_prompts,
         reads_prompts=True,
     )
 )

@@ -158,8 +158,8 @@ def groups_of_samples(inputs: Inputs) -> np.ndarray:
     return np.arange(count) % min(inputs.settings.jackknife_groups, count)
 
 
-def _needs_prompts(inputs: Inputs) -> str:
-    """If some samples have prompts, missing prompts are an error."""
+def needs_prompts(inputs: Inputs) -> str:
+    """Say that prompts are missing, if no sample has any; else each missing one is an error."""
     folder = inputs.generated
     return "" if any(map(folder.has_prompts, folder.sample_ids)) else "prompts of these images"
 
@@ -176,6 +176,6 @@ register(
 )
 register(
     Metric(
-        "clip_score", _run_clip_score, uses="similarity", missing=_needs_prompts, reads_prompts=True
+        "clip_score", _run_clip_score, uses="similarity", missing=needs_prompts, reads_prompts=True
     )
 )

@@ -136,6 +136,10 @@ class _Views:
         """Whether a step may have the extractors loaded that it is defined with."""
         return self._loads_extractors and bool(step.extractors)
 
+    def can_serve(self, step: Step, metric: Metric) -> bool:
+        """Whether there is an extractor for a step, or one may be loaded."""
+        return self.can_load(step) or any(_serves(e, step, metric) for e in self.extractors)
+
     def load(self, step: Step) -> MissingWeights | None:
         """Load the extractors that a step is defined with; return what kept one from being loaded.
 
@@ -154,6 +158,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     """Match one protocol with the input.
 
     Raises:
+        InputError: prompts that a step reads are wrong.
         MissingWeights: nothing can run without an extractor whose weights are missing.
     """
     steps: list[tuple[Step, Inputs]] = []
@@ -172,12 +177,14 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             continue
         seen = comparable
         missing = metric.lacks(seen)  # asked once for all steps: comparing folders takes time
+        has_extractor = not metric.uses or views.can_serve(step, metric)
+        if metric.reads_prompts and has_extractor and not missing:
+            seen.generated.check_prompts()  # before any work
         if views.can_load(step) and not missing and (error := views.load(step)):
             lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
             unloaded.append(error)
             continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
-        has_extractor = serving or not metric.uses or views.can_load(step)
         extractor = "" if has_extractor else AN_EXTRACTOR
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))

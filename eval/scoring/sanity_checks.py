@@ -7,15 +7,19 @@ compared in a few samples, spread over the folder.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
+from mvdiffusion.records import InputError
 
+from ..extractors.base import SimilarityExtractor
+from ..extractors.networks import num_tokens
 from ..folders.faults import FLAT, find_faults, spread
-from ..folders.images import image_format, resize_views
+from ..folders.images import is_lossy, resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from ..functional.cross_view_psnr import (
     Overlap,
@@ -284,25 +288,25 @@ def _better_order_of_frames(folder: SequenceFolder) -> str:
     return "last to first" if turned >= max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB) else ""
 
 
-def one_sided_jpeg(inputs: Inputs) -> str:
-    """Find losses of JPEG on one side only, to which FID is sensitive."""
+def one_sided_loss(inputs: Inputs) -> str:
+    """Find losses of compression on one side only, to which FID is sensitive."""
     folder, real = inputs.generated, inputs.reference
     if real is None or not inputs.has_other_reference:
         return ""
-    lossy = [f for f in (folder, real) if _is_jpeg(f)]
+    lossy = [f for f in (folder, real) if _is_lossy(f)]
     if len(lossy) != 1:
         return ""
     return (
-        f"the images in {lossy[0].root} show the borders of 8-pixel blocks, as JPEG compression or "
-        f"some VAEs leave them, but those in {(real if lossy[0] is folder else folder).root} do "
-        "not; FID is sensitive to this difference: if the cause is JPEG, store both sets without "
-        "loss."
+        f"the images in {lossy[0].root} are JPEG or lossy WebP, or show the borders of 8-pixel "
+        f"blocks as these or some VAEs leave them, but those in "
+        f"{(real if lossy[0] is folder else folder).root} do not; FID and consistency are "
+        "sensitive to this difference: if the cause is compression, store both sets without loss."
     )
 
 
-def _is_jpeg(folder: SampleFolder) -> bool:
+def _is_lossy(folder: SampleFolder) -> bool:
     examined = _examined(folder)
-    if any(image_format(path) == "JPEG" for i in examined for path in folder.view_paths(i)):
+    if any(is_lossy(path) for i in examined for path in folder.view_paths(i)):
         return True
     views = [folder.views(i) for i in examined]
     return all(_has_blocks([v.swapaxes(1, axis) for v in views]) for axis in (1, 2))
@@ -327,13 +331,55 @@ def other_prompts(inputs: Inputs) -> str:
     folder, real = inputs.generated, inputs.reference
     if real is None:
         return ""
-    both = [i for i in folder.sample_ids if folder.has_prompts(i) and real.has_prompts(i)]
-    differ = [i for i in both if folder.prompts(i) != real.prompts(i)]
+    prompts = ((i, _prompts(folder, i), _prompts(real, i)) for i in folder.sample_ids)
+    both = [(i, *pair) for i, *pair in prompts if all(pair)]
+    differ = [i for i, ours, theirs in both if ours != theirs]
     if not differ:
         return ""
     return (
         f"the prompts of {len(differ)} of {len(both)} samples in {folder.root} (first: "
         f"{differ[0]}) differ from those in {real.root}, so their CLIP scores are not comparable."
+    )
+
+
+def unreadable_prompts(inputs: Inputs) -> str:
+    """Find wrong prompts that no metric asked for, and which are therefore not refused."""
+    found = []
+    for folder in filter(None, (inputs.generated, inputs.reference)):
+        for sample_id in folder.sample_ids:
+            try:
+                if folder.has_prompts(sample_id):
+                    folder.prompts(sample_id)
+            except InputError as error:
+                found.append(str(error))
+    if not found:
+        return ""
+    return f"the prompts of {len(found)} samples are wrong, though no metric reads them: {found[0]}"
+
+
+def _prompts(folder: SampleFolder, sample_id: str) -> list[str]:
+    """Prompts of a sample; none if they are missing or wrong."""
+    try:
+        return folder.prompts(sample_id) if folder.has_prompts(sample_id) else []
+    except InputError:
+        return []
+
+
+def long_prompts(inputs: Inputs) -> str:
+    """Find prompts of which a CLIP sees only the beginning."""
+    folder = inputs.generated
+    texts = {text for i in folder.sample_ids for text in _prompts(folder, i)}
+    clips = [each for each in inputs.extractors if isinstance(each, SimilarityExtractor)]
+    least = min(clips, key=lambda clip: clip.context or math.inf, default=None)
+    if least is None or least.context is None:
+        return ""
+    cut = sorted(text for text in texts if num_tokens(text) > least.context)
+    if not cut:
+        return ""
+    return (
+        f"{len(cut)} of {len(texts)} different prompts in {folder.root} have more than the "
+        f"{least.context} tokens that {least.identity.name} reads (first: '{cut[0][:40]}…'): CLIP "
+        "scores are of their beginnings."
     )
 
 
@@ -348,8 +394,10 @@ CHECKS: tuple[Callable[[Inputs], str], ...] = (
     constant_real_images,
     real_as_generated,
     swapped_channels,
-    one_sided_jpeg,
+    one_sided_loss,
     copied_pixels,
     wrong_order,
     other_prompts,
+    unreadable_prompts,
+    long_prompts,
 )

@@ -349,7 +349,7 @@ def read_key_frames(path: Path, valid: Collection[int] | None = None) -> list[in
         InputError: the file is missing, malformed, or names another frame.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {_FIX}.") from None
     except UnicodeDecodeError as error:

@@ -14,15 +14,21 @@ from PIL import Image
 def released_panoramas(
     root: Path, made: dict[str, np.ndarray], real: dict[str, np.ndarray]
 ) -> Path:
-    """The released MVDiffusion's test output: generated and real views side by side."""
+    """The released MVDiffusion's test output: generated and real views side by side.
+
+    Its data loader keeps the newline that ends a caption file's line, and its test step writes
+    another behind each prompt: every second line of prompt.txt is empty.
+    """
     for sample_id, views in made.items():
         folder = root / sample_id
         folder.mkdir(parents=True)
         for view, image in enumerate(views):
             Image.fromarray(image).save(folder / f"{view}.png")
             Image.fromarray(real[sample_id][view]).save(folder / f"{view}_natural.png")
-        lines = [f"This is one view of a scene. A room, side {view}.\n" for view in range(8)]
-        (folder / "prompt.txt").write_text("".join(lines))
+        with open(folder / "prompt.txt", "w") as file:
+            for view in range(8):
+                caption = f"A room, side {view}.\n"  # the first line of a caption file
+                file.write(f"This is one view of a scene. {caption}" + "\n")
     (root / "0_3_pred.png").write_bytes(b"")  # validation leaves such files beside the folders
     return root
 

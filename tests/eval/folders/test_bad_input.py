@@ -214,10 +214,6 @@ FOLDERS = {
     "one view more": (no_manifest(one_more_view), r"room001/8.png: is one view more than the 8"),
     "gap in the numbers": (no_manifest(delete("room000/3.png")), r"room000/3.png: no such view"),
     "a sample that loops": (looping_sample, r"room002: is a broken or circular link"),
-    "prompts not UTF-8": (write("room001/prompt.txt", b"caf\xe9\n" * 8), r"not be read as UTF-8"),
-    "prompts: fewer than views": (write("room001/prompt.txt", "a\nb\n"), r"found 2 lines"),
-    "prompts: an empty line": (write("room001/prompt.txt", "a\n\n" * 4), r"4 of them empty"),
-    "prompts: none": (write("room001/prompt.txt", ""), r"found 0 lines"),
 }
 
 
@@ -228,6 +224,30 @@ def test_folders(case: str, workplace: Path, capsys: pytest.CaptureFixture[str])
     line = refused(capsys, workplace)
     assert f"{workplace / 'mine'}" in line
     assert re.search(message, line), line
+
+
+PROMPTS = {
+    "not UTF-8": (b"caf\xe9\n" * 8, r"not be read as UTF-8"),
+    "fewer than views": (b"a\nb\n", r"found 2 prompts; expected 8"),
+    "an empty line among them": (b"a\n" * 3 + b"\n" + b"a\n" * 4, r"found 7 prompts; expected 8"),
+    "none": (b"", r"found 0 prompts"),
+}
+
+
+@pytest.mark.parametrize("case", PROMPTS)
+def test_prompts(case: str, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused where a protocol reads them, before its network is loaded; else told."""
+    content, message = PROMPTS[case]
+    write("room001/prompt.txt", content)(workplace / "mine")
+    line = refused(capsys, workplace, "--protocol", "paper-pano")
+    assert f"{workplace / 'mine'}" in line
+    assert re.search(message, line), line
+    with pytest.raises(SystemExit) as end:
+        score(workplace)
+    assert not end.value.code
+    told = capsys.readouterr().err
+    assert "Warning: the prompts of 1 samples are wrong, though no metric reads them" in told
+    assert re.search(message, told), told
 
 
 def depth_map(spoil: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -355,7 +375,7 @@ def test_cameras_that_cannot_be(workplace: Path, capsys: pytest.CaptureFixture[s
     assert "expected degrees" in refused(capsys, workplace, "--yaw", "0", "--yaw", "nan")
 
 
-@pytest.mark.parametrize("name", ["room001/4.png", "room001/prompt.txt", "room001", "."])
+@pytest.mark.parametrize("name", ["room001/4.png", "room001", "."])
 def test_what_may_not_be_read(
     name: str,
     workplace: Path,
@@ -403,10 +423,13 @@ FOREIGN = {
         delete("room001/pano.png"),
         r"room001: contains no views; expected",
     ),
-    "two prompts for eight views": (
-        foreign.panfusion,
-        write("room001/prompt.txt", "a\nb\n"),
-        r"found 2 lines, .* or one for all",
+    "panoramas of two sizes, the odd one first": (
+        lambda root, count: foreign.panoramas(root, 3),
+        lambda root: (
+            Image.new("RGB", (64, 32)).save(root / "preview.png")
+            or (root / "preview.png").rename(root / "a.png")
+        ),
+        r"a.png: is 64×32 pixels; expected 256×128",
     ),
 }
 

@@ -42,10 +42,22 @@ def test_released_panoramas_hold_the_generated_and_the_real(tmp_path: Path) -> N
     assert (ours.views("scene_1") == made["scene_1"]).all()
     assert (theirs.views("scene_1") == real["scene_1"]).all()
     assert ours.prompts("scene_2")[7].endswith("side 7.")
+    assert len((root / "scene_2" / "prompt.txt").read_text().splitlines()) == 16
     usual = [toy.write_folder(tmp_path / name, name, s) for name, s in (("m", made), ("r", real))]
     assert values(mvdiffusion_eval.score(root, root, settings=SETTINGS)) == values(
         mvdiffusion_eval.score(*usual, settings=SETTINGS)
     )
+
+
+def test_the_released_demos_folder_has_one_prompt_for_all_views(tmp_path: Path) -> None:
+    folder = tmp_path / "output" / "run"
+    folder.mkdir(parents=True)
+    for view, image in enumerate(toy.real_samples(1)["room000"]):
+        Image.fromarray(image).save(folder / f"{view}.png")
+    (folder / "prompt.txt").write_text("A kitchen with a window")
+    opened = open_folder(tmp_path / "output")
+    assert opened.prompts("run") == ["A kitchen with a window"] * 8
+    assert mvdiffusion_eval.score(tmp_path / "output", settings=SETTINGS)["warnings"] == []
 
 
 def test_released_sequences_have_their_cameras_as_text(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.samples import file_sha256
 
 
 @pytest.fixture
@@ -127,11 +130,42 @@ def test_refuses_a_truncated_picture_when_it_is_read(folder: Path) -> None:
         open_folder(folder).views("room000")
 
 
-@pytest.mark.parametrize("text", ["one\ntwo\n", "\n".join("abcdefg") + "\n\n"])
+@pytest.mark.parametrize("text", ["one\ntwo\n", "\n".join("abcdefg") + "\n\n", "\n\n"])
 def test_refuses_prompts_that_do_not_fit(folder: Path, text: str) -> None:
     (folder / "room000" / "prompt.txt").write_text(text)
-    with pytest.raises(InputError, match=r"prompt.txt: found .* expected 8 lines"):
+    with pytest.raises(InputError, match=r"prompt.txt: found \d prompts; expected 8 prompts"):
         open_folder(folder).prompts("room000")
+
+
+@pytest.mark.parametrize(
+    "text", ["a lake\n", "\ufeffa lake\n", "a lake", "a lake\n\n" * 8, "\ufeff" + "a lake\r\n" * 8]
+)
+def test_prompts_are_lines_with_text(text: str, folder: Path) -> None:
+    (folder / "room000" / "prompt.txt").write_bytes(text.encode())
+    assert open_folder(folder).prompts("room000") == ["a lake"] * 8
+
+
+def test_the_odd_view_is_named_wherever_it_stands(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    toy.write_folder(folder.parent / "more", "more", toy.real_samples(3), manifest=False)
+    for path in ("room000/0.png", "room001/3.png"):
+        odd = folder.parent / "more" / path
+        whole = odd.read_bytes()
+        Image.new("RGB", (16, 16)).save(odd)
+        with pytest.raises(InputError, match=rf"{path}: is 16×16 pixels; expected 32×32"):
+            open_folder(folder.parent / "more")
+        odd.write_bytes(whole)
+
+
+def test_a_file_rewritten_at_once_has_another_hash(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    path.write_bytes(b"one")
+    before, times = file_sha256(path), path.stat()
+    time.sleep(0.02)  # beyond the resolution of file times
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_mtime_ns == times.st_mtime_ns
+    assert file_sha256(path) != before
 
 
 def test_the_hash_covers_pixels_and_names(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbo
 from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))
+SETTINGS_ALL = ScoreSettings(consistency_resolution=toy.SIZE)
 SEQUENCES = ScoreSettings(protocols=("paper-consistency-depth",))
 YAWS = [45.0 * view for view in range(8)]
 
@@ -204,7 +206,7 @@ def test_jpeg_on_one_side(lossy: tuple[str, ...], tmp_path: Path) -> None:
         assert found == []
     else:
         assert found[0].startswith(
-            f"the images in {folders[lossy[0]]} show the borders of 8-pixel blocks"
+            f"the images in {folders[lossy[0]]} are JPEG or lossy WebP, or show the borders"
         )
         assert len(found) == 1
 
@@ -214,6 +216,30 @@ def test_jpeg_files_in_disguise_on_one_side(tmp_path: Path, real: Path) -> None:
     for path in folder.glob("*/*.png"):
         Image.open(path).convert("RGB").save(path, "JPEG", quality=98)
     assert "borders of 8-pixel blocks" in the_warning(folder, real)
+
+
+@pytest.mark.parametrize("more", [{}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_lossy_webp_on_one_side(lossless: bool, more: dict, tmp_path: Path, real: Path) -> None:
+    """Plain files and extended ones, whose image is not in the first chunk."""
+    folder = made(tmp_path)
+    for path in folder.glob("*/*.png"):
+        Image.open(path).convert("RGB").save(path, "WEBP", lossless=lossless, quality=90, **more)
+    found = [w for w in warnings(folder, real) if "JPEG or lossy WebP" in w]
+    assert bool(found) != lossless
+
+
+def test_prompts_that_clip_cuts(world: Path, extractors: list[Path], tmp_path: Path) -> None:
+    """48 tokens with those of start and end: 46 words of one token each are read whole."""
+    folder = tmp_path / "made"
+    shutil.copytree(world / "mvdiffusion", folder)
+    prompts = folder / "room002" / "prompt.txt"
+    for words, cut in ((46, False), (47, True)):
+        prompts.write_text(("kitchen " + "a " * (words - 1) + "\n") * 8)
+        result = mvdiffusion_eval.score(folder, extractors=extractors[1:], settings=SETTINGS_ALL)
+        found = [w for w in result["warnings"] if "tokens that miniature-clip reads" in w]
+        assert len(found) == cut
+    assert found[0].startswith("1 of ")
 
 
 def test_other_prompts(tmp_path: Path, real: Path) -> None:
