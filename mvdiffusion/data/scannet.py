@@ -108,6 +108,8 @@ class ScanNetScene:
     ) -> DepthSample:
         """Read frames, resized to the scene's `height` and `width`.
 
+        Not as the released code resizes them (docs/released.md).
+
         Args:
             frames: their numbers.
             sample_id: name of the sample (default: scene and first frame).

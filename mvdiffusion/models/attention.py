@@ -16,11 +16,11 @@ NORM_GROUPS = 32
 class CorrespondenceAttention(nn.Module):
     """One transformer block in which each cell of a view attends to its places in other views.
 
-    Two variants share the weights' names and shapes. `released` is the arithmetic of the
-    published checkpoints: position code added before the layer norm, tokens outside their target
-    image set to zero yet kept in the softmax. `paper` is the formula of the paper: code added to
-    the normalized features, tokens outside masked out. There projections commute with sampling,
-    so they are applied to h * w cells and not to 18 tokens of each.
+    Two variants share the weights' names and shapes. `released` is the arithmetic of the published
+    checkpoints (docs/released.md lists the exceptions): position code added before the layer norm,
+    tokens outside their target image set to zero yet kept in the softmax. `paper` is the formula of
+    the paper: code added to the normalized features, tokens outside masked out. There projections
+    commute with sampling, so they are applied to h * w cells and not to 18 tokens of each.
 
     An untrained block is exactly the identity: both last layers start at zero.
     """

@@ -24,8 +24,9 @@ NO_DEPTH = 1e6  # the released code's depth of a target where there is none, met
 class DepthGeometry(CorrespondenceGeometry):
     """Views with depth and poses: pixels correspond by the 3-D point they show.
 
-    `released` is the arithmetic of the published checkpoints: one cell per target, whose position
-    code is the difference of two depths in two cameras. `paper` is the formula of the paper: a
+    `released` is the arithmetic of the published checkpoints, but for what docs/released.md lists,
+    such as points behind a camera: one cell per target, whose position code is the difference of
+    two depths in two cameras. `paper` is the formula of the paper: a
     3 x 3 neighborhood, each cell carried back into the query view by its own depth and encoded by
     its displacement there; tokens whose depth contradicts the query's are invalid (occlusion).
     """

@@ -109,7 +109,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
     """Denoise posed views with depth: key frames first, then what lies between them.
 
     The UNet sees, beside the noisy latents, the normalized inverse depth; between key frames also
-    the latents of the two key frames around.
+    the latents of the two key frames around, as the sampler left them (docs/released.md).
     """
 
     unet_task = "depth"
