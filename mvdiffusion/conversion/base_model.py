@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.loading import check_architecture, check_files, record_files
@@ -65,13 +66,15 @@ class Source:
     def provenance(self) -> dict[str, Any]:
         """What is recorded of it."""
         if self.copy is None:
-            return {"folder": self.folder.name}
-        known = {name for name, value in self.copy.sha256.items() if value}
+            earlier = self.folder / PROVENANCE
+            known = read_json(earlier) if earlier.is_file() else {}
+            return {**known, "folder": self.folder.name}
+        verified = {name for name, value in self.copy.sha256.items() if value}
         return {
             "id": self.copy.id,
             "revision": self.folder.name,  # the hub's client names it by the commit
-            "verified": sorted(known),
-            "unverified": sorted(set(self.copy.sha256) - known),
+            "verified": sorted(verified),
+            "unverified": sorted(set(self.copy.sha256) - verified),
         }
 
 
@@ -110,7 +113,8 @@ def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
             missing or another than it should be, or `output` is of another model.
     """
     local = folder_sha256(Path(model)) if Path(model).is_dir() else None
-    made_of = {"model": model, "sha256": local}
+    revision = None if local else copies(model)[0].revision
+    made_of = {"model": model, "revision": revision, "sha256": local}
     if is_begun(output, made_of, overwrite=overwrite) and (output / "model_index.json").is_file():
         return already_made(output)
     source = find_base(model)
@@ -179,9 +183,24 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
             f"{folder} has no {listed(missing)}; expected a Stable Diffusion model in the format "
             "of diffusers with float32 weights in safetensors files"
         )
+    for name in names:
+        if name.endswith(".safetensors"):
+            _check_header(folder / name)
     index = folder / "model_index.json"
     if index.is_file() and "unet" not in read_json(index):
         raise InputError(f"{index}: names no unet; expected a Stable Diffusion model")
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is cut off, or no such file at all, such as a pointer of Git LFS."""
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: not a whole safetensors file ({error}); download it again, or run `git lfs "
+            "pull` in a clone"
+        ) from None
 
 
 def _check_hashes(folder: Path, copy: Copy) -> None:

@@ -115,7 +115,21 @@ def test_files_on_record_are_said_to_be_verified(
     hashes = {UNET: sha256_file(hub.model / UNET), "vae/config.json": None}
     monkeypatch.setattr(base_model, "known_copies", lambda: [[Copy("a/b", "c0ffee", hashes)]])
     fetch_base("a/b", tmp_path / "base")
-    assert read_json(tmp_path / "base/base_model.json")["verified"] == [UNET]
+    record = read_json(tmp_path / "base/base_model.json")
+    assert (record["verified"], record["unverified"]) == ([UNET], ["vae/config.json"])
+    fetch_base(str(tmp_path / "base"), tmp_path / "again")  # from the folder, known as before
+    assert read_json(tmp_path / "again/base_model.json") == record | {"folder": "base"}
+
+
+def test_another_pin_is_another_output(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_base(MODEL, tmp_path / "base")
+    fetch_base(MODEL, tmp_path / "base")
+    assert len(hub.calls) == 1
+    monkeypatch.setattr(base_model, "known_copies", lambda: [[Copy(MODEL, "c0ffee")]])
+    with pytest.raises(InputError, match=r"was made with other settings \(revision\)"):
+        fetch_base(MODEL, tmp_path / "base")
 
 
 def test_a_revision_that_is_named_holds_and_has_no_fallback(hub: Hub, tmp_path: Path) -> None:
@@ -164,9 +178,19 @@ def flux(folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index))
 
 
+def pointer(folder: Path) -> None:
+    (folder / UNET).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def cut(folder: Path) -> None:
+    (folder / UNET).write_bytes((folder / UNET).read_bytes()[:-8])
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
+        (pointer, "unet/.* not a whole safetensors file .*git lfs pull"),
+        (cut, "unet/.* not a whole safetensors file"),
         (sdxl, "such as SDXL; expected Stable Diffusion 2"),
         (flux, "names no unet"),
         (lambda folder: (folder / "unet/config.json").write_text("{"), "not valid JSON"),
