@@ -1,7 +1,7 @@
 """Posed frames with depth in ScanNet's exported layout (paper, sections 4.2 and 5.2).
 
 <root>/<split>/<scene>/color/N.jpg                    RGB
-<root>/<split>/<scene>/depth/N.png                    16 bits, millimeters, 0 = none
+<root>/<split>/<scene>/depth/N.png                    16 bits, millimeters, 0 and 65535 = none
 <root>/<split>/<scene>/pose/N.txt                     camera-to-world [4, 4] in meters
 <root>/<split>/<scene>/intrinsic/intrinsic_depth.txt  [3, 3] or [4, 4], for the depth's size
 <root>/<split>/<scene>/prompt/N.txt                   caption; the first line counts

@@ -109,6 +109,16 @@ def test_holes_of_the_sensor_are_not_lost_overlap(scene):
         key_frame_overlaps(scene, [0, 5])
 
 
+def test_frames_named_by_time_are_to_be_imported(scene):
+    for part, suffix in (("color", "jpg"), ("depth", "png"), ("pose", "txt")):
+        path = scene / part / f"0.{suffix}"
+        path.rename(path.with_name(f"1305031453.359684.{suffix}"))
+    with pytest.raises(
+        InputError, match=r"not named by a whole number; .* `mvdiffusion data import`"
+    ):
+        write_key_frames(scene)
+
+
 def test_frames_are_read_and_resized(scene):
     opened = ScanNetScene(scene, 24, 32)
     assert opened.key_frames == [0, 6, 12, 18]

@@ -139,6 +139,18 @@ def test_depth_of_another_unit_becomes_millimeters(exported, tmp_path):
     assert np.count_nonzero(depth) == 1
 
 
+@pytest.mark.parametrize("shift", [1000.0, 5000.0])
+def test_saturated_depth_is_none(exported, tmp_path, shift):
+    color, depth, pose = frames_of(exported)[0]
+    depth[0, 0] = 65535
+    source = record(tmp_path / "a.sens", exported, [(color, depth, pose)], depth_shift=shift)
+    prepare_scene(source, tmp_path / NAME, NAME, SIZE)
+    written = np.asarray(Image.open(tmp_path / NAME / "depth/0.png"))
+    expected = np.floor(depth.astype(float) * 1000 / shift + 0.5)
+    assert written[0, 0] == 0
+    np.testing.assert_array_equal(written.ravel()[1:], expected.ravel()[1:])
+
+
 def spoilt_frames(exported: Path) -> list[tuple]:
     frames = frames_of(exported)
 

@@ -21,7 +21,7 @@ from mvdiffusion.preparation.custom.image_checks import (
     look_at,
     repeated,
 )
-from mvdiffusion.preparation.custom.layouts.registry import LAYOUTS, foreign, scenes_of
+from mvdiffusion.preparation.custom.layouts.registry import LAYOUTS, find_scenes, foreign
 from mvdiffusion.preparation.custom.panorama_files import (
     FACE_NAMES,
     Panorama,
@@ -120,7 +120,7 @@ def _open(folder: Path) -> Path:
 
 def recognize(folder: Path) -> list[str]:
     """Name all kinds that a folder could be of; none if it is of no kind."""
-    kinds = [kind for kind in LAYOUTS if scenes_of(kind, folder)]
+    kinds = [kind for kind, scenes in find_scenes(folder).items() if scenes]
     if _split_files(folder):
         kinds.append("matterport3d")
     return kinds or _kinds_of_images(folder)
@@ -273,7 +273,7 @@ def _survey_panoramas(found: Survey, kind: str) -> None:
 
 def _survey_recordings(found: Survey, kind: str) -> None:
     folder, settings = found.folder, found.settings
-    scenes = scenes_of(kind, folder) or [folder]
+    scenes = find_scenes(folder)[kind] or [folder]
     found.problems += repeated(((identifier(path.name), path) for path in scenes), folder)
     for scene in scenes:
         recording, problems = LAYOUTS[kind].read(scene, folder)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.preparation.custom.image_checks import in_parallel
-from mvdiffusion.preparation.custom.motion import TOLERANCE, advice, agreement
+from mvdiffusion.preparation.custom.motion import TOLERANCE, advice, agreement, round_number
 from mvdiffusion.preparation.custom.problems import Problem, note
 from mvdiffusion.preparation.custom.recordings import (
     FrameLook,
@@ -83,7 +83,7 @@ def _contradictions(
     by = "" if found.difference is None else f" by {found.difference:.0%} (median of pairs)"
     problem = f"depth and poses contradict each other{by}"
     if found.scale is not None:
-        problem += f"; the poses look like {1 / found.scale:.3g} of the depth's unit"
+        problem += f"; the poses look like {round_number(1 / found.scale):g} of the depth's unit"
     fix = advice(found, recording.camera_axes, settings.scale, usable[0].unit)
     if settings.accept_poses:
         yield note(recording.folder, problem, f"Nothing to do, as --accept-poses is given. {fix}")

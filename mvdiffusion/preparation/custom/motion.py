@@ -185,7 +185,7 @@ def advice(found: Agreement, axes: str, scale: float, unit: float) -> str:
         )
     if found.scale is not None:
         said.append(
-            f"Give --scale {_rounded(scale * found.scale):g} if the depth is in meters, or "
+            f"Give --scale {round_number(scale * found.scale):g} if the depth is in meters, or "
             f"--depth-unit {_in_words(unit / found.scale)} if the poses are."
         )
     if not found.explained:
@@ -193,7 +193,7 @@ def advice(found: Agreement, axes: str, scale: float, unit: float) -> str:
     return " ".join(said)
 
 
-def _rounded(value: float) -> float:
+def round_number(value: float) -> float:
     """Three digits, or a round number that is nearer than such an estimate can tell."""
     power = 10.0 ** math.floor(math.log10(value))
     near = (power * digit for digit in (1, 2, 2.5, 4, 5, 10))
@@ -207,4 +207,4 @@ def _in_words(unit: float) -> str:
     for counts in _KNOWN_COUNTS:
         if abs(unit * counts - 1) < _EXACT_SCALE:
             return f"1/{counts:g}" if counts != 1 else "1"
-    return f"{_rounded(unit):g}"
+    return f"{round_number(unit):g}"

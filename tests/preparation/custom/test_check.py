@@ -261,6 +261,14 @@ def test_too_few_frames(tmp_path):
     assert "0 of 0 frames" in found(scene)["."]
 
 
+def test_folders_that_hold_a_recording_are_not_searched_for_others(tmp_path):
+    """A list of thousands of frames is not looked through, and nothing in it is a recording."""
+    write_recording(tmp_path / "a")
+    write_recording(tmp_path / "a/color/old")
+    assert [recording.name for recording, *_ in survey(tmp_path).recordings] == ["a"]
+    assert [recording.name for recording, *_ in survey(tmp_path / "a").recordings] == ["a"]
+
+
 def test_what_is_recognized(tmp_path):
     assert recognize(tmp_path) == []
     assert found(tmp_path) == {".": "an empty folder"}

@@ -5,7 +5,7 @@ A layout that is not listed here is one entry more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,27 +127,35 @@ FOREIGN = (
 """Recordings that are named, not read."""
 
 
-def scenes_of(kind: str, folder: Path) -> list[Path]:
-    """List the recordings of a kind: the folder itself, or folders in it, or folders in those.
+def find_scenes(folder: Path) -> dict[str, list[Path]]:
+    """Find recordings by kind: the folder itself, or else folders in it, or folders in those."""
+    found: dict[str, list[Path]] = {kind: [] for kind in LAYOUTS}
+    _add_kinds(folder, found, folder)
+    for path in _folders(folder):
+        if not _add_kinds(path, found, folder):
+            for inside in _folders(path):
+                _add_kinds(inside, found, folder)
+    return found
 
-    Args:
-        kind: one of `LAYOUTS`.
-    """
-    holds = LAYOUTS[kind].holds
-    if holds(folder):
-        return [folder]
-    return [path for path in _below(folder) if holds(path)]
+
+def _add_kinds(path: Path, found: dict[str, list[Path]], whole: Path) -> bool:
+    """Add a folder to the kinds that it is of, but for those that the whole folder is of."""
+    try:
+        kinds = [kind for kind, layout in LAYOUTS.items() if layout.holds(path)]
+    except OSError:  # may not be read: reported when its images are listed
+        return False
+    for kind in kinds:
+        if found[kind] != [whole]:
+            found[kind].append(path)
+    return bool(kinds)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            yield path
-            yield from (
-                inside
-                for inside in sorted(path.iterdir())
-                if inside.is_dir() and not inside.name.startswith(".")
-            )
+def _folders(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+        return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def foreign(folder: Path) -> Foreign | None:
