@@ -32,6 +32,7 @@ def score(
     panorama_height: int | None = None,
     cache: str | Path | None = None,
     samples: Sequence[str] | None = None,
+    method: str | None = None,
 ) -> dict[str, Any]:
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
@@ -56,6 +57,7 @@ def score(
             samples.
         cache: folder of the feature cache, with which later runs compute only new features.
         samples: ids of the samples to score; by default all.
+        method: name of the method; by default that of the manifest, or the folder's name.
 
     Returns:
         The content of a score file: the numbers with their provenance, and `warnings`.
@@ -74,6 +76,8 @@ def score(
         **{"view_size": view_size, "panorama_height": panorama_height},
     }
     folder = open_folder(generated, **cameras)
+    if method is not None:
+        folder = dataclasses.replace(folder, method=method)
     if samples is not None:
         folder = restricted(folder, samples)
     real = open_folder(reference, **cameras, real=True) if reference else None

@@ -132,6 +132,12 @@ def score(
         Path, typer.Option(help="Folder of generated images, in any supported layout.")
     ],
     output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the method; by default that of manifest.json, or the folder's name."
+        ),
+    ] = None,
     as_json: Json = False,
     *,
     options: ScoringOptions,
@@ -144,7 +150,7 @@ def score(
     from .api import score as score_folder
 
     check_file(output)
-    result = score_folder(generated, **options.arguments())
+    result = score_folder(generated, method=method, **options.arguments())
     write_json(output, result)
     console.print_warnings(result["warnings"])
     if as_json:
@@ -157,10 +163,11 @@ def score(
 @spread
 def compare(
     sources: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="DIR...",
-            help="One folder of images per method, in any supported layout, or its score file.",
+            metavar="[NAME=]DIR...",
+            help="One folder of images per method, in any supported layout, or its score file. "
+            "NAME takes the place of the method's own name.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write the scores and tables to.")],

@@ -18,6 +18,7 @@ from .claims.effects import difference_between, ratio_between
 from .folders.methods import REAL
 from .folders.opening import open_folder
 from .scoring.score_files import VIEW_KEYS, Score, check_comparable, identical_images, read_score
+from .scoring.verification import sealed
 from .settings import ClaimSettings
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
@@ -62,7 +63,8 @@ def compare(
     """Score every method and write `scores/<method>.json` and `tables/`, atomically.
 
     Args:
-        sources: at least two folders of any known layout, or score files (`*.json`) ready made.
+        sources: at least two folders of any known layout, or score files (`*.json`) ready made;
+            `NAME=PATH` gives a method another name.
         output: folder to write; an earlier comparison there is replaced, and files of yours stay.
         reference: real views of the same samples.
         baseline: method that the others are compared with; default the first.
@@ -81,7 +83,7 @@ def compare(
         )
     made_before(output)  # or else it is refused before any work
     cameras = {key: options[key] for key in CAMERAS if key in options}
-    entries = [_entry(Path(source), cameras) for source in sources]
+    entries = [_entry(source, cameras) for source in sources]
     _check_names(entries, baseline)
     shared = _shared_samples(entries, common)
     options["reference"] = reference
@@ -148,14 +150,19 @@ def _energy_share(score: Score, other: Score) -> float:
     return ratio_between(score, other, metric).value
 
 
-def _entry(source: Path, cameras: Mapping[str, Any]) -> Score:
+def _entry(source: str | Path, cameras: Mapping[str, Any]) -> Score:
     """A score file as it is; of a folder what is known before it is scored."""
-    if source.suffix == ".json" and not source.is_dir():
-        return read_score(source)
-    folder = open_folder(source, **cameras)
+    name, is_named, path = str(source).partition("=")
+    if not is_named or Path(source).exists():
+        name, path = "", str(source)
+    if path.endswith(".json") and not Path(path).is_dir():
+        score = read_score(path)
+        return Score(score.path, sealed({**score.content, "method": name})) if name else score
+    folder = open_folder(path, **cameras)
+    folder = replace(folder, method=name or folder.method)
     images = {"height": folder.height, "width": folder.width, "samples": folder.sample_ids}
     known = {"task": folder.task, "method": folder.method, "images": images | folder.arrangement()}
-    return Score(source, _plain(known))
+    return Score(Path(path), _plain(known))
 
 
 def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
@@ -172,7 +179,7 @@ def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
         if (earlier := seen.get(entry.method.casefold())) is not None:
             raise InputError(
                 f"{entry.path}: its method is named '{entry.method}', and so is that of "
-                f"{earlier}; rename one of the folders, or change 'method' in its manifest.json."
+                f"{earlier}; give one of them another name: NAME={entry.path}."
             )
         seen[entry.method.casefold()] = entry.path
     if baseline is not None and baseline not in [entry.method for entry in entries]:
@@ -230,8 +237,9 @@ def _scored(entry: Score, shared: Sequence[str], options: Mapping[str, Any]) -> 
                 "be restricted."
             )
         return entry
+    scored = score_folder(entry.path, samples=shared, method=entry.method, **options)
     # The comparison uses the numbers as they are written to JSON.
-    return Score(entry.path, _plain(score_folder(entry.path, samples=shared, **options)))
+    return Score(entry.path, _plain(scored))
 
 
 def _restriction(entries: Sequence[Score], shared: Sequence[str]) -> tuple[str, ...]:

@@ -150,12 +150,15 @@ def data_views(
     size: Annotated[int, typer.Option(help="Height and width of a view in pixels.")] = 512,
     fov_deg: Annotated[float, typer.Option(help="Field of view of a view in degrees.")] = 90.0,
     num_views: Annotated[int, typer.Option(help="Number of evenly spaced views.")] = 8,
+    method: Annotated[
+        str, typer.Option(help="Name of what made the panoramas, as comparisons show it.")
+    ] = "real",
     overwrite: Overwrite = False,
 ) -> None:
     """Cut equirectangular panoramas into perspective views, written as a sample folder."""
     from mvdiffusion.generation.export import cut_equirectangular_files
 
-    cut_equirectangular_files(files, output, size, fov_deg, num_views, overwrite=overwrite)
+    cut_equirectangular_files(files, output, size, fov_deg, num_views, method, overwrite=overwrite)
 
 
 @data_app.command("stitch")

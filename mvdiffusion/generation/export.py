@@ -66,10 +66,11 @@ def cut_equirectangular_files(
     size: int = 512,
     fov_deg: float = 90.0,
     num_views: int = 8,
+    method: str = "real",
     *,
     overwrite: bool = False,
 ) -> None:
-    """Cut equirectangular images into the samples of a method called "real".
+    """Cut equirectangular images into the samples of a method.
 
     Args:
         files: images, twice as wide as high; a sample is called as its file.
@@ -77,6 +78,7 @@ def cut_equirectangular_files(
         size: height and width of a view in pixels.
         fov_deg: field of view in degrees.
         num_views: evenly spaced views, the first at the image's middle.
+        method: name of what made the images.
         overwrite: move samples of other settings aside instead of refusing.
 
     Raises:
@@ -91,7 +93,7 @@ def cut_equirectangular_files(
     hashes = {path.name: sha256_file(path) for path in files}
     settings = {"size": size, "fov_deg": fov_deg, "num_views": num_views, "files": hashes}
     yaw_deg = even_yaws(num_views)
-    manifest = Manifest(Task.PANORAMA, "real", size, size, tuple(names), None, fov_deg, yaw_deg)
+    manifest = Manifest(Task.PANORAMA, method, size, size, tuple(names), None, fov_deg, yaw_deg)
     folder = SampleFolder(output, manifest, settings, overwrite=overwrite)
     if folder.is_finished():
         return

@@ -161,6 +161,25 @@ def test_score_files_are_taken_as_they_are(
     assert not (tmp_path / "x").exists()
 
 
+def test_methods_may_be_given_other_names(folders: Path, made: Path, tmp_path: Path) -> None:
+    """Two runs of one method, whose manifests say the same name; a folder and a score file."""
+    (tmp_path / "a=b").symlink_to(folders / "theirs")  # a path that is there is no name
+    chosen = [
+        f"one={folders / 'ours'}",
+        f"two={made}/scores/mvdiffusion.json",
+        str(tmp_path / "a=b"),
+    ]
+    options = ("--output", str(tmp_path / "o"), "--reference", str(folders / "real"), *OPTIONS)
+    toy.run("compare", *chosen, "--baseline", "two", *options)
+    scores = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "o/scores").iterdir()}
+    assert {name: score["method"] for name, score in scores.items()} == {
+        name: name for name in ("one", "two", "a=b")
+    }
+    assert scores["one"]["metrics"] == scores["two"]["metrics"]
+    files = [str(tmp_path / f"o/scores/{name}.json") for name in ("one", "two")]
+    toy.run("compare", *files, "--output", str(tmp_path / "again"))  # sealed under their new names
+
+
 def test_unequal_samples_are_refused_or_restricted(
     folders: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,7 +353,7 @@ def spoil_samples(root: Path) -> None:
         (
             spoil_name,
             (),
-            r"named 'A', and so is that of .*/a; rename one of the folders, or change 'method'",
+            r"named 'A', and so is that of .*/a; give one of them another name: NAME=.*/b",
         ),
         (spoil_path, (), r"named '\.\./b'; expected a valid file name"),
         (spoil_samples, ("--common",), "the 2 folders have no sample in common"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mvdiffusion.cli import app
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.generation import sample_folder as samples_module
 from mvdiffusion.generation.export import cut_equirectangular_files, export_split, stitch_folder
@@ -225,6 +226,16 @@ def test_cut_views_are_those_of_an_independent_projection(tmp_path, height):
         yaw = (45 * view + 180) % 360 - 180
         expected = py360convert.e2p(panorama, 90, yaw, 0, (48, 48))
         assert psnr(found[view].permute(1, 2, 0).numpy(), expected) > 38
+
+
+def test_cut_views_are_of_the_method_that_is_named(tmp_path):
+    Image.fromarray(smooth_panorama(64)).save(tmp_path / "room.png")
+    output = tmp_path / "out"
+    words = ["data", "views", tmp_path / "room.png", "--output", output, "--size", 16]
+    app([*map(str, words), "--method", "mine"], standalone_mode=False)
+    assert read_manifest(output).method == "mine"
+    with pytest.raises(InputError, match="other settings"):
+        cut_equirectangular_files([tmp_path / "room.png"], output, size=16, method="yours")
 
 
 def test_stitched_views_give_the_panorama_back(tmp_path):
