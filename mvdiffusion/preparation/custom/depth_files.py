@@ -15,6 +15,7 @@ from mvdiffusion.preparation.custom.problems import Problem
 
 MILLIMETER = 0.001
 DEPTH_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".npy", ".pfm")
+_COLMAP = re.compile(rb"(\d+)&(\d+)&1&")
 _PFM = re.compile(rb"Pf\s+(\d+)\s+(\d+)\s+(-?[\d.eE+-]+)\s")
 _PGM = re.compile(rb"P5\s+(?:#[^\n]*\s+)*(\d+)\s+(\d+)\s+(\d+)\s")
 
@@ -69,7 +70,23 @@ def _pfm(path: Path) -> NDArray:
     return pixels.reshape(height, width)[::-1].astype(np.float32)
 
 
-_READERS: dict[str, Callable[[Path], NDArray]] = {".npy": _npy, ".pgm": _pgm, ".pfm": _pfm}
+def _colmap(path: Path) -> NDArray:
+    """Read a depth map of COLMAP's stereo: "width&height&channels&" and floating point by rows."""
+    content = path.read_bytes()
+    head = _COLMAP.match(content)
+    if head is None:
+        raise ValueError("not a depth map of COLMAP")
+    width, height = int(head[1]), int(head[2])
+    pixels = np.frombuffer(content, "<f4", width * height, head.end())
+    return pixels.reshape(height, width).astype(np.float32)
+
+
+_READERS: dict[str, Callable[[Path], NDArray]] = {
+    ".npy": _npy,
+    ".pgm": _pgm,
+    ".pfm": _pfm,
+    ".bin": _colmap,
+}
 
 
 def usual_unit(counts: NDArray) -> float:

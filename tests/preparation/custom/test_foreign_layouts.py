@@ -271,6 +271,27 @@ def test_images_of_several_sizes_are_resampled_to_the_commonest(tmp_path):
         assert np.median(off) < 0.06  # the nearest of pixels on a slope
 
 
+def test_depth_of_colmaps_own_stereo(tmp_path):
+    """In the unit of the model: both get the scale."""
+    foreign_recordings.colmap(tmp_path)
+    shutil.rmtree(tmp_path / "depth")
+    maps = tmp_path / "stereo/depth_maps"
+    maps.mkdir(parents=True)
+    for frame in range(COUNT):
+        pixels = depth_of(frame).astype("<f4").tobytes()
+        header = f"{WIDTH}&{HEIGHT}&1&".encode()
+        (maps / f"{frame}.jpg.geometric.bin").write_bytes(header + pixels)
+    found = survey(tmp_path, CheckSettings(caption="x"))
+    assert found.stopping == []
+    assert np.allclose(
+        in_meters(read_counts(found.recordings[0][0].frames[4].depth), 1), depth_of(4)
+    )
+    (problem,) = survey(tmp_path, CheckSettings(caption="x", scale=2.0)).stopping
+    assert "--depth-unit 2 " in problem.fix
+    both = CheckSettings(caption="x", scale=2.0, depth_unit=2.0)
+    assert survey(tmp_path, both).stopping == []
+
+
 def test_images_of_other_proportions_are_refused(tmp_path):
     foreign_recordings.frames_25k(tmp_path)
     path = tmp_path / "depth/000300.png"

@@ -1,7 +1,8 @@
 """Recordings with a COLMAP model, with images/ and depth/ beside it.
 
 colmap.github.io, "Output format": poses are world-to-camera with x right, y down, z forward; the
-center of the upper left pixel is (0.5, 0.5). Lengths are of no unit.
+center of the upper left pixel is (0.5, 0.5). Lengths are of no unit; the depth of COLMAP's own
+stereo has that of its poses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mvdiffusion.preparation.custom.recordings import Frame, Recording
 from mvdiffusion.records import InputError
 
 _PLACES = ("sparse/0", "sparse", ".")
+_STEREO = ("geometric", "photometric")  # depth of COLMAP's own, the checked one first
 _OF_NERFSTUDIO = "colmap/sparse/0"  # beside a transforms.json, which then counts
 
 
@@ -85,16 +87,17 @@ def _frame(folder: Path, image: Any, place: int) -> Frame:
     K = np.array(image.camera.calibration_matrix(), np.float64)
     K[:2, 2] -= 0.5
     size = (int(image.camera.height), int(image.camera.width))
-    depth = _depth(folder / "depth", image.name)
+    depth = _depth(folder, image.name)
     return Frame(place, folder / "images" / image.name, depth, pose, K, size)
 
 
 def _depth(folder: Path, name: str) -> Path:
-    """Find the depth of an image: image.png for image.jpg, or image.jpg.png; .npy etc. as well."""
-    suffixes = DEPTH_SUFFIXES
-    bare = [(folder / name).with_suffix(suffix) for suffix in suffixes]
-    whole = [folder / f"{name}{suffix}" for suffix in suffixes]
-    return next((path for path in (*bare, *whole) if path.exists()), bare[0])
+    """Find the depth of an image: image.png for image.jpg, image.jpg.png, or COLMAP's own."""
+    place = folder / "depth" / name
+    bare = [place.with_suffix(suffix) for suffix in DEPTH_SUFFIXES]
+    whole = [place.with_name(place.name + suffix) for suffix in DEPTH_SUFFIXES]
+    own = [folder / "stereo/depth_maps" / f"{name}.{kind}.bin" for kind in _STEREO]
+    return next((path for path in (*bare, *whole, *own) if path.exists()), bare[0])
 
 
 def _unsupported(models: list[str], where: Path) -> Iterator[Problem]:
