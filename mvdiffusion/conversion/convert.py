@@ -62,7 +62,10 @@ def convert_checkpoint(
         known = ", ".join(["auto", *CHECKPOINT_TASKS, *get_args(Dtype)])
         raise InputError(f"--task {task} --dtype {dtype}: expected some of {known}.")
     if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: no such file; expected a checkpoint there.")
+        raise InputError(
+            f"{checkpoint}: no such file; expected a checkpoint there, such as one that the README "
+            "of https://github.com/Tangshitao/MVDiffusion links to."
+        )
     about = {"name": checkpoint.name, "sha256": sha256_file(checkpoint)}
     made_of = {"checkpoint": about, "base": base, "task": task, "dtype": dtype}
     if is_begun(output, made_of, overwrite=overwrite):

@@ -1,5 +1,6 @@
 """Damaged model folders are refused in one sentence, never used."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -149,6 +150,16 @@ def test_so_is_a_model_that_training_starts_from(
         load_parts(tmp_path / "model")
     assert str(caught.value).startswith(str(tmp_path / "model"))
     assert "\n" not in str(caught.value)
+
+
+def test_training_does_not_start_from_sdxl(single: Path, tmp_path: Path) -> None:
+    """Its second text encoder would be left out, and the UNet fail in the middle of a step."""
+    shutil.copytree(single, tmp_path / "model")
+    index = tmp_path / "model/model_index.json"
+    content = json.loads(index.read_text()) | {"text_encoder_2": ["transformers", "CLIPTextModel"]}
+    index.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="such as SDXL; expected Stable Diffusion 2"):
+        load_parts(tmp_path / "model")
 
 
 def test_pickled_weights_are_refused_with_the_way_out(model: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,18 @@ def test_a_missing_base_is_named(rooms, tmp_path):
 def test_a_missing_vae_is_named(rooms, tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no config\.json"):
         train_base(settings(**BASE_PARTS), tmp_path / "nowhere", places(tmp_path, rooms))
+
+
+@pytest.mark.parametrize("has_hashes", [True, False])
+def test_a_damaged_vae_is_named(rooms, vae_folder, tmp_path, has_hashes):
+    folder = tmp_path / "vae"
+    shutil.copytree(vae_folder, folder)
+    if not has_hashes:
+        (folder / "sha256.json").unlink()
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(InputError, match="has changed since" if has_hashes else "no trained VAE"):
+        train_base(settings(**BASE_PARTS), folder, places(tmp_path, rooms))
 
 
 def test_a_missing_split_is_named(rooms, tmp_path):
