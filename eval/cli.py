@@ -214,7 +214,13 @@ def tables(
         typer.Argument(metavar="SCORE.json...", help="Score files, one per task and method."),
     ],
     output_dir: Annotated[Path, typer.Option(help="Folder to write the tables to.")],
-    metrics: Annotated[Path, typer.Option(help="File to write all numbers to (JSON).")],
+    metrics: Annotated[
+        Path,
+        typer.Option(
+            help="File to write the headline numbers and verdicts to (JSON); all numbers are in "
+            "numbers.json beside the tables."
+        ),
+    ],
     settings_sha256: Annotated[
         list[str] | None,
         typer.Option(
@@ -231,7 +237,7 @@ def tables(
     from .claims.remarks import remarks_on
     from .scoring.score_files import identical_images, read_scores
     from .settings import ClaimSettings
-    from .tables.results import make_tables, metrics_of, printed_claims
+    from .tables.results import headline_of, make_tables, numbers_of, printed_claims
     from .tables.table import write_tables
 
     check_file(metrics)
@@ -239,14 +245,14 @@ def tables(
     claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
     remarks = remarks_on(by_task)
     made = make_tables(by_task, claims, remarks)
-    nested = metrics_of(by_task, claims)
+    numbers = numbers_of(by_task, claims)
     printed = printed_claims(claims)
-    write_tables(made, output_dir, printed)
-    write_json(metrics, nested)
+    write_tables(made, output_dir, printed, numbers)
+    write_json(metrics, headline_of(numbers))
     for of_task in by_task.values():
         console.print_warnings(identical_images(list(of_task.values())))
     if as_json:
-        console.print_json(nested)
+        console.print_json(numbers)
         return
     console.print_tables([t for t in made if not t.name.endswith(("claims", "published"))])
     console.print_claims(printed, remarks)

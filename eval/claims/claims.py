@@ -124,7 +124,7 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
 
 
 def claim_numbers(claims: Sequence[Claim]) -> dict[str, dict[str, Any]]:
-    """The numbers behind the claims, for `metrics.json`: `{claim_1: {condition_1: {value, …}}}`.
+    """The numbers behind the claims, by name: `{claim_1: {condition_1: {value, …}}}`.
 
     Numbers that a condition does not have are left out.
     """
@@ -302,8 +302,10 @@ def _margin(context: _Context, metric: str) -> float:
     between 25.98 and 30.25): a number of points.
     """
     settings, independent = context.settings, context.scores.get("independent")
-    if metric == "clip_score" or independent is None or metric not in independent.metrics:
+    if metric == "clip_score":
         return settings.clip_score_margin
+    if independent is None or metric not in independent.metrics:
+        return 0.0  # of a condition that is not run
     value = independent.metrics[metric].value
     if metric == "fid":
         return settings.fid_margin * value

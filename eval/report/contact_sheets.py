@@ -74,7 +74,7 @@ def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
         shown: those in the picture.
     """
     others = [display_name(method) for method in sorted(given, key=rank) if method not in shown]
-    return f"; not shown: {', '.join(others)}" if others else ""
+    return f"; not shown: {'; '.join(others)}" if others else ""
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:

@@ -1,4 +1,4 @@
-"""Tables and `metrics.json` from score files; equal scores give equal bytes."""
+"""Tables and numbers from score files; equal scores give equal bytes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .formatting import column_notes, count_samples, decimals, number
 from .published import beside_published, published_table
 from .table import Table
 
+HEADLINE = ("cross_view_psnr", "fid")
 ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
 
 
@@ -209,7 +210,24 @@ def _join(names: Any) -> str:
     return "; ".join(sorted(set(names)))
 
 
-def metrics_of(
+def headline_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what is worth a column of `dvc metrics show`: a few numbers by method, and verdicts.
+
+    Args:
+        numbers: from `numbers_of`.
+    """
+    chosen: dict[str, Any] = {
+        task: {
+            method: {name: own[name] for name in HEADLINE if name in own}
+            for method, own in numbers[task].items()
+        }
+        for task in TASKS
+        if task in numbers
+    }
+    return {**chosen, "claims": numbers["claims"]}
+
+
+def numbers_of(
     scores: Mapping[str, Mapping[str, Score]], claims: Sequence[Claim]
 ) -> dict[str, Any]:
     """Nest every number as `{task: {method: {metric: value}}}`, verdicts under `claims`."""

@@ -19,6 +19,8 @@ from .latex import latex_table
 TEMPLATES = Path(__file__).parent / "templates"
 PRINTED = "tables.json"
 """File of all tables and claims in their printed form: what the report shows."""
+NUMBERS = "numbers.json"
+"""File of every number with its standard error."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that spreadsheets take for a formula."""
 
@@ -64,7 +66,10 @@ class Table:
 
 
 def write_tables(
-    tables: Sequence[Table], directory: str | Path, claims: Sequence[Mapping[str, Any]] = ()
+    tables: Sequence[Table],
+    directory: str | Path,
+    claims: Sequence[Mapping[str, Any]] = (),
+    numbers: Mapping[str, Any] | None = None,
 ) -> None:
     """Write each table as CSV (plain numbers), Markdown, LaTeX and HTML, atomically.
 
@@ -72,6 +77,7 @@ def write_tables(
         tables: what to write, each to files of its name; their printed forms also to `PRINTED`.
         directory: folder to write; tables that are there are replaced, and files of yours stay.
         claims: printed claims to keep beside them in `PRINTED`, for the report.
+        numbers: all numbers, to be written to `NUMBERS`.
 
     Raises:
         InputError: the folder holds no tables but other files.
@@ -87,6 +93,8 @@ def write_tables(
             (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
         printed = {table.name: table.printed() for table in tables}
         write_json(temporary / PRINTED, {"tables": printed, "claims": list(claims)})
+        if numbers is not None:
+            write_json(temporary / NUMBERS, numbers)
 
 
 def write_csv(data: pd.DataFrame, path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_picture_names_the_methods_that_it_leaves_out() -> None:
     given = ["wrong_correspondence", "mine", "real", "vae_reconstruction", "mvdiffusion"]
     assert shown_on_sheet(given) == ["real", "mine", "mvdiffusion"]
     note = not_shown(given, shown_on_sheet(given))
-    assert note == "; not shown: VAE reconstruction, CAA, wrong correspondences"
+    assert note == "; not shown: VAE reconstruction; CAA, wrong correspondences"
     assert shown_on_sheet(["wrong_correspondence"]) == ["wrong_correspondence"]
     assert not_shown(["mine"], ["mine"]) == ""
 
@@ -220,7 +220,7 @@ def test_methods_without_a_sample_in_common_are_named(tmp_path: Path) -> None:
     rooms = {name: {name: toy.views_of(0, 0)} for name in ("one", "two")}
     folders = {n: open_folder(toy.write_folder(tmp_path / n, n, v)) for n, v in rooms.items()}
     assert viewers("panorama", folders) == []
-    assert not_shown(folders, shown_in_viewers("panorama", folders)) == "; not shown: one, two"
+    assert not_shown(folders, shown_in_viewers("panorama", folders)) == "; not shown: one; two"
 
 
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:

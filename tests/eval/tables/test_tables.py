@@ -47,7 +47,11 @@ def made(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_table_in_every_form(made: Path) -> None:
     found = sorted(path.name for path in (made / "tables").glob("[!.]*"))
     assert found == sorted(
-        [*(f"{name}.{ending}" for name in NAMES for ending in ENDINGS), "tables.json"]
+        [
+            *(f"{name}.{ending}" for name in NAMES for ending in ENDINGS),
+            "tables.json",
+            "numbers.json",
+        ]
     )
 
 
@@ -63,7 +67,7 @@ def test_numbers_are_those_of_the_scores(scores: Path, made: Path) -> None:
     row = next(
         r for r in rows(made / "tables" / "panorama_main.csv") if r["method"] == "mvdiffusion"
     )
-    metrics = json.loads((made / "metrics.json").read_text())["panorama"]["mvdiffusion"]
+    metrics = json.loads((made / "tables/numbers.json").read_text())["panorama"]["mvdiffusion"]
     for name in ("fid", "inception_score", "clip_score", "cross_view_psnr"):
         assert float(row[name]) == pytest.approx(score[name]["value"])
         assert float(row[f"{name}_se"]) == pytest.approx(score[name]["se"])
@@ -109,6 +113,23 @@ def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> No
     controls = rows(made / "tables" / "panorama_controls.csv")
     assert {row["num_samples"] for row in controls} == {"4"}
     assert controls[-1]["method"] == "wrong_correspondence"
+
+
+def test_metrics_are_a_few_of_the_numbers(made: Path) -> None:
+    """What `dvc metrics show` prints: not hundreds of columns."""
+    numbers = json.loads((made / "tables/numbers.json").read_text())
+    metrics = json.loads((made / "metrics.json").read_text())
+    found = [
+        (task, method, name, value)
+        for task in TASKS
+        for method, own in metrics[task].items()
+        for name, value in own.items()
+    ]
+    assert {name for *_, name, _ in found} == {"cross_view_psnr", "fid"}
+    assert all(numbers[task][method][name] == value for task, method, name, value in found)
+    assert {method for task, method, *_ in found if task == "panorama"} == set(numbers["panorama"])
+    assert len(found) == 6 + 5 + 2 * (4 + 3)  # real views have no FID
+    assert set(metrics) == {*TASKS, "claims"}
 
 
 def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:
@@ -401,7 +422,7 @@ def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
     output = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m.json")]
     toy.run("tables", *files, *output)
     assert {path.stem.split("_")[0] for path in (tmp_path / "t").glob("[!.]*")} == {
-        *("depth", "claims", "published", "tables")
+        *("depth", "claims", "published", "tables", "numbers")
     }
     claims = json.loads((tmp_path / "m.json").read_text())["claims"]
     assert {claim for claim, verdict in claims.items() if verdict != "not run"} == {"claim_6"}
