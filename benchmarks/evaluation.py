@@ -108,7 +108,7 @@ def score(
     reference = open_folder(real) if real else None
     store = FeatureStore(cache)
     inputs = Inputs(open_folder(generated), reference, extractors, settings, None, store)
-    runs = plan(inputs)
+    runs, _ = plan(inputs)
     collect_features(runs, store)
     found = merge([run.measure() for run in runs])
     return {name: measured.value for name, measured in found.measurements.items()}

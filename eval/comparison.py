@@ -17,7 +17,14 @@ from .api import score as score_folder
 from .claims.effects import difference_between, ratio_between
 from .folders.methods import REAL
 from .folders.opening import open_folder
-from .scoring.score_files import VIEW_KEYS, Score, check_comparable, identical_images, read_score
+from .scoring.score_files import (
+    SAME_PANORAMAS,
+    VIEW_KEYS,
+    Score,
+    check_comparable,
+    identical_images,
+    read_score,
+)
 from .scoring.verification import sealed
 from .settings import ClaimSettings
 from .tables.comparison import comparison_table, difference_table
@@ -200,9 +207,10 @@ def _shared_samples(entries: Sequence[Score], common: bool) -> tuple[str, ...]:
         for key in (*VIEW_KEYS, *(OF_SEQUENCES if is_same_set else ())):
             ours, theirs = (each.content["images"].get(key) for each in (entry, first))
             if ours != theirs:
+                same = "compare the same views at the same size"
+                fix = SAME_PANORAMAS if key == "cut_from" else same
                 raise InputError(
-                    f"{entry.path}: {key} is {ours}, but {theirs} in {first.path}; compare the "
-                    "same views at the same size."
+                    f"{entry.path}: {key} is {ours}, but {theirs} in {first.path}; {fix}."
                 )
         if not common and not is_same_set:
             raise InputError(_unequal(entry, first))

@@ -27,6 +27,10 @@ SAMPLE_KEYS = ("num_samples", "samples", "num_images", "geometry_sha256")
 """Properties that all methods of a table share; controls may cover fewer samples. Views cut from a
 smaller panorama (`cut_from`) are smoother, and agree better with one another for that alone."""
 
+SAME_PANORAMAS = (
+    "compare panoramas of one size (--panorama-height), or views that were not cut from any"
+)
+
 NUMERIC_PACKAGES = (
     *("clean-fid", "numpy", "open-clip-torch", "opencv-python-headless", "pillow", "scipy"),
     *("torch", "torch-fidelity", "torchmetrics", "torchvision", "transformers"),
@@ -212,7 +216,8 @@ def _disagreements(score: Score, first: Score) -> Iterator[tuple[str, str]]:
     for key in VIEW_KEYS if score.is_control else (*VIEW_KEYS, *SAMPLE_KEYS):
         if ours.get(key) != theirs.get(key):
             found = f"{key} is {_short(ours.get(key))}, but {_short(theirs.get(key))}"
-            yield f"{found} in {first.path}", "score the same samples for every method of a table"
+            same = "score the same samples for every method of a table"
+            yield f"{found} in {first.path}", SAME_PANORAMAS if key == "cut_from" else same
     if score.is_control and not set(score.samples) <= set(first.samples):
         yield f"has samples that {first.path} lacks", "score the same samples"
     one, other = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))

@@ -290,7 +290,9 @@ def test_panoramas_of_two_sizes_are_refused(
     large, small = (panoramas(tmp_path / str(size), size, 3) for size in (128, 64))
     output = ("--output", str(tmp_path / "o"), "--view-size", "32")
     assert fails(large, small, *output, *OPTIONS) == 2
-    assert "cut_from is [128, 64], but [256, 128] in" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "cut_from is [128, 64], but [256, 128] in" in error
+    assert "compare panoramas of one size (--panorama-height)" in error
     for first, second, ours, theirs in (
         (large, small, "256×128", "128×64"),
         (small, large, "128×64", "256×128"),
