@@ -12,7 +12,7 @@ help:  ## these lines
 
 run: $(READY)  ## the experiment in miniature: data, training, generation, evaluation, report
 	snakemake --cores all --quiet host reason rules -- run
-	dvc commit --quiet --force run
+	python -m workflow.scripts.record_run
 	@echo "Done. Open results/report.html; the tables are in results/tables."
 
 smoke: $(READY)  ## the same steps with a few samples, to see that all parts fit
@@ -30,7 +30,7 @@ lint: $(READY)  ## formats, types, import directions, workflow
 	snakemake --lint --configfile workflow/config/paper.yaml  # which includes all files of rules
 
 reference: $(READY)  ## copy the results of a complete run of mini to results/reference/mini
-	python workflow/scripts/publish_reference.py
+	python -m workflow.scripts.publish_reference
 
 # Installed again when what is to be installed changes.
 $(READY): pyproject.toml constraints.txt

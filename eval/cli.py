@@ -295,14 +295,23 @@ def report(
     benchmarks: Annotated[
         Path | None, typer.Option(help="Folder of Snakemake's benchmark files (TSV).")
     ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SCORE.json",
+            help="Score file, whose machine and packages the page names. May be repeated.",
+        ),
+    ] = None,
     generated: Generated = None,
 ) -> None:
     """Write one self-contained HTML page with all results."""
     from .report.page import write_report
+    from .scoring.score_files import read_score
 
     check_file(output)
+    made = [read_score(path).content["provenance"] for path in scores or ()]
     folders = _open_by_task(generated)
-    write_report(tables, figures, metrics, config, benchmarks, folders, output)
+    write_report(tables, figures, metrics, config, benchmarks, folders, output, made)
 
 
 @app.command()

@@ -280,9 +280,12 @@ def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
 
 def provenance() -> dict[str, Any]:
     """Say what made a result: commit, packages, machine; no time, so that equal runs are equal."""
+    # An installed copy may lie inside a repository of somebody else's.
+    tracked = _git("ls-files", "--error-unmatch", str(Path(__file__).resolve())) is not None
+    changed = _git("status", "--porcelain", "--untracked-files=no") if tracked else None
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_commit": _git("rev-parse", "HEAD") if tracked else None,
+        "git_dirty": bool(changed),
         "python": platform.python_version(),
         "packages": package_versions(RECORDED_PACKAGES),
         "platform": platform.platform(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ def write_report(
     benchmarks: Path | None,
     folders: Mapping[str, Mapping[str, SampleFolder]],
     output: Path,
+    scored: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the page; it needs no other file and no network.
 
@@ -93,6 +94,7 @@ def write_report(
         benchmarks: folder of Snakemake's benchmark files, one TSV per rule.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
+        scored: what made the scores, see `provenance`; without any, what makes the page is named.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
@@ -117,7 +119,7 @@ def write_report(
         ],
         curves=_figure(figures / "training_curves.png", CURVES),
         published={"name": "published", **results["tables"]["published"]},
-        provenance=_provenance(settings),
+        provenance=_provenance(settings, scored or [provenance()]),
         seconds=_seconds(benchmarks),
     )
     with atomic_output(output) as temporary:
@@ -187,19 +189,32 @@ def _figure(path: Path, caption: str) -> dict[str, Any] | None:
     return {"name": path.stem, "uri": Markup(uri), "caption": caption}
 
 
-def _provenance(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    made = provenance()
-    state = " with uncommitted changes" if made["git_dirty"] else ""
-    packages = [f"{name} {version}" for name, version in made["packages"].items() if version]
+def _provenance(
+    settings: Mapping[str, Any], scored: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Name what made the numbers: everything that differs between scores with all its values."""
+
+    def distinct(words: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(words))
+
+    dirty = {True: " with uncommitted changes", False: ""}
+    by_name: dict[str, dict[str, None]] = {}
+    for made in scored:
+        for name, version in made["packages"].items():
+            by_name.setdefault(name, {})[version or "none"] = None
+    packages = [f"{name} {' or '.join(found)}" for name, found in by_name.items()]
+    machine = "{cpu}, {cores} cores, {accelerator}"
+    none = {"accelerator": "no accelerator"}
+    told = [made if made["accelerator"] else {**made, **none} for made in scored]
     return [
-        ("commit", f"{made['git_commit'] or 'unknown'}{state}"),
-        ("configuration", f"sha256 {settings_sha256(settings)}"),
         (
-            "machine",
-            f"{made['cpu']}, {made['cores']} cores, {made['accelerator'] or 'no accelerator'}",
+            "commit",
+            distinct(f"{m['git_commit'] or 'unknown'}{dirty[m['git_dirty']]}" for m in scored),
         ),
-        ("system", f"{made['platform']}, Python {made['python']}"),
-        ("packages", ", ".join(packages)),
+        ("configuration", f"sha256 {settings_sha256(settings)}"),
+        ("machine", distinct(machine.format_map(made) for made in told)),
+        ("system", distinct("{platform}, Python {python}".format_map(made) for made in scored)),
+        ("packages", ", ".join(name for name in packages if not name.endswith(" none"))),
     ]
 
 

@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "tests/workflow/profile"
 STAND_IN = ROOT / "tests/helpers/stand_in.py"
 PROJECT_FILES = (
-    "Snakefile", "workflow", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore",
+    "Snakefile", "workflow", "dvc.yaml", "constraints.txt",
+    ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
     "mvdiffusion/locks.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods/registry.py",
@@ -161,6 +162,7 @@ def write_project(root: Path) -> Project:
     for task in ("panorama", "outpaint", "depth"):
         project.set(f"{task}.methods", METHODS[task])
         project.set(f"{task}.methods", ["mvdiffusion"], config="smoke")
+    project.set("data.embedded_md5", None)
     (root / "data").mkdir()
     for split in ("test", "validation"):
         (root / f"data/{split}.npy").write_text(split)

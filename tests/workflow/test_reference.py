@@ -4,7 +4,7 @@ import json
 
 from workflow_project import Project
 
-PUBLISH = ("python", "workflow/scripts/publish_reference.py")
+PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
 
 
 def test_reference_is_a_copy_with_provenance(project: Project) -> None:

@@ -144,6 +144,10 @@ class Recipes:
         """Input of the rule that runs a step; its name may hold the rule's wildcards."""
         return lambda wildcards: self.find(step, wildcards).path
 
+    def seal(self, step: str) -> str:
+        """Output of the rule that runs a step whose files others may replace (see `seal`)."""
+        return f"<results>/{step}/recipe-{self.steps[step].digest}.json"
+
     def settings(self, step: str) -> Callable[[Any, Any], str]:
         """Parameter of a rule that runs a training: all its settings as JSON.
 

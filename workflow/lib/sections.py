@@ -22,7 +22,7 @@ from mvdiffusion.preparation.settings import (
     ViewCaptions,
     WalkSettings,
 )
-from mvdiffusion.settings import Count, Device, Seed, Text, mistake, settings
+from mvdiffusion.settings import LARGEST, Count, Device, Seed, Text, mistake, settings
 from mvdiffusion.training.settings import (
     Autoencoder,
     Diffusion,
@@ -63,7 +63,7 @@ Units = Distinct[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]]
 Folder = Annotated[str, Field(pattern="^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]  # plain in any shell
 ResultsFolder = Annotated[str, AfterValidator(_below_results)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Few = Annotated[int, Field(ge=2)]  # with fewer there is no error of a mean
+Few = Annotated[int, Field(ge=2, le=LARGEST)]  # with fewer there is no error of a mean
 Split = Literal["train", "validation", "test"]
 TaskName = Literal["panorama", "outpaint", "depth"]
 
@@ -131,6 +131,7 @@ class Data:
         rooms: the procedural rooms.
         walks: the walks through procedural rooms.
         expected_sha256: hashes of the rendered rooms and walks.
+        embedded_md5: hash of the embedded rooms, as in data.dvc; null: not compared.
     """
 
     sources: DataSources
@@ -139,6 +140,7 @@ class Data:
     rooms: Rooms | None = None
     walks: Walks | None = None
     expected_sha256: ExpectedSha256 | None = None
+    embedded_md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")] | None = None
 
 
 @settings

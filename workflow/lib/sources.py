@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
+from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.tasks import Task
 from workflow.lib.datasets import DATASETS, SPLITS, Datasets
@@ -55,6 +59,24 @@ class Sources:
         hashes = self.config["data"].get("expected_sha256") or {}
         own = hashes if kind == "rooms" else hashes.get(kind, {})
         return lambda wildcards: own[wildcards.split] or ""
+
+    def embedded_md5(self) -> str:
+        """Hash of the embedded rooms in data.dvc.
+
+        The configuration repeats it, as DVC compares settings between runs, and no file of its own.
+
+        Raises:
+            WorkflowError: the configuration has another one.
+        """
+        recorded = str(yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["md5"])
+        expected = self.config["data"].get("embedded_md5")
+        if expected not in (None, recorded):
+            raise WorkflowError(
+                f"data.dvc: the embedded rooms have the hash {recorded}, but the configuration's"
+                f" 'data.embedded_md5' is {expected}; write the new hash there if they were changed"
+                " on purpose"
+            )
+        return recorded
 
     def rooms_file(self, split: str) -> str:
         """Rooms of the splits for testing are embedded in the repository."""

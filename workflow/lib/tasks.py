@@ -148,6 +148,11 @@ class Tasks:
             }
         )
 
+    def hash_options(self) -> list[str]:
+        """Options of the command that makes the tables: the hashes that scores must have."""
+        hashes = named(self.names, map(self.images_sha256, self.names))
+        return repeated("--settings-sha256", hashes)
+
     def errors_by_step(self) -> bool:
         """Whether panoramas are certainly scored step by step from view 0.
 

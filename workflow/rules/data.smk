@@ -1,10 +1,8 @@
 # The test and validation rooms, which the DVC remote inside the repository holds. DVC checks the hash of
-# every file; the hash of all of them, in data.dvc, is part of the recipes.
+# every file (`verify` in .dvc/config); the hash of all of them, in data.dvc, is part of the recipes.
 if "rooms" in sources.used:
     for split in EMBEDDED:
-        recipes.register(
-            f"rooms_{split}", settings={}, code=[], besides=[Path("data.dvc").read_text()]
-        )
+        recipes.register(f"rooms_{split}", settings={}, code=[], besides=[sources.embedded_md5()])
 
 
 rule fetch_data:
@@ -18,6 +16,8 @@ rule fetch_data:
     localrule: True
     conda:
         "../envs/mvdiffusion.yaml"
+    params:
+        md5=lambda wildcards: sources.embedded_md5(),
     shell:
         "dvc pull --force {input} 2>&1 | tee {log}"
 

@@ -17,18 +17,18 @@ rule make_tables:
     output:
         tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
         metrics="<results>/metrics.json",
+        seal=recipes.seal("tables"),
     log:
         "<results>/logs/tables.log",
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        hashes=repeated(
-            "--settings-sha256", named(tasks.names, map(tasks.images_sha256, tasks.names))
-        ),
+        hashes=tasks.hash_options(),
     shell:
         "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings}"
         " {params.hashes:q} --output-dir $(dirname {output.tables[0]})"
         " --metrics {output.metrics} 2>&1 | tee {log}"
+        " && python -m workflow.lib.seal {output.seal} {output.tables} {output.metrics}"
 
 
 recipes.register(
@@ -50,6 +50,7 @@ rule draw_figures:
         figures=report(
             expand("<results>/figures/{figure}", figure=tasks.figures), category="Figures"
         ),
+        seal=recipes.seal("figures"),
     log:
         "<results>/logs/figures.log",
     conda:
@@ -59,6 +60,7 @@ rule draw_figures:
     shell:
         "python -m mvdiffusion_eval figures {params.options:q}"
         " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
+        " && python -m workflow.lib.seal {output.seal} {output.figures}"
 
 
 recipes.register(
@@ -75,8 +77,10 @@ rule write_report:
         settings=recipes.settings_file("report"),
         tables=rules.make_tables.output.tables,
         metrics=rules.make_tables.output.metrics,
-        figures=rules.draw_figures.output,
+        figures=rules.draw_figures.output.figures,
         images=rules.draw_figures.input.images,
+        scores=scores,
+        seals=[rules.make_tables.output.seal, rules.draw_figures.output.seal],
     output:
         report("<results>/report.html", category="Page"),
     log:
@@ -85,8 +89,10 @@ rule write_report:
         "../envs/mvdiffusion.yaml"
     params:
         benchmarks=f"{config['results_dir']}/benchmarks",
-        images=lambda wildcards, input: repeated("--generated", named(tasks.scored, input.images)),
+        options=lambda wildcards, input: repeated("--scores", input.scores)
+        + repeated("--generated", named(tasks.scored, input.images)),
     shell:
-        "python -m mvdiffusion_eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
+        "python -m workflow.lib.seal --check {input.seals}"
+        " && python -m mvdiffusion_eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
         " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
-        " --config {input.settings} {params.images:q} --output {output} 2>&1 | tee {log}"
+        " --config {input.settings} {params.options:q} --output {output} 2>&1 | tee {log}"

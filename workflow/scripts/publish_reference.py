@@ -6,12 +6,10 @@ They are what a visitor sees before running anything; `make reference` calls thi
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-CONFIG = Path("workflow/config/mini.yaml")
-RESULTS = Path("results")
+from workflow.lib.current import CONFIG, RESULTS, refuse_unless_current
+
 REFERENCE = RESULTS / "reference" / "mini"
 
 
@@ -28,17 +26,6 @@ def main() -> None:
     shutil.rmtree(REFERENCE, ignore_errors=True)
     new.rename(REFERENCE)
     print(f"{REFERENCE}: replaced; look at it, then commit it")
-
-
-def refuse_unless_current() -> None:
-    """Ask the workflow whether every result is there and belongs to mini as it is now."""
-    command = ["snakemake", "--cores", "1", "--dry-run", "run"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode or "Nothing to be done" not in answer.stdout + answer.stderr:
-        sys.exit(
-            f"{RESULTS}: not the complete results of {CONFIG} and the code as they are now; "
-            "finish `make run` first"
-        )
 
 
 def provenance() -> dict[str, object]:
