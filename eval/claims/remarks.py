@@ -74,9 +74,12 @@ def _better_baselines(scores: Scores, task: str) -> list[str]:
 def _clear_gain(scores: Scores, rival: str, metric: str) -> Effect | None:
     """What a rival is above MVDiffusion, if that is known and certain."""
     try:
-        gain = difference_between(scores[rival], scores["mvdiffusion"], metric)
+        pair = scores[rival], scores["mvdiffusion"]
+        gain = difference_between(*pair, metric)
     except KeyError:
         return None
+    if any(score.left_out(metric) for score in pair):
+        return None  # an incomplete method is never called better
     low, high = gain.interval or (0.0, 0.0)
     return gain if round(gain.value, DIGITS) and (low > 0 or high < 0) else None
 

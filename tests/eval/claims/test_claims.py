@@ -553,3 +553,13 @@ def test_uncertain_and_invisible_differences_are_no_remarks() -> None:
         own.content["metrics"][metric] = ours
         scores = {task: {"independent": same, "mvdiffusion": own} for task in ("outpaint", "depth")}
         assert not [line for line in remarks_on(scores) if " 0.00 " in line]
+
+
+def test_an_incomplete_method_is_not_called_more_consistent() -> None:
+    """Constant images leave a sample out: no remark on the others."""
+    rival = score("autoregressive", 14, 25)
+    assert any("Autoregressive" in line for line in remarks_on(world(autoregressive=rival)))
+    for metric in ("cross_view_psnr", "cross_view_psnr_non_closing", "cross_view_psnr_closing"):
+        rival.content["metrics"][metric] |= {"left_out": 1}
+    rival = Score(rival.path, rival.content)
+    assert not any("Autoregressive" in line for line in remarks_on(world(autoregressive=rival)))
