@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import Device
 
+from .extractors.networks import compute_on
 from .extractors.pretrained import load_extractor
 from .extractors.store import FeatureStore
 from .folders.opening import open_folder
@@ -33,6 +35,7 @@ def score(
     cache: str | Path | None = None,
     samples: Sequence[str] | None = None,
     method: str | None = None,
+    device: Device = "auto",
 ) -> dict[str, Any]:
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
@@ -58,6 +61,7 @@ def score(
         cache: folder of the feature cache, with which later runs compute only new features.
         samples: ids of the samples to score; by default all.
         method: name of the method; by default that of the manifest, or the folder's name.
+        device: where feature extractors compute; "auto" takes a GPU if there is one.
 
     Returns:
         The content of a score file: the numbers with their provenance, and `warnings`.
@@ -69,6 +73,7 @@ def score(
     Example:
         `mvdiffusion_eval.score("my_views", "real_views", protocols=["paper-consistency-pano"])`
     """
+    compute_on(device)
     settings = settings or ScoreSettings()
     settings = dataclasses.replace(settings, protocols=tuple(protocols) or settings.protocols)
     cameras: dict[str, Any] = {

@@ -12,7 +12,7 @@ import typer
 from mvdiffusion.commands import spread, with_version
 from mvdiffusion.outputs import check_file
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
-from mvdiffusion.settings import parse, read_settings
+from mvdiffusion.settings import Device, parse, read_settings
 
 from . import console
 
@@ -35,6 +35,11 @@ SettingsOption = Annotated[
 Generated = Annotated[
     list[str] | None,
     typer.Option(metavar="TASK/METHOD=FOLDER", help="Folder of images to show. May be repeated."),
+]
+
+
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where networks compute; auto takes a GPU if there is one.")
 ]
 
 
@@ -106,6 +111,8 @@ class ScoringOptions:
             min=16,
         ),
     ] = None
+
+    device: DeviceOption = "auto"
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `mvdiffusion_eval.score` and of `mvdiffusion_eval.compare`."""
@@ -328,6 +335,7 @@ def train_extractor(
     ],
     output: Annotated[Path, typer.Option(help="Folder to write the feature extractor to.")],
     settings: SettingsOption = None,
+    device: DeviceOption = "auto",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -343,10 +351,12 @@ def train_extractor(
     A classifier (for FID and Inception score) and a CLIP (for the CLIP score) are trained on views
     with prompts. An autoencoder (faed, for FAED) is trained on whole equirectangular panoramas.
     """
+    from .extractors.networks import compute_on
     from .extractors.train import SETTINGS
     from .extractors.train import train_extractor as train
     from .folders.opening import open_folder
 
+    compute_on(device)
     chosen: Any = parse(SETTINGS[kind], read_settings(settings))
     record = train(open_folder(views), chosen, output, overwrite)
     if as_json:

@@ -82,8 +82,15 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 def print_score(score: Mapping[str, Any]) -> None:
     """Print the measurements of a score file; arrows say which direction is better."""
+    from .folders.faults import Faults
+
     images = score["images"]
     counts = f"samples: {images['num_samples']}, images: {images['num_images']}"
+    faults = Faults(**score["faults"])
+    for kind, count in (("constant", faults.flat), ("repeated", faults.repeated)):
+        counts += f", {kind}: {count}" if count else ""
+    if faults.undefined:
+        counts += f"; consistency of {images['num_samples'] - len(faults.undefined)} samples"
     rows = [
         (
             name + ARROWS[measured["higher_is_better"]],

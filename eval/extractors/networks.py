@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mvdiffusion.settings import Device, torch_device
+
 
 class Classifier(nn.Module):
     """A plain convolutional classifier whose pooled features serve FID.
@@ -88,6 +90,18 @@ def ready(network: Any) -> Any:
     return network.eval().requires_grad_(False).to(best_device())
 
 
+_chosen: list[torch.device] = []  # by `compute_on`
+
+
+def compute_on(device: Device) -> None:
+    """Choose where the networks of this process compute, before any is loaded.
+
+    Raises:
+        InputError: "cuda" without a GPU.
+    """
+    _chosen[:] = [torch.device(torch_device(device))]
+
+
 def best_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device chosen; without a choice, CUDA where there is one, else the CPU."""
+    return _chosen[0] if _chosen else torch.device(torch_device("auto"))

@@ -41,12 +41,18 @@ def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
     detail = {metric: t for metric, t in CONSISTENCY[task].items() if metric not in MAIN[task]}
     rows = [
-        score.row(metric) | {"title": title.rstrip(" ↑↓")}
+        score.row(metric) | {"title": title.rstrip(" ↑↓") + _incomplete(metric, compared)}
         for metric, title in measured_columns(MAIN[task] | detail, compared).items()
         for score in compared
         if metric in score.metrics
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _incomplete(metric: str, scores: Sequence[Score]) -> str:
+    """Name the methods that leave samples out, which a mean alone would not show."""
+    names = [display_name(score.method) for score in scores if score.left_out(metric)]
+    return f" ({', '.join(names)}: incomplete)" if names else ""
 
 
 def draw_overview(table: pd.DataFrame) -> Figure:

@@ -128,8 +128,9 @@ class Tasks:
         return [manifest] if BOUND in self.compared(wildcards.task) else []
 
     def score_options(self, input: Any) -> list[str]:
-        """Options of the scoring command for the folders that others are compared with."""
+        """Options of the scoring command: where it computes, and what it compares with."""
         return [
+            *("--device", self.config["device"]),
             *repeated("--reference", folders_of([input.reference])),
             *repeated("--vae-reconstruction", folders_of(input.vae_reconstruction)),
             *repeated("--extractor", folders_of(input.extractor)),

@@ -47,8 +47,10 @@ rule train_extractor:
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores
+    params:
+        device=config["device"],
     shell:
-        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind}"
+        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind} --device {params.device}"
         " --settings {input.settings} --views $(dirname {input.views})"
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 

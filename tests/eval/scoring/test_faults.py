@@ -17,6 +17,8 @@ from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.folders.faults import find_faults, spread
 from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.report.overview import overview_table
+from mvdiffusion_eval.scoring.score_files import read_score
 from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE)
@@ -111,6 +113,19 @@ def test_constant_frames_of_sequences(tmp_path: Path) -> None:
     metrics = mvdiffusion_eval.score(root)["metrics"]
     for name in ("cross_view_psnr", "between_to_key_psnr", "cross_view_ssim"):
         assert [value is None for value in metrics[name]["values"]] == [False, True, False]
+
+
+def test_the_printed_table_and_the_figure_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = toy.write_folder(tmp_path / "m", "mine", blackened(noise(4), "s1"))
+    toy.score(root, tmp_path / "m.json")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "images: 32, constant: 8; consistency of 3 samples;" in printed
+    score = read_score(tmp_path / "m.json")
+    table = overview_table("panorama", {"mine": score})
+    titles = dict(zip(table["metric"], table["title"], strict=True))
+    assert titles["cross_view_psnr"] == "cross-view PSNR (dB) (mine: incomplete)"
 
 
 def test_a_reference_of_black_images_is_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.extractors.inception import load_inception
+from mvdiffusion_eval.extractors.networks import best_device, compute_on
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
 from mvdiffusion_eval.metrics.base import METRICS, register
 
@@ -32,6 +33,25 @@ def test_a_score_says_what_made_it(scores: Path, extractors: list[Path]) -> None
     psnr = content["metrics"]["cross_view_psnr"]
     assert (psnr["protocol"], psnr["version"]) == ("paper-consistency-pano@32", 1)
     assert content["provenance"]["packages"]["torch"]
+
+
+def test_networks_compute_where_they_are_told(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mvdiffusion_eval.extractors.networks._chosen", [])
+    with monkeypatch.context() as gpu:
+        gpu.setattr("torch.cuda.is_available", lambda: True)
+        assert best_device().type == "cuda"  # without a choice
+        compute_on("cpu")
+        assert best_device().type == "cpu"
+        compute_on("auto")
+        assert best_device().type == "cuda"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ["score", "--generated", str(world / "real"), "--output", str(tmp_path / "s.json")]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--device", "cuda"])
+    assert end.value.code == 2
+    assert "'device' is 'cuda'; expected 'auto' or 'cpu'" in capsys.readouterr().err
 
 
 def test_the_breakdown_adds_up(scores: Path) -> None:
