@@ -138,9 +138,12 @@ def _kinds_of_images(folder: Path) -> list[str]:
 def _is_recording(images: list[Path], folder: Path) -> bool:
     """Tell whether images seem to be frames of a camera with depth, not panoramas."""
     names = [path.relative_to(folder).as_posix() for path in images]
-    if not any("depth" in name for name in (*names, *(path.name for path in folder.glob("*/")))):
+    folders = [path.name for path in folder.glob("*/")]
+    if not any("depth" in name.lower() for name in (*names, *folders)):
         return False
-    pictures = [path for path, name in zip(images, names, strict=True) if "depth" not in name]
+    pictures = [
+        path for path, name in zip(images, names, strict=True) if "depth" not in name.lower()
+    ]
     for path in (*pictures, *images)[:1]:
         try:
             with open_image(path) as image:

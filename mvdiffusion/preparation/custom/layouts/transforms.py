@@ -34,7 +34,7 @@ _DEPTH_FILES = ("depth_file_path", "depth_path")
 _UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _PINHOLE = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "perspective")  # nerfstudio's names
-_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # y up, z back -> y down, z forward
+_FLIP = np.array([1.0, -1.0, -1.0, 1.0])  # of columns: y up, z back -> y down, z forward
 
 
 def holds_transforms(folder: Path) -> bool:
@@ -97,7 +97,7 @@ def _frame(
     problems += wrong
     if color is None or any(problem.stops for problem in wrong):
         return None
-    pose = np.asarray(entry["transform_matrix"], np.float64) @ _FLIP
+    pose = np.asarray(entry["transform_matrix"], np.float64) * _FLIP
     problems += pose_problems(pose, where)
     fx, fy, cx, cy, w, h = (float(camera[key]) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"))
     K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
