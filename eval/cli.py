@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mvdiffusion.commands import spread, with_version
-from mvdiffusion.outputs import check_file
+from mvdiffusion.outputs import check_apart, check_file
 from mvdiffusion.records import InputError, reporting_input_errors, write_json
 from mvdiffusion.settings import Device, parse, read_settings
 
@@ -356,6 +356,7 @@ def train_extractor(
     from .extractors.train import train_extractor as train
     from .folders.opening import open_folder
 
+    check_apart(output, views)
     compute_on(device)
     chosen: Any = parse(SETTINGS[kind], read_settings(settings))
     record = train(open_folder(views), chosen, output, overwrite)

@@ -267,13 +267,14 @@ def check_apart(output: Path, *inputs: Path) -> None:
 
     Args:
         output: the folder to write.
-        inputs: what is read for it.
+        inputs: what is read for it; what is not there, such as the id of a model on the hub, is
+            passed over.
 
     Raises:
         InputError: it does.
     """
     for path in inputs:
-        if path.resolve().is_relative_to(output.resolve()):
+        if path.exists() and path.resolve().is_relative_to(output.resolve()):
             raise InputError(f"{output}: holds the input {path}; choose another output.")
 
 

@@ -158,6 +158,7 @@ def data_views(
     """Cut equirectangular panoramas into perspective views, written as a sample folder."""
     from mvdiffusion.generation.export import cut_equirectangular_files
 
+    check_apart(output, *files)
     cut_equirectangular_files(files, output, size, fov_deg, num_views, method, overwrite=overwrite)
 
 

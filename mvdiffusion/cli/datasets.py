@@ -66,6 +66,7 @@ def data_labels(
     """Extract the authors' splits, captions and key frames from their archives."""
     from mvdiffusion.preparation.labels import extract_labels
 
+    check_apart(output, *archive)
     print(f"{output}: {extract_labels(dataset, archive, output, overwrite)} files")
 
 
@@ -95,6 +96,7 @@ def data_prepare(
         if (found := find_download(dataset, unit, source)) is None:
             raise InputError(f"{source}: holds no file of {unit}; run `mvdiffusion data fetch`.")
         source = found
+    check_apart(output, source, *([labels] if labels else []))
     if dataset == "matterport3d":
         from mvdiffusion.preparation.matterport3d import HousePreparation, prepare_house
 

@@ -122,6 +122,7 @@ class PanoramaRequest(Request):
         """Generate the panorama, or the rest of one around given views."""
         from mvdiffusion.generation.single import create_panorama
 
+        check_apart(self.output, self.model, *(given or {}).values())
         create_panorama(
             self.model,
             self.output,
@@ -245,6 +246,7 @@ def generate_depth(
     """
     from mvdiffusion.generation.single import create_sequence
 
+    check_apart(request.output, request.model, scene)
     create_sequence(
         request.model,
         request.output,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mvdiffusion.cli.options import Output, Overwrite
-from mvdiffusion.outputs import check_file
+from mvdiffusion.outputs import check_apart, check_file
 from mvdiffusion.settings import Dtype
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
@@ -31,6 +31,7 @@ def fetch_base(
     """
     from mvdiffusion.conversion import base_model
 
+    check_apart(output, Path(model))
     base_model.fetch_base(model, output, overwrite)
     print(f"{output}: the parts of {model}")
 
@@ -71,6 +72,7 @@ def convert(
     """
     from mvdiffusion.conversion.convert import convert_checkpoint
 
+    check_apart(output, checkpoint, *([Path(base)] if base else []))
     report = convert_checkpoint(checkpoint, base, output, task, dtype, overwrite)
     counts = ", ".join(f"{count} of {part}" for part, count in report["weights"].items())
     print(f"{output}: {report['task']}; weights: {counts}")

@@ -55,10 +55,9 @@ class CheckpointFolder:
             self.begun = self._begin(overwrite)
 
     def _begin(self, overwrite: bool) -> bool:
-        steps = self.identity["steps"]
+        steps, found = self.identity["steps"], without_steps(self.identity)
         last = max((int(path.stem.split("-")[1]) for path in self._states()), default=0)
-        resumable = {key: value for key, value in self.identity.items() if key != "steps"}
-        begun = begin(self.folder, resumable, overwrite=overwrite)
+        begun = begin(self.folder, found, overwrite=overwrite)
         if not begun or last <= steps:
             return begun
         if not overwrite:
@@ -68,7 +67,7 @@ class CheckpointFolder:
                 "--overwrite to move these checkpoints aside and train again."
             )
         make_room(self.folder)
-        return begin(self.folder, resumable)
+        return begin(self.folder, found)
 
     def latest(self) -> dict[str, Any] | None:
         """Return the newest undamaged state, or None if there is none at all.
@@ -123,6 +122,11 @@ class CheckpointFolder:
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
+
+
+def without_steps(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What checkpoints are bound to: all that decides the weights but the length of the run."""
+    return {key: value for key, value in identity.items() if key != "steps"}
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:

@@ -16,9 +16,10 @@ from torchvision.utils import make_grid
 from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.outputs import already_made, is_begun
+from mvdiffusion.outputs import already_made, check_apart, is_begun
 from mvdiffusion.records import folder_sha256
 from mvdiffusion.settings import parse
+from mvdiffusion.training.checkpoints import without_steps
 from mvdiffusion.training.loop import train
 from mvdiffusion.training.settings import FrameSettings, ViewSettings, deciding_settings
 
@@ -98,15 +99,22 @@ class Run:
         """Tell whether the model is there; if so, say it to the user.
 
         Raises:
-            InputError: a model of another identity, or something else, lies in its place.
+            InputError: a model of another identity, or something else, lies in its place, or what
+                is read or written besides lies in it.
         """
-        output = self.places.output
+        output, places = self.places.output, self.places
+        read = [places.data, places.validation, *([self.base] if self.base else [])]
+        check_apart(output, *read, places.checkpoints, places.log_dir)
+        check_apart(places.checkpoints, *read, places.log_dir)
         begun = is_begun(output, self.identity, overwrite=self.places.overwrite)
         finished = begun and any(
             (output / name).is_file() for name in ("model_index.json", "config.json")
         )
         if finished:
             already_made(output)
+        else:  # before any work
+            bound_to = without_steps(self.identity)
+            is_begun(places.checkpoints, bound_to, overwrite=places.overwrite)
         return finished
 
     def carry_out(self, kind: Any, build: Callable[[Any], tuple[nn.Module, Writer]]) -> None:
