@@ -67,13 +67,13 @@ def lines(path):
 
 
 def test_learning_rate_is_the_closed_form():
-    settings = options(steps=110, warmup_steps=10, learning_rate=2.0, final_learning_rate=1.0)
-    assert learning_rate(0, settings) == pytest.approx(0.2)
-    assert learning_rate(9, settings) == pytest.approx(2.0)
-    assert learning_rate(10, settings) == pytest.approx(2.0)
-    assert learning_rate(35, settings) == pytest.approx(1.5 + 0.5 * math.cos(math.pi / 4))
-    assert learning_rate(60, settings) == pytest.approx(1.5)
-    assert learning_rate(110, settings) == pytest.approx(1.0)
+    settings = options(steps=110, warmup_steps=10, learning_rate=0.2, final_learning_rate=0.1)
+    assert learning_rate(0, settings) == pytest.approx(0.02)
+    assert learning_rate(9, settings) == pytest.approx(0.2)
+    assert learning_rate(10, settings) == pytest.approx(0.2)
+    assert learning_rate(35, settings) == pytest.approx(0.15 + 0.05 * math.cos(math.pi / 4))
+    assert learning_rate(60, settings) == pytest.approx(0.15)
+    assert learning_rate(110, settings) == pytest.approx(0.1)
 
 
 def test_loss_decreases_and_everything_is_recorded(tmp_path):
