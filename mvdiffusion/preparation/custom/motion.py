@@ -89,7 +89,7 @@ def agreement(depth: Tensor, K: Tensor, pose: Tensor) -> Agreement:
         K: intrinsics [F, 3, 3] in pixels.
         pose: camera-to-world [F, 4, 4] in meters, x right, y down, z forward.
     """
-    depth, K, pose = depth.double(), K.double(), pose.double()
+    K, pose = K.double(), pose.double()
     chosen = _choose_pairs(depth, K, pose)
     if not len(chosen):
         return Agreement(None)
@@ -131,10 +131,12 @@ def _pairs(depth: Tensor, K: Tensor, pose: Tensor, chosen: Tensor) -> _Pairs:
     every = torch.zeros(height, width, dtype=torch.bool)
     every[::2, ::2] = True  # every fourth pixel is enough
     every = every.flatten()
-    pixels = pixel_grid(height, width).to(depth)[:, every]
-    z = depth[first].flatten(1)[:, every]
+    z = depth[first].double().flatten(1)[:, every]
+    pixels = pixel_grid(height, width).to(z)[:, every]
     points = torch.linalg.inv(K[first]) @ pixels * z[:, None]
-    return _Pairs(depth[second], K[second], motion[:, :3, :3] @ points, motion[:, :3, 3:], z > 0)
+    return _Pairs(
+        depth[second].double(), K[second], motion[:, :3, :3] @ points, motion[:, :3, 3:], z > 0
+    )
 
 
 def _better_scale(pairs: _Pairs, now: float) -> float | None:
