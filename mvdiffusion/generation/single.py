@@ -146,6 +146,7 @@ def create_sequence(
     }
     if is_begun(output, identity(Task.DEPTH, METHOD, made_of), overwrite=overwrite):
         return already_made(output)
+    _tell_squeezed(opened, sample)
     pipeline = load_pipeline(Task.DEPTH, model, settings)
     keys = sample.is_key.nonzero().flatten().tolist()
     geometry = (sample.depth, sample.pose, sample.K)
@@ -212,6 +213,20 @@ def _tell_gaps(count: int, fov_deg: float) -> None:
             f"note: {count} views of {fov_deg:g} degrees cover {count * fov_deg:g} of 360 and "
             "share no pixel, so nothing makes them agree, and what lies between them is gray; "
             "choose more --num-views or a larger --fov-deg to change that",
+            file=sys.stderr,
+        )
+
+
+def _tell_squeezed(scene: ScanNetScene, sample: DepthSample) -> None:
+    """Say that the frames of a scene get other proportions, which the model has not learned."""
+    height, width = sample.depth.shape[-2:]
+    across, down = (sample.K[0].double() / scene.K).diagonal()[:2].tolist()
+    if abs(across / down - 1) > 0.03:
+        proportions = width * down / (height * across)
+        fitting = round(height * proportions / 8) * 8
+        print(
+            f"note: frames of {scene.name} are {proportions:.2f} times as wide as high, and "
+            f"{width} x {height} pixels squeeze them; --width {fitting} --height {height} would not",
             file=sys.stderr,
         )
 

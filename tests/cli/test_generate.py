@@ -152,6 +152,11 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
         4,
     ]
     assert (sample_of(tmp_path / "keys") / "prompt.txt").read_text() == "red\nred\n"
+    assert "squeeze" not in said
+    wide = ("--height", HEIGHT // 2, "--width", WIDTH, "--stride", 0, "--output", tmp_path / "wide")
+    code, said = run(*words, *wide)
+    assert code == 0, said
+    assert "are 1.33 times as wide as high, and 64 x 24 pixels squeeze them; --width 32" in said
     code, said = run(*words, "--stride", -1, "--output", tmp_path / "other")
     assert (code, "greater than or equal to 0" in said) == (2, True)
 
