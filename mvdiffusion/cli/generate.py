@@ -105,10 +105,12 @@ class PanoramaRequest(Request):
     """Options of a panorama."""
 
     height: Annotated[
-        int | None, typer.Option(min=8, help="View height in pixels (default: the model's).")
+        int | None,
+        typer.Option(min=8, max=2**14, help="View height in pixels (default: the model's)."),
     ] = None
     width: Annotated[
-        int | None, typer.Option(min=8, help="View width in pixels (default: the model's).")
+        int | None,
+        typer.Option(min=8, max=2**14, help="View width in pixels (default: the model's)."),
     ] = None
     num_views: Annotated[
         int | None,
@@ -210,8 +212,8 @@ def generate_depth(
     scene: Annotated[
         Path, typer.Option(help="Folder of a scene in ScanNet's layout; it needs no color images.")
     ],
-    height: Annotated[int, typer.Option(min=8, help="Frame height in pixels.")] = 192,
-    width: Annotated[int, typer.Option(min=8, help="Frame width in pixels.")] = 256,
+    height: Annotated[int, typer.Option(min=8, max=2**14, help="Frame height in pixels.")] = 192,
+    width: Annotated[int, typer.Option(min=8, max=2**14, help="Frame width in pixels.")] = 256,
     num_views: Annotated[
         int | None,
         typer.Option(

@@ -184,13 +184,13 @@ def sequence_frames(scene: ScanNetScene, key_frames: int | None, stride: int) ->
     """Numbers of the frames to generate: key frames and, between them, every `stride`th frame.
 
     Raises:
-        InputError: not even one key frame, or a negative stride.
+        InputError: not so many key frames, or not even one.
     """
-    keys = scene.key_frames[:key_frames]
-    if not keys or stride < 0 or (key_frames is not None and key_frames < 1):
+    keys, count = scene.key_frames[:key_frames], len(scene.key_frames)
+    if not keys or len(keys) != (count if key_frames is None else key_frames):
         raise InputError(
-            f"--key-frames {key_frames} --stride {stride}: expected at least 1 of the "
-            f"{len(scene.key_frames)} key frames of {scene.name}, and a stride of 0 or more."
+            f"--key-frames {key_frames}: {scene.folder} has {count}; expected a number from 1 to "
+            "that."
         )
     frames = keys[:1]
     for first, last in pairwise(keys):
@@ -208,7 +208,7 @@ def _each(prompts: Sequence[str], count: int, name: str) -> list[str]:
 
 def _tell_gaps(count: int, fov_deg: float) -> None:
     """Say that views of a panorama lie apart; one view is none."""
-    if count > 1 and count * fov_deg <= 360:
+    if count > 1 and 0 < count * fov_deg <= 360:
         print(
             f"note: {count} views of {fov_deg:g} degrees cover {count * fov_deg:g} of 360 and "
             "share no pixel, so nothing makes them agree, and what lies between them is gray; "
@@ -226,7 +226,7 @@ def _tell_squeezed(scene: ScanNetScene, sample: DepthSample) -> None:
         fitting = round(height * proportions / 8) * 8
         print(
             f"note: frames of {scene.name} are {proportions:.2f} times as wide as high, and "
-            f"{width} x {height} pixels squeeze them; --width {fitting} --height {height} would not",
+            f"{width} x {height} pixels squeeze them; --width {fitting} --height {height} do not",
             file=sys.stderr,
         )
 

@@ -159,6 +159,8 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     assert "are 1.33 times as wide as high, and 64 x 24 pixels squeeze them; --width 32" in said
     code, said = run(*words, "--stride", -1, "--output", tmp_path / "other")
     assert (code, "greater than or equal to 0" in said) == (2, True)
+    code, said = run(*words, "--key-frames", 4, "--output", tmp_path / "other")
+    assert (code, "scene has 3; expected a number from 1 to that" in said) == (2, True)
 
 
 def test_results_can_be_scored_as_they_are(
