@@ -82,10 +82,10 @@ def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
         for run in runs
         if not run.steps
     ]
+    root = inputs.generated.root
     if names and lacking:
-        raise InputError(f"protocol {lacking[0]}.")
+        raise InputError(f"{root}: protocol {lacking[0]}.")
     if not possible:
-        root = inputs.generated.root
         raise InputError(f"{root}: no protocol can run on this folder: {'; '.join(lacking)}.")
     return possible, dataclasses.replace(inputs, extractors=tuple(views.extractors))
 

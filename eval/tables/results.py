@@ -17,6 +17,7 @@ from .columns import (
     CONSISTENCY,
     CONTROLS,
     DISTANCES,
+    FAULTS,
     MAIN,
     SCALE,
     fault_counts,
@@ -27,7 +28,7 @@ from .formatting import column_notes, count_samples, decimals, number
 from .published import beside_published, published_table
 from .table import Table
 
-HEADLINE = ("cross_view_psnr", "fid")
+HEADLINE = ("cross_view_psnr", "fid", *FAULTS)
 ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
 
 

@@ -135,6 +135,26 @@ def test_a_reference_of_black_images_is_told(tmp_path: Path) -> None:
     assert any("16 of 32 images looked at in the reference" in w for w in found)
 
 
+def test_results_of_black_images_alone_can_be_looked_at(tmp_path: Path) -> None:
+    """Tables and figures without any consistency, where a run failed wholly."""
+    files = []
+    for method in ("real", "mvdiffusion", "independent"):
+        samples = noise(4) if method == "real" else blackened(noise(4), "s0", "s1", "s2", "s3")
+        root = toy.write_folder(tmp_path / method, method, samples)
+        files.append(str(tmp_path / f"{method}.json"))
+        toy.score(root, Path(files[-1]), tmp_path / "real")
+    made = ["--output-dir", str(tmp_path / "t"), "--metrics", str(tmp_path / "m.json")]
+    toy.run("tables", *files, *made)
+    with open(tmp_path / "t/panorama_main.csv") as file:
+        found = {row["method"]: row for row in csv.DictReader(file)}
+    assert found["mvdiffusion"]["cross_view_psnr"] == ""
+    assert float(found["mvdiffusion"]["left_out_samples"]) == 4
+    claims = json.loads((tmp_path / "m.json").read_text())["claims"]
+    assert claims["claim_1"] == "not run"
+    toy.run("figures", *toy.repeated("--scores", files), "--output-dir", str(tmp_path / "f"))
+    toy.run("compare", *files, "--output", str(tmp_path / "o"))
+
+
 @pytest.fixture
 def compared(tmp_path: Path) -> Path:
     """A method that is better where it is not black, beside one without a fault."""
