@@ -117,7 +117,7 @@ def remade_output(output: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         write_json(folder / RECORD, {"files": _files(folder)})
-        keep_other_files(output, folder, earlier)
+        keep_other_files(output, folder, earlier | made_before(output))
 
 
 def made_before(output: Path) -> set[str]:

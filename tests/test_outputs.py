@@ -134,6 +134,20 @@ def test_output_that_every_run_makes_anew(tmp_path):
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["thesis.txt"]
 
 
+def test_two_that_make_one_output_anew_leave_no_mixture(tmp_path):
+    """The one that ends last replaces what the other has made meanwhile."""
+
+    def write(folder, name):
+        (folder / name).write_text("made")
+
+    with remade_output(tmp_path / "tables") as slow:
+        with remade_output(tmp_path / "tables") as fast:
+            write(fast, "fast.csv")
+        write(slow, "slow.csv")
+    found = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert found == {RECORD, "slow.csv"}
+
+
 def test_output_of_another_command_is_not_made_anew(tmp_path):
     made(tmp_path / "samples")
     with (

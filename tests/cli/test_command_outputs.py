@@ -194,6 +194,21 @@ def test_foreign_folders_and_inputs_are_left_as_they_are(
             assert contents(work) == before, f"{output} {more}"
 
 
+QUERIES = (
+    "data check equirect --caption a", "data check rooms", "data check own", "protocols",
+    "data key-frames --scene walks/train/scene --list",
+    "data key-frames --scene walks/train/scene --list --overwrite", "protocols --json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", QUERIES)
+def test_queries_write_nothing(work: Path, words: str) -> None:
+    before = contents(work)
+    code, said = invoke(words, "")
+    assert code in (0, 1, 2), said
+    assert contents(work) == before
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Files below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file() and "elsewhere" not in path.parts)

@@ -1,15 +1,21 @@
 """No stale result: what a reproduction suite must never do is show old numbers as new."""
 
+import operator
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 from workflow_project import METHODS, Project, environment
+
+from mvdiffusion.locks import processes
+from workflow.lib.process import LOCK
 
 
 def seeds(project: Project) -> set[str]:
@@ -206,20 +212,86 @@ def test_jobs_that_outlive_a_killed_snakemake_write_into_no_other_run(
         refused = project.snakemake("run", check=False)
         assert "jobs of one that was killed (processes " in refused
         assert "Nothing to be done" not in refused
-    pids = [int(pid) for pid in re.findall(r"\d+", refused.split("(processes ")[1].split(")")[0])]
-    (project.root / "go_on").touch()
-    wait_for_the_end_of(pids)
+    let_jobs_end(project)
     project.snakemake("run")
     assert project.results() == made_project.results()
 
 
-def wait_for_the_end_of(pids: list[int]) -> None:
-    """Wait until none of these processes, which are not ours, is there."""
-    assert pids
+def let_jobs_end(project: Project) -> None:
+    """Let commands that hang go on, and wait until no job of a killed run is left."""
+    (project.root / "go_on").touch()
     deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline
+    while jobs := processes(project.root / LOCK):
+        assert time.monotonic() < deadline, jobs
         time.sleep(0.05)
+    (project.root / "go_on").unlink()
+
+
+WAYS = ("snakemake alone", "all processes", "one command")
+PLACES = {
+    "training/panorama_stage1": ("panorama.stage1.training.weight_decay", 0.3),
+    "training/panorama_stage2": ("panorama.stage2.variant", "paper"),
+    "images/panorama/independent": ("panorama.generation.guidance_scale", 3.5),
+    "images/panorama/mvdiffusion": ("panorama.generation.guidance_scale", 3.5),
+    "training/depth_stage2": ("depth.stage2.variant", "released"),
+    "images/depth/mvdiffusion": ("depth.generation.num_inference_steps", 3),
+    "results/features": ("outpaint.generation.guidance_scale", 4.5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_kills_with_other_settings_before_and_after(
+    made_project: Project, project: Project, way: str
+) -> None:
+    """Seven kills each: what is shown at the end is that of an undisturbed run, byte for byte."""
+    for place, (key, value) in PLACES.items():
+        config = yaml.safe_load((project.root / "workflow/config/mini.yaml").read_text())
+        before = reduce(operator.getitem, key.split("."), config)
+        assert value != before
+        project.set(key, value)
+        process = start_and_wait(project, HANG_AT=place)
+        kill_by(way, project, process)
+        project.set(key, before)
+        if way == "snakemake alone":
+            assert "jobs of one that was killed" in project.snakemake("run", check=False)
+        let_jobs_end(project)
+        project.snakemake("run")
+        assert project.results() == made_project.results(), place
+
+
+def kill_by(way: str, project: Project, process: subprocess.Popen) -> None:
+    """Kill -9 a run that hangs: Snakemake alone, all of it, or the command of a job."""
+    if way == "all processes":
+        kill(process)
+    elif way == "snakemake alone":
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    else:
+        for pid in processes(project.root / LOCK):
+            if b"mvdiffusion" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0-m\0")[-1]:
+                os.kill(pid, signal.SIGKILL)
+        assert process.wait() == 1
+
+
+def test_dry_runs_and_lists_change_nothing(project: Project) -> None:
+    """Not even what a kill left, which a run would move aside or make again."""
+    project.set("panorama.stage2.variant", "paper")
+    kill(start_and_wait(project, HANG_AT="images/panorama/mvdiffusion"))
+    project.set("panorama.stage2.variant", "released")
+    assert list((project.root / ".snakemake/incomplete").iterdir())
+    before = files(project)
+    assert "train stage2" in project.snakemake("run", "--dry-run", "--printshellcmds")
+    for words in (["--list-rules"], ["--summary", "run"], ["--dry-run", "--forceall", "smoke"]):
+        project.snakemake(*words)
+    assert files(project) == before
+
+
+def files(project: Project) -> dict[str, int]:
+    """Times of all files but the logs and Python's caches."""
+    found = (path for path in project.root.rglob("*") if path.is_file())
+    kept = (path for path in found if not {"log", "iocache", "__pycache__"} & {*path.parts})
+    return {str(path): path.stat().st_mtime_ns for path in kept}
 
 
 def test_unfinished_work_of_other_settings_is_not_resumed(

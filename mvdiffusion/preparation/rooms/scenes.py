@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -116,7 +117,13 @@ def _each_drawn(jobs: list[partial[None]], workers: int) -> Iterator[None]:
         return
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
     with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-        yield from pool.map(operator.call, jobs, chunksize=4)
+        try:
+            yield from pool.map(operator.call, jobs, chunksize=4)
+        except BrokenProcessPool:
+            raise InputError(
+                "--workers: a worker process was killed, perhaps because memory was short; run the "
+                "same command again, with fewer workers. Finished scenes are kept."
+            ) from None
 
 
 def _end_with_parent() -> None:

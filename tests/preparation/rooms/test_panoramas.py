@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mvdiffusion.preparation.rooms.captions import CAPTION_DEGREES, caption_view
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, KINDS, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import face_directions, face_pixel, render_faces
+from mvdiffusion.preparation.rooms.scenes import _each_drawn
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import parse
 
@@ -64,6 +66,13 @@ def test_pixels_do_not_depend_on_vector_instructions():
         env={**os.environ, **without}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert run.stdout.split()[-1] == PIXELS_SHA256
+
+
+def test_a_killed_worker_is_one_sentence():
+    """As the system kills one when memory runs out."""
+    dies = partial(os._exit, 9)
+    with pytest.raises(InputError, match=r"a worker process was killed, .*; run the same command"):
+        list(_each_drawn([dies, dies], workers=2))
 
 
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
