@@ -75,6 +75,7 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
         InputError: the layout is unknown.
     """
     if not found:
+        _refuse_single_sample(root)
         return _equirectangular(root, _loose_panoramas(root), assumed)
     first = root / found[0]
     if (first / CAMERAS).is_file():
@@ -88,6 +89,18 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
         return _equirectangular(root, _panoramas_in(root, found), assumed)
     is_released = bool(numbered_files(first, "{view}_natural.png"))
     return _panoramas(root, found, assumed, is_released and assumed.real)
+
+
+def _refuse_single_sample(root: Path) -> None:
+    """Refuse a folder with the views of one sample, as the released code's demo writes it."""
+    first = root / "0.png"
+    if first.is_file():
+        width, height = image_header(first)[0]
+        if width != 2 * height:
+            raise InputError(
+                f"{root}: contains views itself, like a sample; expected one folder per sample. "
+                f"Move it into a new folder, and give that one: <folder>/{root.name}/0.png."
+            )
 
 
 def _panoramas(

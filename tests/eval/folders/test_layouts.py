@@ -55,6 +55,8 @@ def test_the_released_demos_folder_has_one_prompt_for_all_views(tmp_path: Path) 
     for view, image in enumerate(toy.real_samples(1)["room000"]):
         Image.fromarray(image).save(folder / f"{view}.png")
     (folder / "prompt.txt").write_text("A kitchen with a window")
+    with pytest.raises(InputError, match=r"run: contains views itself.*<folder>/run/0\.png"):
+        open_folder(folder)  # what the demo wrote, which does not know of other samples
     opened = open_folder(tmp_path / "output")
     assert opened.prompts("run") == ["A kitchen with a window"] * 8
     assert mvdiffusion_eval.score(tmp_path / "output", settings=SETTINGS)["warnings"] == []
