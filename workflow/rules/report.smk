@@ -66,7 +66,7 @@ rule draw_figures:
 recipes.register(
     "report",
     settings=sources.shown_configuration(),
-    code=["mvdiffusion_eval.report.page"],
+    code=["mvdiffusion_eval.report.page", "mvdiffusion_eval.scoring.score_files"],
     after=["tables", "figures"],
     makes=["<results>/report.html"],
 )
