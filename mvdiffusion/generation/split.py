@@ -39,8 +39,7 @@ def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> Multi
         pipeline = load(model)
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    most = pipeline.scheduler.config.num_train_timesteps
-    check_numbers(settings.num_inference_steps, most, settings.guidance_scale)
+    check_numbers(settings.num_inference_steps, settings.guidance_scale, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_view_chunk(settings.view_chunk)
     if settings.dtype != "float32":

@@ -86,23 +86,33 @@ def check_overlap(num_views: int, fov_deg: float) -> None:
         )
 
 
-def check_numbers(
-    num_inference_steps: int, num_train_timesteps: int, guidance_scale: float
-) -> None:
-    """Refuse steps that the schedule does not have, and a guidance that is no number.
+def most_steps(scheduler: Any) -> int:
+    """Most denoising steps of a sampler: those of its schedule.
+
+    Less where steps are moved up by an offset, as in Stable Diffusion, since the first of so many
+    would begin beyond the schedule's end.
+    """
+    config = scheduler.config
+    offset = config.get("steps_offset", 0) if config.get("timestep_spacing") == "leading" else 0
+    return int(config.num_train_timesteps - offset)
+
+
+def check_numbers(num_inference_steps: int, guidance_scale: float, scheduler: Any) -> None:
+    """Refuse steps that the sampler's schedule does not have, and a guidance that is no number.
 
     Args:
         num_inference_steps: denoising steps.
-        num_train_timesteps: those that the model was trained with.
         guidance_scale: scale of classifier-free guidance.
+        scheduler: the sampler.
 
     Raises:
         InputError: naming the argument, what was expected and what was got.
     """
-    if not 1 <= num_inference_steps <= num_train_timesteps:
+    most = most_steps(scheduler)
+    if not 1 <= num_inference_steps <= most:
         raise InputError(
-            f"Expected `num_inference_steps` in 1 … {num_train_timesteps}, the steps of the "
-            f"model's schedule, got {num_inference_steps}."
+            f"Expected `num_inference_steps` in 1 … {most}, the steps of the model's schedule, got "
+            f"{num_inference_steps}."
         )
     if not math.isfinite(guidance_scale):
         raise InputError(f"Expected a finite `guidance_scale`, got {guidance_scale}.")

@@ -164,8 +164,7 @@ class MultiViewPipeline(DiffusionPipeline):
             InputError: naming the argument, what was expected and what was got.
         """
         self._interrupt = False
-        steps = self.scheduler.config.num_train_timesteps
-        check_numbers(num_inference_steps, steps, guidance_scale)
+        check_numbers(num_inference_steps, guidance_scale, self.scheduler)
         if isinstance(generator, list) and len(generator) != batch:
             raise InputError(
                 f"Expected one `generator`, or one per sample ({batch}), got {len(generator)}."

@@ -10,9 +10,11 @@ from torch import Tensor
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
+from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.training.diffusion import Pictures
 
-OPTIONS = {"num_inference_steps": 12, "guidance_scale": 3.0, "output_type": "pt"}
+STEPS = 12
+OPTIONS = {"guidance_scale": 3.0, "output_type": "pt"}
 
 
 def make_pipeline(task: str, parts: Any) -> Any:
@@ -52,7 +54,9 @@ def pictures(task: str, data: Any) -> Pictures:
             given |= {"image": sample.views[:1], "keep_given": False}
         generator = torch.Generator().manual_seed(0)  # always the same noise
         pipeline = make_pipeline(task, training.parts)
-        made = pipeline([sample.prompts], **given, **OPTIONS, generator=generator)
+        steps = min(STEPS, most_steps(pipeline.scheduler))
+        options = {**given, **OPTIONS, "num_inference_steps": steps, "generator": generator}
+        made = pipeline([sample.prompts], **options)
         return sample.views, made.images[0] * 2 - 1
 
     return draw

@@ -61,6 +61,22 @@ def test_any_scheduler(task: str, name: str, make: Make, parts: dict[str, Any]) 
     assert first.isfinite().all()
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_as_many_steps_as_the_schedule_has(
+    spacing: str, offset: int, make: Make, parts: dict[str, Any]
+) -> None:
+    """Stable Diffusion has an offset of 1: as many steps as in training are one too many."""
+    changed = {"timestep_spacing": spacing, "steps_offset": offset, "num_train_timesteps": 6}
+    scheduler = diffusers.DDIMScheduler.from_config(parts["scheduler"].config, **changed)
+    pipeline = make("panorama", scheduler=scheduler)
+    most = 6 - (offset if spacing == "leading" else 0)
+    for steps in range(1, most + 1):
+        assert sample(pipeline, "panorama", num_inference_steps=steps).isfinite().all()
+    with pytest.raises(InputError, match=f"`num_inference_steps` in 1 … {most}, .* got {most + 1}"):
+        sample(pipeline, "panorama", num_inference_steps=most + 1)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_eulers_steps_are_ddims(task: str, make: Make, parts: dict[str, Any]) -> None:
     """Both are the same steps in other units: noise level and scaling of inputs must be right."""

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from tiny_training import places, settings
 
 from mvdiffusion.records import InputError
@@ -105,6 +105,17 @@ def test_a_damaged_autoencoder_is_named(parts, rooms):
     task = stage1_task(damaged, rooms)
     with pytest.raises(InputError, match=r"Expected finite latents, .* weights are damaged"):
         task(task.examples[0])
+
+
+def test_pictures_of_a_short_schedule(parts, rooms):
+    """A schedule of fewer steps than pictures are sampled with is no reason to stop a training."""
+    short = copy.copy(parts)
+    short.scheduler = DDIMScheduler.from_config(parts.scheduler.config, num_train_timesteps=5)
+    task = stage1_task(parts, rooms)
+    task.parts = short
+    views, made = task.pictures(task)
+    assert views.shape == made.shape
+    assert made.isfinite().all()
 
 
 def test_stage_two_shares_one_timestep_per_panorama(parts, rooms):
