@@ -1,6 +1,7 @@
 """Sample folders: contents, restarts, errors; equirectangular images in and out."""
 
 import errno
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import py360convert
 import pytest
 import torch
 from PIL import Image
+from processes import start
 
 from mvdiffusion.cli import app
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -81,6 +83,40 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
     with pytest.raises(InputError, match="s0: the method 'mine' made NaN or infinite pixels"):
         folder.write_sample("s0", images, prompts())
     assert not folder.has_sample("s0")
+
+
+def fill(root, seed, gate=None):
+    """Write two samples of a seed, the second when a file appears."""
+    folder = sample_folder(root, "s0", "s1", stamp=str(seed), overwrite=True)
+    for number, name in enumerate(("s0", "s1")):
+        while number and gate and not gate.exists():
+            time.sleep(0.01)
+        if not folder.has_sample(name):
+            folder.write_sample(name, some_views(10 * seed + number), prompts())
+    folder.write_manifest()
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_an_orphan_s_samples_are_never_those_of_other_settings(tmp_path, kill):
+    """Its parent was killed, and it still writes when the next run begins with other settings."""
+    fill(tmp_path / "undisturbed", 2)
+    gate, out = tmp_path / "gate", tmp_path / "out"
+    orphan = start(fill, out, 1, gate)
+    while not (out / "s0").exists():
+        assert orphan.is_alive()
+        time.sleep(0.01)
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"another command \(process {orphan.pid}\)"):
+            fill(out, 2)
+    assert not (tmp_path / "out.old").exists()
+    orphan.kill() if kill else gate.touch()
+    orphan.join()
+    fill(out, 2)
+    assert folder_sha256(out, "s*/*") == folder_sha256(tmp_path / "undisturbed", "s*/*")
+    assert (out / "manifest.json").read_bytes() == (
+        tmp_path / "undisturbed/manifest.json"
+    ).read_bytes()
+    assert (tmp_path / "out.old/s1").exists() is not kill
 
 
 def zeros(path):

@@ -1,5 +1,6 @@
 """Writing a settings file moves outdated results aside and loses nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_what_was_moved_before_is_kept(root: Path) -> None:
             for path in root.glob(".old/*/models/vae/config.json")}  # fmt: skip
     assert len(kept) == 4
     assert kept[f"vae-{OLD}"] == "models/vae/config.json"
+
+
+def test_a_killed_write_leaves_no_settings_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(file: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(root)
+    assert not list(root.glob(f"settings/vae-{NEW}.json"))
+    assert write(root) == []  # the results were moved before
+    assert [path.name for path in (root / "settings").glob("*vae*")] == [f"vae-{NEW}.json"]
 
 
 def test_a_killed_move_goes_on_where_it_was(root: Path) -> None:

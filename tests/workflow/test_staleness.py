@@ -233,7 +233,7 @@ PLACES = {
     "training/panorama_stage2": ("panorama.stage2.variant", "paper"),
     "images/panorama/independent": ("panorama.generation.guidance_scale", 3.5),
     "images/panorama/mvdiffusion": ("panorama.generation.guidance_scale", 3.5),
-    "training/depth_stage2": ("depth.stage2.variant", "released"),
+    "training/depth_stage2": ("depth.stage2.training.weight_decay", 0.3),
     "images/depth/mvdiffusion": ("depth.generation.num_inference_steps", 3),
     "results/features": ("outpaint.generation.guidance_scale", 4.5),
 }
@@ -248,13 +248,14 @@ def test_kills_with_other_settings_before_and_after(
     for place, (key, value) in PLACES.items():
         config = yaml.safe_load((project.root / "workflow/config/mini.yaml").read_text())
         before = reduce(operator.getitem, key.split("."), config)
-        assert value != before
+        assert value != before, place
         project.set(key, value)
         process = start_and_wait(project, HANG_AT=place)
         kill_by(way, project, process)
         project.set(key, before)
         if way == "snakemake alone":
-            assert "jobs of one that was killed" in project.snakemake("run", check=False)
+            said = project.snakemake("run", check=False)
+            assert "jobs of one that was killed" in said, place
         let_jobs_end(project)
         project.snakemake("run")
         assert project.results() == made_project.results(), place
@@ -327,6 +328,7 @@ def test_what_the_workflow_writes_is_ignored_by_git(project: Project) -> None:
 def start_and_wait(project: Project, **variables: str) -> subprocess.Popen:
     """Start a run in a session of its own; return when a command hangs."""
     marker = project.root / "hanging"
+    marker.unlink(missing_ok=True)  # of a run before
     process = subprocess.Popen(
         ["snakemake", "--cores", "all", "run"], cwd=project.root, start_new_session=True,
         env=environment(**variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

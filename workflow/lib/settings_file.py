@@ -6,6 +6,7 @@ whatever environment it has, so only the standard library is imported.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from shutil import move
@@ -41,8 +42,18 @@ def write_settings_file(file: Path, text: str, makes: list[str]) -> list[Path]:
     for path in outdated:
         path.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text + "\n")
+    _write(file, text + "\n")
     return moved
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file that is whole, or not there, after a kill or a power cut."""
+    unfinished = file.with_name(f".{file.name}.tmp")
+    with open(unfinished, "w") as output:
+        output.write(text)
+        output.flush()
+        os.fsync(output.fileno())
+    unfinished.replace(file)
 
 
 def _move_aside(root: Path, paths: list[Path], folder: Path) -> Path:
