@@ -14,7 +14,7 @@ from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
 from mvdiffusion.geometry.cameras import even_yaws, level_rotations
 from mvdiffusion.geometry.panoramas import cut_views, stitch
-from mvdiffusion.images import read_image, save_png
+from mvdiffusion.images import is_whole_png, read_image, save_png
 from mvdiffusion.manifest import Manifest, read_manifest
 from mvdiffusion.outputs import begin, end
 from mvdiffusion.records import InputError, atomic_output, folder_sha256, sha256_file
@@ -128,7 +128,7 @@ def stitch_folder(
     begin(output, made_of, overwrite=overwrite)
     for sample_id in tqdm(samples, desc="stitching"):
         path = output / f"{sample_id}.png"
-        if not path.is_file():
+        if not is_whole_png(path):
             panorama, _ = stitch(read_views(views / sample_id), fov_deg, height)
             with atomic_output(path) as temporary:
                 save_png(panorama, temporary)

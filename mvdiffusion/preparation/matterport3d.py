@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mvdiffusion.data.splits import FACE, FACES, face_names, panorama_id, read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
-from mvdiffusion.images import read_face, save_png
+from mvdiffusion.images import is_whole_png, read_face, save_png
 from mvdiffusion.outputs import begin, end
 from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.settings import HousePreparation
@@ -124,7 +124,7 @@ def write_equirectangular(
 
 def _stitch(root: Path, faces: Sequence[str], output: Path, height: int) -> None:
     path = output / f"{panorama_id(faces[0])}.png"
-    if path.is_file():
+    if is_whole_png(path):
         return
     pixels = [torch.from_numpy(read_face(root / face)) for face in faces]
     if len({face.shape for face in pixels}) > 1:

@@ -292,6 +292,11 @@ def test_finished_panoramas_of_the_same_views_are_kept(tmp_path):
     time = (tmp_path / "stitched/room.png").stat().st_mtime_ns
     stitch_folder(tmp_path / "out", tmp_path / "stitched", height=64)
     assert (tmp_path / "stitched/room.png").stat().st_mtime_ns == time
+    whole = (tmp_path / "stitched/room.png").read_bytes()
+    for damage in (emptied, bit_flipped):
+        damage(tmp_path / "stitched/room.png")
+        stitch_folder(tmp_path / "out", tmp_path / "stitched", height=64)
+        assert (tmp_path / "stitched/room.png").read_bytes() == whole
 
 
 def test_panoramas_of_other_views_are_not_kept_for_new_ones(tmp_path):
