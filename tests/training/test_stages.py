@@ -166,7 +166,8 @@ def test_stage_two_changes_attention_between_views_only(rooms, base_folder, tmp_
     assert any(value.abs().max() > 0 for value in outputs)  # they start at zero
     pipeline = MVDiffusionPanoramaPipeline.from_pretrained(tmp_path / "output")
     pipeline.set_progress_bar_config(disable=True)
-    images = pipeline(["a red room"] * 4, num_inference_steps=2, output_type="np").images
+    prompts = ["a red room"] * 4
+    images = pipeline(prompts, num_views=4, num_inference_steps=2, output_type="np").images
     assert images.shape == (1, 4, 16, 16, 3)
 
 
