@@ -54,13 +54,22 @@ class Faults:
 
 
 def spread(views: np.ndarray) -> np.ndarray:
-    """Standard deviation [V] of the channel that varies most of views [V, H, W, C].
+    """Standard deviation [V] of the channel that varies most of views, uint8 [V, H, W, C].
 
-    >>> red = np.zeros((1, 4, 4, 3)); red[..., 0] = 255
+    Exact, and without a copy in floats: of how often each level occurs.
+
+    >>> red = np.zeros((1, 4, 4, 3), np.uint8)
+    >>> red[..., 0] = 255
     >>> spread(red).tolist()
     [0.0]
     """
-    return views.std((1, 2), dtype=np.float64).max(-1)
+    return np.array([max(map(_deviation, np.moveaxis(view, -1, 0))) for view in views])
+
+
+def _deviation(channel: np.ndarray) -> float:
+    counts, levels = np.bincount(channel.ravel(), minlength=256), np.arange(256)
+    mean = counts @ levels / channel.size
+    return float(np.sqrt(counts @ np.square(levels - mean) / channel.size))
 
 
 def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> Faults:
