@@ -209,7 +209,8 @@ def test_queries_write_nothing(work: Path, words: str) -> None:
     assert contents(work) == before
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Files below a folder."""
+def contents(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Files below a folder, and what changes when one is written, replaced or moved."""
     files = (path for path in folder.rglob("*") if path.is_file() and "elsewhere" not in path.parts)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    stats = ((path.relative_to(folder).as_posix(), path.stat()) for path in files)
+    return {name: (found.st_ino, found.st_size, found.st_mtime_ns) for name, found in stats}
