@@ -173,6 +173,23 @@ def test_profiles_are_accepted(project: Project) -> None:
         assert named <= set(rules)
 
 
+def test_the_profile_of_a_cluster_starts(project: Project) -> None:
+    """Past a dry run, which has a core whatever the profile says; jobs run here, not on Slurm."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
+    assert profile["cores"] >= max(profile["set-threads"].values()), "threads are capped by it"
+    project.set("evaluation.claims.fid_margin", 0.1)
+    words = ("snakemake", "--workflow-profile", "profiles/slurm", "run", "--executor", "local")
+    project.run(*words, "--latency-wait", "5")
+    assert sorted(project.commands()) == ["report", "tables"]
+
+
+@pytest.mark.parametrize("option", [("--dag", "dot"), ("--rulegraph", "dot"), ("--summary",)])
+def test_tutorials_commands_need_no_number_of_cores(
+    made_project: Project, option: tuple[str, ...]
+) -> None:
+    assert "tables" in made_project.run("snakemake", "run", *option)
+
+
 def test_real_data_must_be_described() -> None:
     config = read("mini")
     config["data"]["sources"]["panorama"] = "matterport3d"

@@ -1,5 +1,6 @@
 # What people look at: tables, figures, and one self-contained page.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
+figures = expand("<results>/figures/{figure}", figure=tasks.figures)
 
 recipes.register(
     "tables",
@@ -47,9 +48,7 @@ rule draw_figures:
         images=expand("<results>/images/{folder}/manifest.json", folder=tasks.scored),
         curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
-        figures=report(
-            expand("<results>/figures/{figure}", figure=tasks.figures), category="Figures"
-        ),
+        figures=report(figures, category="Figures"),
         seal=recipes.seal("figures"),
     log:
         "<results>/logs/figures.log",
