@@ -46,11 +46,44 @@ def import_closure(module: str) -> frozenset[Path]:
 
 
 @cache
-def code_sha256(*modules: str) -> str:
-    """Hash the code of the modules' import closures, wherever the project is installed."""
+def code_sha256(*code: str) -> str:
+    """Hash code, wherever the project is installed.
+
+    Args:
+        code: modules, with their import closures; or `module:function`, a command without what it
+            imports and without what it says of its options.
+    """
+    modules = [name for name in code if ":" not in name]
     files = {file for module in modules for file in import_closure(module)}
     named = {_name_in_project(file): _code_of(file) for file in files}
-    return settings_sha256(named)
+    return settings_sha256(named | {name: _code_of_command(name) for name in code if ":" in name})
+
+
+@cache
+def _code_of_command(place: str) -> str:
+    """Return what a function computes, with the functions and constants of its module it uses."""
+    module, _, name = place.partition(":")
+    defined: dict[str, ast.AST] = {}
+    for top in ast.parse(_module_file(module).read_bytes()).body:
+        if isinstance(top, ast.FunctionDef):
+            defined[top.name] = top
+        elif isinstance(top, ast.Assign) and isinstance(top.targets[0], ast.Name):
+            defined[top.targets[0].id] = top.value
+    if name not in defined:
+        raise InputError(f"'{name}' is no function of {module}; correct it where a step names it")
+    found, queue = dict[str, object](), [name]
+    while queue:
+        name = queue.pop()
+        if name in found or name not in defined:
+            continue
+        node: ast.AST = defined[name]
+        parts = [node]
+        if isinstance(node, ast.FunctionDef):
+            parts = [*node.body, *node.args.defaults, *filter(None, node.args.kw_defaults)]
+        found[name] = _syntax(parts)
+        inner = (each for part in parts for each in ast.walk(part))
+        queue += [each.id for each in inner if isinstance(each, ast.Name)]
+    return repr(sorted(found.items()))
 
 
 @cache

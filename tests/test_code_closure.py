@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mvdiffusion
+from mvdiffusion import code_closure
 from mvdiffusion.code_closure import code_sha256, import_closure
 from mvdiffusion.records import InputError
 
@@ -125,3 +126,50 @@ def test_a_training_depends_on_what_it_runs_and_on_no_preparation() -> None:
 def test_unknown_modules_are_named() -> None:
     with pytest.raises(InputError, match=r"'mvdiffusion\.missing' is not a module of"):
         code_sha256("mvdiffusion.missing")
+
+
+COMMAND = """
+SEED = 5
+FORMAT = "x"
+
+
+def command(a: Option("help") = 1) -> None:
+    \"\"\"Do it.\"\"\"
+    run(_seed(), a)
+
+
+def _seed() -> int:
+    return SEED
+
+
+def other() -> str:
+    return FORMAT
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),
+    [
+        ("run(_seed(), a)", "run(99, a)", True),
+        ("= 1)", "= 2)", True),
+        ("SEED = 5", "SEED = 6", True),
+        ("return SEED", "return SEED + 1", True),
+        ("Do it.", "Do that.", False),
+        ('"help"', '"more help"', False),
+        ("return FORMAT", "return FORMAT * 2", False),
+        ('"x"', '"y"', False),
+    ],
+)
+def test_a_command_is_what_it_computes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str, after: str, counts: bool
+) -> None:
+    hashes = []
+    for text in (COMMAND, COMMAND.replace(before, after)):
+        (tmp_path / "cli.py").write_text(text)
+        monkeypatch.setattr(code_closure, "_module_file", lambda module: tmp_path / "cli.py")
+        code_closure._code_of_command.cache_clear()
+        hashes.append(code_closure._code_of_command("cli:command"))
+    code_closure._code_of_command.cache_clear()
+    assert (hashes[0] != hashes[1]) == counts
+    with pytest.raises(InputError, match="'commando' is no function of cli"):
+        code_closure._code_of_command("cli:commando")

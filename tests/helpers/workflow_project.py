@@ -41,7 +41,19 @@ PROJECT_FILES = (
     "eval/extractors/weights.yaml", "profiles",
 )  # fmt: skip
 
+COMMANDS = {
+    "mvdiffusion/cli/data.py": ["data_rooms", "data_walks", "data_export", "open_dataset"],
+    "mvdiffusion/cli/datasets.py": ["data_labels", "data_prepare", "data_splits", "data_caption"],
+    "mvdiffusion/cli/generate.py": ["generate_split"],
+    "mvdiffusion/cli/tools.py": ["fetch_base"],
+    "mvdiffusion/cli/train.py": [
+        "train_vae", "train_base", "train_inpainting", "train_stage1", "train_stage2",
+    ],
+    "eval/cli.py": ["train_extractor", "score", "tables", "figures", "report"],
+}  # fmt: skip
+
 MODULES = {
+    **{file: "".join(f"def {name}(): 0\n" for name in names) for file, names in COMMANDS.items()},
     "mvdiffusion/preparation/captions.py": "",
     "mvdiffusion/preparation/labels.py": "",
     "mvdiffusion/preparation/matterport3d.py": "",
@@ -156,7 +168,7 @@ def write_project(root: Path) -> Project:
         for folder in {path.parent for path in (root / package).rglob("*.py")} | {root / package}:
             (folder / "__init__.py").touch()
     (root / "mvdiffusion_eval").symlink_to("eval")  # as an installation has it
-    for name in ("mvdiffusion/cli.py", "eval/__main__.py"):
+    for name in ("mvdiffusion/cli/__main__.py", "eval/__main__.py"):
         shutil.copy(STAND_IN, root / name)
     project = Project(root)
     for task in ("panorama", "outpaint", "depth"):
@@ -185,7 +197,7 @@ class Experiment:
 
     def covered(self, step: str) -> set[str]:
         """Files, below the repository, of the code that decides a step."""
-        modules = self.recipes.steps[step].code
+        modules = [name for name in self.recipes.steps[step].code if ":" not in name]
         files = {file.resolve() for module in modules for file in import_closure(module)}
         return {file.relative_to(ROOT).as_posix() for file in files}
 

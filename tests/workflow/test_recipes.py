@@ -147,7 +147,17 @@ def test_a_training_is_told_all_its_settings_and_decided_by_some() -> None:
 
 def test_embedded_rooms_are_decided_by_what_dvc_recorded(loaded: dict[str, Experiment]) -> None:
     recipes = Recipes({})
-    for name, recorded in {"same": (ROOT / "data.dvc").read_text(), "other": ""}.items():
+    (md5,) = re.findall(r"md5: (\S+)", (ROOT / "data.dvc").read_text())
+    for name, recorded in {"same": md5, "other": ""}.items():
         recipes.register(name, settings={}, code=[], besides=[recorded])
     digests = {name: recipe.digest for name, recipe in recipes.steps.items()}
     assert loaded["mini"].recipes.steps["rooms_test"].digest == digests["same"] != digests["other"]
+
+
+@pytest.mark.parametrize("name", ["mini", "paper"])
+def test_recipes_name_the_command_that_the_step_runs(
+    loaded: dict[str, Experiment], name: str
+) -> None:
+    for step, recipe in loaded[name].recipes.steps.items():
+        if function := command_of(step):
+            assert [code for code in recipe.code if code.endswith(f":{function}")], step

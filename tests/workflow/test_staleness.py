@@ -15,6 +15,7 @@ import yaml
 from workflow_project import METHODS, Project, environment
 
 from mvdiffusion.locks import processes
+from workflow.lib.contents import content_sha256
 from workflow.lib.process import LOCK
 
 
@@ -82,6 +83,63 @@ def test_code_edits_rerun_what_uses_the_code(
     assert before.items() <= after.items()
     new = [image for image in after if image not in before]
     assert len(new) == (len(before) if "score" in rerun else 0), "other code, other features"
+
+
+def test_edits_of_a_command_rerun_the_steps_that_run_it(project: Project) -> None:
+    for name, command in {"eval/cli.py": "tables", "mvdiffusion/cli/data.py": "data_walks"}.items():
+        path = project.root / name
+        path.write_text(path.read_text().replace(f"def {command}(): 0", f"def {command}(): 1"))
+    planned = project.snakemake("-n", "run")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
+    assert counts["make_tables"] == "1"
+    assert counts["render_walks"] == "3"
+    assert counts["train_stage2"] == "1", "of depth alone"
+    assert "render_rooms" not in counts
+
+
+def test_other_packages_are_scored_with_again_and_train_nothing(
+    project: Project, tmp_path: Path
+) -> None:
+    installed = tmp_path / "site/torchmetrics-99.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchmetrics\nVersion: 99.0\n"
+    )
+    project.snakemake("run", PYTHONPATH=str(installed.parent))
+    names = {name.split()[0] for name in project.commands()}
+    assert names == {"train-extractor", "score", "tables", "figures", "report"}
+    assert "Nothing to be done" in project.snakemake("run", PYTHONPATH=str(installed.parent))
+
+
+def test_models_and_archives_that_are_replaced_under_their_name_are_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    (project.root / "mybase").mkdir()
+    weights, archive = project.root / "mybase/weights", project.root / "labels.tar"
+    digests = []
+    for text in ("one", "two", "two", None):
+        if text:
+            weights.write_text(text)
+            archive.write_text(text)
+        else:
+            archive.unlink()
+        digests.append((content_sha256("mybase"), content_sha256("labels.tar")))
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] != digests[1][1]
+    assert digests[1] == digests[2] == digests[3], "an archive may go once it is extracted"
+    assert content_sha256("stabilityai/stable-diffusion-2-base") == ""
+
+    base = dict.fromkeys(("panorama", "outpaint", "depth"), "mybase")
+    mine = {"base": {"vae": None, "diffusion": None, "pretrained": base}}
+    (project.root / "mine.yaml").write_text(yaml.safe_dump(mine))
+    options = ("results/models/panorama_pretrained/model_index.json", "--configfile", "mine.yaml")
+    project.snakemake(*options)
+    project.commands()
+    assert "Nothing to be done" in project.snakemake(*options)
+    weights.write_text("three")
+    project.snakemake(*options)
+    assert project.commands() == ["fetch-base"]
 
 
 def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mvdiffusion.tasks import Task
 from workflow.lib.commands import repeated
+from workflow.lib.contents import content_sha256
 
 DATASETS: dict[str, Task] = {"matterport3d": Task.PANORAMA, "scannet": Task.DEPTH}
 """Names, and the task whose captions a dataset gets."""
@@ -97,6 +98,11 @@ class Datasets:
     def has_labels(self, name: str) -> bool:
         """Whether there are splits or captions of the authors."""
         return bool(self.settings[name]["labels"])
+
+    def labels_contents(self, name: str) -> list[str]:
+        """Names and hashes of the authors' archives."""
+        archives = self.settings[name]["labels"]
+        return [part for path in archives for part in (Path(path).name, content_sha256(path))]
 
     def labels_steps(self, name: str) -> list[str]:
         """The step that extracts the authors' labels, if there are any."""

@@ -76,7 +76,8 @@ class Recipes:
         Args:
             step: its name.
             settings: what its command is told.
-            code: the modules that its command runs; what they import is found.
+            code: the command, as `module:function`, and the modules that it runs; what they import
+                is found.
             deciding: those of the settings that decide the result, if not all do.
             besides: what decides it and is not among the settings.
             after: the steps whose results it reads, all registered before.
@@ -103,7 +104,13 @@ class Recipes:
         )
 
     def register_training(
-        self, step: str, *, settings: Mapping[str, Any], code: str, after: Iterable[str]
+        self,
+        step: str,
+        *,
+        settings: Mapping[str, Any],
+        code: str,
+        after: Iterable[str],
+        command: str = "",
     ) -> None:
         """Register the training of a model.
 
@@ -112,12 +119,13 @@ class Recipes:
             settings: what its command is told.
             code: the module of `mvdiffusion.training` that its command runs.
             after: the steps whose results it reads.
+            command: the command, if it is not named as the module.
         """
         self.register(
             step,
             settings=settings,
             deciding=deciding_settings(settings),
-            code=[f"mvdiffusion.training.{code}"],
+            code=[f"mvdiffusion.cli.train:train_{command or code}", f"mvdiffusion.training.{code}"],
             after=after,
             makes=[
                 f"<results>/models/{step}",

@@ -102,7 +102,8 @@ class Sources:
 
     def export_code(self, task: str) -> list[str]:
         """Modules that write a task's real images."""
-        export = ["mvdiffusion.generation.export", "mvdiffusion.generation.settings"]
+        export = ["mvdiffusion.cli.data:data_export", "mvdiffusion.generation.export"]
+        export += ["mvdiffusion.cli.data:open_dataset", "mvdiffusion.generation.settings"]
         return [*export, READERS[Task(task).layout]]
 
     def files(self) -> list[str]:

@@ -11,6 +11,7 @@ from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
+from workflow.lib.contents import content_sha256
 from workflow.lib.sources import LEAST_SAMPLES_BY_STEP, Sources
 
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
@@ -59,7 +60,9 @@ class Tasks:
     def generation_code(self, task: str, method: str) -> list[str]:
         """Modules of the project that make a method's images."""
         own = find_method(method, task).module
-        return ["mvdiffusion.generation.split", *([own] if own.startswith("mvdiffusion.") else [])]
+        command = ["mvdiffusion.cli.generate:generate_split", "mvdiffusion.cli.data:open_dataset"]
+        split = [*command, "mvdiffusion.generation.split"]
+        return [*split, *([own] if own.startswith("mvdiffusion.") else [])]
 
     def base(self, task: str) -> str:
         """The step that makes the model which the task's own training starts from."""
@@ -116,6 +119,11 @@ class Tasks:
             *repeated("--curves", named(self.trained, input.curves)),
             *("--num-samples", str(self.config["evaluation"]["contact_sheet_samples"])),
         ]
+
+    def named_extractors(self) -> list[str]:
+        """Contents of the extractors that the configuration names, if they are folders."""
+        names = self.config["evaluation"]["score"].get("extractors", [])
+        return [content_sha256(name) for name in names]
 
     def compared(self, task: str) -> list[str]:
         """Folders of a task that all scores need: outpainting also its VAE reconstructions."""

@@ -4,7 +4,8 @@ for task in [] if sources.trains_base else tasks.names:
     recipes.register(
         f"{task}_pretrained",
         settings={"model": config["base"]["pretrained"][task]},
-        code=["mvdiffusion.conversion.base_model"],
+        besides=[content_sha256(config["base"]["pretrained"][task])],
+        code=["mvdiffusion.cli.tools:fetch_base", "mvdiffusion.conversion.base_model"],
         makes=[f"<results>/models/{task}_pretrained"],
     )
 
@@ -93,6 +94,7 @@ if "outpaint_base" in tasks.trained:
         "outpaint_base",
         settings=tasks.settings("outpaint", config["outpaint"]["base"]),
         code="stage1",
+        command="inpainting",
         after=[tasks.base("outpaint"), *sources.steps("outpaint", "train", "validation")],
     )
 

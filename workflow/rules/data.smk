@@ -27,7 +27,7 @@ for split in sources.drawn("rooms"):
     recipes.register(
         f"rooms_{split}",
         settings=sources.scenes("rooms", split),
-        code=["mvdiffusion.preparation.rooms"],
+        code=["mvdiffusion.cli.data:data_rooms", "mvdiffusion.preparation.rooms"],
         makes=[f"<results>/rooms/{split}", f"<results>/rooms/.{split}.*"],
     )
 
@@ -58,7 +58,7 @@ for split in sources.drawn("walks"):
     recipes.register(
         f"walks_{split}",
         settings=sources.scenes("walks", split),
-        code=["mvdiffusion.preparation.rooms.walks"],
+        code=["mvdiffusion.cli.data:data_walks", "mvdiffusion.preparation.rooms.walks"],
         makes=[f"<results>/walks/{split}", f"<results>/walks/.{split}.*"],
     )
 

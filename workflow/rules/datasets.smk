@@ -43,8 +43,8 @@ for name in filter(datasets.has_labels, datasets.used):
     recipes.register(
         f"{name}_labels",
         settings={},
-        besides=[Path(path).name for path in config["datasets"][name]["labels"]],
-        code=["mvdiffusion.preparation.labels"],
+        besides=datasets.labels_contents(name),
+        code=["mvdiffusion.cli.datasets:data_labels", "mvdiffusion.preparation.labels"],
         makes=[f"<{name}>/labels"],
         root=f"<{name}>",
     )
@@ -81,7 +81,7 @@ for name in datasets.used:
     recipes.register(
         f"{name}_units",
         settings=config["datasets"][name]["preparation"],
-        code=[f"mvdiffusion.preparation.{name}"],
+        code=["mvdiffusion.cli.datasets:data_prepare", f"mvdiffusion.preparation.{name}"],
         after=datasets.labels_steps(name) if name == "scannet" else [],
         root=f"<{name}>",
     )
@@ -132,7 +132,7 @@ for name in datasets.used:
         f"{name}_splits",
         settings=datasets.settings[name].get("splits", {}),
         besides=datasets.units(name),
-        code=["mvdiffusion.preparation.splits"],
+        code=["mvdiffusion.cli.datasets:data_splits", "mvdiffusion.preparation.splits"],
         after=[f"{name}_units", *datasets.labels_steps(name)],
         root=f"<{name}>",
     )
@@ -176,7 +176,8 @@ for name in datasets.used:
         recipes.register(
             f"{name}_captions_{split}",
             settings=config["datasets"][name]["captions"],
-            code=["mvdiffusion.preparation.captions"],
+            besides=[content_sha256(config["datasets"][name]["captions"].get("model", ""))],
+            code=["mvdiffusion.cli.datasets:data_caption", "mvdiffusion.preparation.captions"],
             after=[f"{name}_splits"],
             root=f"<{name}>",
         )

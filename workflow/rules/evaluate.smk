@@ -28,7 +28,12 @@ for kind in tasks.extractors:
     recipes.register(
         kind,
         settings={"seed": config["seed"]} | config["evaluation"]["extractors"][kind],
-        code=["mvdiffusion_eval.extractors.train", "mvdiffusion_eval.folders.opening"],
+        besides=scoring_packages(),
+        code=[
+            "mvdiffusion_eval.cli:train_extractor",
+            "mvdiffusion_eval.extractors.train",
+            "mvdiffusion_eval.folders.opening",
+        ],
         after=["extractor_rooms"],
         makes=[f"<results>/extractors/{kind}"],
     )
@@ -63,7 +68,8 @@ for task, name in [folder.split("/") for folder in tasks.scored]:
     recipes.register(
         f"score_{task}_{name}",
         settings=config["evaluation"]["score"],
-        code=["mvdiffusion_eval.api"],
+        besides=[*scoring_packages(), *tasks.named_extractors()],
+        code=["mvdiffusion_eval.cli:score", "mvdiffusion_eval.api"],
         after=[*tasks.extractors, *(f"{task}_{other}" for other in [name, *tasks.compared(task)])],
         makes=[f"<results>/scores/{task}/{name}.json"],
     )

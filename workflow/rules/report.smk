@@ -5,7 +5,11 @@ figures = expand("<results>/figures/{figure}", figure=tasks.figures)
 recipes.register(
     "tables",
     settings=config["evaluation"]["claims"],
-    code=["mvdiffusion_eval.tables.results", "mvdiffusion_eval.claims.remarks"],
+    code=[
+        "mvdiffusion_eval.cli:tables",
+        "mvdiffusion_eval.tables.results",
+        "mvdiffusion_eval.claims.remarks",
+    ],
     after=tasks.scores,
     makes=["<results>/tables", "<results>/metrics.json"],
 )
@@ -35,7 +39,7 @@ rule make_tables:
 recipes.register(
     "figures",
     settings={"num_samples": config["evaluation"]["contact_sheet_samples"]},
-    code=["mvdiffusion_eval.report.figures"],
+    code=["mvdiffusion_eval.cli:figures", "mvdiffusion_eval.report.figures"],
     after=[*tasks.scores, *tasks.trained],
     makes=["<results>/figures"],
 )
@@ -65,7 +69,11 @@ rule draw_figures:
 recipes.register(
     "report",
     settings=sources.shown_configuration(),
-    code=["mvdiffusion_eval.report.page", "mvdiffusion_eval.scoring.score_files"],
+    code=[
+        "mvdiffusion_eval.cli:report",
+        "mvdiffusion_eval.report.page",
+        "mvdiffusion_eval.scoring.score_files",
+    ],
     after=["tables", "figures"],
     makes=["<results>/report.html"],
 )
