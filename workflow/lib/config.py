@@ -101,9 +101,20 @@ def complete(config: dict[str, Any], files: Iterable[str | Path], given: Mapping
             read_settings(name)
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    command_line = numbers_of(given)
-    update_config(config, command_line)
-    checked(config, ", ".join(names), command_line)
+    _read_numbers(config, given)
+    checked(config, ", ".join(names), given)
+
+
+def _read_numbers(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Put numbers in the place of what is given as text, where it is the configuration's.
+
+    Modules have configurations of their own, which the command line does not touch.
+    """
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            _read_numbers(config[key], value)
+        elif key in config and config[key] == value:
+            config[key] = numbers_of(value)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
