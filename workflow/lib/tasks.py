@@ -125,6 +125,16 @@ class Tasks:
         names = self.config["evaluation"]["score"].get("extractors", [])
         return [content_sha256(name) for name in names]
 
+    def report_options(self, wildcards: Any, input: Any) -> list[str]:
+        """Parameter of the rule that writes the page: what it shows."""
+        return [
+            *("--tables", *folders_of(input.tables[:1]), "--metrics", str(input.metrics)),
+            *("--figures", *folders_of(input.figures[:1])),
+            *("--benchmarks", f"{self.config['results_dir']}/benchmarks"),
+            *repeated("--scores", input.scores),
+            *repeated("--generated", named(self.scored, input.images)),
+        ]
+
     def compared(self, task: str) -> list[str]:
         """Folders of a task that all scores need: outpainting also its VAE reconstructions."""
         bound = [BOUND] if task == "outpaint" and BOUND in self.methods[task] else []

@@ -87,7 +87,7 @@ rule write_report:
         figures=rules.draw_figures.output.figures,
         images=rules.draw_figures.input.images,
         scores=scores,
-        seals=[rules.make_tables.output.seal, rules.draw_figures.output.seal],
+        seals=[recipes.seal("tables"), recipes.seal("figures")],
     output:
         report("<results>/report.html", category="Page"),
     log:
@@ -95,11 +95,7 @@ rule write_report:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        benchmarks=f"{config['results_dir']}/benchmarks",
-        options=lambda wildcards, input: repeated("--scores", input.scores)
-        + repeated("--generated", named(tasks.scored, input.images)),
+        options=tasks.report_options,
     shell:
-        "python -m workflow.lib.seal --check {input.seals}"
-        " && python -m mvdiffusion_eval report --tables $(dirname {input.tables[0]}) --metrics {input.metrics}"
-        " --figures $(dirname {input.figures[0]}) --benchmarks {params.benchmarks}"
+        "python -m workflow.lib.seal --check {input.seals} && python -m mvdiffusion_eval report"
         " --config {input.settings} {params.options:q} --output {output} 2>&1 | tee {log}"
