@@ -8,11 +8,14 @@ consistency as it should, so that sample keeps its number.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+
+from mvdiffusion.records import settings_sha256
 
 from .samples import SampleFolder
 
@@ -31,11 +34,12 @@ class Faults:
         num_images: images looked at.
         constant: images of exactly one color.
         near_constant: other images that vary by less than `FLAT`.
-        repeated: images with content that are byte for byte those of another sample or view.
+        repeated: images with content that are pixel for pixel those of another sample or view.
         repeated_samples: samples all of whose images are those of an earlier sample.
         undefined: samples in which neighboring views are constant.
         first_flat: sample and view of the first constant or nearly constant image.
         first_repeated: sample and view of the first repeated image.
+        pixels_sha256: hash of the pixels of all images, however their files hold them.
     """
 
     num_images: int = 0
@@ -46,6 +50,7 @@ class Faults:
     undefined: tuple[str, ...] = ()
     first_flat: str = ""
     first_repeated: str = ""
+    pixels_sha256: str = ""
 
     @property
     def flat(self) -> int:
@@ -72,6 +77,12 @@ def _deviation(channel: np.ndarray) -> float:
     return float(np.sqrt(counts @ np.square(levels - mean) / channel.size))
 
 
+def pixel_digests(views: np.ndarray) -> list[str]:
+    """Hash the pixels of each of some views [V, H, W, C] (64 hex digits each)."""
+    size = f"{views.shape[1:]}".encode()
+    return [hashlib.sha256(size + view.tobytes()).hexdigest() for view in views]
+
+
 def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> Faults:
     """Look for degenerate images.
 
@@ -84,8 +95,8 @@ def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> F
     """
     ids = folder.sample_ids if samples is None else samples
     with ThreadPoolExecutor(THREADS) as pool:
-        spreads = list(pool.map(lambda sample_id: spread(folder.views(sample_id)), ids))
-    digests = [folder.view_digests(sample_id) for sample_id in ids]
+        found = list(pool.map(lambda sample_id: _looked_at(folder.views(sample_id)), ids))
+    spreads, digests = [s for s, _ in found], [d for _, d in found]
     names = [f"{i}/{view}" for i, own in zip(ids, digests, strict=True) for view in range(len(own))]
     flat = np.concatenate(spreads) < FLAT
     constant = np.concatenate(spreads) == 0
@@ -105,7 +116,12 @@ def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> F
         undefined=tuple(undefined),
         first_flat=firsts[0],
         first_repeated=firsts[1],
+        pixels_sha256=settings_sha256([[i, own] for i, own in zip(ids, digests, strict=True)]),
     )
+
+
+def _looked_at(views: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    return spread(views), pixel_digests(views)
 
 
 def _agree_trivially(folder: SampleFolder, sample_id: str, spreads: np.ndarray) -> bool:

@@ -13,14 +13,22 @@ from PIL import Image
 from mvdiffusion.images import UNREADABLE, holds_depth, open_image
 from mvdiffusion.records import InputError
 
+MIN_SIZE = 8
+"""Least height and width of an image in pixels; a smaller one shows nothing that is measured."""
+
 
 def check_view(path: Path, height: int, width: int) -> None:
     """Check presence, size and mode of a view by its header.
 
     Raises:
-        InputError: the file is missing or unreadable, has another size, or is not RGB.
+        InputError: the file is missing or unreadable, has another size or is tiny, or is not RGB.
     """
     mode = _check_size(path, height, width)
+    if min(height, width) < MIN_SIZE:
+        raise InputError(
+            f"{path}: is {width}×{height} pixels; expected at least {MIN_SIZE}×{MIN_SIZE}; give "
+            "images of the size in which the method makes them."
+        )
     if mode == "RGB" and _is_16_bit(path):
         mode = "RGB;16"
     if mode != "RGB":

@@ -220,6 +220,11 @@ def _equirectangular(
         if assumed.panorama_height is None
         else (2 * assumed.panorama_height, assumed.panorama_height)
     )
+    if wanted[1] > own[1]:
+        raise InputError(
+            f"{root}: its panoramas have {own[1]} rows, which --panorama-height {wanted[1]} would "
+            f"enlarge, and enlarged ones are smoother; give {own[1]} or less for every method."
+        )
     return EquirectangularFolder(
         *(root, "panorama", (root.name or root.resolve().name), ids, size, size, None),
         assumed.fov_deg,

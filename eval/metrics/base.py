@@ -316,7 +316,15 @@ def ratio_to_real(
         better: whether higher is better; None if neither is.
         step: what is measured.
         at: what else was changed in the protocol, to be added to its name.
+
+    Raises:
+        InputError: the mean over the real views is 0.
     """
+    if not real.mean():
+        raise InputError(
+            f"{step.key}: its mean over the real views is 0, so there is no ratio to it; check "
+            "that the images of the reference are not all of one color."
+        )
     ratio, se = ratio_of_means(values, real)
     return Measurement(ratio, se, "of real", better, step.protocol_with(at=at), step.version)
 

@@ -18,7 +18,7 @@ from mvdiffusion.records import InputError
 
 from ..extractors.base import SimilarityExtractor
 from ..extractors.networks import num_tokens
-from ..folders.faults import FLAT, find_faults, spread
+from ..folders.faults import FLAT, find_faults, pixel_digests, spread
 from ..folders.images import is_lossy, resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from ..functional.cross_view_psnr import (
@@ -29,6 +29,7 @@ from ..functional.cross_view_psnr import (
     warp,
 )
 from ..functional.depth_psnr import depth_psnr, sample_shared, shared_pixels
+from ..functional.gradient_energy import gradient_energy
 from ..metrics.base import Inputs
 from ..metrics.depth_consistency import cameras_of
 
@@ -45,6 +46,10 @@ ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
 
 ORDER_HEIGHT = 64
 """Height in pixels at which orders are compared; alignment is visible at any size."""
+
+LITTLE_DETAIL = 0.2
+"""Share of the real views' gradient energy below which consistency means little; a VAE keeps most
+of it."""
 
 BLOCKING = 0.05
 """Excess of the steps across borders of 8×8 blocks, as JPEG and VAEs of such patches leave."""
@@ -109,7 +114,7 @@ def constant_real_images(inputs: Inputs) -> str:
 
 
 def repeated_images(inputs: Inputs) -> str:
-    """Find images that are other images of the folder, byte for byte."""
+    """Find images that are other images of the folder, pixel for pixel."""
     folder, faults = inputs.generated, inputs.faults
     if not faults.repeated:
         return ""
@@ -117,7 +122,7 @@ def repeated_images(inputs: Inputs) -> str:
     alike = f", and {faults.repeated_samples} of {count} samples an earlier sample"
     return (
         f"{faults.repeated} of {faults.num_images} images in {folder.root} repeat an earlier image "
-        f"byte for byte (first: {faults.first_repeated}){alike * bool(faults.repeated_samples)}; "
+        f"pixel for pixel (first: {faults.first_repeated}){alike * bool(faults.repeated_samples)}; "
         "errors and tests take them for independent, so they are too small."
     )
 
@@ -130,19 +135,52 @@ def real_as_generated(inputs: Inputs) -> str:
         path.resolve() for path in real.view_paths(first)
     ]:
         return ""  # real views are scored on purpose, as the upper bound
-    known = {digest for i in real.sample_ids for digest in real.view_digests(i)}
-    evaluated = [
-        digest
-        for i in folder.sample_ids
-        for digest in np.array(folder.view_digests(i))[folder.evaluated_views(i)]
-    ]
-    copies = sum(digest in known for digest in evaluated)
-    if not copies:
+    ways: tuple[tuple[str, str, DigestsOf, Sequence[str]], ...] = (
+        ("images", "byte-for-byte copies", _of_files, folder.sample_ids),
+        ("images looked at", "pixel-for-pixel copies", _of_pixels, _examined(folder)),
+    )
+    for what, copied, digests_of, ids in ways:
+        known = {digest for i in ids for digest in digests_of(real, i)}
+        made = [np.array(digests_of(folder, i))[folder.evaluated_views(i)] for i in ids]
+        evaluated = np.concatenate(made)
+        if copies := sum(digest in known for digest in evaluated):
+            return (
+                f"{copies} of {len(evaluated)} {what} in {folder.root} are {copied} of images in "
+                f"the reference {real.root}: real images were scored as generated."
+            )
+    return ""
+
+
+DigestsOf = Callable[[SampleFolder, str], list[str]]
+"""Hashes the views of a sample."""
+
+
+def _of_files(folder: SampleFolder, sample_id: str) -> list[str]:
+    return folder.view_digests(sample_id)
+
+
+def _of_pixels(folder: SampleFolder, sample_id: str) -> list[str]:
+    return pixel_digests(folder.views(sample_id))
+
+
+def little_detail(inputs: Inputs) -> str:
+    """Find views with far less gradient energy than the real ones: neighbors agree too easily."""
+    folder, real = inputs.generated, inputs.reference
+    if real is None or not inputs.has_other_reference:
+        return ""
+    ours, theirs = (_energy(each, folder) for each in (folder, real))
+    if ours >= LITTLE_DETAIL * theirs:
         return ""
     return (
-        f"{copies} of {len(evaluated)} images in {folder.root} are byte-for-byte copies of images "
-        f"in the reference {real.root}: real images were scored as generated."
+        f"the views in {folder.root} have {ours / theirs:.1%} of the gradient energy of the real "
+        f"ones in {real.root}: they are blurred or nearly empty, which raises the PSNR of overlaps."
     )
+
+
+def _energy(folder: SampleFolder, generated: SampleFolder) -> float:
+    """Mean gradient energy of the evaluated views of a few samples."""
+    views = (folder.views(i, generated.evaluated_views(i)) for i in _examined(generated))
+    return float(np.mean([gradient_energy(v.astype(np.float32) / 255) for v in views]))
 
 
 def swapped_channels(inputs: Inputs) -> str:
@@ -392,6 +430,7 @@ CHECKS: tuple[Callable[[Inputs], str], ...] = (
     constant_images,
     repeated_images,
     constant_real_images,
+    little_detail,
     real_as_generated,
     swapped_channels,
     one_sided_loss,

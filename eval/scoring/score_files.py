@@ -171,14 +171,15 @@ def check_comparable(scores: Sequence[Score]) -> None:
 
 
 def identical_images(scores: Sequence[Score]) -> list[str]:
-    """Say which methods have the same images, byte for byte; one name of them is wrong."""
+    """Say which methods have the same images, pixel for pixel; one name of them is wrong."""
     named: dict[str, list[str]] = {}
     for score in scores:
-        if digest := score.content["images"].get("sha256"):
+        if digest := score.faults.pixels_sha256:
             named.setdefault(digest, []).append(f"'{score.method}'")
     return [
-        f"{' and '.join(names)} have byte-identical images (sha256 {digest[:12]}…): their numbers "
-        "are of one method; check that every folder holds what its name says."
+        f"{' and '.join(names)} have identical images (their pixels have the sha256 "
+        f"{digest[:12]}…): their numbers are of one method; check that every folder holds what its "
+        "name says."
         for digest, names in named.items()
         if len(names) > 1
     ]

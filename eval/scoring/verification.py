@@ -17,6 +17,7 @@ import numpy as np
 
 from mvdiffusion.records import InputError, settings_sha256
 
+from ..folders.faults import Faults
 from ..metrics.measurement import Measurement
 from ..statistics import mean_and_se
 
@@ -65,12 +66,17 @@ def check_content(path: Path, content: Any) -> None:
             f"{path}: was changed after it was written (its content has the sha256 "
             f"{found[:12]}…, expected {str(content[SEAL])[:12]}…); {AGAIN}."
         )
-    for problem in _contradictions(content):
+    try:
+        problems = list(_contradictions(content))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        problems = [f"has parts that `mvdiffusion-eval score` does not write ({error})"]
+    for problem in problems:
         raise InputError(f"{path}: {problem}; {AGAIN}.")
 
 
 def _contradictions(content: Mapping[str, Any]) -> Iterator[str]:
     images, keys = content["images"], {field.name for field in fields(Measurement)}
+    Faults(**content.get("faults", {}))
     if len(images["samples"]) != images["num_samples"]:
         yield f"lists {len(images['samples'])} samples, but counts {images['num_samples']}"
     groups = min(content["settings"]["jackknife_groups"], images["num_samples"])

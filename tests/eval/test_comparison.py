@@ -322,6 +322,18 @@ def test_panoramas_of_two_sizes_are_compared_at_one_height(tmp_path: Path) -> No
     assert "resized_from" not in images
 
 
+def test_smaller_panoramas_are_not_enlarged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Enlarged to the others' height they are as smooth as before, and agree too well."""
+    large, small = (panoramas(tmp_path / str(size), size, 3) for size in (128, 64))
+    options = ("--view-size", "32", "--panorama-height", "128", *OPTIONS)
+    assert fails(large, small, "--output", str(tmp_path / "o"), *options) == 2
+    error = capsys.readouterr().err
+    assert f"{small}: its panoramas have 64 rows, which --panorama-height 128 would enl" in error
+    assert "give 64 or less for every method" in error
+
+
 def spoil_size(root: Path) -> None:
     toy.write_folder(root / "b", "", {"room000": toy.views_of(1, 0, 48)}, manifest=False)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 from hypothesis import given, settings
@@ -155,6 +156,14 @@ def test_the_odd_view_is_named_wherever_it_stands(folder: Path) -> None:
         with pytest.raises(InputError, match=rf"{path}: is 16×16 pixels; expected 32×32"):
             open_folder(folder.parent / "more")
         odd.write_bytes(whole)
+
+
+@pytest.mark.parametrize("height", [1, 2, 7])
+def test_tiny_views_are_refused(height: int, tmp_path: Path) -> None:
+    views = np.zeros((8, height, 32, 3), np.uint8)
+    root = toy.write_folder(tmp_path / "tiny", "tiny", {"room000": views}, manifest=False)
+    with pytest.raises(InputError, match=rf"is 32×{height} pixels; expected at least 8×8"):
+        open_folder(root)
 
 
 def test_a_file_rewritten_at_once_has_another_hash(tmp_path: Path) -> None:

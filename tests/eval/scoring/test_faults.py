@@ -158,6 +158,13 @@ def test_results_of_black_images_alone_can_be_looked_at(tmp_path: Path) -> None:
     toy.run("compare", *files, "--output", str(tmp_path / "o"))
 
 
+def test_a_reference_of_black_images_alone_is_refused(tmp_path: Path) -> None:
+    made = toy.write_folder(tmp_path / "made", "made", noise(4))
+    real = toy.write_folder(tmp_path / "real", "real", blackened(noise(4), *noise(4)))
+    with pytest.raises(InputError, match="images of the reference are not all of one color"):
+        mvdiffusion_eval.score(made, real, settings=SETTINGS)
+
+
 @pytest.fixture
 def compared(tmp_path: Path) -> Path:
     """A method that is better where it is not black, beside one without a fault."""

@@ -291,6 +291,30 @@ def test_real_images_scored_as_generated(tmp_path: Path, real: Path) -> None:
     assert found[0].startswith("3 of 32 images in ")
 
 
+def test_real_pixels_in_other_files(tmp_path: Path, real: Path) -> None:
+    folder = made(tmp_path)
+    for view in (2, 3, 4):
+        picture = Image.open(real / "room003" / f"{view}.png")
+        picture.save(folder / "room003" / f"{view}.png", compress_level=0)
+    found = the_warning(folder, real)
+    assert found.startswith("3 of 32 images looked at in ")
+    assert "pixel-for-pixel copies" in found
+
+
+@pytest.mark.parametrize("noise", [0, 2])
+def test_nearly_empty_views(noise: int, tmp_path: Path, real: Path) -> None:
+    """Ramps and faint noise: neighbors agree, because there is nothing to see."""
+
+    def empty(views: np.ndarray) -> np.ndarray:
+        ramp = np.linspace(120, 130, views.shape[1])[None, :, None, None]
+        faint = np.random.default_rng(0).integers(-noise, noise + 1, views.shape)
+        return np.broadcast_to(ramp + faint, views.shape).round().astype(np.uint8)
+
+    found = [w for w in warnings(made(tmp_path, empty), real) if "gradient energy" in w]
+    assert len(found) == 1
+    assert "which raises the PSNR of overlaps" in found[0]
+
+
 def test_the_given_view_of_outpainting_may_be_real(tmp_path: Path) -> None:
     rooms = toy.real_samples(4)
     ours = toy.outpainted_samples(4, toy.noisy(rooms, 3))

@@ -15,6 +15,7 @@ import pytest
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import mvdiffusion_eval
 from mvdiffusion.records import InputError
@@ -73,6 +74,18 @@ def test_numbers_that_do_not_follow_from_their_values(
         read_score(path)
     path.write_text(json.dumps(changed))
     with pytest.raises(InputError, match="was changed after it was written"):
+        read_score(path)
+
+
+JUNK_PARTS = {"images": None, "metrics": [], "settings": 3, "faults": {"x": 1}}
+
+
+@pytest.mark.parametrize("part", JUNK_PARTS)
+def test_parts_of_another_kind(part: str, content: dict[str, Any], tmp_path: Path) -> None:
+    """With the hash made again."""
+    path = tmp_path / "score.json"
+    path.write_text(json.dumps(sealed({**content, part: JUNK_PARTS[part]})))
+    with pytest.raises(InputError, match="has parts that `mvdiffusion-eval score` does not write"):
         read_score(path)
 
 
@@ -142,7 +155,7 @@ def test_one_method_under_two_names_is_told(
     folders = [toy.write_folder(tmp_path / name, name, rooms) for name in ("ours", "theirs")]
     options = ("--protocol", "paper-consistency-pano", "--settings", toy.SCORE_SETTINGS)
     toy.run("compare", *map(str, folders), "--output", str(tmp_path / "o"), *options)
-    told = "'ours' and 'theirs' have byte-identical images"
+    told = "'ours' and 'theirs' have identical images"
     assert told in capsys.readouterr().err
     assert told in (tmp_path / "o/tables/differences.md").read_text()
     files = [str(tmp_path / f"o/scores/{name}.json") for name in ("ours", "theirs")]
@@ -150,6 +163,21 @@ def test_one_method_under_two_names_is_told(
     toy.run("tables", *files, *made)
     assert told in capsys.readouterr().err
     assert told in (tmp_path / "t/panorama_main.md").read_text()
+
+
+def test_one_method_in_other_files_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same pixels in another compression are other bytes."""
+    rooms = toy.noisy(toy.real_samples(4), 2)
+    folders = [toy.write_folder(tmp_path / name, name, rooms) for name in ("ours", "theirs")]
+    for path in folders[1].glob("*/*.png"):
+        before = path.read_bytes()
+        Image.open(path).save(path, compress_level=0)
+        assert path.read_bytes() != before
+    options = ("--protocol", "paper-consistency-pano", "--settings", toy.SCORE_SETTINGS)
+    toy.run("compare", *map(str, folders), "--output", str(tmp_path / "o"), *options)
+    assert "'ours' and 'theirs' have identical images" in capsys.readouterr().err
 
 
 def test_a_few_images_say_so(world: Path, extractors: list[Path]) -> None:
