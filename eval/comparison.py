@@ -177,10 +177,10 @@ def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
         raise InputError(f"compare: got {len(entries)} folders; expected at least two.")
     seen: dict[str, Path] = {}
     for entry in entries:
-        if not re.fullmatch(r"[^/\\\0]+", entry.method) or entry.method.startswith("."):
+        if not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+", entry.method) or entry.method.startswith("."):
             raise InputError(
-                f"{entry.path}: its method is named '{entry.method}'; expected a valid file name "
-                "without / that does not begin with a dot."
+                f"{entry.path}: its method is named {entry.method!r}; expected a valid file name "
+                "in one line without / that does not begin with a dot."
             )
         # On some file systems, names that differ only in upper and lower case are the same file.
         if (earlier := seen.get(entry.method.casefold())) is not None:

@@ -116,7 +116,7 @@ def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> F
         undefined=tuple(undefined),
         first_flat=firsts[0],
         first_repeated=firsts[1],
-        pixels_sha256=settings_sha256([[i, own] for i, own in zip(ids, digests, strict=True)]),
+        pixels_sha256=settings_sha256(dict(zip(ids, digests, strict=True))),
     )
 
 

@@ -354,6 +354,10 @@ def spoil_path(root: Path) -> None:
     toy.write_folder(root / "b", "../b", {"room000": toy.views_of(1, 0)})
 
 
+def spoil_line(root: Path) -> None:
+    toy.write_folder(root / "b", "a\nb", {"room000": toy.views_of(1, 0)})
+
+
 def spoil_samples(root: Path) -> None:
     toy.write_folder(root / "b", "b", {"hall": toy.views_of(1, 0)})
 
@@ -370,6 +374,7 @@ def spoil_samples(root: Path) -> None:
             r"named 'A', and so is that of .*/a; give one of them another name: NAME=.*/b",
         ),
         (spoil_path, (), r"named '\.\./b'; expected a valid file name"),
+        (spoil_line, (), r"named 'a\\nb'; expected a valid file name in one line"),
         (spoil_samples, ("--common",), "the 2 folders have no sample in common"),
         (lambda root: None, (), r"b: no such folder"),
         (spoil_samples, ("--baseline", "c"), "--baseline: 'c' is not one of the methods: a, b"),
