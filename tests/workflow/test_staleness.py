@@ -363,6 +363,18 @@ def test_unfinished_work_of_other_settings_is_not_resumed(
     assert project.results() == made_project.results()
 
 
+def test_a_dry_run_after_a_kill_changes_nothing(project: Project) -> None:
+    project.set("panorama.stage2.variant", "paper")
+    kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
+    model = project.root / "results/models/panorama_stage2/model_index.json"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_text("written by the killed job")
+    before = {path: path.stat().st_mtime_ns for path in project.root.rglob("results/**/*")}
+    assert "train_stage2" in project.snakemake("-n", "run")
+    after = {path: path.stat().st_mtime_ns for path in project.root.rglob("results/**/*")}
+    assert after == before
+
+
 def test_failure_shows_the_command_s_message_and_keeps_nothing(project: Project) -> None:
     project.set("panorama.generation.num_inference_steps", 3)
     name = "generate split panorama mvdiffusion"

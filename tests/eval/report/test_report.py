@@ -311,6 +311,7 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
         *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
         *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
         *("--benchmarks", str(root / "benchmarks"), *toy.repeated("--generated", shown)),
+        *("--scores", str(scores / "mvdiffusion.json")),
         *("--output", str(root / "report.html")),
     )
     return (root / "report.html").read_text()
