@@ -13,6 +13,9 @@ ESCAPED = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         **{special: f"\\{special}" for special in "&%$#_{}"},
+        "<": r"\textless{}",  # in TeX's own encoding these three are other characters
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "±": r"$\pm$",

@@ -38,17 +38,19 @@ class Agreement:
             does.
         inverted: the poses have to be inverted to fit.
         flipped: the y and z axes of the cameras have to be turned round to fit.
+        distances: depth fits as distances from the camera, instead of along its z axis.
     """
 
     difference: float | None
     scale: float | None = None
     inverted: bool = False
     flipped: bool = False
+    distances: bool = False
 
     @property
     def explained(self) -> bool:
         """Whether it is known what would make depth and poses agree."""
-        return self.scale is not None or self.inverted or self.flipped
+        return self.scale is not None or self.inverted or self.flipped or self.distances
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,12 @@ def agreement(depth: Tensor, K: Tensor, pose: Tensor) -> Agreement:
     if len(chosen) < _FEWEST:
         return Agreement(difference)
     now = pairs.difference(1.0)
-    if (scale := _better_scale(pairs, now)) is not None:
+    scale = _better_scale(pairs, now)
+    along_rays = _pairs(_as_z(depth, K), K, pose, chosen).difference(1.0)
+    reached = now if scale is None else pairs.difference(scale)
+    if along_rays <= TOLERANCE and reached >= _CLEARLY * max(along_rays, _EXACT):
+        return Agreement(difference, distances=True)
+    if scale is not None:
         return Agreement(difference, scale)
     if difference is None or difference <= TOLERANCE:
         return Agreement(difference)
@@ -137,6 +144,12 @@ def _pairs(depth: Tensor, K: Tensor, pose: Tensor, chosen: Tensor) -> _Pairs:
     return _Pairs(
         depth[second].double(), K[second], motion[:, :3, :3] @ points, motion[:, :3, 3:], z > 0
     )
+
+
+def _as_z(depth: Tensor, K: Tensor) -> Tensor:
+    """Depth along the cameras' z axes, if `depth` [F, H, W] holds distances from the cameras."""
+    rays = torch.linalg.inv(K) @ pixel_grid(*depth.shape[-2:]).to(K)
+    return depth / rays.norm(dim=1).view(depth.shape)
 
 
 def _better_scale(pairs: _Pairs, now: float) -> float | None:
@@ -184,6 +197,11 @@ def advice(found: Agreement, axes: str, scale: float, unit: float) -> str:
         said.append(
             f"Negate the second and third column of the poses: they fit as {fitting}, and must be "
             f"{axes}."
+        )
+    if found.distances:
+        said.append(
+            "Divide the depth of each pixel (x, y) by the length of inv(K) (x, y, 1): it fits as "
+            "the distance from the camera, and must be that along the camera's z axis."
         )
     if found.scale is not None:
         said.append(

@@ -11,11 +11,14 @@ import pytest
 
 from mvdiffusion_eval.tables.table import Table, write_csv, write_tables
 
-NAMES = ["ours ^2 {x} $5 ~a", r"a\b_c & d%e #1", "}{$^_^$}", "plain"]
+NAMES = ["ours ^2 {x} $5 ~a", r"a\b_c & d%e #1", "}{$^_^$}", "<b>|c"]
 WRITTEN = {
     r"\textbackslash{}": "\\",
     r"\textasciitilde{}": "~",
     r"\textasciicircum{}": "^",
+    r"\textless{}": "<",
+    r"\textgreater{}": ">",
+    r"\textbar{}": "|",
     **{f"\\{special}": special for special in "&%$#_{}"},
 }
 
@@ -25,7 +28,7 @@ def read_tex(text: str) -> str:
     read, rest = "", text
     while rest:
         written = next((code for code in WRITTEN if rest.startswith(code)), rest[0])
-        assert len(written) > 1 or written not in "\\~^&%$#_{}", f"{written} in {text}"
+        assert len(written) > 1 or written not in "\\~^&%$#_{}<>|", f"{written} in {text}"
         read += WRITTEN.get(written, written)
         rest = rest[len(written) :]
     return read
@@ -54,7 +57,7 @@ def test_whatever_a_name_contains_latex_prints_it(tmp_path: Path) -> None:
 
 def test_line_breaks_in_names_break_no_table(tmp_path: Path) -> None:
     files = files_of(tmp_path, ["two\n\nlines", "b\r\n| c"])
-    assert r"\caption{About two lines. Compared with b | c.}" in files["tex"]
+    assert r"\caption{About two lines. Compared with b \textbar{} c.}" in files["tex"]
     assert "\n\n" not in files["tex"]
     rows = [line for line in files["md"].splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 1 + 2  # header and rule, the block's title, two methods

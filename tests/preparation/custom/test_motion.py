@@ -29,6 +29,7 @@ def scaled(factor: float) -> Agreement:
 def test_wrong_scales(factor):
     found = scaled(factor)
     assert found.scale == pytest.approx(1 / factor, rel=0.04)
+    assert not found.distances
     assert (found.inverted, found.flipped) == (False, False)
 
 
@@ -63,6 +64,21 @@ def test_wrong_axes(change, inverted, flipped, factor):
     found = agreement(depths, K, change(poses))
     assert (found.inverted, found.flipped) == (inverted, flipped)
     assert found.scale == (None if factor == 1 else pytest.approx(5, rel=0.04))
+
+
+def test_distances_from_the_camera():
+    """Renderers and laser scanners write them: every pixel is as far as its ray is long."""
+    depths, K, poses = recording()
+    height, width = depths.shape[1:]
+    fx, fy, cx, cy = (float(K[0, i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    y, x = np.mgrid[:height, :width]
+    ray = np.sqrt(1 + ((x - cx) / fx) ** 2 + ((y - cy) / fy) ** 2)
+    found = agreement(depths * torch.from_numpy(ray), K, poses)
+    assert found.distances
+    assert (found.scale, found.inverted, found.flipped) == (None, False, False)
+    said = advice(found, "x right, y down, z forward", 1.0, 0.001)
+    assert said.startswith("Divide the depth of each pixel")
+    assert not agreement(depths, K, poses).distances
 
 
 def test_a_flat_wall_tells_nothing_about_the_scale():
