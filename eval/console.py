@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
     from .comparison import Comparison
     from .tables.table import Table
 
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 VERDICT_COLORS = {"holds": "green", "does not hold": "red"}
 
 
@@ -83,6 +82,7 @@ def print_warnings(warnings: Sequence[str]) -> None:
 def print_score(score: Mapping[str, Any]) -> None:
     """Print the measurements of a score file; arrows say which direction is better."""
     from .folders.faults import Faults
+    from .metrics.measurement import ARROWS
 
     images = score["images"]
     counts = f"samples: {images['num_samples']}, images: {images['num_images']}"

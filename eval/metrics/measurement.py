@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""By whether more is better."""
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -23,11 +23,12 @@ from ..functional.seam import edge_step, worst_step
 from .base import Inputs, Metric, Outcome, Step, per_sample, register
 from .panorama_consistency import as_panoramas
 
-METRICS: dict[str, Callable[[np.ndarray], float]] = {
-    "discontinuity_score": discontinuity_score,
-    "edge_step": edge_step,
-    "worst_step": worst_step,
+METRICS: dict[str, tuple[Callable[[np.ndarray], float], bool | None]] = {
+    "discontinuity_score": (discontinuity_score, False),
+    "edge_step": (edge_step, False),
+    "worst_step": (worst_step, None),
 }
+"""Metrics, and whether more is better: edges of the scene raise the worst step, noise lowers it."""
 STITCHED = "panorama.png"
 """Written beside the views by our generators, or by methods that stitch differently."""
 
@@ -38,11 +39,11 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
     read, rows = panorama_reader(folder), []
     for sample_id in inputs.samples("seams of panoramas"):
         panorama = read(sample_id)
-        rows.append([metric(panorama) for metric in METRICS.values()])
+        rows.append([metric(panorama) for metric, _ in METRICS.values()])
     scores = np.array(rows).T  # [metrics, S]
     measurements = {
-        name: per_sample(of_samples, "", False, step, at)
-        for name, of_samples in zip(METRICS, scores, strict=True)
+        name: per_sample(of_samples, "", better, step, at)
+        for (name, (_, better)), of_samples in zip(METRICS.items(), scores, strict=True)
     }
     return Outcome(measurements)
 

@@ -166,26 +166,26 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     unloaded: list[MissingWeights] = []
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
+        metric = metrics()[step.metric]
+        extractor = "" if not metric.uses or views.can_serve(step, metric) else AN_EXTRACTOR
         seen = views.of(step.images)
         if seen is None:
-            lacking[step.key] = "whole equirectangular panoramas"
+            each = (_kind(step.images), extractor, metric.lacks(views.inputs))
+            lacking[step.key] = " and ".join(filter(None, each))
             continue
-        metric = metrics()[step.metric]
         comparable = seen.with_consistency() if metric.agreement else seen
         if comparable is None:
             lacking[step.key] = CONTENT
             continue
         seen = comparable
         missing = metric.lacks(seen)  # asked once for all steps: comparing folders takes time
-        has_extractor = not metric.uses or views.can_serve(step, metric)
-        if metric.reads_prompts and has_extractor and not missing:
+        if metric.reads_prompts and not extractor and not missing:
             seen.generated.check_prompts()  # before any work
         if views.can_load(step) and not missing and (error := views.load(step)):
             lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
             unloaded.append(error)
             continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
-        extractor = "" if has_extractor else AN_EXTRACTOR
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
@@ -193,6 +193,14 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     if unloaded and not any(not metrics()[step.metric].uses for step, _ in steps):
         raise unloaded[0]  # half of what was asked for, by other extractors, is not enough
     return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
+
+
+def _kind(spec: Mapping[str, Any]) -> str:
+    """Name what a folder must hold for panoramas, or for crops (see `select_images`)."""
+    whole = "whole equirectangular panoramas"
+    if spec.get("directions") != "level_8" or spec.get("sampling", "area") != "area":
+        return whole
+    return f"{whole}, or views in the same directions of {spec['size']} px or more"
 
 
 def _with_settings(step: Step, inputs: Inputs) -> Step:

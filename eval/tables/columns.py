@@ -56,7 +56,7 @@ STEPS = {
 SEAMS = {
     "discontinuity_score": "discontinuity score ↓",
     "edge_step": "color step at the edges ↓",
-    "worst_step": "color step at the worst column ↓",
+    "worst_step": "color step at the worst column",
 }
 """Seams of single panoramas."""
 CONTROL_VALUES = {

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
+from ..metrics.measurement import ARROWS
 from ..scoring.score_files import Score, pairs_of
 from ..statistics import (
     CONFIDENCE,
@@ -22,9 +23,7 @@ from .columns import CONSISTENCY, MAIN, fault_counts, shown_faults
 from .formatting import count_samples, decimals, notes_on_images, number
 from .table import Table
 
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 COUNTS = ("num_samples", "num_images")
-MOST_DIGITS = 7
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 INTERVALS = (
     "Intervals are Student's t intervals between samples, never between views: from the values "
@@ -52,7 +51,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
     ]
     for metric in metrics:
         own = {row["method"]: row for row in rows if row["metric"] == metric}
-        digits = decimals([row["se"] for row in own.values()], MOST_DIGITS)
+        digits = decimals([row["se"] for row in own.values()])
         any_row = next(iter(own.values()))
         cells = [_with_interval(own.get(score.method), "value", digits) for score in scores]
         lines.append([_title(any_row), any_row["unit"], *cells])
@@ -160,7 +159,7 @@ def _verdict(row: Mapping[str, Any], incomplete: Collection[str]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
-    cell = _with_interval(row, "difference", decimals([row["se"]], MOST_DIGITS))
+    cell = _with_interval(row, "difference", decimals([row["se"]]))
     p_values = [number(row[key], None, 4) for key in ("p_value", "p_holm")]
     return [_title(row), display_name(row["method"]), cell, *p_values, row["verdict"]]
 

@@ -14,19 +14,20 @@ FEW_FOR_FID = 10_000
 """Below this many images a note says that FID is biased. Heusel et al., who introduced it, ask for
 10,000: with fewer it comes out too large by about a constant over N. (Below 2,049, the covariance
 of Inception's 2,048 features is singular besides.)"""
+MOST_DIGITS = 7
+"""Behind the point: distances of the miniature's extractors may be of the order of 1e-4."""
 
 
-def decimals(errors: Sequence[float | None], most: int = 4) -> int:
-    """Digits worth printing: two of the middle standard error, at least 2 and at most `most`.
+def decimals(errors: Sequence[float | None]) -> int:
+    """Digits worth printing: two of the middle standard error, 2 to `MOST_DIGITS` in all.
 
     Args:
         errors: standard errors of a column; None where there is none.
-        most: digits at most.
     """
     known = sorted(error for error in errors if error)
     if not known:
         return 2
-    return min(most, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
+    return min(MOST_DIGITS, max(2, 1 - math.floor(math.log10(known[len(known) // 2]))))
 
 
 def number(value: float | None, se: float | None = None, digits: int = 2) -> str:

@@ -143,7 +143,7 @@ def _claim_table(claims: Sequence[Claim], remarks: Sequence[str]) -> Table:
         for condition in claim.conditions
     ]
     printed = [line for claim in printed_claims(claims) for line in claim["conditions"]]
-    caption = "Claims about the method, decided by paired differences ± standard error"
+    caption = "Claims about the method, decided by 95 % intervals; value ± standard error"
     note = (
         "A condition holds if the 95 % interval of its value (Student's t) lies above its bound, "
         "does not hold if it lies below, and is undecided otherwise. A negative bound is a margin: "

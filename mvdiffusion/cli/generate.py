@@ -83,8 +83,9 @@ class Request:
         try:
             text = self.prompts.read_text(encoding="utf-8-sig")  # Notepad's mark is no text
         except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
             raise InputError(
-                f"--prompts {self.prompts}: {error}; expected a text file, one line per view."
+                f"--prompts {self.prompts}: {why}; expected a text file, one line per view."
             ) from None
         lines = [line.strip() for line in text.rstrip().splitlines()]
         if not any(lines):

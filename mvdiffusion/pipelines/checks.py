@@ -81,8 +81,9 @@ def check_overlap(num_views: int, fov_deg: float) -> None:
     if num_views * fov_deg <= 360:
         raise InputError(
             f"Expected prompts for views that overlap, got {num_views}: as many evenly spaced "
-            f"views of {fov_deg:g}° share no pixel. Give more prompts, or state `num_views`, too, "
-            "if that is meant; prompts of several panoramas are a list for each."
+            f"views of {fov_deg:g}° share no pixel. Give more prompts, or state the number, too, "
+            "if that is meant (`num_views`, --num-views); prompts of several "
+            "panoramas are a list for each."
         )
 
 

@@ -244,7 +244,10 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
     for flags, message in (
         ((), "either --prompt TEXT or --prompts FILE"),
         (both, "either --prompt TEXT or --prompts FILE"),
-        (("--prompts", tmp_path / "none"), "expected a text file"),
+        (
+            ("--prompts", tmp_path / "none"),
+            "/none: No such file or directory; expected a text file",
+        ),
         (("--prompts", tmp_path / "empty.txt"), "no text in it"),
         (("--prompt", "x", "--height", 30), "Expected `height` and `width` divisible by 4"),
         (("--prompt", "x", "--model", tmp_path), "no model_index.json"),
@@ -254,7 +257,7 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
             ("--prompts", prompts),
             "line 2 is blank; expected a prompt in every line, or --num",
         ),
-        (("--prompts", tmp_path / "two"), "views that overlap, got 2"),
+        (("--prompts", tmp_path / "two"), "(`num_views`, --num-views)"),
         (("--prompts", tmp_path / "two", "--num-views", 6), "2 lines; expected 1 or 6, one per"),
         (("--prompt", "x", "--num-views", -2), "greater than or equal to 1"),
         (("--prompt", "x", "--num-views", 0), "greater than or equal to 1"),

@@ -115,6 +115,8 @@ def test_equirectangular_images_are_taken_as_they_are(tmp_path: Path) -> None:
     for name in ("discontinuity_score", "edge_step", "worst_step"):
         assert damaged[name]["value"] > 1.9 * found[name]["value"], name
         assert (found[name]["protocol"], found[name]["version"]) == ("equirect", 2)
+    assert found["edge_step"]["higher_is_better"] is False
+    assert found["worst_step"]["higher_is_better"] is None  # it says no more than real ones' does
     image = np.asarray(Image.open(tmp_path / "whole" / "room1.png")) / 255
     assert found["edge_step"]["values"][1] == pytest.approx(edge_step(image))
 

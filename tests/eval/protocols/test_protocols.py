@@ -207,6 +207,15 @@ def test_every_new_version_says_what_has_changed() -> None:
     assert changes["clean"] == []
 
 
+def test_protocols_of_crops_say_which_images_they_take() -> None:
+    needs = {row["name"]: row["needs"] for row in protocol_rows()}
+    whole = "whole equirectangular panoramas"
+    rest = "; a feature extractor (--extractor); real views (--reference)"
+    for name in ("panfusion-8", "panfusion-20", "views-20"):
+        assert needs[name] == f"{whole}{rest}", name
+    assert needs["views-8"] == f"{whole}, or views in the same directions of 299 px or more{rest}"
+
+
 def test_every_protocol_says_where_it_comes_from() -> None:
     for protocol in protocols().values():
         assert protocol.source

@@ -16,6 +16,7 @@ import toy
 
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.scoring.verification import sealed
+from mvdiffusion_eval.tables.formatting import decimals, number
 from mvdiffusion_eval.tables.published import published_tables
 from mvdiffusion_eval.tables.table import Table, write_tables
 
@@ -426,3 +427,18 @@ def test_one_task_alone_makes_its_tables_and_leaves_other_claims_open(
     }
     claims = json.loads((tmp_path / "m.json").read_text())["claims"]
     assert {claim for claim, verdict in claims.items() if verdict != "not run"} == {"claim_6"}
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "printed"),
+    [
+        (-1.38e-5, 5.2e-6, "-0.0000138 ± 0.0000052"),
+        (19.8247, 0.1432, "19.82 ± 0.14"),
+        (1e-9, 1e-12, "0.0000000 ± 0.0000000"),
+        (3.0, None, "3.00"),
+    ],
+)
+def test_numbers_have_two_digits_of_their_error(
+    value: float, se: float | None, printed: str
+) -> None:
+    assert number(value, se, decimals([se])) == printed
