@@ -6,12 +6,10 @@ compared in a few samples, spread over the folder.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
 from mvdiffusion.records import InputError
@@ -19,33 +17,19 @@ from mvdiffusion.records import InputError
 from ..extractors.base import SimilarityExtractor
 from ..extractors.networks import num_tokens
 from ..folders.faults import FLAT, find_faults, pixel_digests, spread
-from ..folders.images import is_lossy, resize_views
+from ..folders.images import is_lossy
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from ..functional.cross_view_psnr import (
-    Overlap,
-    cross_view_psnr,
-    neighbor_overlaps,
-    overlap_of,
-    warp,
-)
-from ..functional.depth_psnr import depth_psnr, sample_shared, shared_pixels
+from ..functional.cross_view_psnr import overlap_of, warp
+from ..functional.depth_psnr import sample_shared, shared_pixels
 from ..functional.gradient_energy import gradient_energy
 from ..metrics.base import Inputs
 from ..metrics.depth_consistency import cameras_of
-
-EXAMINED = 8
-"""Number of samples whose pixels are compared."""
+from .camera_checks import examined, ring, wrong_field_of_view, wrong_order
 
 COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
 """Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
 were copied. Of views cut out of one panorama, however smooth, far fewer are; neither noise nor
 PSNR, which grows with smoothness, tells the two apart so well."""
-
-ORDER_GAIN_DB, ORDER_FLOOR_DB = 6.0, 15.0
-"""Another order is the right one if its PSNR is higher by the gain and above the floor."""
-
-ORDER_HEIGHT = 64
-"""Height in pixels at which orders are compared; alignment is visible at any size."""
 
 LITTLE_DETAIL = 0.2
 """Share of the real views' gradient energy below which consistency means little; a VAE keeps most
@@ -104,7 +88,7 @@ def constant_real_images(inputs: Inputs) -> str:
     real = inputs.reference
     if real is None or not inputs.has_other_reference:
         return ""
-    faults = find_faults(real, _examined(real))
+    faults = find_faults(real, examined(real))
     if not faults.flat:
         return ""
     return (
@@ -137,7 +121,7 @@ def real_as_generated(inputs: Inputs) -> str:
         return ""  # real views are scored on purpose, as the upper bound
     ways: tuple[tuple[str, str, DigestsOf, Sequence[str]], ...] = (
         ("images", "byte-for-byte copies", _of_files, folder.sample_ids),
-        ("images looked at", "pixel-for-pixel copies", _of_pixels, _examined(folder)),
+        ("images looked at", "pixel-for-pixel copies", _of_pixels, examined(folder)),
     )
     for what, copied, digests_of, ids in ways:
         known = {digest for i in ids for digest in digests_of(real, i)}
@@ -179,7 +163,7 @@ def little_detail(inputs: Inputs) -> str:
 
 def _energy(folder: SampleFolder, generated: SampleFolder) -> float:
     """Mean gradient energy of the evaluated views of a few samples."""
-    views = (folder.views(i, generated.evaluated_views(i)) for i in _examined(generated))
+    views = (folder.views(i, generated.evaluated_views(i)) for i in examined(generated))
     return float(np.mean([gradient_energy(v.astype(np.float32) / 255) for v in views]))
 
 
@@ -203,7 +187,7 @@ def swapped_channels(inputs: Inputs) -> str:
 
 def _casts(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
     """Mean of red minus blue of each evaluated view, in gray levels."""
-    views = [folder.views(i, inputs.generated.evaluated_views(i)) for i in _examined(folder)]
+    views = [folder.views(i, inputs.generated.evaluated_views(i)) for i in examined(folder)]
     means = np.concatenate([v.mean((1, 2)) for v in views])
     return means[:, 0] - means[:, 2]
 
@@ -211,7 +195,7 @@ def _casts(inputs: Inputs, folder: SampleFolder) -> np.ndarray:
 def copied_pixels(inputs: Inputs) -> str:
     """Find overlaps whose pixels were warped from the neighboring view and pasted."""
     folder = inputs.generated
-    shares = np.concatenate([_copied_shares(folder, i) for i in _examined(folder)])
+    shares = np.concatenate([_copied_shares(folder, i) for i in examined(folder)])
     copies = int((shares >= COPIED_SHARE).sum())
     if not copies:
         return ""
@@ -242,7 +226,7 @@ Differences = Iterator[tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]]]
 def _ring_differences(folder: SampleFolder, sample_id: str, views: np.ndarray) -> Differences:
     assert isinstance(folder, PanoramaFolder)
     images, size = views.astype(np.float32), (folder.height, folder.width)
-    for there in _ring(folder, *size):
+    for there in ring(folder, *size):
         back = overlap_of(there.target, there.query, folder.fov_deg, folder.yaw_deg, *size)
         both = [(images[o.query] - warp(images[o.target], o))[o.mask] for o in (there, back)]
         yield (there.query, there.target), (both[0], both[1])
@@ -258,72 +242,6 @@ def _sequence_differences(folder: SampleFolder, sample_id: str, views: np.ndarra
             sampled = sample_shared(views[target].astype(np.float64), shared)
             both.append(views[query][shared.mask] - sampled)
         yield (i, j), (both[0], both[1])
-
-
-def _ring(folder: SampleFolder, height: int, width: int) -> list[Overlap]:
-    """Neighbors of a ring of views; none if there is no ring."""
-    if not isinstance(folder, PanoramaFolder) or folder.num_views < 3:
-        return []
-    try:
-        return neighbor_overlaps(folder.fov_deg, folder.yaw_deg, height, width)
-    except ValueError:
-        return []
-
-
-def wrong_order(inputs: Inputs) -> str:
-    """Find views that agree much better in another order than in that of their numbers."""
-    folder = inputs.generated
-    order = (
-        _better_order_of_frames(folder)
-        if isinstance(folder, SequenceFolder)
-        else _better_order_of_views(folder)
-    )
-    if not order:
-        return ""
-    return (
-        f"the views in {folder.root} agree much better in the order {order} than in the order of "
-        "their numbers; number them in the order in which the camera turns, to the right."
-    )
-
-
-def _better_order_of_views(folder: SampleFolder) -> str:
-    """Each view's best right-hand neighbor, where the cameras are evenly spaced."""
-    overlaps = _ring(folder, ORDER_HEIGHT, round(ORDER_HEIGHT * folder.width / folder.height))
-    if not isinstance(folder, PanoramaFolder) or not overlaps:
-        return ""
-    turns = np.diff([*folder.yaw_deg, folder.yaw_deg[0]]) % 360
-    if not np.allclose(turns, turns[0]):
-        return ""
-    count = folder.num_views
-    psnr = np.full((count, count), -1e3)  # [view, its right-hand neighbor]
-    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
-    every = [dataclasses.replace(overlaps[0], query=i, target=j) for i, j in pairs]
-    views = [resize_views(folder.views(i), *overlaps[0].mask.shape) for i in _examined(folder)]
-    psnr[tuple(np.transpose(pairs))] = np.mean([cross_view_psnr(v, every) for v in views], 0)
-    view, follower = linear_sum_assignment(-psnr)
-    best, given = psnr[view, follower].mean(), psnr[view, (view + 1) % count].mean()
-    if best < max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB):
-        return ""
-    order = [0]
-    while (following := int(follower[order[-1]])) not in order:
-        order.append(following)
-    return ", ".join(map(str, order))
-
-
-def _better_order_of_frames(folder: SequenceFolder) -> str:
-    """Compare the images as they are and in reverse order, with the cameras unchanged."""
-    psnr = []  # of the images as they are, and last to first
-    for sample_id in _examined(folder):
-        frames, views = cameras_of(folder, sample_id), folder.views(sample_id) / 255
-        for i, j in folder.trajectories[sample_id].key_pairs:
-            shared = shared_pixels(frames[i], frames[j], MAX_DEPTH_DIFFERENCE)
-            if shared.mask.any():
-                orders = (views, views[::-1])
-                psnr.append([depth_psnr(images[i], images[j], shared) for images in orders])
-    if not psnr:
-        return ""
-    given, turned = np.mean(psnr, 0)
-    return "last to first" if turned >= max(given + ORDER_GAIN_DB, ORDER_FLOOR_DB) else ""
 
 
 def one_sided_loss(inputs: Inputs) -> str:
@@ -343,10 +261,10 @@ def one_sided_loss(inputs: Inputs) -> str:
 
 
 def _is_lossy(folder: SampleFolder) -> bool:
-    examined = _examined(folder)
-    if any(is_lossy(path) for i in examined for path in folder.view_paths(i)):
+    ids = examined(folder)
+    if any(is_lossy(path) for i in ids for path in folder.view_paths(i)):
         return True
-    views = [folder.views(i) for i in examined]
+    views = [folder.views(i) for i in ids]
     return all(_has_blocks([v.swapaxes(1, axis) for v in views]) for axis in (1, 2))
 
 
@@ -421,11 +339,6 @@ def long_prompts(inputs: Inputs) -> str:
     )
 
 
-def _examined(folder: SampleFolder) -> list[str]:
-    ids = folder.sample_ids
-    return [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, EXAMINED).round().astype(int))]
-
-
 CHECKS: tuple[Callable[[Inputs], str], ...] = (
     constant_images,
     repeated_images,
@@ -436,6 +349,7 @@ CHECKS: tuple[Callable[[Inputs], str], ...] = (
     one_sided_loss,
     copied_pixels,
     wrong_order,
+    wrong_field_of_view,
     other_prompts,
     unreadable_prompts,
     long_prompts,

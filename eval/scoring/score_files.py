@@ -195,7 +195,7 @@ def read_score(path: str | Path) -> Score:
     score = Score(Path(path), read_json(path))
     check_content(score.path, score.content)
     if score.task not in TASKS:
-        raise InputError(f"{path}: unknown task '{score.task}'; known: {', '.join(TASKS)}.")
+        raise InputError(f"{path}: unknown task {score.task!r}; known: {', '.join(TASKS)}.")
     return score
 
 

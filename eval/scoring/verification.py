@@ -64,7 +64,7 @@ def check_content(path: Path, content: Any) -> None:
     if found != content[SEAL]:
         raise InputError(
             f"{path}: was changed after it was written (its content has the sha256 "
-            f"{found[:12]}…, expected {str(content[SEAL])[:12]}…); {AGAIN}."
+            f"{found[:12]}…, expected {str(content[SEAL])[:12]!r}); {AGAIN}."
         )
     try:
         problems = list(_contradictions(content))

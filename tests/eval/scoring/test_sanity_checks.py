@@ -265,6 +265,17 @@ def test_views_in_another_order(order: str, tmp_path: Path) -> None:
     assert f"in the order {order} than" in the_warning(folder)
 
 
+@pytest.mark.parametrize("stated", [60.0, 75.0, 110.0])
+def test_another_field_of_view(stated: float, tmp_path: Path) -> None:
+    """Views of 90 degrees without a manifest, and a wrong --fov-deg or none beside other views."""
+    samples = toy.noisy(toy.real_samples(4), 3)
+    folder = toy.write_folder(tmp_path / "made", "made", samples, manifest=False)
+    told = mvdiffusion_eval.score(folder, settings=SETTINGS, fov_deg=stated)["warnings"]
+    (found,) = (warning for warning in told if "field of view" in warning)
+    assert f"at a field of view of 90° than at the {stated:g}° that" in found
+    assert mvdiffusion_eval.score(folder, settings=SETTINGS, fov_deg=90.0)["warnings"] == []
+
+
 def test_frames_in_another_order(tmp_path: Path) -> None:
     frames = {name: views[::-1] for name, views in walks.real_samples(2).items()}
     found = the_warning(walks.write_folder(tmp_path / "made", "made", frames))
