@@ -58,14 +58,14 @@ class Faults:
         return self.constant + self.near_constant
 
 
-def spread(views: np.ndarray) -> np.ndarray:
+def variation(views: np.ndarray) -> np.ndarray:
     """Standard deviation [V] of the channel that varies most of views, uint8 [V, H, W, C].
 
     Exact, and without a copy in floats: of how often each level occurs.
 
     >>> red = np.zeros((1, 4, 4, 3), np.uint8)
     >>> red[..., 0] = 255
-    >>> spread(red).tolist()
+    >>> variation(red).tolist()
     [0.0]
     """
     return np.array([max(map(_deviation, np.moveaxis(view, -1, 0))) for view in views])
@@ -121,7 +121,7 @@ def find_faults(folder: SampleFolder, samples: Sequence[str] | None = None) -> F
 
 
 def _looked_at(views: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    return spread(views), pixel_digests(views)
+    return variation(views), pixel_digests(views)
 
 
 def _agree_trivially(folder: SampleFolder, sample_id: str, spreads: np.ndarray) -> bool:

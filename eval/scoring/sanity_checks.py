@@ -16,7 +16,7 @@ from mvdiffusion.records import InputError
 
 from ..extractors.base import SimilarityExtractor
 from ..extractors.networks import num_tokens
-from ..folders.faults import FLAT, find_faults, pixel_digests, spread
+from ..folders.faults import FLAT, find_faults, pixel_digests, variation
 from ..folders.images import is_lossy
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 from ..functional.cross_view_psnr import overlap_of, warp
@@ -209,7 +209,7 @@ def copied_pixels(inputs: Inputs) -> str:
 def _copied_shares(folder: SampleFolder, sample_id: str) -> np.ndarray:
     """Share of each overlap that may be a copy, in the likelier direction; no flat views."""
     views = folder.views(sample_id)
-    flat = spread(views) < FLAT  # agrees with anything
+    flat = variation(views) < FLAT  # agrees with anything
     differences = _sequence_differences if isinstance(folder, SequenceFolder) else _ring_differences
     shares = [
         max((np.abs(d) <= HALF_A_LEVEL).mean() if d.size else 0.0 for d in both)

@@ -15,7 +15,7 @@ import walks
 import mvdiffusion_eval
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
-from mvdiffusion_eval.folders.faults import find_faults, spread
+from mvdiffusion_eval.folders.faults import find_faults, variation
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.report.overview import overview_table
 from mvdiffusion_eval.scoring.score_files import read_score
@@ -92,11 +92,11 @@ def test_nearly_constant_and_colored_images_count(tmp_path: Path) -> None:
     faults = find_faults(open_folder(toy.write_folder(tmp_path / "m", "m", samples)))
     assert (faults.constant, faults.near_constant, faults.repeated) == (8, 8, 0)
     assert faults.undefined == ("s1", "s2")
-    assert spread(samples["s1"]).tolist() == [0.0] * 8
+    assert variation(samples["s1"]).tolist() == [0.0] * 8
     some = noise(1)["s0"]
     some[0, ..., 1] //= 4  # the other channels vary more
     expected = [max(view[..., channel].std() for channel in range(3)) for view in some]
-    np.testing.assert_allclose(spread(some), expected)
+    np.testing.assert_allclose(variation(some), expected)
 
 
 def test_repeated_samples_are_counted_and_named(tmp_path: Path) -> None:
