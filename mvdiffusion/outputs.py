@@ -48,11 +48,12 @@ _NAMED = 6  # differing settings that a message lists
 def begin(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
     """Open a folder that is filled step by step.
 
+    It is this process's until `end(output)`, or until the process ends.
+
     Args:
+        output: the folder.
         settings: everything that decides its contents, as JSON can hold it.
         overwrite: move an output of other settings aside instead of refusing.
-
-    It is this process's until `end(output)`, or until the process ends.
 
     Returns:
         Whether the folder was begun before, with the same settings.
