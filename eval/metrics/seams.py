@@ -78,7 +78,8 @@ def _stitched(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     """Blend the views of a sample to a panorama [H, 2 H, 3] in [0, 1] of their resolution."""
     views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2) / 255
     panorama, _ = geometry.stitch(views, folder.fov_deg, R=level_rotations(folder.yaw_deg))
-    return panorama.clamp(0, 1).permute(1, 2, 0).double().numpy()
+    rounded = (255 * panorama.clamp(0, 1)).round().permute(1, 2, 0)  # as in a file of its own
+    return rounded.double().numpy() / 255
 
 
 def _band(folder: PanoramaFolder, panorama: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from scipy.ndimage import correlate
 from torchvision.transforms import Resize
 
 from mvdiffusion.geometry.cameras import rotation
+from mvdiffusion.geometry.panoramas import stitch
+from mvdiffusion.images import save_png
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.folders.crops import cube_6
@@ -131,6 +134,19 @@ def test_views_are_stitched_to_the_band_that_they_see_all_round(world: Path) -> 
     source = toy.panorama(1, 1).permute(1, 2, 0).numpy()
     resized = Image.fromarray((255 * source).astype(np.uint8)).resize((2 * height, height))
     assert np.abs(panorama - np.asarray(resized)[rows] / 255).mean() < 0.01
+
+
+def test_views_have_the_seams_of_their_stitched_file(world: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(world / "autoregressive", tmp_path / "autoregressive")
+    own = shutil.copytree(bare, tmp_path / "own" / "autoregressive")
+    folder = open_folder(bare)
+    for sample_id in folder.sample_ids:
+        views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2) / 127.5 - 1
+        panorama, _ = stitch(views, folder.fov_deg)
+        save_png(panorama, own / sample_id / "panorama.png")
+    found = [score(each, tmp_path / f"{number}.json") for number, each in enumerate((bare, own))]
+    for name in ("discontinuity_score", "edge_step", "worst_step"):
+        assert found[0][name]["value"] == pytest.approx(found[1][name]["value"], rel=1e-9), name
 
 
 def test_independent_views_show_more_seams_than_real_ones(world: Path, tmp_path: Path) -> None:
