@@ -189,7 +189,7 @@ class SampleFolder:
             if geometry:
                 write_geometry(folder, *geometry)
             else:
-                panorama, _ = stitch(views, self.manifest.fov_deg)
+                panorama, _ = stitch(read_views(folder), self.manifest.fov_deg)  # as others would
                 save_png(panorama, folder / "panorama.png")
             keep_other_files(self.root / sample_id, folder, ())  # of a damaged one
         self._whole.add(sample_id)

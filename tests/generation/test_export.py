@@ -236,6 +236,16 @@ def test_views_come_back(tmp_path):
         read_views(tmp_path / "out")
 
 
+def test_the_panorama_beside_views_is_stitched_from_their_files(tmp_path):
+    """So that scores of seams are the same without it."""
+    folder = sample_folder(tmp_path / "out")
+    folder.write_sample("s0", some_views(2), prompts())
+    folder.write_manifest()
+    own = Image.open(tmp_path / "out/s0/panorama.png")
+    stitch_folder(tmp_path / "out", tmp_path / "again", height=own.height)
+    np.testing.assert_array_equal(own, Image.open(tmp_path / "again/s0.png"))
+
+
 def test_exported_split_is_the_dataset(tmp_path):
     rooms = RoomSettings(1, {"test": 2}, face_size=32)
     ROOMS.render(tmp_path / "data", rooms, workers=1)
