@@ -85,13 +85,20 @@ def _open(path: Path) -> int:
 def processes(path: Path) -> list[int]:
     """Other processes that have a file open, as far as the system (Linux) tells this user."""
     found = set()
-    for file in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.path.samefile(file, path):
-                found.add(int(file.parts[2]))
+            if any(_is_same(path, file) for file in os.scandir(process / "fd")):
+                found.add(int(process.name))
         except OSError:  # ended meanwhile, or of another user
             continue
     return sorted(found - {os.getpid()})
+
+
+def _is_same(path: Path, file: os.DirEntry[str]) -> bool:
+    try:
+        return os.path.samefile(file, path)
+    except OSError:  # closed meanwhile
+        return False
 
 
 def _forget() -> None:

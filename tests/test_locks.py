@@ -52,6 +52,21 @@ def test_a_folder_that_another_process_fills_is_refused(tmp_path, filling, setti
     assert read_json(tmp_path / "out" / RECORD) == settings
 
 
+def test_processes_that_end_meanwhile_are_passed_over(tmp_path, filling, monkeypatch):
+    """Half of the processes are gone when their open files are looked at."""
+    looked_at, scandir = [], os.scandir
+
+    def gone(folder):
+        looked_at.append(folder)
+        if str(filling.pid) not in str(folder) and len(looked_at) % 2:
+            raise FileNotFoundError(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(locks.os, "scandir", gone)
+    assert locks.processes(tmp_path / "out" / RECORD) == [filling.pid]
+    assert len(looked_at) > 2
+
+
 def test_what_a_process_leaves_is_moved_aside_once_it_has_ended(tmp_path, filling):
     filling.communicate()
     assert not begin(tmp_path / "out", {"guidance_scale": 1.5}, overwrite=True)
