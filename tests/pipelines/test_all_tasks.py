@@ -283,7 +283,12 @@ def save_single_view(task: str, name: str, parts: dict[str, Any], folder: Path) 
         extra = {"safety_checker": None, "feature_extractor": None}
         extra["requires_safety_checker"] = False
     kind = getattr(diffusers, name)
-    kind(**parts, unet=single_view_unet(task), **extra).save_pretrained(folder)
+    scheduler = (
+        diffusers.DDIMScheduler()
+    )  # of its own, because diffusers changes steps_offset in it
+    kind(**{**parts, "scheduler": scheduler}, unet=single_view_unet(task), **extra).save_pretrained(
+        folder
+    )
 
 
 @pytest.mark.parametrize(
