@@ -28,7 +28,7 @@ def score(
     extractors: Sequence[str | Path] = (),
     protocols: Sequence[str] = (),
     settings: ScoreSettings | None = None,
-    fov_deg: float = 90.0,
+    fov_deg: float | None = None,
     yaw_deg: Sequence[float] | None = None,
     view_size: int = 512,
     panorama_height: int | None = None,
@@ -52,8 +52,9 @@ def score(
         protocols: names of the protocols to run, in place of those of the settings; without any,
             all protocols whose requirements are met.
         settings: how to score.
-        fov_deg: horizontal field of view in degrees of a folder without manifest.
-        yaw_deg: directions of its views in degrees to the right; by default evenly spaced.
+        fov_deg: horizontal field of view in degrees; by default that of the manifest, or 90.
+        yaw_deg: directions of the views in degrees to the right; by default those of the manifest,
+            or evenly spaced.
         view_size: height and width in pixels of views cut from equirectangular images.
         panorama_height: height in pixels to which equirectangular images are resized first, as
             PanFusion's evaluation does: real ones by area means, generated ones by bilinear

@@ -85,15 +85,17 @@ class ScoringOptions:
         typer.Option(help="Feature cache; only new images are processed in later runs."),
     ] = None
     fov_deg: Annotated[
-        float,
-        typer.Option(help="Horizontal field of view in degrees, if there is no manifest.json."),
-    ] = 90.0
+        float | None,
+        typer.Option(
+            help="Horizontal field of view in degrees. By default that of manifest.json, or 90."
+        ),
+    ] = None
     yaw_deg: Annotated[
         list[float] | None,
         typer.Option(
             "--yaw",
-            help="Direction of a view in degrees to the right, if there is no manifest.json; "
-            "repeat it for each view. By default the views are evenly spaced.",
+            help="Direction of a view in degrees to the right; repeat it for each view. By default "
+            "those of manifest.json, or evenly spaced.",
         ),
     ] = None
     view_size: Annotated[

@@ -32,7 +32,7 @@ from .samples import PanoramaFolder, SampleFolder, SequenceFolder
 def open_folder(
     root: str | Path,
     *,
-    fov_deg: float = 90.0,
+    fov_deg: float | None = None,
     yaw_deg: Sequence[float] | None = None,
     view_size: int = 512,
     panorama_height: int | None = None,
@@ -42,8 +42,8 @@ def open_folder(
 
     Args:
         root: the folder; its manifest, if any, decides everything else.
-        fov_deg: horizontal field of view, used without a manifest.
-        yaw_deg: direction of each view, used without a manifest; default evenly spaced.
+        fov_deg: horizontal field of view in degrees; by default that of the manifest, or 90.
+        yaw_deg: direction of each view in degrees; by default those of the manifest, or even.
         view_size: height and width in pixels of the views cut out of equirectangular images.
         panorama_height: height in pixels to which equirectangular images are resized first.
         real: whether it is opened as real views: of a folder that the authors' released code wrote,
@@ -54,7 +54,8 @@ def open_folder(
             or the manifest disagrees.
     """
     root = Path(root)
-    if not 0 < fov_deg < 180 or not all(math.isfinite(yaw) for yaw in yaw_deg or ()):
+    fov_is_possible = fov_deg is None or 0 < fov_deg < 180
+    if not fov_is_possible or not all(math.isfinite(yaw) for yaw in yaw_deg or ()):
         raise InputError(
             f"--fov-deg, --yaw: {fov_deg} and {yaw_deg}; expected degrees, the field of view "
             "between 0 and 180."
@@ -65,9 +66,11 @@ def open_folder(
         found = _sample_directories(root)
         if (root / MANIFEST).is_file():
             folder = _from_manifest(root, found)
+            _check_stated(folder, fov_deg, yaw_deg)
         else:
             yaws = tuple(yaw_deg) if yaw_deg else None
-            assumed = Assumptions(fov_deg, yaws, view_size, panorama_height, real)
+            fov = Assumptions.fov_deg if fov_deg is None else fov_deg
+            assumed = Assumptions(fov, yaws, view_size, panorama_height, real)
             folder = open_as_method(root) or recognize(root, found, assumed)
     except OSError as error:
         raise InputError(
@@ -77,6 +80,23 @@ def open_folder(
         raise InputError(f"{root}: the sample {wrong!r}; expected {SAMPLE_ID}. Rename it.")
     folder.check()
     return folder
+
+
+def _check_stated(
+    folder: SampleFolder, fov_deg: float | None, yaw_deg: Sequence[float] | None
+) -> None:
+    """Refuse cameras that are stated and that the manifest contradicts."""
+    if not isinstance(folder, PanoramaFolder):
+        return
+    for option, stated, found in (
+        ("--fov-deg", fov_deg, folder.fov_deg),
+        ("--yaw", yaw_deg and tuple(yaw_deg), folder.yaw_deg),
+    ):
+        if stated and stated != found:
+            raise InputError(
+                f"{option}: {stated}, but {folder.root / MANIFEST} says {found}; leave the option "
+                "out, or correct the manifest."
+            )
 
 
 def _sample_directories(root: Path) -> list[str]:

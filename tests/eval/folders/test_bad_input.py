@@ -20,6 +20,7 @@ import walks
 from PIL import Image
 
 from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.folders.opening import open_folder
 
 SPOILED = "room001/4.png"
 
@@ -373,6 +374,15 @@ def test_names_that_nobody_knows(workplace: Path, capsys: pytest.CaptureFixture[
 def test_cameras_that_cannot_be(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected degrees" in refused(capsys, workplace, "--fov-deg", "180")
     assert "expected degrees" in refused(capsys, workplace, "--yaw", "0", "--yaw", "nan")
+
+
+def test_cameras_that_the_manifest_contradicts(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contradicted = r"mine/manifest.json says 90.0; leave the option out"
+    assert contradicted in refused(capsys, workplace, "--fov-deg", "60")
+    assert "--yaw: (0.0, 90.0), but" in refused(capsys, workplace, "--yaw", "0", "--yaw", "90")
+    assert open_folder(workplace / "mine", fov_deg=90.0).sample_ids
 
 
 @pytest.mark.parametrize("name", ["room001/4.png", "room001", "."])
