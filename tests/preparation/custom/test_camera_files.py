@@ -122,6 +122,13 @@ def test_world_axes_do_not_matter(tmp_path):
     assert np.allclose(np.linalg.inv(first.pose) @ last.pose, expected)
 
 
+def test_a_frame_that_is_listed_twice_is_no_second_frame(tmp_path):
+    meta = transforms(tmp_path)
+    rewrite(tmp_path, meta | {"frames": [*meta["frames"], meta["frames"][0]]})
+    told = {(each.file, each.problem) for each in survey(tmp_path).stopping}
+    assert told == {(meta["frames"][0]["file_path"], "listed 2 times in transforms.json")}
+
+
 def test_every_problem_of_transforms_at_once(tmp_path):
     meta = transforms(tmp_path)
     one, two, three = meta["frames"]

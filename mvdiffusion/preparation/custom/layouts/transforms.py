@@ -12,6 +12,7 @@ file; NeRFCapture calls depth `depth_path` and its unit `integer_depth_scale`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,10 @@ def find_transforms(folder: Path, root: Path | None = None) -> tuple[Recording, 
     ]
     if not entries:
         problems.append(Problem(where, "lists no frames", "List at least two."))
+    fix = "List every frame once."
+    for color, times in Counter(frame.color for frame in read).items():
+        if times > 1:
+            problems.append(Problem(color, f"listed {times} times in {TRANSFORMS}", fix))
     return Recording(folder, renumbered(read), unit, _AXES), problems
 
 
