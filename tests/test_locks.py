@@ -78,7 +78,7 @@ def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
     """The record is locked before it is read, so no moment lies between."""
     race = (
         "import sys, time; from pathlib import Path; from mvdiffusion.outputs import begin\n"
-        "sys.stdin.read()\n"
+        "print('ready', flush=True); sys.stdin.read()\n"
         "begin(Path(sys.argv[1]), {'seed': int(sys.argv[2])}); time.sleep(1)"
     )
     for trial in range(3):
@@ -86,10 +86,11 @@ def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
         both = [
             subprocess.Popen(
                 [sys.executable, "-c", race, str(out), str(seed)],
-                stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
             for seed in range(2)
         ]  # fmt: skip
+        assert [process.stdout.readline() for process in both] == [b"ready\n"] * 2
         for process in both:
             process.stdin.close()
         refused = [b"is being written by another" in process.stderr.read() for process in both]

@@ -73,6 +73,7 @@ def test_the_paper_with_a_few_houses_and_scans_runs_to_its_tables(project: Proje
     assert "Nothing to be done" in project.snakemake("run"), "mini's results are left alone"
 
 
+@pytest.mark.slow
 def test_a_dataset_is_made_whatever_the_tasks_and_then_kept(project: Project) -> None:
     options = ("data", "--config", "dataset=matterport3d", *overlay(project))
     project.snakemake(*options)
@@ -118,6 +119,7 @@ def test_without_the_script_the_command_says_what_to_sign(project: Project) -> N
     assert not list(project.root.glob("datasets/*/prepared/*/*/prepared.json"))
 
 
+@pytest.mark.slow
 def test_downloads_are_deleted_only_if_asked_and_only_own_ones(project: Project) -> None:
     given = project.root / "given"
     given.mkdir()
@@ -134,6 +136,7 @@ def test_downloads_are_deleted_only_if_asked_and_only_own_ones(project: Project)
     assert "Nothing to be done" in project.snakemake(*target)
 
 
+@pytest.mark.slow
 def test_labels_are_read_before_what_uses_them(project: Project) -> None:
     (project.root / "mp3d_skybox.tar").write_text("labels")
     options = overlay(project, labels=["mp3d_skybox.tar"])

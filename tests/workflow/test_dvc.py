@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 from pandas.api.types import is_numeric_dtype
 from workflow_project import Project
@@ -29,6 +30,7 @@ def test_repro_after_a_recorded_run_does_nothing(project: Project) -> None:
     assert sorted(project.commands()) == ["figures", "report", "tables"]
 
 
+@pytest.mark.slow
 def test_smoke_has_a_stage_of_its_own(project: Project) -> None:
     project.run("dvc", "repro", "workflow/smoke/dvc.yaml")
     assert project.results("results/smoke")["metrics.json"]

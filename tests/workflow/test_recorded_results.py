@@ -41,7 +41,14 @@ def test_results_of_an_older_commit_are_neither_shown_nor_recorded_as_current(
 
 
 @pytest.mark.parametrize(
-    "name", ["metrics.json", "tables/claims.csv", "figures/overview_depth.csv"]
+    "name",
+    [
+        "metrics.json",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("tables/claims.csv", "figures/overview_depth.csv")
+        ),
+    ],
 )
 def test_what_was_edited_is_neither_shown_nor_recorded(project: Project, name: str) -> None:
     project.run(*RECORD)

@@ -52,6 +52,7 @@ def test_pulled_results_with_another_seed_are_not_shown_as_new(
     assert seeds(clone) == {"seed=7"}
 
 
+@pytest.mark.slow
 def test_changed_seed_without_snakemake_state(project: Project) -> None:
     before = project.results()
     shutil.rmtree(project.root / ".snakemake")
@@ -154,6 +155,7 @@ def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> 
     assert project.results()["metrics.json"] != before["metrics.json"]
 
 
+@pytest.mark.slow
 def test_outdated_results_are_moved_aside_and_the_log_says_so(project: Project) -> None:
     model = project.root / "results/models/panorama_stage2/model_index.json"
     before, settings = model.read_text(), project.root / "results/settings"
@@ -256,7 +258,13 @@ def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone:
     assert clone.results() == made_project.results()
 
 
-@pytest.mark.parametrize("at", ["training/panorama_stage2", "images/panorama/mvdiffusion"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("training/panorama_stage2", marks=pytest.mark.slow),
+        "images/panorama/mvdiffusion",
+    ],
+)
 def test_jobs_that_outlive_a_killed_snakemake_write_into_no_other_run(
     made_project: Project, project: Project, at: str
 ) -> None:
@@ -353,6 +361,7 @@ def files(project: Project) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in kept}
 
 
+@pytest.mark.slow
 def test_unfinished_work_of_other_settings_is_not_resumed(
     made_project: Project, project: Project
 ) -> None:

@@ -118,6 +118,7 @@ def test_the_resize_filter_has_a_protocol_of_its_own(
     assert found["clean_fid"] == found["clean_kid"] == ("clean", "inception-v3-clean")
 
 
+@pytest.mark.slow
 def test_eight_views_are_cut_at_299_pixels(tmp_path: Path, extractors: list[Path]) -> None:
     """Against crops cut by the geometry, and torch-fidelity's distance of their features."""
     made = foreign.panoramas(tmp_path / "made", 3)

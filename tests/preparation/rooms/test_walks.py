@@ -200,6 +200,7 @@ def test_camera_walks_and_keeps_clear(rooms):
         assert (turns > 0).all() or (turns < 0).all()
 
 
+@pytest.mark.slow
 def test_whole_walks_have_enough_key_frames(tmp_path):
     WALKS.render(tmp_path / "data", settings(num_scenes={"test": 4}, num_frames=72), workers=1)
     for folder in sorted((tmp_path / "data/test").iterdir()):
