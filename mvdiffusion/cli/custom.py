@@ -11,24 +11,12 @@ import typer
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.options import Split
 from mvdiffusion.commands import spread
+from mvdiffusion.preparation.custom.settings import Kind as KnownKind
 
 if TYPE_CHECKING:
     from mvdiffusion.preparation.custom.check import Survey
 
-Kind = Literal[
-    "auto",
-    "panoramas",
-    "faces",
-    "rgbd",
-    "frames",
-    "poses",
-    "replica",
-    "tum",
-    "mvsnet",
-    "transforms",
-    "colmap",
-    "matterport3d",
-]
+Kind = Literal["auto", KnownKind]
 
 
 def _fraction(text: str) -> float:

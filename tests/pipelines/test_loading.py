@@ -129,25 +129,23 @@ DAMAGED: list[tuple[str, Callable[[Path], Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGED)
+@pytest.mark.parametrize(
+    ("made", "load"),
+    [("model", lambda folder: load_pipeline("panorama", folder, SETTINGS)), ("single", load_parts)],
+    ids=["generation", "training"],
+)
 def test_a_folder_from_elsewhere_that_cannot_be_read_is_one_sentence(
-    model: Path, tmp_path: Path, name: str, damage: Callable[[Path], Any]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    made: str,
+    load: Callable[[Path], Any],
+    name: str,
+    damage: Callable[[Path], Any],
 ) -> None:
-    shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(request.getfixturevalue(made), tmp_path / "model")
     damage(tmp_path / "model" / name)
     with pytest.raises(InputError) as caught:
-        load_pipeline("panorama", tmp_path / "model", SETTINGS)
-    assert str(caught.value).startswith(str(tmp_path / "model"))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "damage"), DAMAGED)
-def test_so_is_a_model_that_training_starts_from(
-    single: Path, tmp_path: Path, name: str, damage: Callable[[Path], Any]
-) -> None:
-    shutil.copytree(single, tmp_path / "model")
-    damage(tmp_path / "model" / name)
-    with pytest.raises(InputError) as caught:
-        load_parts(tmp_path / "model")
+        load(tmp_path / "model")
     assert str(caught.value).startswith(str(tmp_path / "model"))
     assert "\n" not in str(caught.value)
 

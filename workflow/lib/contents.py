@@ -38,16 +38,17 @@ def content_sha256(name: str) -> str:
     Args:
         name: its path. Anything else, such as an id on a hub, has no content here: "".
     """
-    known = _read()
-    path = Path(name)
+    before = _read()
+    known, path = dict(before), Path(name)
     if not path.exists():
         return str(known.get(name, ""))
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     hashes = {os.path.relpath(file, path): _hash(file, known) for file in files}
     content = settings_sha256(hashes)
-    if _read() != known | {name: content}:
+    known[name] = content
+    if known != before:
         with suppress(Exception):  # only slower without it
-            write_json(KNOWN, known | {name: content})
+            write_json(KNOWN, known)
     return content
 
 
