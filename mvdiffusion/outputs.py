@@ -128,8 +128,7 @@ def made_before(output: Path) -> set[str]:
         InputError: the folder holds other files, or what another command made.
     """
     remove_leftovers(output)
-    if not (output / RECORD).is_file():
-        check_empty(output)
+    if not _has_record(output):
         return set()
     record = read_json(output / RECORD)
     if set(record) != {"files"}:
@@ -169,8 +168,7 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
         InputError: it holds an output of other settings or files of somebody else.
     """
     remove_leftovers(output)
-    if not (output / RECORD).is_file():
-        check_empty(output)
+    if not _has_record(output):
         return False
     empty = _holds_nothing(output)
     try:
@@ -239,6 +237,20 @@ def differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
             yield from differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
     elif found != wanted:
         yield name
+
+
+def _has_record(output: Path) -> bool:
+    """Tell whether a folder has a record; without one, nothing may lie there."""
+    record = output / RECORD
+    if record.is_file():
+        return True
+    try:
+        check_empty(output)
+    except InputError:
+        if not record.is_file():  # or else another process has begun it at this moment
+            raise
+        return True
+    return False
 
 
 def _holds_nothing(output: Path) -> bool:

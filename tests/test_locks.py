@@ -8,9 +8,9 @@ import sys
 import pytest
 from processes import exit_code_of
 
-from mvdiffusion import locks
+from mvdiffusion import locks, outputs
 from mvdiffusion.outputs import RECORD, begin, end
-from mvdiffusion.records import InputError, read_json
+from mvdiffusion.records import InputError, read_json, write_json
 
 SETTINGS = {"guidance_scale": 7.5}
 FILL = """
@@ -97,6 +97,18 @@ def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
         assert [process.wait() for process in both] == [int(wrong) for wrong in refused]
         assert sum(refused) == 1
         assert read_json(out / RECORD) == {"seed": refused.index(False)}
+
+
+def test_a_folder_that_is_begun_while_it_is_looked_at_is_nobody_elses(tmp_path, monkeypatch):
+    check_empty = outputs.check_empty
+
+    def begun_meanwhile(output):
+        write_json(output / RECORD, SETTINGS)
+        check_empty(output)
+
+    monkeypatch.setattr(outputs, "check_empty", begun_meanwhile)
+    (tmp_path / "out").mkdir()
+    assert outputs.is_begun(tmp_path / "out", SETTINGS)
 
 
 def begin_elsewhere(folder):
