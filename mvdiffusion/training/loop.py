@@ -31,9 +31,11 @@ from mvdiffusion.records import InputError, atomic_output
 from mvdiffusion.settings import Device, torch_device
 from mvdiffusion.training.checkpoints import CheckpointFolder
 from mvdiffusion.training.settings import TrainingSettings
+from mvdiffusion.training.sittings import Sittings
 
 Batch = dict[str, Tensor]
-LOGS = ("metrics.jsonl", "validation.jsonl", "validation", "tensorboard")  # in the log folder
+# In the log folder
+LOGS = ("metrics.jsonl", "validation.jsonl", "sittings.jsonl", "validation", "tensorboard")
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
@@ -105,7 +107,8 @@ def train(
         name: what the progress bar and the tracker call the run.
         identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.
-        log_dir: gets `metrics.jsonl`, `validation.jsonl`, TensorBoard events and pictures.
+        log_dir: gets `metrics.jsonl`, `validation.jsonl`, `sittings.jsonl`, TensorBoard events and
+            pictures.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -165,6 +168,7 @@ class _Run:
                     make_room(self.log_dir / name)
             self.metrics = MetricsLog(self.log_dir / "metrics.jsonl", self.step)
             self.validation = MetricsLog(self.log_dir / "validation.jsonl", self.step)
+            self.sittings = Sittings(self.log_dir / "sittings.jsonl", self.step, self.seconds)
         if self.step < self.settings.steps:
             self._steps()
         self.ema.copy_to(self.parameters.values())
@@ -233,6 +237,7 @@ class _Run:
         if self._due(self.settings.checkpoint_every):
             self.accelerator.wait_for_everyone()
             if self.main:
+                self.sittings.record(self.step, self.seconds)
                 self.checkpoints.save(self.step, self._state())
 
     def _due(self, every: int) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import mvdiffusion.training.sittings
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.records import InputError
 from mvdiffusion.training.checkpoints import CheckpointFolder
@@ -200,6 +201,36 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path, dies_at, workers):
         assert [line["step"] for line in log] == [4, 8, 12]
     expected = [line["loss"] for line in lines(tmp_path / "whole/log/metrics.jsonl")]
     assert [line["loss"] for line in lines(tmp_path / "killed/log/metrics.jsonl")] == expected
+
+
+def test_every_sitting_is_recorded(tmp_path, monkeypatch):
+    """A sitting counts up to its last checkpoint; the times of all add up to the training's."""
+
+    def commit(name):
+        known = {"git_commit": name, "cpu": "abacus"}
+        monkeypatch.setattr(mvdiffusion.training.sittings, "provenance", lambda: known)
+
+    task = Regression()
+
+    def die(module, inputs):
+        if len(module.history) == 7:
+            raise Killed
+
+    task.register_forward_pre_hook(die)
+    commit("first")
+    with pytest.raises(Killed):
+        fit(tmp_path, options(), task)
+    commit("second")
+    fit(tmp_path, options(log_every=1))
+    sittings = lines(tmp_path / "log/sittings.jsonl")
+    found = [(line["from_step"], line["step"], line["git_commit"]) for line in sittings]
+    assert found == [(0, 5, "first"), (5, 12, "second")]
+    assert all(line["cpu"] == "abacus" and line["threads"] >= 1 for line in sittings)
+    total = lines(tmp_path / "log/metrics.jsonl")[-1]["seconds"]
+    assert sum(line["seconds"] for line in sittings) == pytest.approx(total, abs=0.11)
+    fit(tmp_path, options(), other=True, overwrite=True)
+    assert len(lines(tmp_path / "log/sittings.jsonl")) == 1
+    assert len(lines(tmp_path / "log/sittings.jsonl.old")) == 2
 
 
 def contents(folder):
