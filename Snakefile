@@ -1,7 +1,8 @@
 # MVDiffusion's experiments. The files below hold the steps in the order in which they run; each step
 # reads what those before it wrote. `run` is the experiment of the configuration, `smoke` the same
-# with a few samples of everything. What `--configfile` gives is the whole configuration if it has
-# all sections (as paper.yaml has); otherwise it changes some keys of mini.
+# with a few samples of everything, `base` the long training of the miniature's Stable Diffusion.
+# What `--configfile` gives is the whole configuration if it has all sections (as paper.yaml has);
+# otherwise it changes some keys of mini.
 import sys
 
 from snakemake.utils import min_version
@@ -56,14 +57,27 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 # configuration, code  -> <results>/settings/<step>-<digest>.json: what every step reads first
 include: "workflow/rules/settings.smk"
-# The targets data, tables, report and run
+# The targets data, tables, report, run and release
 include: "workflow/rules/targets.smk"
 
 
-SMOKE = read_config("workflow/config/smoke.yaml")
+SMOKE, BASE = (read_config(f"workflow/config/{name}.yaml") for name in ("smoke", "base"))
 
-if config["results_dir"] != SMOKE["results_dir"]:
+if config["results_dir"] == SMOKE["results_dir"]:
 
+    rule smoke:
+        input:
+            rules.run.input,
+
+elif config["results_dir"] == BASE["results_dir"]:
+
+    rule base:
+        input:
+            rules.release.input,
+
+else:
+
+    # All experiments read the same embedded data.
     module smoke_experiment:
         pathvars:
             results=SMOKE["results_dir"],
@@ -72,18 +86,25 @@ if config["results_dir"] != SMOKE["results_dir"]:
         config:
             SMOKE
 
-    # All experiments read the same embedded data.
     use rule * from smoke_experiment exclude all, smoke, fetch_data as smoke_*
 
     rule smoke:
         input:
             rules.smoke_run.input,
 
-else:
+    module base_experiment:
+        pathvars:
+            results=BASE["results_dir"],
+        snakefile:
+            "Snakefile"
+        config:
+            BASE
 
-    rule smoke:
+    use rule * from base_experiment exclude all, base, fetch_data as base_*
+
+    rule base:
         input:
-            rules.run.input,
+            rules.base_release.input,
 
 
 rule all:

@@ -62,7 +62,8 @@ from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
 
 Config = dict[str, Any]
-BASES = {name: read_config(WORKFLOW / f"config/{name}.yaml") for name in ("mini", "smoke", "paper")}
+NAMES = ("mini", "smoke", "base", "paper")
+BASES = {name: read_config(WORKFLOW / f"config/{name}.yaml") for name in NAMES}
 VALUES: list[Any] = [
     None, True, False, 0, 1, 2, 3, 7, -1, -0.0, 0.0, 0.5, 1.5, 8.0, 64.0, 1e300, -1e300,
     float("nan"), float("inf"), float("-inf"), 10**30, 2**63, 2**31, 1e-320, "", "x", "8", "1e-3",

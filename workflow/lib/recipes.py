@@ -164,10 +164,16 @@ class Recipes:
         """
         return lambda wildcards, output: self.find(step, wildcards).settings
 
-    def settings_files(self, root: str = "<results>", names: str = "") -> list[str]:
-        """List settings files of a folder, of the steps whose names begin with `names`.
+    def settings_files(
+        self, root: str = "<results>", names: str | tuple[str, ...] = ""
+    ) -> list[str]:
+        """List settings files of a folder, of the steps whose names begin so.
 
         A target that lists them is never satisfied by results of other settings.
+
+        Args:
+            root: the folder, as rules name it.
+            names: beginning of the names, or several of which each will do.
         """
         steps = [step for step in self.steps if step.startswith(names)]
         return [self.steps[step].path for step in steps if self.steps[step].root == root]

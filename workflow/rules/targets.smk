@@ -26,6 +26,14 @@ rule run:
         rules.make_tables.output,
 
 
+# The model that all training starts from, if it is trained here.
+rule release:
+    input:
+        recipes.settings_files(names=("rooms_train", "rooms_validation", "vae", "base")),
+        rules.train_vae.output,
+        rules.train_base.output,
+
+
 wildcard_constraints:
     digest="[0-9a-f]{12}",
     house="[A-Za-z0-9]+",
