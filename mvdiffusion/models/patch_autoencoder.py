@@ -1,9 +1,9 @@
-"""The miniature's VAE: small enough to be trained on a laptop's processor in minutes.
+"""The miniature's VAE: small enough to be trained on a laptop's processor.
 
 It takes the place of Stable Diffusion's `AutoencoderKL` behind the same interface. Patches are
 encoded by a linear map, set to their principal components before training, plus a convolutional
-refinement that starts at zero. Training therefore starts at the principal components' quality,
-which an `AutoencoderKL` trained from scratch on two processor cores does not reach in ten minutes.
+refinement that starts at zero. All convolutions see the latents' resolution, where a step costs a
+tenth of an `AutoencoderKL`'s; and training starts at the principal components' quality.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: int = 4,
         block_out_channels: Sequence[int] = (128, 128, 128),
         layers_per_block: int = 2,
+        decoder_channels: int | None = None,
+        decoder_layers: int | None = None,
         norm_num_groups: int = 4,
         scaling_factor: float = 1.0,
         sample_size: int = 64,
@@ -44,8 +46,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             in_channels: channels of the images.
             latent_channels: channels of the latents.
             block_out_channels: as in `AutoencoderKL`, their number n gives the patch size
-                2^(n−1), the VAE factor; the last is the width of the refinement.
-            layers_per_block: ResNet blocks in the encoder's and in the decoder's refinement.
+                2^(n−1), the VAE factor; the last is the width of the encoder's refinement.
+            layers_per_block: ResNet blocks in the encoder's refinement.
+            decoder_channels: width of the decoder's refinement, None for the encoder's. Training
+                on latents encodes every view and decodes none, so the decoder may be the larger.
+            decoder_layers: ResNet blocks in the decoder's refinement, None for the encoder's.
             norm_num_groups: groups of the group norms.
             scaling_factor: 1 / standard deviation of the latents, measured after training.
             sample_size: image size it was trained at, pixels.
@@ -55,9 +60,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         width, pixels = block_out_channels[-1], in_channels * self.patch**2
         self.encoder_linear = nn.Conv2d(pixels, latent_channels, 1)
         self.decoder_linear = nn.Conv2d(latent_channels, pixels, 1)
-        sizes = (width, layers_per_block, norm_num_groups)
-        self.encoder = Refinement(pixels, 2 * latent_channels, *sizes)
-        self.decoder = Refinement(latent_channels, pixels, *sizes)
+        layers, groups = layers_per_block, norm_num_groups
+        self.encoder = Refinement(pixels, 2 * latent_channels, width, layers, groups)
+        width, layers = decoder_channels or width, decoder_layers or layers
+        self.decoder = Refinement(latent_channels, pixels, width, layers, groups)
         self.encoder.set_output_bias(slice(latent_channels, None), INITIAL_LOGVAR)
 
     @torch.no_grad()

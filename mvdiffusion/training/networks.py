@@ -22,7 +22,9 @@ class _Autoencoder(TypedDict, total=False):
 
     Attributes:
         block_out_channels: channels by level; each further level halves the size.
-        layers_per_block: residual layers.
+        layers_per_block: residual layers of the encoder.
+        decoder_channels: channels of the decoder (default: the last of block_out_channels).
+        decoder_layers: residual layers of the decoder (default: layers_per_block).
         latent_channels: channels of the latents.
         norm_num_groups: groups of the normalization.
     """
@@ -31,15 +33,19 @@ class _Autoencoder(TypedDict, total=False):
 
     block_out_channels: Channels
     layers_per_block: Layers
+    decoder_channels: Width
+    decoder_layers: Layers
     latent_channels: Width
     norm_num_groups: Count
 
 
 def _divides_last(options: _Autoencoder) -> _Autoencoder:
     """Refuse groups of the normalization that do not divide the channels that are normalized."""
-    channels, groups = options.get("block_out_channels", [128])[-1], options.get("norm_num_groups")
-    if channels % (groups or 4):  # 4: as in the autoencoder itself
-        raise mistake("norm_num_groups", groups, f"a divisor of the last channels, {channels}")
+    groups = options.get("norm_num_groups", 4)  # 4: as in the autoencoder itself
+    last = options.get("block_out_channels", [128])[-1]
+    for channels in (last, options.get("decoder_channels", last)):
+        if channels % groups:
+            raise mistake("norm_num_groups", groups, f"a divisor of the last channels, {channels}")
     return options
 
 

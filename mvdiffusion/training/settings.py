@@ -184,13 +184,16 @@ class VaeLossSettings:
 
     Attributes:
         gradient_weight: weight of differences between neighboring pixels.
-        mse_weight: weight of the squared error.
         kl_weight: weight of the KL divergence.
+        perceptual_weight: weight of differences between features of EfficientNet-Lite0, whose
+            weights the optional packages `offline` contain; 0: not needed.
+        adversarial_weight: weight of a discriminator's verdict; 0: none is trained.
     """
 
     gradient_weight: NonNegative = 1.0
-    mse_weight: NonNegative = 0.0
     kl_weight: NonNegative = 1e-6
+    perceptual_weight: NonNegative = 0.0
+    adversarial_weight: NonNegative = 0.0
 
 
 @settings

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -17,7 +16,8 @@ from mvdiffusion.records import InputError, write_json
 from mvdiffusion.training.diffusion import vae_scale_factor
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
 from mvdiffusion.training.runs import Places, Run, Writer, first_views, picture_rows
-from mvdiffusion.training.settings import VaeLossSettings, VaeSettings
+from mvdiffusion.training.settings import VaeSettings
+from mvdiffusion.training.vae_loss import VaeLoss
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
 INITIAL_VIEWS = 1024  # views whose patches give the principal components
@@ -30,7 +30,7 @@ class AutoencoderTask(nn.Module):
     def __init__(
         self,
         vae: PatchAutoencoder,
-        loss: VaeLossSettings,
+        loss: VaeLoss,
         examples: AutoencoderExamples,
         validation: Tensor,
     ) -> None:
@@ -43,31 +43,20 @@ class AutoencoderTask(nn.Module):
         self.vae, self.loss, self.examples, self.validation = vae, loss, examples, validation
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return L1 + weighted gradient, squared and KL terms, for pixels [N, 3, H, W]."""
+        """Return the loss of reconstructing pixels [N, 3, H, W] from sampled latents."""
         pixels = batch["pixels"].contiguous(memory_format=torch.channels_last)
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * batch["noise"]  # [N, C, h, w]
         decoded = self.vae.decode(latents).sample.float()
-        loss = l1_loss(decoded, pixels)
-        loss = loss + self.loss.gradient_weight * gradient_l1(decoded, pixels)
-        loss = loss + self.loss.kl_weight * posterior.kl().mean() / pixels[0].numel()
-        if self.loss.mse_weight:
-            loss = loss + self.loss.mse_weight * mse_loss(decoded, pixels)
+        loss: Tensor = self.loss(decoded, pixels, posterior.kl())
         return loss
 
     def validate(self) -> tuple[Tensor, dict[str, float]]:
-        """Return originals above reconstructions, and their PSNR."""
+        """Return originals above reconstructions, their PSNR and their share of gradient energy."""
         views = self.validation.to(self.vae.device)
         decoded = reconstruct(self.vae, views)
         picture = picture_rows(views[:8], decoded[:8])
-        return picture, {"psnr_db": psnr_db(decoded, views).mean().item()}
-
-
-def gradient_l1(preds: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of horizontal and vertical finite differences; inputs [N, C, H, W]."""
-    return l1_loss(preds.diff(dim=-1), target.diff(dim=-1)) + l1_loss(
-        preds.diff(dim=-2), target.diff(dim=-2)
-    )
+        return picture, figures(decoded, views)
 
 
 def reconstruct(vae: PatchAutoencoder, views: Tensor) -> Tensor:
@@ -88,6 +77,23 @@ def psnr_db(preds: Tensor, target: Tensor) -> Tensor:
         preds, target, data_range=(-1.0, 1.0), reduction="none", dim=(1, 2, 3)
     )
     return values
+
+
+def gradient_energy(images: Tensor) -> Tensor:
+    """Mean squared difference of neighboring pixels in both directions, of images [N, C, H, W]."""
+    return images.diff(dim=-1).square().mean() + images.diff(dim=-2).square().mean()
+
+
+def figures(decoded: Tensor, views: Tensor) -> dict[str, float]:
+    """Return how good reconstructions are: their PSNR, and whether their edges are as strong.
+
+    Args:
+        decoded: reconstructions [N, 3, H, W] of `views`.
+        views: the images themselves, in −1 … 1.
+    """
+    ratio = gradient_energy(decoded.clamp(-1, 1)) / gradient_energy(views)
+    psnr = psnr_db(decoded, views)
+    return {"psnr_db": psnr.mean().item(), "gradient_energy_ratio": ratio.item()}
 
 
 def build_vae(model: Mapping[str, Any], image_size: int, views: Tensor) -> PatchAutoencoder:
@@ -127,7 +133,8 @@ def train_vae(settings: Mapping[str, Any], places: Places) -> None:
             vae.save_pretrained(folder)
             write_json(folder / "training.json", summary)
 
-        task = AutoencoderTask(vae, settings.loss, examples, first_views(held_out, BATCH))
+        loss = VaeLoss(settings.loss)
+        task = AutoencoderTask(vae, loss, examples, first_views(held_out, BATCH))
         return task, write
 
     Run("vae", settings, None, places, __name__).carry_out(VaeSettings, build)
@@ -140,9 +147,10 @@ def _measure(
     vae.eval()
     vae.register_to_config(scaling_factor=1 / _latent_std(vae, source))
     views = first_views(held_out, len(held_out) * source.num_views).to(vae.device)
-    scores = torch.cat([psnr_db(reconstruct(vae, part), part) for part in views.split(BATCH)])
+    decoded = torch.cat([reconstruct(vae, part) for part in views.split(BATCH)])
+    scores = psnr_db(decoded, views)
     return {
-        "psnr_db": scores.mean().item(),
+        **figures(decoded, views),
         "psnr_db_standard_error": (scores.std() / len(scores) ** 0.5).item(),
         "num_validation_views": len(scores),
         "scaling_factor": vae.config.scaling_factor,
