@@ -61,9 +61,8 @@ def test_vae_scaling_factor_makes_unit_latents_and_psnr_is_recorded(rooms, vae_f
     record = json.loads((vae_folder / "training.json").read_text())
     assert record["psnr_db"] == pytest.approx(float(np.mean(-10 * np.log10(errors))), abs=0.01)
     assert record["num_validation_views"] == 8
-    energy = [
-        sum((np.diff(x.numpy(), axis=axis) ** 2).mean() for axis in (2, 3)) for x in (decoded, views)
-    ]
+    pair = [x.numpy() for x in (decoded, views)]
+    energy = [sum((np.diff(x, axis=axis) ** 2).mean() for axis in (2, 3)) for x in pair]
     assert record["gradient_energy_ratio"] == pytest.approx(energy[0] / energy[1], rel=1e-4)
 
 
