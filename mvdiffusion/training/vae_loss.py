@@ -55,7 +55,7 @@ class VaeLoss(nn.Module):
         return loss
 
     def _perceptual(self, decoded: Tensor, pixels: Tensor) -> Tensor:
-        """Squared distance of features of unit length, summed over stages (as LPIPS, unweighted)."""
+        """Squared distance of normalized features, summed over stages: LPIPS, unweighted."""
         with torch.no_grad():
             target = self._features(pixels)
         pairs = zip(self._features(decoded), target, strict=True)
