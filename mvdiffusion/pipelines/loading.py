@@ -8,11 +8,12 @@ elsewhere has none; then a sentence tells what could not be read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import StableDiffusionPipeline
 
 from mvdiffusion.records import InputError, read_json, sha256_file, write_json
@@ -150,7 +151,8 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
     Args:
         folder: folder or Hugging Face id of any Stable Diffusion pipeline (text to image,
             inpainting, depth to image); its other parts are not read.
-        options: passed on to `from_pretrained`, such as `torch_dtype`.
+        options: passed on to `from_pretrained`, such as `torch_dtype`; without one, weights are
+            computed with in float32, in whatever precision the folder holds them.
 
     Raises:
         InputError: the folder's files have changed, or it holds another model.
@@ -159,7 +161,16 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
         check_files(Path(folder))
         check_architecture(Path(folder))
     unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
-    pipeline: StableDiffusionPipeline = StableDiffusionPipeline.from_pretrained(
+    pipeline = StableDiffusionPipeline.from_pretrained(
         folder, **unused, requires_safety_checker=False, use_safetensors=True, **options
     )
-    return pipeline
+    loaded: StableDiffusionPipeline = in_precision(pipeline, options)
+    return loaded
+
+
+def in_precision(pipeline: Any, options: Mapping[str, Any]) -> Any:
+    """Bring a loaded pipeline to float32 if its options name no other precision.
+
+    Diffusers loads its models so; transformers leaves the text encoder as it is on the disk.
+    """
+    return pipeline if {"dtype", "torch_dtype"} & options.keys() else pipeline.to(torch.float32)

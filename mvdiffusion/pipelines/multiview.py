@@ -18,7 +18,12 @@ from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
-from mvdiffusion.pipelines.loading import check_files, is_multi_view, load_single_view
+from mvdiffusion.pipelines.loading import (
+    check_files,
+    in_precision,
+    is_multi_view,
+    load_single_view,
+)
 from mvdiffusion.records import InputError
 
 logger = logging.getLogger(__name__)
@@ -104,7 +109,7 @@ class MultiViewPipeline(DiffusionPipeline):
 
         Args:
             folder: the folder; its files are checked against the hashes that it has.
-            options: passed on to diffusers, such as `torch_dtype`.
+            options: passed on to diffusers, such as `torch_dtype`; float32 without.
 
         Raises:
             InputError: a file has changed, or the folder holds a model of single views.
@@ -116,8 +121,9 @@ class MultiViewPipeline(DiffusionPipeline):
                     f"{folder}: is a model of single views; load it by {cls.__name__}."
                     "from_single_view, which adds untrained attention between the views."
                 )
-        made: Self = super().from_pretrained(folder, use_safetensors=True, **options)
-        return made
+        made = super().from_pretrained(folder, use_safetensors=True, **options)
+        loaded: Self = in_precision(made, options)
+        return loaded
 
     @classmethod
     def from_single_view(
@@ -129,7 +135,7 @@ class MultiViewPipeline(DiffusionPipeline):
             folder: a folder in the format of diffusers, with as many input channels as the task
                 needs: those of Stable Diffusion 2 base, inpainting or depth.
             variant: CAA arithmetic, "released" or "paper".
-            options: passed on to `from_pretrained`, such as `torch_dtype`.
+            options: passed on to `from_pretrained`, such as `torch_dtype`; float32 without.
         """
         base = load_single_view(folder, **options)
         unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)

@@ -323,6 +323,28 @@ def test_from_a_single_view_model(
         TASKS[wrong][0].from_single_view(tmp_path)
 
 
+@torch.no_grad()
+def test_half_precision_on_the_disk_is_float32_in_memory(
+    make: Make, parts: dict[str, Any], tmp_path: Path
+) -> None:
+    """Weights are those of the disk, the arithmetic is float32, in all parts."""
+    whole = make("panorama", **{key: deepcopy(value) for key, value in parts.items()})
+    whole.to(torch.float16).save_pretrained(tmp_path / "multi")
+    save_single_view("panorama", "StableDiffusionPipeline", deepcopy(parts), tmp_path / "single")
+    single = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "single")
+    single.to(torch.float16).save_pretrained(tmp_path / "half")
+    kind = TASKS["panorama"][0]
+    loaded = [kind.from_pretrained(tmp_path / "multi"), kind.from_single_view(tmp_path / "half")]
+    for pipeline in loaded:
+        parameters = [p for name in ("vae", "text_encoder", "unet")
+                      for p in getattr(pipeline, name).parameters()]  # fmt: skip
+        assert {p.dtype for p in parameters} == {torch.float32}
+        assert torch.equal(parameters[0], parameters[0].half().float())
+    expected = sample(whole.to(torch.float32), "panorama")  # rounded before
+    loaded[0].set_progress_bar_config(disable=True)
+    torch.testing.assert_close(sample(loaded[0], "panorama"), expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_one_step_at_64_latents_in_bfloat16(task: str, make: Make) -> None:
     pipeline = make(task)
