@@ -100,7 +100,7 @@ class Canvas:
         axis = reach.argmin(0)
         upward = np.take_along_axis(self.directions, axis[None], 0)[0] > 0
         lookup = np.asarray([[3, FLOOR, 2], [1, CEILING, 0]], np.int32)
-        return reach.min(0), lookup[upward.astype(np.int64), axis]
+        return _of_three(np.minimum, reach), lookup[upward.astype(np.int64), axis]
 
     def _draw_surface(self, surface: int, rays: NDArray) -> None:
         room, (x, y, z) = self.room, self._points(rays)
@@ -189,7 +189,7 @@ class Canvas:
             second = (high - self.eye)[:, None] * inverse
         entry = np.minimum(first, second)
         exits = np.maximum(first, second)
-        depth, leave = entry.max(0), exits.min(0)
+        depth, leave = _of_three(np.maximum, entry), _of_three(np.minimum, exits)
 
         def normals(hit: NDArray) -> Array:
             side = np.arange(3)[:, None] == entry[:, hit].argmax(0)
@@ -244,6 +244,11 @@ def _nearest_root(a: Array, b: Array, c: np.float32) -> Array:
 def _unit(normal: Array) -> Array:
     with np.errstate(invalid="ignore"):
         return normal / np.sqrt(_dot(normal, normal))
+
+
+def _of_three(choose: np.ufunc, values: Array) -> Array:
+    """Reduce [3, N] to [N]; `values.max(0)` would be many times slower."""
+    return choose(choose(values[0], values[1]), values[2])
 
 
 def _dot(first: Sequence[Any] | Array, second: Sequence[Any] | Array) -> Any:

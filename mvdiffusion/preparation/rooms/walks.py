@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mvdiffusion.geometry.cameras import intrinsics
@@ -86,14 +85,20 @@ def drop_depth(depth: Array, max_depth: float, dice: Dice) -> Array:
         Depth [H, W], 0 in the holes: beyond the range, often where depth changes fast from pixel to
         pixel (edges, grazing incidence), and in one to five ragged patches.
     """
-    around = sliding_window_view(np.pad(depth, 1, "edge"), (3, 3))
-    low, high = around.min((2, 3)), around.max((2, 3))
+    low, high = _around(np.minimum, depth), _around(np.maximum, depth)
     chance = np.clip(((high - low) / low - np.float32(0.04)) * np.float32(10), 0, np.float32(0.85))
     holes = (dice.table(*depth.shape) < chance) | (depth > max_depth)
     ragged = dice.table(*depth.shape)
     for _ in range(1 + dice.index(5)):
         holes |= _patch(depth.shape, dice) + np.float32(0.5) * ragged < 1
     return np.where(holes, np.float32(0), depth)
+
+
+def _around(choose: np.ufunc, depth: Array) -> Array:
+    """The least or greatest of each pixel's 3 x 3 neighbors [H, W]."""
+    padded = np.pad(depth, 1, "edge")
+    rows = choose(choose(padded[:-2], padded[1:-1]), padded[2:])
+    return choose(choose(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _patch(shape: tuple[int, ...], dice: Dice) -> Array:
