@@ -19,8 +19,7 @@ class CorrespondenceAttention(nn.Module):
     Two variants share the weights' names and shapes. `released` is the arithmetic of the published
     checkpoints (docs/released.md lists the exceptions): position code added before the layer norm,
     tokens outside their target image set to zero yet kept in the softmax. `paper` is the formula of
-    the paper: code added to the normalized features, tokens outside masked out. There projections
-    commute with sampling, so they are applied to h * w cells and not to 18 tokens of each.
+    the paper: code added to the normalized features, tokens outside masked out.
 
     An untrained block is exactly the identity: both last layers start at zero.
     """
@@ -86,52 +85,60 @@ class CorrespondenceAttention(nn.Module):
         """Update the asking cells [B / G, G, v, h * w, C] (with their own code) from all views."""
         cells, query_code = asking
         # The variants differ in where the position code enters: as released it is added before
-        # norm and projections, in the paper (equation 1) to the normed query and sampled target.
-        project = self._tokens_released if self.variant == "released" else self._tokens_paper
-        query, key, value, mask = project(views, cells, query_code, level, code)
+        # the norm, in the paper (equation 1) to the normed query and sampled target.
+        prepare = self._tokens_released if self.variant == "released" else self._tokens_paper
         # Residuals whose last layers begin at zero: untrained, the views do not see each other.
-        cells = cells + self.to_out(self._attend(query, key, value, mask))
+        cells = cells + self.to_out(self._attend(*prepare(views, cells, query_code, level, code)))
         return cells + self.ff(self.norm2(cells))
 
     def _tokens_released(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         sampled = _sample_targets(views, level)  # [B / G, G, v, h * w, N, C]
         # What is not valid stays a token, zero before the norm: the released code masks nothing.
         tokens = self.norm1((sampled + code) * level.valid[..., None].to(code.dtype))
-        query = self.norm1(cells + query_code)
         mask = None if level.absent is None else ~level.absent[:, :, None]
-        return self.to_q(query), self.to_k(tokens), self.to_v(tokens), mask
+        return self.norm1(cells + query_code), tokens, mask
 
     def _tokens_paper(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        query = self.to_q(self.norm1(cells) + query_code)
-        # Projections are linear, so that features can be projected before they are sampled, once a
-        # cell instead of once a token (9 neighbors of each query), and the code apart from them.
-        weight = torch.cat([self.to_k.weight, self.to_v.weight])
-        normed = self.norm1(views.movedim(3, -1))  # [B / G, G, V, h, w, C]
-        projected = F.linear(normed, weight).movedim(-1, 3)
-        sampled = _sample_targets(projected, level)
-        key, value = (sampled + F.linear(code, weight)).chunk(2, -1)
-        return query, key, value, level.valid
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        normed = self.norm1(views.movedim(3, -1)).movedim(-1, 3)  # [B / G, G, V, C, h, w]
+        tokens = _sample_targets(normed, level) + code
+        return self.norm1(cells) + query_code, tokens, level.valid
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend from [..., C] to [..., N, C]; where no token is valid the result is zero."""
-        shape = query.shape
-        query = query.reshape(-1, self.heads, 1, HEAD_CHANNELS)
-        key, value = (
-            tokens.reshape(-1, tokens.shape[-2], self.heads, HEAD_CHANNELS).transpose(1, 2)
-            for tokens in (key, value)
-        )
-        if mask is None:
-            return F.scaled_dot_product_attention(query, key, value).reshape(shape)
-        # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
-        any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
-        allowed = (mask | ~any_valid).expand(*shape[:-1], -1)
-        allowed = allowed.reshape(-1, 1, 1, mask.shape[-1])
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
-        return out.reshape(shape) * any_valid.to(out.dtype)
+    def _attend(self, cells: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from cells [..., C] to N tokens each [..., N, C].
+
+        A cell has tokens of its own, so projecting these to keys and values would be most of the
+        work. Being linear, the projections are applied on the side of the cells instead, once a
+        head: q · (K t) = (Kᵀ q) · t, and Σ a V t = V Σ a t.
+
+        Args:
+            cells: one query each.
+            tokens: what they attend to.
+            mask: which tokens count, [G, v, h * w or 1, N]; None if all do.
+
+        Returns:
+            What the heads read [..., C]; zero where no token counts.
+        """
+        channels, count = cells.shape[-1], tokens.shape[-2]
+        to_k, to_v = (
+            layer.weight.unflatten(0, (self.heads, HEAD_CHANNELS))
+            for layer in (self.to_k, self.to_v)
+        )  # [heads, 32, C]
+        query = self.to_q(cells).reshape(-1, self.heads, HEAD_CHANNELS).transpose(0, 1)
+        reading = (query @ to_k).transpose(0, 1)  # [M, heads, C] for M cells
+        tokens = tokens.reshape(-1, count, channels)
+        scores = (reading @ tokens.mT).float() * HEAD_CHANNELS**-0.5  # [M, heads, N]
+        if mask is not None:
+            # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
+            any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
+            allowed = (mask | ~any_valid).expand(*cells.shape[:-1], -1).reshape(-1, 1, count)
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        read = scores.softmax(-1).to(tokens.dtype) @ tokens  # [M, heads, C]
+        out = (read.transpose(0, 1) @ to_v.mT).transpose(0, 1).reshape(cells.shape)
+        return out if mask is None else out * any_valid.to(out.dtype)
 
 
 class CorrespondenceBlock(nn.Module):

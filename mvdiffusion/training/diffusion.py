@@ -106,7 +106,10 @@ class DiffusionTask(nn.Module):
         noisy = scheduler.add_noise(latents, noise, timesteps)
         embeds = self.text_encoder(batch["input_ids"]).last_hidden_state  # [N, L, D]
         inputs = torch.cat([noisy, *self.extra_channels(batch)], 1)
-        preds = self.predict(inputs, embeds, {**batch, "latents": latents}).float()
+        # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
+        plain = sdpa_kernel(SDPBackend.MATH) if inputs.device.type == "cpu" else nullcontext()
+        with plain:
+            preds = self.predict(inputs, embeds, {**batch, "latents": latents}).float()
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
         errors = (preds - target).square().mean(dim=(1, 2, 3))  # [N]
@@ -139,10 +142,7 @@ class DiffusionTask(nn.Module):
             batch: an example with its clean latents.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
-        plain = sdpa_kernel(SDPBackend.MATH) if inputs.device.type == "cpu" else nullcontext()
-        with plain:
-            preds: Tensor = self.unet(inputs, batch["timesteps"], embeds).sample
+        preds: Tensor = self.unet(inputs, batch["timesteps"], embeds).sample
         return preds
 
     @torch.no_grad()
