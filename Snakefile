@@ -68,6 +68,7 @@ if config["results_dir"] == SMOKE["results_dir"]:
     rule smoke:
         input:
             rules.run.input,
+            rules.release.input,
 
 elif config["results_dir"] == BASE["results_dir"]:
 
@@ -91,6 +92,7 @@ else:
     rule smoke:
         input:
             rules.smoke_run.input,
+            rules.smoke_release.input,
 
     module base_experiment:
         pathvars:

@@ -8,7 +8,7 @@ import mvdiffusion.cli.custom  # registers its commands
 import mvdiffusion.cli.datasets  # noqa: F401 (registers its commands)
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.generate import generate_app
-from mvdiffusion.cli.tools import convert, fetch_base, mesh
+from mvdiffusion.cli.tools import convert, fetch_base, mesh, release_base
 from mvdiffusion.cli.train import train_app
 from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
@@ -26,6 +26,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
 app.command("fetch-base")(fetch_base)
+app.command("release-base")(release_base)
 app.command()(convert)
 app.command()(mesh)
 

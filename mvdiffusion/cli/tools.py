@@ -1,4 +1,4 @@
-"""`mvdiffusion fetch-base`, `mvdiffusion convert` and `mvdiffusion mesh`."""
+"""`mvdiffusion fetch-base`, `release-base`, `convert` and `mesh`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,25 @@ def fetch_base(
     check_apart(output, Path(model))
     base_model.fetch_base(model, output, overwrite)
     print(f"{output}: the parts of {model}")
+
+
+def release_base(
+    output: Output,
+    vae: Annotated[Path, typer.Option(help="Folder of the trained VAE.")],
+    vae_log: Annotated[Path, typer.Option(help="Log folder of its training.")],
+    base: Annotated[Path, typer.Option(help="Folder of the base model trained on it.")],
+    base_log: Annotated[Path, typer.Option(help="Log folder of its training.")],
+    rooms: Annotated[Path, typer.Option(help="Folder of the rooms that both learned from.")],
+    trials: Annotated[Path, typer.Option(help="Table of recipes that were tried, as CSV.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the miniature's trained base model in half precision, with its model card."""
+    from mvdiffusion.release import base as release
+    from mvdiffusion.release.trainings import Training
+
+    learned = Training("VAE", vae, vae_log), Training("text encoder and UNet", base, base_log)
+    release.release_base(release.Origin(*learned, rooms, trials), output, overwrite)
+    print(f"{output}: the parts of {base}")
 
 
 def convert(

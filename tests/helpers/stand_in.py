@@ -221,8 +221,15 @@ def fetch_base(options: dict[str, list[str]]) -> None:
     save(Path(options["output"][0]) / "model_index.json", options["model"][0])
 
 
+def release_base(options: dict[str, list[str]]) -> None:
+    """Put a trained model into a folder, with what its trainings logged."""
+    logs = [Path(options[name][0]) / "metrics.jsonl" for name in ("vae-log", "base-log")]
+    read = [*logs, Path(options["base"][0]) / "model_index.json", Path(options["trials"][0])]
+    save(Path(options["output"][0]) / "model_index.json", " ".join(p.read_text() for p in read))
+
+
 PREPARATION = {
     function.__name__.replace("_", "-"): function
-    for function in (fetch, labels, prepare, splits, caption, fetch_base)
+    for function in (fetch, labels, prepare, splits, caption, fetch_base, release_base)
 }
 main()

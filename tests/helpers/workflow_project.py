@@ -45,7 +45,7 @@ COMMANDS = {
     "mvdiffusion/cli/data.py": ["data_rooms", "data_walks", "data_export", "open_dataset"],
     "mvdiffusion/cli/datasets.py": ["data_labels", "data_prepare", "data_splits", "data_caption"],
     "mvdiffusion/cli/generate.py": ["generate_split"],
-    "mvdiffusion/cli/tools.py": ["fetch_base"],
+    "mvdiffusion/cli/tools.py": ["fetch_base", "release_base"],
     "mvdiffusion/cli/train.py": [
         "train_vae", "train_base", "train_inpainting", "train_stage1", "train_stage2",
     ],
@@ -71,6 +71,7 @@ MODULES = {
     "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/conversion/base_model.py": "",
+    "mvdiffusion/release/base.py": "",
     **{f"mvdiffusion/methods/{name}.py": "" for name in method_names()},
     "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/functional/psnr.py": "",

@@ -8,9 +8,12 @@ def test_the_base_is_trained_alone_and_goes_on_after_a_failure(project: Project)
     assert "truncated; copy it again" in failed
     assert sorted(project.commands()) == ["data rooms", "train base", "train vae"]
     project.snakemake("base")
-    assert project.commands() == ["train base"]
-    assert (project.root / "results/base/models/base/model_index.json").is_file()
+    assert project.commands() == ["train base", "release-base"]
+    assert (project.root / "results/base/release/model_index.json").is_file()
     assert "Nothing to be done" in project.snakemake("base", "run"), "it must not touch the run"
     project.set("base.diffusion.training.steps", 3, config="base")
     project.snakemake("base", "--configfile", "workflow/config/base.yaml")
-    assert project.commands() == ["train base"]
+    assert project.commands() == ["train base", "release-base"]
+    project.append("workflow/config/base_trials.csv", "smaller\n")
+    project.snakemake("base")
+    assert project.commands() == ["release-base"]

@@ -88,6 +88,42 @@ rule train_base:
         train("base", "base", config["results_dir"])
 
 
+# The trained base in half precision, with a card that says how it was made.
+trials = "workflow/config/base_trials.csv"
+
+if sources.trains_base:
+    recipes.register(
+        "release",
+        settings={},
+        besides=[content_sha256(trials)],
+        code=["mvdiffusion.cli.tools:release_base", "mvdiffusion.release.base"],
+        after=["base"],
+        makes=["<results>/release"],
+    )
+
+
+rule release_base:
+    input:
+        settings=recipes.settings_file("release"),
+        vae="<results>/models/vae/config.json",
+        base="<results>/models/base/model_index.json",
+        rooms=sources.file("panorama", "train"),
+        trials=trials,
+    output:
+        "<results>/release/model_index.json",
+    log:
+        "<results>/logs/release_base.log",
+    conda:
+        "../envs/mvdiffusion.yaml"
+    params:
+        logs=f"{config['results_dir']}/training",
+    shell:
+        "python -m mvdiffusion.cli release-base --vae $(dirname {input.vae})"
+        " --vae-log {params.logs}/vae/log --base $(dirname {input.base})"
+        " --base-log {params.logs}/base/log --rooms $(dirname {input.rooms})"
+        " --trials {input.trials} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+
+
 # The miniature's inpainting model completes single views of which a part is given.
 if "outpaint_base" in tasks.trained:
     recipes.register_training(

@@ -1,0 +1,82 @@
+"""What a finished training has left: its model, and the log beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mvdiffusion.outputs import RECORD
+from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.training.sittings import read_sittings
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that has ended.
+
+    Attributes:
+        title: what the card calls it.
+        model: folder of the model that it wrote.
+        log: folder of its metrics, sittings and pictures.
+    """
+
+    title: str
+    model: Path
+    log: Path
+
+    def __post_init__(self) -> None:
+        """Refuse a log that does not tell of this model.
+
+        Raises:
+            InputError: a file is missing, or the last sitting ended at another step.
+        """
+        ended = self.sittings[-1]["step"] if self.sittings else None
+        if ended != self.identity["steps"]:
+            raise InputError(
+                f"{self.log}: its sittings end at step {ended}; expected the log of the training "
+                f"that wrote {self.model}, which took {self.identity['steps']} steps."
+            )
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decided the weights, as `training.runs` records it."""
+        identity: dict[str, Any] = read_json(self.model / RECORD)
+        return identity
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that decided the weights."""
+        settings = self.identity["settings"]
+        training = {"steps": self.identity["steps"], **settings["training"]}
+        return {**settings, "training": training}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the model's files, as a training that starts from it records it."""
+        return folder_sha256(self.model)
+
+    @cached_property
+    def sittings(self) -> list[dict[str, Any]]:
+        """The lines of `sittings.jsonl`."""
+        return read_sittings(self.log / "sittings.jsonl")
+
+    @property
+    def hours(self) -> float:
+        """Time of all sittings."""
+        return sum(line["seconds"] for line in self.sittings) / 3600
+
+    def lines(self, name: str) -> list[dict[str, float]]:
+        """Read `metrics.jsonl` or `validation.jsonl`."""
+        path = self.log / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Figures on held-out rooms: the last that were logged, and those of `training.json`."""
+        logged = (self.lines("validation.jsonl") or [{}])[-1]
+        summary = self.model / "training.json"
+        measured = logged | (read_json(summary) if summary.is_file() else {})
+        return {name: value for name, value in measured.items() if name != "step"}

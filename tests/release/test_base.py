@@ -1,0 +1,146 @@
+"""The release of a base: weights in half precision, and a card that says where they are from."""
+
+import json
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from tiny_training import BASE_PARTS, VAE_MODEL
+from typer.testing import CliRunner
+
+import mvdiffusion.release.base
+from mvdiffusion.cli import app
+from mvdiffusion.outputs import RECORD
+from mvdiffusion.pipelines.loading import check_files, load_single_view
+from mvdiffusion.records import InputError, folder_sha256, read_json, write_json
+from mvdiffusion.release.base import Origin, release_base
+from mvdiffusion.release.trainings import Training
+
+ROOMS = {"seed": 3, "num_scenes": {"train": 6}, "face_size": 16}
+
+
+@pytest.fixture(scope="module")
+def origin(
+    vae_folder: Path, base_folder: Path, rooms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Options of the command."""
+    root = tmp_path_factory.mktemp("origin")
+    shutil.copytree(rooms, root / "rooms")
+    write_json(root / "rooms" / RECORD, {"settings": ROOMS})
+    (root / "trials.csv").write_text('recipe,PSNR\n"f8, 12|16 channels",27.5\n')
+    return {
+        "vae": vae_folder,
+        "vae_log": vae_folder.parent / "log",
+        "base": base_folder,
+        "base_log": base_folder.parent / "log",
+        "rooms": root / "rooms",
+        "trials": root / "trials.csv",
+    }
+
+
+def release(origin: dict[str, Path], output: Path, **options: Any) -> None:
+    vae = Training("VAE", origin["vae"], origin["vae_log"])
+    base = Training("base", origin["base"], origin["base_log"])
+    release_base(Origin(vae, base, origin["rooms"], origin["trials"]), output, **options)
+
+
+@pytest.fixture(scope="module")
+def released(origin: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("release") / "base"
+    words = [w for k, v in origin.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+    done = CliRunner().invoke(app, ["release-base", *words, "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    return output
+
+
+def test_weights_are_the_trained_ones_in_half_precision(released: Path, base_folder: Path) -> None:
+    trained = sorted(base_folder.rglob("*.safetensors"))
+    assert len(trained) == 3
+    for path in trained:
+        half = load_file(released / path.relative_to(base_folder))
+        whole = load_file(path)
+        assert half.keys() == whole.keys()
+        assert all(torch.equal(half[name], whole[name].half()) for name in whole)
+    check_files(released)
+    hashed = {*read_json(released / "sha256.json")["files"]}
+    assert {"README.md", "unet/config.json", "tokenizer/tokenizer.json"} <= hashed
+    places = [path for path in released.rglob("*.json") if str(base_folder) in path.read_text()]
+    assert places == []
+    pipeline = load_single_view(released)
+    assert {pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype} == {torch.float32}
+
+
+def test_the_card_tells_all_that_made_the_weights(
+    released: Path, origin: dict[str, Path], base_folder: Path
+) -> None:
+    card = (released / "README.md").read_text()
+    recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
+    assert recipe["rooms"] == ROOMS
+    assert recipe["seed"] == 5
+    assert recipe["vae"]["model"] == VAE_MODEL
+    assert {key: recipe["diffusion"][key] for key in BASE_PARTS} == BASE_PARTS
+    assert recipe["diffusion"]["training"]["steps"] == 3
+    measured = read_json(origin["vae"] / "training.json")["psnr_db"]
+    assert f"| VAE | `psnr_db` | {measured:.4g} |" in card
+    for log in ("vae_log", "base_log"):
+        (sitting,) = map(json.loads, (origin[log] / "sittings.jsonl").read_text().splitlines())
+        assert f"| {sitting['started'][:16]} | 0–3 | 0.00 | {sitting['cpu']}, 1 of " in card
+        assert sitting["git_commit"] is None or f"`{sitting['git_commit'][:12]}`" in card
+    assert f"torch {version('torch')}" in card
+    assert folder_sha256(origin["rooms"], "**/[!.]*") in card
+    assert read_json(base_folder / RECORD)["code"] in card
+    assert "| f8, 12&#124;16 channels | 27.5 |" in card
+    unet = sum(t.numel() for t in load_file(next(base_folder.glob("unet/*.safetensors"))).values())
+    assert f"| unet | {unet:,} |" in card
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", card):
+        with Image.open(released / name) as picture:
+            assert picture.width > 100
+    assert "license: mit" in card
+
+
+def test_a_release_of_the_same_origin_is_kept_and_of_another_refused(
+    released: Path, origin: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = folder_sha256(released)
+    release(origin, released)
+    assert "already made" in capsys.readouterr().err
+    trials = tmp_path / "trials.csv"
+    trials.write_text("recipe,PSNR\n")
+    with pytest.raises(InputError, match=r"made with other settings \(trials\)"):
+        release(origin | {"trials": trials}, released)
+    assert folder_sha256(released) == before
+    release(origin | {"trials": trials}, tmp_path / "other")
+    assert "tried" not in (tmp_path / "other/README.md").read_text()
+
+
+def test_mistakes_are_told_and_nothing_is_written(
+    origin: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(match: str, **changed: Path) -> None:
+        with pytest.raises(InputError, match=match):
+            release(origin | changed, tmp_path / "base")
+        assert not (tmp_path / "base").exists()
+
+    other = tmp_path / "vae"
+    shutil.copytree(origin["vae"], other)
+    (other / "training.json").write_text("{}")
+    refused("was trained on another VAE than", vae=other)
+    refused(r"its sittings end at step None; expected the log", base_log=tmp_path)
+    rooms = tmp_path / "rooms"
+    shutil.copytree(origin["rooms"], rooms)
+    (rooms / "train.npy").write_bytes(b"")
+    refused("learned from other rooms than", rooms=rooms)
+    refused(r"nowhere.*no such file", vae=tmp_path / "nowhere")
+    monkeypatch.setattr(mvdiffusion.release.base, "LARGEST", 1000)
+    refused(r"base: would hold 0\.\d MB; expected at most 0\.001 MB")
+    huge = load_single_view(origin["base"])
+    huge.unet.conv_in.weight.data[0, 0, 0, 0] = 1e5
+    monkeypatch.setattr(mvdiffusion.release.base, "load_single_view", lambda folder: huge)
+    refused(r"unet: 'conv_in\.weight' holds weights beyond half precision's range")
