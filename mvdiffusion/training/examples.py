@@ -201,16 +201,23 @@ Source = PanoramaViews | Frames
 
 
 class AutoencoderExamples:
-    """Views and the noise with which their latents are sampled."""
+    """Views, the noise with which their latents are sampled, and how far the training has come."""
 
-    def __init__(self, source: Source, latent_shape: Sequence[int]) -> None:
-        self.source, self.latent_shape = source, tuple(latent_shape)
+    def __init__(self, source: Source, latent_shape: Sequence[int], total: int) -> None:
+        """Make the stream of examples of a source.
+
+        Args:
+            latent_shape: [C, h, w] of a view.
+            total: examples of the whole training.
+        """
+        self.source, self.latent_shape, self.total = source, tuple(latent_shape), total
 
     def __getitem__(self, position: int) -> Batch:
-        """Return pixels [V, 3, H, W] and noise [V, C, h, w]."""
+        """Return pixels [V, 3, H, W], noise [V, C, h, w] and progress [V], from 0 to below 1."""
         drawn = self.source.draw(position)
         noise = _normal(drawn.random, self.source.count, self.latent_shape)
-        return {"pixels": drawn.views, "noise": noise}
+        progress = torch.full((self.source.count,), position / self.total)
+        return {"pixels": drawn.views, "noise": noise, "progress": progress}
 
 
 class DiffusionExamples:

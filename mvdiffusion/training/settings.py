@@ -188,12 +188,14 @@ class VaeLossSettings:
         perceptual_weight: weight of differences between features of EfficientNet-Lite0, whose
             weights the optional packages `offline` contain; 0: not needed.
         adversarial_weight: weight of a discriminator's verdict; 0: none is trained.
+        adversarial_start: share of the steps before the discriminator comes in.
     """
 
     gradient_weight: NonNegative = 1.0
     kl_weight: NonNegative = 1e-6
     perceptual_weight: NonNegative = 0.0
     adversarial_weight: NonNegative = 0.0
+    adversarial_start: Share = 0.0
 
 
 @settings

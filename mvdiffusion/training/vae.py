@@ -48,7 +48,7 @@ class AutoencoderTask(nn.Module):
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * batch["noise"]  # [N, C, h, w]
         decoded = self.vae.decode(latents).sample.float()
-        loss: Tensor = self.loss(decoded, pixels, posterior.kl())
+        loss: Tensor = self.loss(decoded, pixels, posterior.kl(), batch["progress"][0].item())
         return loss
 
     def validate(self) -> tuple[Tensor, dict[str, float]]:
@@ -126,7 +126,9 @@ def train_vae(settings: Mapping[str, Any], places: Places) -> None:
         chosen = settings.training.views_per_panorama
         source = PanoramaViews(panoramas, settings.seed, view.num_views, chosen)
         side = view.image_size // vae_scale_factor(vae)
-        examples = AutoencoderExamples(source, (vae.config.latent_channels, side, side))
+        shape = (vae.config.latent_channels, side, side)
+        last = settings.training.steps * settings.training.batch_size // source.count
+        examples = AutoencoderExamples(source, shape, last)
 
         def write(folder: Path) -> None:
             summary = _measure(vae, source, held_out)

@@ -37,20 +37,21 @@ class VaeLoss(nn.Module):
         self.network = load_efficientnet_lite0() if weights.perceptual_weight else None
         self.discriminator = PatchDiscriminator() if weights.adversarial_weight else None
 
-    def forward(self, decoded: Tensor, pixels: Tensor, kl: Tensor) -> Tensor:
+    def forward(self, decoded: Tensor, pixels: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
             decoded: reconstructions [N, 3, H, W].
             pixels: the images themselves, in −1 … 1.
             kl: KL divergences of the latents [N], summed over all their values.
+            progress: share of the training that is over.
         """
         weights = self.weights
         loss = l1_loss(decoded, pixels) + weights.gradient_weight * gradient_l1(decoded, pixels)
         loss = loss + weights.kl_weight * kl.mean() / pixels[0].numel()
         if self.network is not None:
             loss = loss + weights.perceptual_weight * self._perceptual(decoded, pixels)
-        if self.discriminator is not None:
+        if self.discriminator is not None and progress >= weights.adversarial_start:
             loss = loss + self._adversarial(self.discriminator, decoded, pixels)
         return loss
 

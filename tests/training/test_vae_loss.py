@@ -31,7 +31,7 @@ def test_pixels_edges_and_divergence_add_up(pair):
     loss = VaeLoss(VaeLossSettings(gradient_weight=0.5, kl_weight=0.1))
     expected = np.abs((decoded - pixels).numpy()).mean() + 0.5 * gradient_l1(decoded, pixels).item()
     expected += 0.1 * 20 / (3 * 32 * 32)  # the mean divergence, per value of an image
-    assert loss(decoded, pixels, torch.tensor([10.0, 30.0])).item() == pytest.approx(expected)
+    assert loss(decoded, pixels, torch.tensor([10.0, 30.0]), 0.0).item() == pytest.approx(expected)
 
 
 def test_perceptual_term_is_the_distance_of_normalized_features(pair):
@@ -51,7 +51,7 @@ def test_perceptual_term_is_the_distance_of_normalized_features(pair):
         distance = sum(
             ((a - b) ** 2).mean() for a, b in zip(features(decoded), features(pixels), strict=True)
         )
-        got = loss(decoded, pixels, torch.zeros(2)).item()
+        got = loss(decoded, pixels, torch.zeros(2), 0.5).item()
     expected = np.abs((decoded - pixels).numpy()).mean() + 2 * distance
     assert got == pytest.approx(float(expected), rel=1e-4)
     assert not any(value.requires_grad for value in loss.parameters())
@@ -62,7 +62,7 @@ def test_each_side_of_the_adversarial_term_learns_from_its_own_loss(pair):
     decoded.requires_grad_()
     loss = VaeLoss(VaeLossSettings(adversarial_weight=3.0, **ZERO))
     critic = loss.discriminator
-    (loss(decoded, pixels, torch.zeros(2)) - (decoded - pixels).abs().mean()).backward()
+    (loss(decoded, pixels, torch.zeros(2), 0.5) - (decoded - pixels).abs().mean()).backward()
 
     (expected,) = torch.autograd.grad(-3 * critic(decoded).mean(), decoded)
     torch.testing.assert_close(decoded.grad, expected)
@@ -72,3 +72,10 @@ def test_each_side_of_the_adversarial_term_learns_from_its_own_loss(pair):
         critic.parameters(), torch.autograd.grad(0.1 * own, list(critic.parameters())), strict=True
     ):
         torch.testing.assert_close(value.grad, expected)
+
+
+def test_the_discriminator_comes_in_at_its_time(pair):
+    loss = VaeLoss(VaeLossSettings(adversarial_weight=3.0, adversarial_start=0.5, **ZERO))
+    pixels_alone = (pair[0] - pair[1]).abs().mean()
+    assert loss(*pair, torch.zeros(2), 0.49).item() == pytest.approx(pixels_alone.item())
+    assert loss(*pair, torch.zeros(2), 0.5).item() != pytest.approx(pixels_alone.item())
