@@ -31,9 +31,16 @@ def features(project: Project) -> dict[str, str]:
     return {str(file): f"{file.stat().st_mtime_ns} {file.read_text()}" for file in files}
 
 
+def delete_rooms(project: Project) -> None:
+    """Delete all that was rendered."""
+    for rendered in ("rooms", "walks"):
+        shutil.rmtree(project.root / "results" / rendered)
+
+
 def test_nothing_to_do_after_a_run(project: Project) -> None:
     assert "Nothing to be done" in project.snakemake("run")
-    assert "Nothing to be done" in project.snakemake()
+    delete_rooms(project)
+    assert "Nothing to be done" in project.snakemake(), "the models have been trained on them"
     assert project.commands() == []
 
 
@@ -217,6 +224,20 @@ def test_a_task_left_out_disappears_and_comes_back_without_work(project: Project
     project.snakemake("run")
     assert set(project.commands()) == {"tables", "figures", "report"}
     assert project.results() == before
+
+
+@pytest.mark.slow
+def test_deleted_rooms_are_rendered_again_for_a_training_alone(project: Project) -> None:
+    delete_rooms(project)
+    project.set("panorama.generation.guidance_scale", 3.5)
+    project.snakemake("run")
+    assert not {"data rooms", "data walks"} & set(project.commands())
+    project.snakemake("data")
+    assert set(project.commands()) == {"data rooms", "data walks"}
+    assert "Nothing to be done" in project.snakemake("run"), "the same rooms, only newer"
+    project.set("panorama.stage2.variant", "paper")
+    project.snakemake("run")
+    assert [name for name in project.commands() if "train" in name] == ["train stage2 panorama"]
 
 
 @pytest.mark.parametrize(
