@@ -10,8 +10,9 @@ from typing import Any
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import Device
 
+from .extractors.base import Extractor
 from .extractors.networks import compute_on
-from .extractors.pretrained import load_extractor
+from .extractors.pretrained import default_extractors, load_extractor
 from .extractors.store import FeatureStore
 from .folders.opening import open_folder
 from .folders.samples import SampleFolder
@@ -48,7 +49,8 @@ def score(
         extractors: feature extractors: names of pretrained ones, or folders that
             `mvdiffusion-eval train-extractor` wrote. They add FID, Inception score and CLIP score
             and replace those of the settings. Without any, the named protocols load the extractors
-            that they are defined with.
+            that they are defined with; where none is named either, it is EfficientNet-Lite0, for
+            the protocol "offline", if the optional package of its weights is installed.
         protocols: names of the protocols to run, in place of those of the settings; without any,
             all protocols whose requirements are met.
         settings: how to score.
@@ -96,12 +98,19 @@ def score(
     inputs = Inputs(
         folder,
         matching_reference(folder, real) if real else None,
-        tuple(map(load_extractor, extractors or settings.extractors)),
+        _load(extractors or settings.extractors, settings),
         settings,
         matching_reference(folder, reconstructed) if reconstructed else None,
         FeatureStore(cache),
     )
     return score_inputs(inputs, real)
+
+
+def _load(named: Sequence[str | Path], settings: ScoreSettings) -> tuple[Extractor, ...]:
+    """Load the extractors that are named; where no protocol is named either, the default one."""
+    if named or settings.protocols:
+        return tuple(map(load_extractor, named))
+    return default_extractors()
 
 
 def restricted(folder: SampleFolder, samples: Sequence[str]) -> SampleFolder:

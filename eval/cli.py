@@ -151,7 +151,10 @@ def score(
     *,
     options: ScoringOptions,
 ) -> None:
-    """Score one folder of images. Without --extractor or --protocol, only consistency is measured.
+    """Score one folder of images.
+
+    Without --extractor or --protocol, nothing is downloaded: consistency is measured, and image
+    quality by EfficientNet-Lite0, if the optional package of its weights is installed.
 
     The task is read from manifest.json. A folder without one may contain plain views,
     equirectangular images, or the output of the released code of MVDiffusion or PanFusion.

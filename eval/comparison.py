@@ -27,6 +27,7 @@ from .scoring.score_files import (
 )
 from .scoring.verification import sealed
 from .settings import ClaimSettings
+from .tables.columns import UNPUBLISHED
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
 from .tables.results import main_table
@@ -100,7 +101,7 @@ def compare(
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
     notes = (*_restriction(entries, shared), *leads_by_blur(scores))
-    main = main_table(first.task, scores)
+    main = main_table(first.task, scores, UNPUBLISHED)
     tables = (
         comparison_table(scores, notes),
         difference_table(scores, first, notes),

@@ -16,6 +16,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
     from .comparison import Comparison
     from .tables.table import Table
 
+OF_EFFICIENTNET = (
+    "efficientnet_*: by EfficientNet-Lite0, which needs no download, not by Inception-v3; compare "
+    "these numbers only with one another. For FID as published, name its protocol (--protocol "
+    "paper-pano, paper-depth)."
+)
 VERDICT_COLORS = {"holds": "green", "does not hold": "red"}
 
 
@@ -104,6 +109,8 @@ def print_score(score: Mapping[str, Any]) -> None:
     ]
     title = f"{score['method']} ({score['task']}), {counts}; ± standard error between samples"
     print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
+    if "offline" in score["protocols"]:
+        print_notes([OF_EFFICIENTNET])
 
 
 def print_comparison(comparison: Comparison, as_json: bool) -> None:

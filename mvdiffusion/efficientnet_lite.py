@@ -53,6 +53,15 @@ def load_efficientnet_lite0() -> nn.Module:
     return network.float().eval().requires_grad_(False)
 
 
+def is_installed() -> bool:
+    """Whether the package of the weights is there."""
+    try:
+        distribution(PACKAGE)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def normalize(images: Tensor) -> Tensor:
     """Bring RGB images in 0 … 255 [N, 3, H, W] to what it was trained on: (x - 127) / 128.
 

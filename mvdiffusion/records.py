@@ -36,6 +36,7 @@ RECORDED_PACKAGES = (
     "pillow",
     "scipy",
     "snakemake",
+    "timm",
     "torch",
     "torch-fidelity",
     "torchmetrics",

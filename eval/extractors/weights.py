@@ -142,7 +142,7 @@ def load_pretrained(name: str, make: Callable[[], Any], is_local: bool = False) 
         MissingWeights: the weights are not here.
         InputError: they are others than the extractor's.
     """
-    instead = "choose an extractor that you have trained"
+    instead = "choose an extractor that you have trained, or the protocol 'offline'"
     with told_where(name, f"extractor '{name}': its pretrained weights", instead):
         if not is_local:
             fetch_known(name)  # into the folder where its library expects it

@@ -1,4 +1,4 @@
-"""The names of all protocols, without the metrics behind them."""
+"""Names of all protocols and of their extractors, without the code behind them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mvdiffusion.records import InputError
 
 from ..plugins import load_plugins
 
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
 
 
@@ -27,11 +28,29 @@ def protocol_tasks() -> Mapping[str, list[str]]:
     Raises:
         InputError: a file cannot be read as protocols.
     """
-    found: dict[str, list[str]] = {}
+    return {name: tasks for name, tasks, _ in _read_files()}
+
+
+@cache
+def protocol_extractors() -> list[str]:
+    """Names of the pretrained extractors that protocols are defined with.
+
+    Raises:
+        InputError: a file cannot be read as protocols.
+    """
+    return list(dict.fromkeys(name for _, _, extractors in _read_files() for name in extractors))
+
+
+@cache
+def _read_files() -> list[tuple[str, list[str], list[str]]]:
+    """Name, tasks and extractors of each protocol."""
+    found = []
     for file in protocol_files():
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            found |= {protocol["name"]: protocol["tasks"] for protocol in content}
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+            for protocol in yaml.safe_load(file.read_text(encoding="utf-8")):
+                steps = protocol["metrics"].values()
+                used = [name for step in steps for name in step.get("extractors", ())]
+                found.append((protocol["name"], protocol["tasks"], used))
+        except (*UNREADABLE, yaml.YAMLError) as error:
             raise InputError(f"{file}: could not be read as protocols ({error}).") from None
     return found

@@ -33,7 +33,7 @@ SAME_PANORAMAS = (
 
 NUMERIC_PACKAGES = (
     *("clean-fid", "numpy", "open-clip-torch", "opencv-python-headless", "pillow", "scipy"),
-    *("torch", "torch-fidelity", "torchmetrics", "torchvision", "transformers"),
+    *("timm", "torch", "torch-fidelity", "torchmetrics", "torchvision", "transformers"),
 )
 """Packages that compute something of a score. A table says where they differ; an extractor's own,
 which decide what it computes, must be equal."""

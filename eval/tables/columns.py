@@ -8,11 +8,16 @@ from ..scoring.score_files import Score
 
 QUALITY = {
     "fid": "FID ↓",
+    "efficientnet_fid": "FID (EfficientNet-Lite0) ↓",
     "inception_score": "Inception score ↑",
     "clip_score": "CLIP score (0-100) ↑",
 }
+UNPUBLISHED = ("efficientnet_fid",)
+"""Metrics of a main table that never stand beside published numbers, which are Inception's."""
 DISTANCES = {
     "kid": "KID ↓",
+    "efficientnet_kid": "KID (EfficientNet-Lite0) ↓",
+    "efficientnet_class_score": "class score (EfficientNet-Lite0) ↑",
     "cmmd": "CMMD ↓",
     "fd_dinov2": "FD-DINOv2 ↓",
     "clip_fid": "CLIP-FID ↓",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .columns import (
     FAULTS,
     MAIN,
     SCALE,
+    UNPUBLISHED,
     fault_counts,
     measured_columns,
     shown_faults,
@@ -28,7 +29,7 @@ from .formatting import column_notes, count_samples, decimals, number
 from .published import beside_published, published_table
 from .table import Table
 
-HEADLINE = ("cross_view_psnr", "fid", *FAULTS)
+HEADLINE = ("cross_view_psnr", "fid", "efficientnet_fid", *FAULTS)
 ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
 
 
@@ -48,24 +49,30 @@ def make_tables(
     return [*tables, _claim_table(claims, remarks), published_table()]
 
 
-def main_table(task: str, scores: Sequence[Score]) -> Table:
-    """Make the main table of a task: image quality and consistency, a line per method."""
+def main_table(task: str, scores: Sequence[Score], without: Collection[str] = ()) -> Table:
+    """Make the main table of a task: image quality and consistency, a line per method.
+
+    Args:
+        task: the task.
+        scores: of its methods, comparable.
+        without: metrics to leave out.
+    """
     what = "key frames" if task == "depth" else "views"
     caption = f"{TASKS[task]}: image quality and consistency of {what}"
-    return _metric_table(f"{task}_main", caption, MAIN[task], scores)
+    columns = {metric: title for metric, title in MAIN[task].items() if metric not in without}
+    return _metric_table(f"{task}_main", caption, columns, scores)
 
 
 def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
     compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
     pairs = f"{TASKS[task]}: consistency in detail"
     others = f"{TASKS[task]}: further measures of image quality"
-    main = main_table(task, compared)
     return [
-        main,
+        main_table(task, compared),
         _metric_table(f"{task}_distances", others, DISTANCES, compared),
         _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
         _control_table(task, list(scores.values())),
-        beside_published(task, main),
+        beside_published(task, main_table(task, compared, UNPUBLISHED)),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ METHODS = (
 OTHER_TASKS = ("outpaint", "depth")
 FEWER_METHODS = ("real", "vae_reconstruction", "mvdiffusion", "independent")
 """Methods of the other tasks."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_default_extractor() -> Iterator[None]:
+    """What scores unasked looks at every image: tests that do not mean it are spared the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mvdiffusion_eval.api.default_extractors", lambda: ())
+        yield
 
 
 @pytest.fixture(scope="session")

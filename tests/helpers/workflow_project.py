@@ -38,7 +38,7 @@ PROJECT_FILES = (
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
     "mvdiffusion/training/networks.py", "eval/settings.py",
     "eval/plugins.py", "eval/protocols/names.py", "eval/protocols/protocols.yaml",
-    "eval/extractors/weights.yaml", "profiles",
+    "profiles",
 )  # fmt: skip
 
 COMMANDS = {

@@ -29,9 +29,8 @@ from mvdiffusion.preparation.settings import ROOM_KINDS
 from mvdiffusion.settings import read_settings
 from mvdiffusion.training import networks
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
-from mvdiffusion_eval.protocols.names import protocol_tasks
+from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from mvdiffusion_eval.protocols.protocol import protocols
-from workflow.lib.agreement import pretrained_names
 from workflow.lib.config import checked, numbers_of
 from workflow.lib.sources import EMBEDDED
 
@@ -147,7 +146,7 @@ def test_facts_that_the_workflow_knows_without_networks_are_the_packages() -> No
     assert tuple(KINDS) == ROOM_KINDS
     assert networks.HEAD_CHANNELS == HEAD_CHANNELS
     assert {name: list(p.tasks) for name, p in protocols().items()} == dict(protocol_tasks())
-    assert set(pretrained_names()) == set(STANDARD_EXTRACTORS)
+    assert set(protocol_extractors()) == set(STANDARD_EXTRACTORS)
     assert set(get_args(Scheduler)) < set(diffusers.DDIMScheduler._compatibles)
     assert {split: len(embedded_rooms(split)) for split in EMBEDDED} == EMBEDDED
 

@@ -59,7 +59,8 @@ def test_planning_loads_no_networks() -> None:
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = yaml.safe_load((ROOT / "workflow/envs/mvdiffusion.yaml").read_text())
-    assert environment["dependencies"][-1]["pip"] == project["dependencies"]
+    scoring = project["optional-dependencies"]["offline"]
+    assert environment["dependencies"][-1]["pip"] == [*project["dependencies"], *scoring]
 
 
 def test_lint_and_format(project: Project) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from math import atan, degrees, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-import mvdiffusion_eval
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.preparation.settings import ROOM_KINDS
 from mvdiffusion.settings import mistake
 from mvdiffusion.tasks import Task
-from mvdiffusion_eval.protocols.names import protocol_tasks
+from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
 from workflow.lib.sources import EMBEDDED, LEAST_SAMPLES_BY_STEP
 
@@ -152,7 +148,7 @@ def _wrong_steps(config: Configuration) -> Mistakes:
 def _wrong_extractors(config: Configuration) -> Mistakes:
     """Describe each training of an extractor that the rooms set aside for it cannot serve."""
     for name in config.evaluation.score.extractors:
-        if name not in (known := pretrained_names()) and not Path(name).is_dir():
+        if name not in (known := protocol_extractors()) and not Path(name).is_dir():
             names = f"a folder, or one of {', '.join(known)}"
             yield mistake("evaluation.score.extractors", name, names)
     if config.data.rooms is None:
@@ -172,14 +168,6 @@ def _wrong_extractors(config: Configuration) -> Mistakes:
     if classifier and sorted(classifier.classes) != sorted(ROOM_KINDS):
         kinds = f"the kinds of rooms, each once: {', '.join(ROOM_KINDS)}"
         yield mistake("evaluation.extractors.classifier.classes", list(classifier.classes), kinds)
-
-
-@cache
-def pretrained_names() -> list[str]:
-    """Names of the pretrained extractors, without the networks behind them."""
-    table = Path(mvdiffusion_eval.__file__).parent / "extractors/weights.yaml"
-    names = yaml.safe_load(table.read_text(encoding="utf-8"))
-    return [name for name in names if not name.startswith("lpips-")]
 
 
 def _wrong_protocols(config: Configuration) -> Mistakes:

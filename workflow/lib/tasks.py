@@ -11,7 +11,6 @@ from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
-from workflow.lib.contents import content_sha256
 from workflow.lib.sources import LEAST_SAMPLES_BY_STEP, Sources
 
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
@@ -121,9 +120,8 @@ class Tasks:
         ]
 
     def named_extractors(self) -> list[str]:
-        """Contents of the extractors that the configuration names, if they are folders."""
-        names = self.config["evaluation"]["score"].get("extractors", [])
-        return [content_sha256(name) for name in names]
+        """Extractors that the configuration names, beside those that are trained."""
+        return self.config["evaluation"]["score"].get("extractors", [])
 
     def report_options(self, wildcards: Any, input: Any) -> list[str]:
         """Parameter of the rule that writes the page: what it shows."""
@@ -151,7 +149,7 @@ class Tasks:
             *("--device", self.config["device"]),
             *repeated("--reference", folders_of([input.reference])),
             *repeated("--vae-reconstruction", folders_of(input.vae_reconstruction)),
-            *repeated("--extractor", folders_of(input.extractor)),
+            *repeated("--extractor", [*folders_of(input.extractor), *self.named_extractors()]),
         ]
 
     def images_sha256(self, task: str) -> str:

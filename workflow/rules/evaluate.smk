@@ -1,5 +1,5 @@
 # Scores of folders of images. The miniature trains its own feature extractors, on rooms of a split of
-# their own, for all tasks. If the configuration trains none, only pretrained extractors are used.
+# their own, for all tasks; pretrained ones that the configuration names score beside them.
 if tasks.extractors:
     recipes.register(
         "extractor_rooms",
@@ -68,7 +68,7 @@ for task, name in [folder.split("/") for folder in tasks.scored]:
     recipes.register(
         f"score_{task}_{name}",
         settings=config["evaluation"]["score"],
-        besides=[*scoring_packages(), *tasks.named_extractors()],
+        besides=[*scoring_packages(), *map(content_sha256, tasks.named_extractors())],
         code=["mvdiffusion_eval.cli:score", "mvdiffusion_eval.api"],
         after=[*tasks.extractors, *(f"{task}_{other}" for other in [name, *tasks.compared(task)])],
         makes=[f"<results>/scores/{task}/{name}.json"],
