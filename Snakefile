@@ -78,7 +78,7 @@ elif config["results_dir"] == BASE["results_dir"]:
 
 else:
 
-    # All experiments read the same embedded data.
+    # All experiments read the same embedded data and model.
     module smoke_experiment:
         pathvars:
             results=SMOKE["results_dir"],
@@ -87,7 +87,7 @@ else:
         config:
             SMOKE
 
-    use rule * from smoke_experiment exclude all, smoke, fetch_data as smoke_*
+    use rule * from smoke_experiment exclude all, smoke, fetch_data, fetch_miniature as smoke_*
 
     rule smoke:
         input:
@@ -102,7 +102,7 @@ else:
         config:
             BASE
 
-    use rule * from base_experiment exclude all, base, fetch_data as base_*
+    use rule * from base_experiment exclude all, base, fetch_data, fetch_miniature as base_*
 
     rule base:
         input:

@@ -5,13 +5,13 @@ import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_release import ROOMS, release
 from tiny_training import BASE_PARTS, VAE_MODEL
 from typer.testing import CliRunner
 
@@ -19,36 +19,7 @@ import mvdiffusion.release.base
 from mvdiffusion.cli import app
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.pipelines.loading import check_files, load_single_view
-from mvdiffusion.records import InputError, folder_sha256, read_json, write_json
-from mvdiffusion.release.base import Origin, release_base
-from mvdiffusion.release.trainings import Training
-
-ROOMS = {"seed": 3, "num_scenes": {"train": 6}, "face_size": 16}
-
-
-@pytest.fixture(scope="module")
-def origin(
-    vae_folder: Path, base_folder: Path, rooms: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Options of the command."""
-    root = tmp_path_factory.mktemp("origin")
-    shutil.copytree(rooms, root / "rooms")
-    write_json(root / "rooms" / RECORD, {"settings": ROOMS})
-    (root / "trials.csv").write_text('recipe,PSNR\n"f8, 12|16 channels",27.5\n')
-    return {
-        "vae": vae_folder,
-        "vae_log": vae_folder.parent / "log",
-        "base": base_folder,
-        "base_log": base_folder.parent / "log",
-        "rooms": root / "rooms",
-        "trials": root / "trials.csv",
-    }
-
-
-def release(origin: dict[str, Path], output: Path, **options: Any) -> None:
-    vae = Training("VAE", origin["vae"], origin["vae_log"])
-    base = Training("base", origin["base"], origin["base_log"])
-    release_base(Origin(vae, base, origin["rooms"], origin["trials"]), output, **options)
+from mvdiffusion.records import InputError, folder_sha256, read_json
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,12 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("base.pretrained", {"panorama": "a", "outpaint": "b", "depth": "c"},
          "setting 'base' is ['pretrained', 'vae', 'diffusion']; expected either 'pretrained' "
          "alone, or both 'vae' and 'diffusion' to be trained."),
+        ("base.pretrained", "minature",
+         "setting 'base.pretrained' is 'minature'; expected 'miniature', or a mapping of tasks to "
+         "models, or null."),
+        ("base.pretrained", {"panorama": "a"},
+         "setting 'base.pretrained' is {'panorama': 'a'}; expected a mapping of panorama, outpaint, "
+         "depth to values, with at least 3 entries"),
         ("base", {}, "setting 'base' is []; expected either 'pretrained' alone, or both "),
         ("base.vae", None, "setting 'base' is ['diffusion']; expected either 'pretrained' alone, "),
         ("data.rooms", None,
@@ -129,7 +135,7 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("datasets.scannet.script", 5,
          "setting 'datasets.scannet.script' is 5; expected text, not empty, or null."),
         ("depth.stage1", Null, "setting 'depth.stage1' is null; expected its training, as only a "
-         "pretrained base knows the task without."),
+         "pretrained base of the task knows it without."),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(key: str, value: object, sentence: str) -> None:
@@ -190,6 +196,15 @@ def test_tutorials_commands_need_no_number_of_cores(
     made_project: Project, option: tuple[str, ...]
 ) -> None:
     assert "tables" in made_project.run("snakemake", "run", *option)
+
+
+def test_the_embedded_base_knows_no_task() -> None:
+    config = read("mini") | {"base": {"pretrained": "miniature"}}
+    assert checked(config, "mine.yaml") == config
+    Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))).validate(config)
+    config["outpaint"]["base"] = None
+    with pytest.raises(WorkflowError, match=r"'outpaint.base' is null; expected its training"):
+        checked(config, "mine.yaml")
 
 
 def test_real_data_must_be_described() -> None:

@@ -89,7 +89,7 @@ def test_dvc_keeps_its_state_inside_the_project(project: Project) -> None:
 def test_other_embedded_rooms_are_fetched_and_compared_with_the_configuration(
     project: Project,
 ) -> None:
-    assert load_experiment().sources.embedded_md5() in (ROOT / "data.dvc").read_text()
+    assert load_experiment().sources.embedded_md5("data") in (ROOT / "data.dvc").read_text()
     recorded = (project.root / "data.dvc").read_text()
     (md5,) = re.findall(r"md5: (\w+\.dir)", recorded)
     project.set("data.embedded_md5", md5)

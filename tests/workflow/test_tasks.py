@@ -1,9 +1,11 @@
 """What a configuration asks for: hashes of images, promised figures, where data come from."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from snakemake_interface_common.exceptions import WorkflowError
 from workflow_project import ROOT
 
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
@@ -96,6 +98,25 @@ def test_errors_by_step_are_promised_where_they_are_certain(
     tasks = Tasks(config, Sources(config))
     assert tasks.errors_by_step() == expected
     assert ("error_accumulation_panorama.csv" in tasks.figures) == expected
+
+
+def test_the_embedded_base_is_the_start_of_all_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read() | {"base": {"pretrained": "miniature"}}
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for digit in "12":
+        (tmp_path / "base.dvc").write_text(f"outs:\n- md5: {digit * 32}.dir\n")
+        found.append(hashes(config))
+    assert all(found[0][task] != found[1][task] for task in TASKS)
+    tasks = Tasks(config, Sources(config))
+    assert {tasks.model_index(tasks.base(task)) for task in TASKS} == {"base/model_index.json"}
+    assert not {"vae", "base"} & set(tasks.trained)
+    assert Sources(config | {"tasks": ["depth"]}).used == {"walks"}
+    changed(config, "base.embedded_md5", "3" * 32 + ".dir")
+    with pytest.raises(WorkflowError, match=r"base\.dvc: .* hash 2+\.dir, but .* is 3+\.dir"):
+        hashes(config)
 
 
 def test_models_and_settings_of_methods() -> None:

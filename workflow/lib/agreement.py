@@ -13,13 +13,13 @@ from mvdiffusion.settings import mistake
 from mvdiffusion.tasks import Task
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
-from workflow.lib.sources import EMBEDDED, LEAST_SAMPLES_BY_STEP
+from workflow.lib.sources import EMBEDDED, EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP
 
 if TYPE_CHECKING:
     from workflow.lib.sections import Configuration
 
 Mistakes = Iterator[Any]
-PRETRAINED_FACTOR = 8  # pixels per latent cell of Stable Diffusion
+PRETRAINED_FACTOR = 8  # pixels per latent cell of Stable Diffusion; the miniature's has no more
 COMPARED_BORDER = 4  # pixels of an overlap that interpolation makes useless, both views together
 
 
@@ -58,8 +58,9 @@ def _missing_data(config: Configuration) -> Mistakes:
 
 def _missing_models(config: Configuration) -> Mistakes:
     """Describe each model that is neither trained nor pretrained."""
-    trained = "its training, as only a pretrained base knows the task without"
-    if config.base.pretrained is None:
+    trained = "its training, as only a pretrained base of the task knows it without"
+    models = config.base.pretrained or {}
+    if not models or EMBEDDED_BASE in models.values():
         if config.outpaint.base is None:
             yield mistake("outpaint.base", None, trained)
         if config.depth.stage1 is None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import field
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from mvdiffusion.generation.settings import Generation
 from mvdiffusion.preparation.settings import (
@@ -23,6 +23,7 @@ from mvdiffusion.preparation.settings import (
     WalkSettings,
 )
 from mvdiffusion.settings import LARGEST, Count, Device, Seed, Text, mistake, settings
+from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
     Diffusion,
@@ -35,6 +36,7 @@ from mvdiffusion.training.settings import (
 )
 from mvdiffusion_eval.settings import ClaimSettings, ClassifierSettings, ClipSettings, ScoreSettings
 from workflow.lib.agreement import disagreements
+from workflow.lib.sources import EMBEDDED_BASE
 
 Entry = TypeVar("Entry")
 
@@ -62,10 +64,27 @@ Distinct = Annotated[
 Units = Distinct[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]]
 Folder = Annotated[str, Field(pattern="^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]  # plain in any shell
 ResultsFolder = Annotated[str, AfterValidator(_below_results)]
+EmbeddedMd5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Few = Annotated[int, Field(ge=2, le=LARGEST)]  # with fewer there is no error of a mean
 Split = Literal["train", "validation", "test"]
 TaskName = Literal["panorama", "outpaint", "depth"]
+ByTask = Annotated[dict[TaskName, Text], Field(min_length=3)]
+
+
+def _by_task(models: object) -> object:
+    """The embedded model is that of all tasks."""
+    if models == EMBEDDED_BASE:
+        return dict.fromkeys(Task, EMBEDDED_BASE)
+    if isinstance(models, str):
+        raise mistake("", models, f"'{EMBEDDED_BASE}', or a mapping of tasks to models, or null")
+    return models
+
+
+Pretrained = Annotated[
+    ByTask,
+    BeforeValidator(_by_task, json_schema_input_type=ByTask | Literal["miniature"]),
+]
 
 
 @settings
@@ -140,7 +159,7 @@ class Data:
     rooms: Rooms | None = None
     walks: Walks | None = None
     expected_sha256: ExpectedSha256 | None = None
-    embedded_md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")] | None = None
+    embedded_md5: EmbeddedMd5 | None = None
 
 
 @settings
@@ -225,19 +244,22 @@ class Base:
     """What Stable Diffusion is to the paper: pretrained, or trained from scratch.
 
     Attributes:
-        pretrained: models to start from by task: ids on the Hugging Face hub (OWNER/NAME or
-            OWNER/NAME@REVISION), or folders.
+        pretrained: "miniature", the embedded model that all tasks start from; or models by task:
+            ids on the Hugging Face hub (OWNER/NAME or OWNER/NAME@REVISION), or folders.
+        embedded_md5: hash of the embedded model, as in base.dvc; null: not compared.
         vae: training of the autoencoder; null with pretrained models.
         diffusion: training of text encoder and UNet; null with pretrained models.
     """
 
-    pretrained: Annotated[dict[TaskName, Text], Field(min_length=3)] | None = None
+    pretrained: Pretrained | None = None
+    embedded_md5: EmbeddedMd5 | None = None
     vae: Autoencoder | None = None
     diffusion: Diffusion | None = None
 
     def __post_init__(self) -> None:
         """Refuse half a base, and two."""
-        given = [key for key, value in vars(self).items() if value is not None]
+        models = {key: value for key, value in vars(self).items() if key != "embedded_md5"}
+        given = [key for key, value in models.items() if value is not None]
         if given not in (["pretrained"], ["vae", "diffusion"]):
             either = "either 'pretrained' alone, or both 'vae' and 'diffusion' to be trained"
             raise mistake("", given, either)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
@@ -15,6 +15,7 @@ from workflow.lib.recipes import Recipes
 
 READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data.scannet"}
 """Modules that read the data, by the layout of a task's samples."""
+EMBEDDED_BASE = "miniature"  # the base model that the repository holds
 EMBEDDED = {"validation": 16, "test": 64}  # rooms that the repository holds, by split
 LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 
@@ -31,6 +32,7 @@ class Sources:
         self.config = config
         self.tasks = [str(task) for task in Task if task in config["tasks"]]
         self.trains_base = not config["base"].get("pretrained")
+        self.embeds_base = config["base"].get("pretrained") == EMBEDDED_BASE
         self.trains_extractors = any(config["evaluation"]["extractors"].values())
         # A base that is trained learns from panoramas, whatever the tasks.
         learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]
@@ -60,21 +62,21 @@ class Sources:
         own = hashes if kind == "rooms" else hashes.get(kind, {})
         return lambda wildcards: own[wildcards.split] or ""
 
-    def embedded_md5(self) -> str:
-        """Hash of the embedded rooms in data.dvc.
+    def embedded_md5(self, folder: Literal["data", "base"]) -> str:
+        """Hash of the embedded rooms in data.dvc, or of the embedded base in base.dvc.
 
         The configuration repeats it, as DVC compares settings between runs, and no file of its own.
 
         Raises:
             WorkflowError: the configuration has another one.
         """
-        recorded = str(yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["md5"])
-        expected = self.config["data"].get("embedded_md5")
+        recorded = str(yaml.safe_load(Path(f"{folder}.dvc").read_text())["outs"][0]["md5"])
+        expected = self.config[folder].get("embedded_md5")
         if expected not in (None, recorded):
             raise WorkflowError(
-                f"data.dvc: the embedded rooms have the hash {recorded}, but the configuration's"
-                f" 'data.embedded_md5' is {expected}; write the new hash there if they were changed"
-                " on purpose"
+                f"{folder}.dvc: what is embedded has the hash {recorded}, but the configuration's"
+                f" '{folder}.embedded_md5' is {expected}; write the new hash there if it was"
+                " changed on purpose"
             )
         return recorded
 

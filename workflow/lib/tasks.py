@@ -11,7 +11,7 @@ from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
-from workflow.lib.sources import LEAST_SAMPLES_BY_STEP, Sources
+from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP, Sources
 
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
 
@@ -65,7 +65,9 @@ class Tasks:
 
     def base(self, task: str) -> str:
         """The step that makes the model which the task's own training starts from."""
-        return "base" if self.sources.trains_base else f"{task}_pretrained"
+        if self.sources.trains_base:
+            return "base"
+        return EMBEDDED_BASE if self.sources.embeds_base else f"{task}_pretrained"
 
     def single_view(self, task: str) -> str:
         """The step that makes the task's single-view model, from which stage 2 starts."""
@@ -154,16 +156,22 @@ class Tasks:
 
     def images_sha256(self, task: str) -> str:
         """Hash of everything upstream of a task's images; tables refuse scores of any other."""
-        base = self.config["base"]
         own = {key: value for key, value in self.config[task].items() if key != "methods"}
         return settings_sha256(
             {
                 "seed": self.config["seed"],
-                "base": _deciding(base) if self.sources.trains_base else base["pretrained"][task],
+                "base": self._deciding_base(task),
                 "data": self.sources.deciding(task),
                 task: _deciding(own),
             }
         )
+
+    def _deciding_base(self, task: str) -> Any:
+        base = self.config["base"]
+        if self.sources.trains_base:
+            return _deciding({key: base[key] for key in ("vae", "diffusion")})
+        embedded = self.sources.embeds_base
+        return self.sources.embedded_md5("base") if embedded else base["pretrained"][task]
 
     def hash_options(self) -> list[str]:
         """Options of the command that makes the tables: the hashes that scores must have."""
@@ -194,7 +202,12 @@ class Tasks:
         Args:
             step: one of `base`, `single_view` and `model`, which gets the wildcards.
         """
-        return lambda wildcards: f"<results>/models/{step(**dict(wildcards))}/model_index.json"
+        return lambda wildcards: self.model_index(step(**dict(wildcards)))
+
+    def model_index(self, step: str) -> str:
+        """The file that tells of the model which a step makes; the model lies beside it."""
+        folder = "base" if step == EMBEDDED_BASE else f"<results>/models/{step}"
+        return f"{folder}/model_index.json"
 
 
 def _deciding(sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,24 @@
 # The models that all training starts from. In the paper they are those of Stable Diffusion, which are
-# fetched; the miniature trains models of its own from scratch.
-for task in [] if sources.trains_base else tasks.names:
+# fetched. The miniature's is embedded in the repository, as the test rooms are; its hash, in base.dvc,
+# is part of the recipes.
+if sources.embeds_base:
+    recipes.register("miniature", settings={}, code=[], besides=[sources.embedded_md5("base")])
+
+
+use rule fetch_data as fetch_miniature with:
+    input:
+        "base.dvc",
+    output:
+        "base/model_index.json",
+    log:
+        "results/logs/fetch_miniature.log",
+    params:
+        md5=lambda wildcards: sources.embedded_md5("base"),
+
+
+hub_tasks = [] if sources.trains_base or sources.embeds_base else tasks.names
+
+for task in hub_tasks:
     recipes.register(
         f"{task}_pretrained",
         settings={"model": config["base"]["pretrained"][task]},
@@ -27,6 +45,7 @@ rule fetch_base:
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
+# From scratch, it is trained in two steps.
 if sources.trains_base:
     recipes.register_training(
         "vae",
@@ -140,7 +159,7 @@ rule train_inpainting:
         settings=recipes.settings_file("outpaint_base"),
         data=sources.file("outpaint", "train"),
         validation=sources.file("outpaint", "validation"),
-        base=f"<results>/models/{tasks.base('outpaint')}/model_index.json",
+        base=tasks.model_index(tasks.base("outpaint")),
     output:
         model="<results>/models/outpaint_base/model_index.json",
         curve="<results>/curves/outpaint_base.jsonl",

@@ -2,7 +2,9 @@
 # every file (`verify` in .dvc/config); the hash of all of them, in data.dvc, is part of the recipes.
 if "rooms" in sources.used:
     for split in EMBEDDED:
-        recipes.register(f"rooms_{split}", settings={}, code=[], besides=[sources.embedded_md5()])
+        recipes.register(
+            f"rooms_{split}", settings={}, code=[], besides=[sources.embedded_md5("data")]
+        )
 
 
 rule fetch_data:
@@ -17,7 +19,7 @@ rule fetch_data:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        md5=lambda wildcards: sources.embedded_md5(),
+        md5=lambda wildcards: sources.embedded_md5("data"),
     shell:
         "dvc pull --force {input} 2>&1 | tee {log}"
 
