@@ -118,8 +118,8 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "setting 'base.pretrained' is 'minature'; expected 'miniature', or a mapping of tasks to "
          "models, or null."),
         ("base.pretrained", {"panorama": "a"},
-         "setting 'base.pretrained' is {'panorama': 'a'}; expected a mapping of panorama, outpaint, "
-         "depth to values, with at least 3 entries"),
+         "setting 'base.pretrained' is {'panorama': 'a'}; expected a mapping of panorama, "
+         "outpaint, depth to values, with at least 3 entries"),
         ("base", {}, "setting 'base' is []; expected either 'pretrained' alone, or both "),
         ("base.vae", None, "setting 'base' is ['diffusion']; expected either 'pretrained' alone, "),
         ("data.rooms", None,
