@@ -114,8 +114,8 @@ def structural_mutation(rng: random.Random) -> Config:
 
 
 def value_mutation(rng: random.Random) -> Config:
-    """The miniature with another number, or another word."""
-    config = copy.deepcopy(BASES["mini"])
+    """The miniature, or the training of its base, with another number, or another word."""
+    config = copy.deepcopy(BASES[rng.choice(("mini", "base"))])
     leaves = [place for place in places(config) if place[0] != "datasets"]
     place = rng.choice([p for p in leaves if not isinstance(owner(config, p)[p[-1]], (dict, list))])
     held, key = owner(config, place), place[-1]

@@ -176,6 +176,8 @@ def write_project(root: Path) -> Project:
         project.set(f"{task}.methods", METHODS[task])
         project.set(f"{task}.methods", ["mvdiffusion"], config="smoke")
     project.set("data.embedded_md5", None)
+    scratch = yaml.safe_load((root / "workflow/config/base.yaml").read_text())["base"]
+    project.set("base", scratch)  # whatever mini starts from
     (root / "data").mkdir()
     for split in ("test", "validation"):
         (root / f"data/{split}.npy").write_text(split)

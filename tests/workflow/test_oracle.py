@@ -1,6 +1,7 @@
 """What the workflow accepts, every command accepts: configurations at random, and chosen ones."""
 
 import collections
+import copy
 import json
 import random
 import re
@@ -92,8 +93,10 @@ def test_the_oracle_itself_finds_what_is_wrong() -> None:
 
 
 def change(key: str, value: object) -> Config:
-    """The miniature with another value of a key (dotted)."""
+    """The miniature, with a small base of its own, and another value of a key (dotted)."""
     config = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
+    config["base"] = copy.deepcopy(BASES["smoke"]["base"])
+    config["base"]["vae"]["model"]["block_out_channels"] = [16, 16, 32, 32]  # 8 pixels per cell
     place = tuple(key.split("."))
     owner(config, place)[place[-1]] = value
     return config
@@ -118,8 +121,8 @@ def change(key: str, value: object) -> Config:
         ("data.frames.width", 63, "is 63; expected a multiple of 8, the pixels of a latent cell."),
         ("data.frames.num_views", 73, "is 73; expected at most the 72 frames of a walk."),
         ("data.views.fov_deg", 45.0, "is 45.0; expected enough for the 8 views, 45 degrees apart"),
-        ("base.vae.model.norm_num_groups", 7, "expected a divisor of the last channels, 128."),
-        ("base.diffusion.unet.norm_num_groups", 5, "a divisor of all channels, [96, 160, 224]."),
+        ("base.vae.model.norm_num_groups", 7, "expected a divisor of the last channels, 32."),
+        ("base.diffusion.unet.norm_num_groups", 5, "a divisor of all channels, [32, 32, 64]."),
         ("base.diffusion.unet.attention_head_dim", [3, 5], "expected as many entries as "),
         ("base.diffusion.text_encoder.hidden_size", 98, "expected a multiple of the 4 heads."),
         ("base.diffusion.scheduler.prediction_type", "epsilon", "expected 'v_prediction', as "),

@@ -15,7 +15,10 @@ from workflow.lib.tasks import Tasks
 TASKS = ("panorama", "outpaint", "depth")
 
 
-def read(name: str = "mini") -> dict[str, Any]:
+def read(name: str = "scratch") -> dict[str, Any]:
+    """Read a configuration; "scratch" is mini with a base that it trains itself."""
+    if name == "scratch":
+        return read("mini") | {"base": read("smoke")["base"]}
     return yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())
 
 

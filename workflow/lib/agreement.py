@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workflow.lib.sections import Configuration
 
 Mistakes = Iterator[Any]
+PRETRAINED_TIMESTEPS = 1000  # of Stable Diffusion and of the miniature
 PRETRAINED_FACTOR = 8  # pixels per latent cell of Stable Diffusion; the miniature's has no more
 COMPARED_BORDER = 4  # pixels of an overlap that interpolation makes useless, both views together
 
@@ -134,10 +135,9 @@ def _samples(config: Configuration, task: str) -> int | None:
 
 def _wrong_steps(config: Configuration) -> Mistakes:
     """Describe each sampling of more steps than the base model is trained for."""
-    if config.base.diffusion is None:
-        return
-    scheduler = config.base.diffusion.scheduler
-    there = scheduler.get("num_train_timesteps", 1000)
+    trained = config.base.diffusion
+    scheduler = trained.scheduler if trained else {"timestep_spacing": "trailing"}
+    there = scheduler.get("num_train_timesteps", PRETRAINED_TIMESTEPS)
     # Leading timesteps begin at 1 and come twice, or lie beyond the end, if nearly all are taken.
     most = there // 2 if scheduler.get("timestep_spacing", "leading") == "leading" else there
     for task in Task:
