@@ -15,6 +15,9 @@ from PIL import Image, ImageFilter
 
 import mvdiffusion_eval
 from mvdiffusion import efficientnet_lite
+from mvdiffusion.preparation.rooms.design import design_room
+from mvdiffusion.preparation.rooms.furniture import Dice
+from mvdiffusion.preparation.rooms.render import render_faces
 from mvdiffusion.records import InputError, write_json
 from mvdiffusion_eval.claims.claims import decide
 from mvdiffusion_eval.extractors.base import FeatureExtractor, Identity
@@ -97,6 +100,19 @@ def test_it_sees_blur_and_compression(extractor: Any) -> None:
     assert 0 < little < much
     assert little < jpeg
     assert other < much
+
+
+@pytest.mark.slow
+def test_damage_of_other_rooms_is_farther_than_other_rooms(extractor: Any) -> None:
+    """As in tables: views of some rooms, damaged or not, against those of others."""
+    sides = [render_faces(design_room(Dice(77, 1, scene)), 64)[0][1:5] for scene in range(48)]
+    made, real = np.concatenate(sides[:24]), np.concatenate(sides[24:])
+    sets = (real, made, *(damaged(made, d) for d in (blurred(0.7), blurred(1.5), compressed)))
+    target, *rest = (Moments.of([toy.features_of(extractor, images)]) for images in sets)
+    clean, little, much, jpeg = (frechet_distance(one, target) for one in rest)
+    assert clean < little < much
+    assert much > 1.5 * clean
+    assert jpeg > 1.5 * clean
 
 
 @pytest.fixture
