@@ -13,13 +13,14 @@ from workflow.lib.recipes import Recipes
 
 # Which function of a command line each step runs; the first pattern that fits its name decides.
 COMMANDS = {
-    "rooms_(validation|test)": None,  # embedded
+    "rooms_(validation|test)|miniature": None,  # embedded
     "rooms_.*": "data_rooms",
     "walks_.*": "data_walks",
     "extractor_rooms|(?!score_).*_real": "data_export",
     "classifier|clip": "train_extractor",
     "vae": "train_vae",
     "base": "train_base",
+    "release": "release_base",
     "outpaint_base": "train_inpainting",
     ".*_stage1": "train_stage1",
     ".*_stage2": "train_stage2",
@@ -53,8 +54,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Experiment]:
     """Experiments of this repository by configuration."""
     labels = tmp_path_factory.mktemp("config") / "labels.yaml"
     labels.write_text("datasets: {matterport3d: {labels: [mp3d_skybox.tar]}}")
-    paper = ROOT / "workflow/config/paper.yaml"
-    return {"mini": load_experiment(), "paper": load_experiment(paper, labels)}
+    paper, base = (ROOT / f"workflow/config/{name}.yaml" for name in ("paper", "base"))
+    return {
+        "mini": load_experiment(),
+        "paper": load_experiment(paper, labels),
+        "base": load_experiment(base),
+    }
 
 
 def module_file(name: str) -> str | None:
@@ -85,7 +90,7 @@ def imports_of(function: str) -> set[str]:
     return modules
 
 
-@pytest.mark.parametrize("name", ["mini", "paper"])
+@pytest.mark.parametrize("name", ["mini", "paper", "base"])
 def test_recipes_cover_the_imports_of_their_command(
     loaded: dict[str, Experiment], name: str
 ) -> None:
@@ -97,7 +102,11 @@ def test_recipes_cover_the_imports_of_their_command(
             assert files, f"{function} imports nothing; the test looks at the wrong function"
             assert files <= loaded[name].covered(step), step
             seen.add(function)
-    own = {"mini": {"train_base", "data_walks"}, "paper": {"fetch_base", "data_caption"}}
+    own = {
+        "mini": {"data_walks"},
+        "paper": {"fetch_base", "data_caption"},
+        "base": {"train_vae", "train_base", "release_base"},
+    }
     assert own[name] | {"train_stage2", "generate_split", "score", "report"} <= seen
 
 
