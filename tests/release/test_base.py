@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_release import ROOMS, release
-from tiny_training import BASE_PARTS, VAE_MODEL
+from tiny_training import BASE_PARTS, VAE_MODEL, places, settings
 from typer.testing import CliRunner
 
 import mvdiffusion.release.base
@@ -20,6 +20,7 @@ from mvdiffusion.cli import app
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.pipelines.loading import check_files, load_single_view
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,34 @@ def test_the_card_tells_all_that_made_the_weights(
         with Image.open(released / name) as picture:
             assert picture.width > 100
     assert "license: mit" in card
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_panoramas_are_generated_from_it(released: Path, tmp_path: Path, dtype: str) -> None:
+    """In the precision that is asked for, whatever that of the files."""
+    options = ["--num-views", "4", "--steps", "2", "--device", "cpu", "--dtype", dtype]
+    command = ["generate", "panorama", "--model", str(released), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--prompt", "a red room", *options])
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out").rglob("*.png"))) >= 4
+
+
+@pytest.mark.parametrize("task", ["panorama", "outpaint"])
+def test_trainings_start_from_it_in_float32(
+    released: Path, rooms: Path, tmp_path: Path, task: str
+) -> None:
+    """One tiny step moves weights by less than half precision could hold."""
+    given = settings(training__steps=1, training__learning_rate=1e-6, training__weight_decay=0.0)
+    where = places(tmp_path, rooms)
+    if task == "outpaint":
+        train_inpainting(given, released, where)
+    else:
+        train_stage1(task, given, released, where)
+    name = "unet/diffusion_pytorch_model.safetensors"
+    before, after = load_file(released / name), load_file(where.output / name)
+    assert {weights.dtype for weights in after.values()} == {torch.float32}
+    moved = after["mid_block.resnets.0.conv1.weight"] - before["mid_block.resnets.0.conv1.weight"]
+    assert 0 < moved.abs().max() < 2e-6
 
 
 def test_a_release_of_the_same_origin_is_kept_and_of_another_refused(
