@@ -1,14 +1,22 @@
-# `make run` and `make test` need Python >= 3.11, git and make, and set up everything else in .venv.
+# `make look`, `make run` and `make test` need Python >= 3.11, git and make, and set up everything else in .venv.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help run smoke test lint reference
+.PHONY: help look run smoke test lint reference
 
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+look: $(READY)  ## a first look: a panorama after a few minutes of training
+	snakemake --cores all --quiet host reason rules --configfile workflow/config/look.yaml \
+		-- results/look/models/panorama_stage2/model_index.json
+	mvdiffusion generate panorama --model results/look/models/panorama_stage2 --steps 20 \
+		--guidance-scale 2 --prompt "a bedroom with blue walls, a bed and a window" \
+		--output results/look/panorama --overwrite
+	@echo "Done. Open results/look/panorama/contact_sheet.png."
 
 run: $(READY)  ## the experiment in miniature: data, training, generation, evaluation, report
 	snakemake --cores all --quiet host reason rules -- run

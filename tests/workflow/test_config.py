@@ -167,6 +167,17 @@ def test_smoke_can_be_given_as_a_configuration(project: Project) -> None:
     assert "results/smoke/metrics.json" in project.snakemake(*overlay)
 
 
+def test_a_first_look_trains_attention_on_few_rooms_and_no_more(made_project: Project) -> None:
+    (line,) = re.findall(
+        r"(workflow/config/look\.yaml) \\\n\s+-- (\S+)", (ROOT / "Makefile").read_text()
+    )
+    planned = made_project.snakemake("--dry-run", line[1], "--configfile", line[0])
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
+    base = {"train_vae", "train_base"}  # of the small project alone: mini's is there
+    assert jobs.keys() - base - {"settings", "total"} == {"render_rooms", "train_stage2"}
+    assert jobs["render_rooms"] == jobs["train_stage2"] == "1"
+
+
 def test_profiles_are_accepted(project: Project) -> None:
     assert project.run("snakemake", "--workflow-profile", "gpu", "--dry-run", "run")
     profiles = [
