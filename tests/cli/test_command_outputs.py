@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 import mvdiffusion_eval.cli
 from mvdiffusion.cli import app
 from mvdiffusion.outputs import RECORD
-from mvdiffusion.records import reporting_input_errors
+from mvdiffusion.records import folder_sha256, reporting_input_errors, write_json
+from mvdiffusion.training.runs import SPLIT_FILES
 
 APPS = {"mvdiffusion": app, "mvdiffusion-eval": mvdiffusion_eval.cli.app}
 WRITTEN = {"output", "output_dir", "checkpoints", "metrics"}  # logs are added to what is there
@@ -79,6 +80,10 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
     ("generate depth", "output"): (
         "--model depth --prompt a --scene walks/train/scene --output OUT", ["depth", "walks"]),
     ("fetch-base", "output"): ("--model panorama --output OUT", ["panorama"]),
+    ("release-base", "output"): (
+        "--vae trained/vae --vae-log trained/log --base trained/base --base-log trained/log"
+        " --rooms rooms --trials trained/trials.csv --output OUT",
+        ["trained/vae", "trained/base", "trained/log", "rooms"]),
     ("convert", "output"): (
         "--checkpoint archives/pano.ckpt --base panorama --output OUT", ["archives", "panorama"]),
     ("mesh", "output"): ("--sample walks/train/scene --output OUT", ["walks"]),
@@ -109,6 +114,18 @@ def test_the_table_has_every_command_that_writes() -> None:
     assert sorted(found) == sorted(TABLE)
 
 
+def write_trainings(root: Path, rooms: Path) -> None:
+    """What trainings of the base leave, as far as a release reads it before it writes."""
+    split = [folder_sha256(rooms, pattern) for pattern in SPLIT_FILES]
+    write_json(root / "vae" / RECORD, {"steps": 1, "train_split": split})
+    of_vae = {"base": folder_sha256(root / "vae")}
+    write_json(root / "base" / RECORD, {"steps": 1, "train_split": split, **of_vae})
+    write_json(root / "base/model_index.json", {})
+    (root / "log").mkdir()
+    (root / "log/sittings.jsonl").write_text('{"step": 1}\n')
+    (root / "trials.csv").write_text("recipe\n")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, models: dict[str, Path]) -> Path:
     """Inputs of all commands, with a record as outputs of earlier commands have."""
@@ -116,6 +133,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, models: dict[str, Path]) -> P
     write_rooms(root / "rooms", "train", ["a", "b"], 0)
     write_rooms(root / "rooms", "validation", ["c"], 1)
     write_scene(root / "walks/train/scene", 3, [0, 2])
+    write_trainings(root / "trained", root / "rooms")
     for task, model in models.items():
         shutil.copytree(model, root / task)
     (root / "equirect").mkdir()
