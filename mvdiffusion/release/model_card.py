@@ -41,6 +41,7 @@ def write_card(path: Path, origin: Origin, parameters: Mapping[str, int], rooms:
     last = origin.base.sittings[-1]
     text = environment.get_template(TEMPLATE).render(
         side=origin.base.settings["data"]["image_size"],
+        perceptual=origin.vae.settings.get("loss", {}).get("perceptual_weight", 0) > 0,
         seed=origin.base.settings["seed"],
         parameters=[(part, f"{number:,}") for part, number in parameters.items()],
         total=f"{sum(parameters.values()) / 1e6:.1f}",

@@ -20,6 +20,9 @@ from mvdiffusion.cli import app
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.pipelines.loading import check_files, load_single_view
 from mvdiffusion.records import InputError, folder_sha256, read_json
+from mvdiffusion.release.base import Origin
+from mvdiffusion.release.model_card import write_card
+from mvdiffusion.release.trainings import Training
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 
 
@@ -75,6 +78,18 @@ def test_the_card_tells_all_that_made_the_weights(
         with Image.open(released / name) as picture:
             assert picture.width > 100
     assert "license: mit" in card
+
+
+def test_the_card_tells_of_features_of_photographs(origin: dict[str, Path], tmp_path: Path) -> None:
+    vae = Training("VAE", origin["vae"], origin["vae_log"])
+    base = Training("base", origin["base"], origin["base_log"])
+    cards = []
+    for weight in (0.0, 0.1):
+        vae.identity["settings"]["loss"] = {"perceptual_weight": weight}
+        made_of = Origin(vae, base, origin["rooms"], origin["trials"])
+        write_card(tmp_path / "card.md", made_of, {"vae": 1}, "0" * 64)
+        cards.append("ImageNet" in (tmp_path / "card.md").read_text())
+    assert cards == [False, True]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
