@@ -169,7 +169,7 @@ rule train_inpainting:
         "<results>/benchmarks/train_outpaint_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: training_threads
     params:
         settings=recipes.settings("outpaint_base"),
     shell:

@@ -44,6 +44,7 @@ rule render_rooms:
         "<results>/logs/rooms_{split}.log",
     benchmark:
         "<results>/benchmarks/rooms_{split}.tsv"
+    priority: 1
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores
@@ -53,8 +54,7 @@ rule render_rooms:
     shell:
         "python -m mvdiffusion.cli data {params.kind} --settings {input.settings}"
         " --workers {threads} --split {wildcards.split} --output $(dirname {output})"
-        " --expect-sha256 '{params.sha256}' --overwrite 2>&1 | tee {log}"
-        " && touch -r {input.settings} {output}"
+        " --expect-sha256 '{params.sha256}' --overwrite 2>&1 | tee {log} && touch -r {input.settings} {output}"
 
 
 # Walks of a camera through such rooms, with depth maps and poses.

@@ -25,7 +25,7 @@ rule train_stage1:
         "<results>/benchmarks/train_{task}_stage1.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: training_threads
     params:
         settings=recipes.settings("{task}_stage1"),
     shell:
@@ -57,7 +57,7 @@ rule train_stage2:
         "<results>/benchmarks/train_{task}_stage2.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: training_threads
     params:
         settings=recipes.settings("{task}_stage2"),
     shell:
