@@ -15,7 +15,6 @@ recipes = Recipes({"results": config["results_dir"], **roots})
 sources = Sources(config)
 tasks = Tasks(config, sources)
 cores = workflow.cores or 1  # threads of a rule that uses all the cores Snakemake may use
-half = max(
-    1, cores // 2
-)  # small models keep few cores busy: methods, and tasks' trainings, run in pairs
+# Small models keep few cores busy: methods, and tasks' trainings, run in pairs.
+half = max(1, cores // 2)
 training_threads = half if len(tasks.names) > 1 else cores
