@@ -17,6 +17,7 @@ from mvdiffusion.pipelines.loading import load_single_view
 __all__ = ["base_folder", "origin", "rooms", "vae_folder"]  # fixtures
 
 
+@pytest.mark.slow
 def test_the_base_is_trained_alone_and_goes_on_after_a_failure(project: Project) -> None:
     failed = project.snakemake("base", check=False, FAIL_AT="train base")
     assert "truncated; copy it again" in failed
