@@ -130,7 +130,11 @@ class CorrespondenceAttention(nn.Module):
         query = self.to_q(cells).reshape(-1, self.heads, HEAD_CHANNELS).transpose(0, 1)
         reading = (query @ to_k).transpose(0, 1)  # [M, heads, C] for M cells
         tokens = tokens.reshape(-1, count, channels)
-        scores = (reading @ tokens.mT).float() * HEAD_CHANNELS**-0.5  # [M, heads, N]
+        # In float32, as in fused kernels, whatever the precision of the rest: rounded to half
+        # precision, large scores would change the attention by some percent, or overflow.
+        exact = torch.promote_types(tokens.dtype, torch.float32)
+        with torch.autocast(tokens.device.type, enabled=False):
+            scores = reading.to(exact) @ tokens.to(exact).mT * HEAD_CHANNELS**-0.5  # [M, heads, N]
         if mask is not None:
             # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
             any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
