@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mvdiffusion.records import InputError, sha256_file
+from mvdiffusion.records import InputError, package_versions, sha256_file
 
 NAME = "efficientnet-lite0"
 IMAGE_SIZE = 224
@@ -54,12 +54,8 @@ def load_efficientnet_lite0() -> nn.Module:
 
 
 def is_installed() -> bool:
-    """Whether the package of the weights is there."""
-    try:
-        distribution(PACKAGE)
-    except PackageNotFoundError:
-        return False
-    return True
+    """Whether timm and the package of the weights are there."""
+    return all(package_versions(("timm", PACKAGE)).values())
 
 
 def normalize(images: Tensor) -> Tensor:

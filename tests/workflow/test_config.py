@@ -117,6 +117,9 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("base.pretrained", "minature",
          "setting 'base.pretrained' is 'minature'; expected 'miniature', or a mapping of tasks to "
          "models, or null."),
+        ("base.pretrained", {"panorama": "miniature", "outpaint": "b", "depth": "c"},
+         "setting 'base.pretrained' is {'panorama': 'miniature', 'outpaint': 'b', 'depth': 'c'}; "
+         "expected 'miniature' alone, for all tasks; a folder of that name is ./miniature."),
         ("base.pretrained", {"panorama": "a"},
          "setting 'base.pretrained' is {'panorama': 'a'}; expected a mapping of panorama, "
          "outpaint, depth to values, with at least 3 entries"),

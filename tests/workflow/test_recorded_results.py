@@ -3,9 +3,11 @@
 import os
 import re
 import shutil
+import threading
 
 import pytest
 from workflow_project import ROOT, Project, load_experiment
+from zc.lockfile import LockFile
 
 RECORD = ("python", "-m", "workflow.scripts.record_run")
 
@@ -77,6 +79,18 @@ def test_damage_in_the_store_ends_the_pull(clone: Project) -> None:
     damaged.write_text("test")
     clone.snakemake("fetch_data")
     assert (clone.root / "data/test.npy").read_text() == "test"
+
+
+@pytest.mark.slow
+def test_a_pull_waits_for_another_one(clone: Project) -> None:
+    """Rooms and base are fetched side by side, and DVC gives up on its lock after 3 seconds."""
+    (clone.root / ".dvc/tmp").mkdir(exist_ok=True)
+    lock = LockFile(str(clone.root / ".dvc/tmp/lock"))
+    release = threading.Timer(30.0, lock.close)
+    release.start()
+    clone.snakemake("fetch_data")
+    assert (clone.root / "data/test.npy").read_text() == "test"
+    release.join()
 
 
 def test_dvc_keeps_its_state_inside_the_project(project: Project) -> None:

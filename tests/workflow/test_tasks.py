@@ -122,6 +122,17 @@ def test_the_embedded_base_is_the_start_of_all_tasks(
         hashes(config)
 
 
+@pytest.mark.parametrize("text", [None, "", "<<<<<<< HEAD\nouts:\n", "outs: []\n", "outs: [{}]\n"])
+def test_a_damaged_record_of_embedded_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "base.dvc").write_text(text)
+    with pytest.raises(WorkflowError, match=r"base\.dvc: names no .*`git checkout base\.dvc`"):
+        Sources(read() | {"base": {"pretrained": "miniature"}}).embedded_md5("base")
+
+
 def test_models_and_settings_of_methods() -> None:
     config = read()
     tasks = Tasks(config, Sources(config))

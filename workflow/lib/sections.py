@@ -6,6 +6,7 @@ A section that a command gets is that command's own class; the others are here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal, TypeVar
 
@@ -76,6 +77,9 @@ def _by_task(models: object) -> object:
     """The embedded model is that of all tasks."""
     if models == EMBEDDED_BASE:
         return dict.fromkeys(Task, EMBEDDED_BASE)
+    if isinstance(models, Mapping) and EMBEDDED_BASE in models.values():
+        folder = f"a folder of that name is ./{EMBEDDED_BASE}"
+        raise mistake("", models, f"'{EMBEDDED_BASE}' alone, for all tasks; {folder}")
     if isinstance(models, str):
         raise mistake("", models, f"'{EMBEDDED_BASE}', or a mapping of tasks to models, or null")
     return models

@@ -68,9 +68,15 @@ class Sources:
         The configuration repeats it, as DVC compares settings between runs, and no file of its own.
 
         Raises:
-            WorkflowError: the configuration has another one.
+            WorkflowError: the file cannot be read, or the configuration has another hash.
         """
-        recorded = str(yaml.safe_load(Path(f"{folder}.dvc").read_text())["outs"][0]["md5"])
+        try:
+            recorded = str(yaml.safe_load(Path(f"{folder}.dvc").read_text())["outs"][0]["md5"])
+        except (OSError, yaml.YAMLError, TypeError, LookupError) as error:
+            raise WorkflowError(
+                f"{folder}.dvc: names no embedded folder ({type(error).__name__}); bring the file"
+                f" back with `git checkout {folder}.dvc`"
+            ) from None
         expected = self.config[folder].get("embedded_md5")
         if expected not in (None, recorded):
             raise WorkflowError(

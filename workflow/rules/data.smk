@@ -21,7 +21,7 @@ rule fetch_data:
     params:
         md5=lambda wildcards: sources.embedded_md5("data"),
     shell:
-        "dvc pull --force {input} 2>&1 | tee {log}"
+        "dvc --wait-for-lock pull --force {input} 2>&1 | tee {log}"
 
 
 # All other rooms are rendered, and their hash is compared with the recorded one. They are as old as
