@@ -33,6 +33,7 @@ class Sources:
         self.tasks = [str(task) for task in Task if task in config["tasks"]]
         self.trains_base = not config["base"].get("pretrained")
         self.embeds_base = config["base"].get("pretrained") == EMBEDDED_BASE
+        self.names_models = not (self.trains_base or self.embeds_base)
         self.trains_extractors = any(config["evaluation"]["extractors"].values())
         # A base that is trained learns from panoramas, whatever the tasks.
         learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]

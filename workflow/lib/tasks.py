@@ -36,6 +36,15 @@ class Tasks:
             kind for kind, training in config["evaluation"]["extractors"].items() if training
         ]
 
+    @property
+    def at_once(self) -> int:
+        """How many jobs share the cores.
+
+        The miniature's models keep few cores busy, so that its jobs run in pairs. Models that the
+        configuration names may be large: one at a time, so that a GPU need not hold two.
+        """
+        return 1 if self.sources.names_models else 2
+
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""
         return ["real", *self.methods[task]]

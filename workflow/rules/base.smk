@@ -16,9 +16,7 @@ use rule fetch_data as fetch_miniature with:
         md5=lambda wildcards: sources.embedded_md5("base"),
 
 
-hub_tasks = [] if sources.trains_base or sources.embeds_base else tasks.names
-
-for task in hub_tasks:
+for task in tasks.names if sources.names_models else []:
     recipes.register(
         f"{task}_pretrained",
         settings={"model": config["base"]["pretrained"][task]},

@@ -15,6 +15,5 @@ recipes = Recipes({"results": config["results_dir"], **roots})
 sources = Sources(config)
 tasks = Tasks(config, sources)
 cores = workflow.cores or 1  # threads of a rule that uses all the cores Snakemake may use
-# Small models keep few cores busy: methods, and tasks' trainings, run in pairs.
-half = max(1, cores // 2)
-training_threads = half if len(tasks.names) > 1 else cores
+shared = max(1, cores // tasks.at_once)  # of a rule that shares them with others
+training_threads = shared if len(tasks.names) > 1 else cores

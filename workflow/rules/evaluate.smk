@@ -51,7 +51,7 @@ rule train_extractor:
         "<results>/benchmarks/train_{kind}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: half
+    threads: shared
     params:
         device=config["device"],
     shell:

@@ -58,7 +58,7 @@ rule generate:
         "<results>/benchmarks/generate_{task}_{method}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: half
+    threads: shared
     params:
         sha256=images_sha256,
     shell:
