@@ -31,7 +31,8 @@ class Training:
         """Refuse a log that does not tell of this model.
 
         Raises:
-            InputError: a file is missing, or the last sitting ended at another step.
+            InputError: a file is missing, the last sitting ended at another step, or steps are
+                missing between sittings, as when a training went on without its log.
         """
         ended = self.sittings[-1]["step"] if self.sittings else None
         if ended != self.identity["steps"]:
@@ -39,6 +40,14 @@ class Training:
                 f"{self.log}: its sittings end at step {ended}; expected the log of the training "
                 f"that wrote {self.model}, which took {self.identity['steps']} steps."
             )
+        ends = [0, *(line["step"] for line in self.sittings)]
+        for end, line in zip(ends, self.sittings, strict=False):
+            if line["from_step"] > end:
+                raise InputError(
+                    f"{self.log}: no sitting tells of steps {end} to {line['from_step']}; expected "
+                    "all of them. Copy sittings.jsonl from the machine that computed these steps, "
+                    "and put its lines in front of those that follow."
+                )
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -148,6 +148,12 @@ def test_mistakes_are_told_and_nothing_is_written(
     (other / "training.json").write_text("{}")
     refused("was trained on another VAE than", vae=other)
     refused(r"its sittings end at step None; expected the log", base_log=tmp_path)
+    log = tmp_path / "log"
+    shutil.copytree(origin["base_log"], log)
+    (line,) = (json.loads(text) for text in (log / "sittings.jsonl").read_text().splitlines())
+    begun_elsewhere = [line | {"step": 1}, line | {"from_step": 2}]
+    (log / "sittings.jsonl").write_text("\n".join(map(json.dumps, begun_elsewhere)))
+    refused(r"log: no sitting tells of steps 1 to 2; expected all", base_log=log)
     rooms = tmp_path / "rooms"
     shutil.copytree(origin["rooms"], rooms)
     (rooms / "train.npy").write_bytes(b"")
