@@ -12,7 +12,8 @@ from tiny_release import origin, release
 from tiny_training import base_folder, rooms, vae_folder
 from workflow_project import Project
 
-from mvdiffusion.pipelines.loading import load_single_view
+from mvdiffusion.pipelines.loading import load_single_view, record_files
+from workflow.scripts import publish_base
 
 __all__ = ["base_folder", "origin", "rooms", "vae_folder"]  # fixtures
 
@@ -40,6 +41,25 @@ def publish(project: Project) -> str:
     (md5,) = re.findall(r"base\.dvc: (\w{32}\.dir); write it to base\.embedded_md5", printed)
     assert f"md5: {md5}" in (project.root / "base.dvc").read_text()
     return str(md5)
+
+
+@pytest.mark.parametrize("damage", ["edited", "missing"])
+def test_a_release_that_nobody_could_load_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    made = tmp_path / "results/base/release"
+    made.mkdir(parents=True)
+    (made / "README.md").write_text("card")
+    record_files(made)
+    if damage == "edited":
+        (made / "README.md").write_text("a better card")
+    else:
+        (made / "README.md").unlink()
+    (tmp_path / "base").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"README\.md: is not what was released"):
+        publish_base.main()
+    assert (tmp_path / "base").is_dir()
 
 
 def stored(project: Project) -> set[Path]:
@@ -91,8 +111,8 @@ def test_a_release_is_embedded_fetched_and_loaded(
 def test_all_tasks_start_from_the_embedded_base_and_rerun_if_it_changes(project: Project) -> None:
     made = project.root / "results/base/release"
     made.mkdir(parents=True)
-    for name in ("model_index.json", "sha256.json"):
-        (made / name).write_text("first")
+    (made / "model_index.json").write_text("first")
+    (made / "sha256.json").write_text('{"files": {}}')
     start_from(project, publish(project))
     forget(project)
     project.commands()

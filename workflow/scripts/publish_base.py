@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mvdiffusion.records import read_json, sha256_file
+
 RELEASE = Path("results/base/release")
 STORE = Path("workflow/resources/dvc-store/files/md5")
 BASE, TRACKED = Path("base"), Path("base.dvc")
@@ -19,6 +21,12 @@ def main() -> None:
     """Replace the base that is shipped; the one before is in the history of git."""
     if not (RELEASE / "sha256.json").is_file():
         sys.exit(f"{RELEASE}: no sha256.json; finish `snakemake --cores all base` first")
+    for name, sha256 in read_json(RELEASE / "sha256.json")["files"].items():
+        if not (RELEASE / name).is_file() or sha256_file(RELEASE / name) != sha256:
+            sys.exit(
+                f"{RELEASE / name}: is not what was released, so nobody could load the model; "
+                f"delete {RELEASE} and run `snakemake --cores all base` again"
+            )
     before = objects(TRACKED)
     shutil.rmtree(BASE, ignore_errors=True)
     shutil.copytree(RELEASE, BASE, ignore=shutil.ignore_patterns(".*"))
