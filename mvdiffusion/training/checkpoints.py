@@ -8,7 +8,8 @@
 The number of steps is not in the record: a run can be continued to more steps than it was begun
 with. Up to there it followed the learning rates of the shorter run, from there on it follows those
 of the longer one. With a constant learning rate that is the longer run, bit for bit; with the
-usual cosine it is not, since the rate rises again, and a line on standard error says so.
+usual cosine it is not, since the rate rises again, and a line on standard error says so; nor is it
+for a VAE's discriminator, which comes in at a share of the steps.
 """
 
 from __future__ import annotations

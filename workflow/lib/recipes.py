@@ -143,8 +143,8 @@ class Recipes:
         name = step.format(**dict(wildcards))
         if name not in self.steps:
             raise WorkflowError(
-                f"workflow: the step '{name}' belongs to none of the tasks and methods of the"
-                " configuration; add it under 'tasks' and 'methods' there"
+                f"workflow: the step '{name}' belongs to none of the tasks, methods and trained"
+                " models of the configuration; add it under 'tasks', 'methods' or 'base' there"
             )
         return self.steps[name]
 
