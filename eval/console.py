@@ -129,6 +129,8 @@ def print_comparison(comparison: Comparison, as_json: bool) -> None:
     for table in shown:
         print_tables([table])
         print_notes(table.notes)
+    if any("offline" in score.content.get("protocols", ()) for score in comparison.scores):
+        print_notes([OF_EFFICIENTNET])
 
 
 def print_claims(claims: Sequence[Mapping[str, Any]], remarks: Sequence[str]) -> None:

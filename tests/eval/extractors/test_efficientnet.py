@@ -128,7 +128,9 @@ def small_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_one")
-def test_its_numbers_have_names_of_their_own(world: Path, tmp_path: Path) -> None:
+def test_its_numbers_have_names_of_their_own(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = []
     for method in ("real", "vae_reconstruction"):
         result = mvdiffusion_eval.score(
@@ -141,6 +143,8 @@ def test_its_numbers_have_names_of_their_own(world: Path, tmp_path: Path) -> Non
             assert measured["extractor"] == "efficientnet-lite0 (eeeeeeee)"
         paths.append(tmp_path / f"{method}.json")
         write_json(paths[-1], result)
+    toy.run("compare", *map(str, paths), "--output", str(tmp_path / "compared"))
+    assert "not by Inception-v3" in " ".join(capsys.readouterr().out.split())
     by_task = read_scores(paths)
     claims = decide(by_task, ClaimSettings())
     tables = {table.name: table for table in make_tables(by_task, claims, ())}
