@@ -122,7 +122,7 @@ def write_trainings(root: Path, rooms: Path) -> None:
     write_json(root / "base" / RECORD, {"steps": 1, "train_split": split, **of_vae})
     write_json(root / "base/model_index.json", {})
     (root / "log").mkdir()
-    (root / "log/sittings.jsonl").write_text('{"step": 1}\n')
+    (root / "log/sittings.jsonl").write_text('{"from_step": 0, "step": 1}\n')
     (root / "trials.csv").write_text("recipe\n")
 
 
