@@ -44,6 +44,10 @@ def release_base(
     base_log: Annotated[Path, typer.Option(help="Log folder of its training.")],
     rooms: Annotated[Path, typer.Option(help="Folder of the rooms that both learned from.")],
     trials: Annotated[Path, typer.Option(help="Table of recipes that were tried, as CSV.")],
+    decoder: Annotated[
+        Path | None, typer.Option(help="Folder of the VAE with a fine-tuned decoder.")
+    ] = None,
+    decoder_log: Annotated[Path | None, typer.Option(help="Log folder of its training.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the miniature's trained base model in half precision, with its model card."""
@@ -51,7 +55,10 @@ def release_base(
     from mvdiffusion.release.trainings import Training
 
     learned = Training("VAE", vae, vae_log), Training("text encoder and UNet", base, base_log)
-    release.release_base(release.Origin(*learned, rooms, trials), output, overwrite)
+    tuned = None
+    if decoder is not None:
+        tuned = Training("decoder", decoder, decoder_log or decoder.parent / "log")
+    release.release_base(release.Origin(*learned, rooms, trials, tuned), output, overwrite)
     print(f"{output}: the parts of {base}")
 
 

@@ -53,6 +53,18 @@ def train_vae(options: Training) -> None:
     vae.train_vae(read_settings(options.settings), options.places())
 
 
+@train_app.command("decoder")
+@spread
+def train_decoder(
+    options: Training,
+    base: Annotated[Path, typer.Option(help="Folder of the miniature's VAE.")],
+) -> None:
+    """Fine-tune the decoder of the miniature's VAE, by which no latents change."""
+    from mvdiffusion.training import vae
+
+    vae.train_decoder(read_settings(options.settings), base, options.places())
+
+
 @train_app.command("base")
 @spread
 def train_base(

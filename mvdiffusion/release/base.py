@@ -15,6 +15,7 @@ from mvdiffusion.release.model_card import write_card
 from mvdiffusion.release.pictures import draw_curves, draw_samples
 from mvdiffusion.release.trainings import Training
 from mvdiffusion.training.runs import SPLIT_FILES
+from mvdiffusion.training.vae import load_vae
 
 LARGEST = 25_000_000  # bytes, since the repository holds them
 RENDERED = "**/[!.]*"  # the files of rendered rooms that their recorded hash is of
@@ -29,12 +30,20 @@ class Origin:
         base: that of text encoder and UNet on it.
         rooms: folder of the rooms that both learned from.
         trials: table of recipes that were tried, as CSV.
+        decoder: the fine-tuning of the VAE's decoder, if there was one.
     """
 
     vae: Training
     base: Training
     rooms: Path
     trials: Path
+    decoder: Training | None = None
+
+    @property
+    def trainings(self) -> list[Training]:
+        """All trainings, in the order of the release's parts."""
+        tuned = [] if self.decoder is None else [self.decoder]
+        return [self.vae, *tuned, self.base]
 
     def __post_init__(self) -> None:
         """Refuse a VAE and rooms that the base was not trained on.
@@ -42,13 +51,14 @@ class Origin:
         Raises:
             InputError: they are others.
         """
-        if self.base.identity["base"] != self.vae.sha256:
-            raise InputError(
-                f"{self.base.model}: was trained on another VAE than {self.vae.model}; give the "
-                "folder of that one."
-            )
+        for training in self.trainings[1:]:
+            if training.identity["base"] != self.vae.sha256:
+                raise InputError(
+                    f"{training.model}: was trained on another VAE than {self.vae.model}; give "
+                    "the folder of that one."
+                )
         split = [folder_sha256(self.rooms, pattern) for pattern in SPLIT_FILES]
-        for training in (self.vae, self.base):
+        for training in self.trainings:
             if training.identity["train_split"] != split:
                 raise InputError(
                     f"{training.model}: learned from other rooms than {self.rooms}; give the "
@@ -68,25 +78,28 @@ def release_base(origin: Origin, output: Path, overwrite: bool = False) -> None:
         InputError: a part of the origin is missing or fits no other, the weights are beyond the
             range of half precision, or the folder would be too large.
     """
-    vae, base = origin.vae, origin.base
+    base, trainings = origin.base, origin.trainings
     check_model(base.model)
-    check_apart(output, vae.model, vae.log, base.model, base.log, origin.rooms, origin.trials)
+    read = [path for training in trainings for path in (training.model, training.log)]
+    check_apart(output, *read, origin.rooms, origin.trials)
     rooms_sha256 = folder_sha256(origin.rooms, RENDERED)
     made_of = {
-        "models": [vae.sha256, base.sha256],
-        "logs": [folder_sha256(training.log, "*.jsonl") for training in (vae, base)],
+        "models": [training.sha256 for training in trainings],
+        "logs": [folder_sha256(training.log, "*.jsonl") for training in trainings],
         "rooms": rooms_sha256,
         "trials": sha256_file(origin.trials),
     }
     if is_begun(output, made_of, overwrite=overwrite) and (output / "README.md").is_file():
         return already_made(output)
     pipeline = load_single_view(base.model)
+    if origin.decoder is not None:
+        pipeline.vae = load_vae(origin.decoder.model)
     _halve(pipeline, base.model)
     with whole_output(output, made_of) as folder:
         pipeline.save_pretrained(folder)
         _forget_places(folder)
         (folder / "pictures").mkdir()
-        draw_curves([vae, base], folder / "pictures/curves.png")
+        draw_curves(trainings, folder / "pictures/curves.png")
         draw_samples(base.log, folder / "pictures/samples.png")
         parameters = {part: getattr(pipeline, part).num_parameters() for part in WEIGHTS}
         write_card(folder / "README.md", origin, parameters, rooms_sha256)

@@ -29,7 +29,7 @@ def write_card(path: Path, origin: Origin, parameters: Mapping[str, int], rooms:
         parameters: number of parameters by part.
         rooms: SHA-256 of the rooms that it learned from.
     """
-    trainings = [origin.vae, origin.base]
+    trainings = origin.trainings
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -41,7 +41,10 @@ def write_card(path: Path, origin: Origin, parameters: Mapping[str, int], rooms:
     last = origin.base.sittings[-1]
     text = environment.get_template(TEMPLATE).render(
         side=origin.base.settings["data"]["image_size"],
-        perceptual=origin.vae.settings.get("loss", {}).get("perceptual_weight", 0) > 0,
+        perceptual=any(
+            training.settings.get("loss", {}).get("perceptual_weight", 0) > 0
+            for training in trainings
+        ),
         seed=origin.base.settings["seed"],
         parameters=[(part, f"{number:,}") for part, number in parameters.items()],
         total=f"{sum(parameters.values()) / 1e6:.1f}",
@@ -84,10 +87,14 @@ def _commit(made: Mapping[str, Any]) -> str:
 def _recipe(origin: Origin) -> dict[str, Any]:
     """All settings that decided the weights."""
     rooms = read_json(origin.rooms / RECORD)["settings"]
-    vae, base = origin.vae.settings, origin.base.settings
-    shared = {key: base[key] for key in ("seed", "data")}
-    own = [{k: v for k, v in each.items() if k not in shared} for each in (vae, base)]
-    return {"rooms": rooms, **shared, "vae": own[0], "diffusion": own[1]}
+    shared = {key: origin.base.settings[key] for key in ("seed", "data")}
+    parts = {"vae": origin.vae, "decoder": origin.decoder, "diffusion": origin.base}
+    own = {
+        part: {k: v for k, v in training.settings.items() if k not in shared}
+        for part, training in parts.items()
+        if training is not None
+    }
+    return {"rooms": rooms, **shared, **own}
 
 
 def _markdown(table: Path) -> str:

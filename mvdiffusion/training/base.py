@@ -12,12 +12,12 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
-from mvdiffusion.pipelines.loading import check_files, readable
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import freeze, vae_scale_factor
 from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import BaseSettings
 from mvdiffusion.training.stage1 import view_task
+from mvdiffusion.training.vae import load_vae
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CAPTION_PANORAMAS = 512  # whose captions give the tokenizer its words
@@ -114,13 +114,7 @@ def train_base(settings: Mapping[str, Any], vae: Path, places: Places) -> None:
 
 
 def _build(settings: BaseSettings, places: Places, vae_folder: Path) -> StableDiffusionPipeline:
-    if not (vae_folder / "config.json").is_file():
-        raise InputError(
-            f"{vae_folder}: no config.json; expected the folder of a trained VAE there"
-        )
-    check_files(vae_folder)
-    with readable(vae_folder, "no trained VAE"):
-        vae = PatchAutoencoder.from_pretrained(vae_folder, use_safetensors=True)
+    vae = load_vae(vae_folder)
     panoramas, _ = places.panoramas(settings.data)
     count = min(CAPTION_PANORAMAS, len(panoramas))
     captions = (text for index in range(count) for text in panoramas.load(index).prompts)

@@ -187,6 +187,8 @@ class VaeLossSettings:
         kl_weight: weight of the KL divergence.
         perceptual_weight: weight of differences between features of EfficientNet-Lite0, whose
             weights the optional packages `offline` contain; 0: not needed.
+        perceptual_stages: how many of that network's five stages are compared, the first ones.
+        perceptual_scale: how many times larger it sees the images.
         adversarial_weight: weight of a discriminator's verdict; 0: none is trained.
         adversarial_start: share of the steps before the discriminator comes in.
     """
@@ -194,6 +196,8 @@ class VaeLossSettings:
     gradient_weight: NonNegative = 1.0
     kl_weight: NonNegative = 1e-6
     perceptual_weight: NonNegative = 0.0
+    perceptual_stages: Annotated[int, Field(ge=1, le=5)] = 3
+    perceptual_scale: Annotated[int, Field(ge=1, le=8)] = 1
     adversarial_weight: NonNegative = 0.0
     adversarial_start: Share = 0.0
 
@@ -249,6 +253,26 @@ class Autoencoder:
 @settings
 class VaeSettings(Autoencoder, Shared):
     """Everything that `mvdiffusion.training.vae.train_vae` needs."""
+
+    data: ViewSettings
+
+
+@settings
+class Decoder:
+    """Fine-tuning of a trained autoencoder's decoder, by which no latents change.
+
+    Attributes:
+        training: how it is optimized.
+        loss: weights of the loss.
+    """
+
+    training: TrainingSettings
+    loss: VaeLossSettings = field(default_factory=VaeLossSettings, kw_only=True)
+
+
+@settings
+class DecoderSettings(Decoder, Shared):
+    """Everything that `mvdiffusion.training.vae.train_decoder` needs."""
 
     data: ViewSettings
 

@@ -12,11 +12,12 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
+from mvdiffusion.pipelines.loading import check_files, readable
 from mvdiffusion.records import InputError, write_json
-from mvdiffusion.training.diffusion import vae_scale_factor
+from mvdiffusion.training.diffusion import freeze, vae_scale_factor
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
 from mvdiffusion.training.runs import Places, Run, Writer, first_views, picture_rows
-from mvdiffusion.training.settings import VaeSettings
+from mvdiffusion.training.settings import DecoderSettings, VaeSettings
 from mvdiffusion.training.vae_loss import VaeLoss
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
@@ -120,26 +121,67 @@ def train_vae(settings: Mapping[str, Any], places: Places) -> None:
     """
 
     def build(settings: VaeSettings) -> tuple[nn.Module, Writer]:
-        view = settings.data
-        panoramas, held_out = places.panoramas(view)
-        vae = build_vae(settings.model, view.image_size, first_views(panoramas, INITIAL_VIEWS))
-        chosen = settings.training.views_per_panorama
-        source = PanoramaViews(panoramas, settings.seed, view.num_views, chosen)
-        side = view.image_size // vae_scale_factor(vae)
-        shape = (vae.config.latent_channels, side, side)
-        last = settings.training.steps * settings.training.batch_size // source.count
-        examples = AutoencoderExamples(source, shape, last)
-
-        def write(folder: Path) -> None:
-            summary = _measure(vae, source, held_out)
-            vae.save_pretrained(folder)
-            write_json(folder / "training.json", summary)
-
-        loss = VaeLoss(settings.loss)
-        task = AutoencoderTask(vae, loss, examples, first_views(held_out, BATCH))
-        return task, write
+        panoramas, _ = places.panoramas(settings.data)
+        views = first_views(panoramas, INITIAL_VIEWS)
+        vae = build_vae(settings.model, settings.data.image_size, views)
+        return _task(vae, settings, places)
 
     Run("vae", settings, None, places, __name__).carry_out(VaeSettings, build)
+
+
+def train_decoder(settings: Mapping[str, Any], base: Path, places: Places) -> None:
+    """Fine-tune the decoder of a VAE, whose encoder and scaling factor stay as they are.
+
+    So a model that was trained on the VAE's latents can be decoded by either.
+
+    Args:
+        base: folder of the trained VAE.
+
+    Raises:
+        InputError: for wrong settings or data.
+    """
+
+    def build(settings: DecoderSettings) -> tuple[nn.Module, Writer]:
+        vae = load_vae(base)
+        freeze(vae.encoder, vae.encoder_linear)
+        return _task(vae, settings, places)
+
+    Run("decoder", settings, base, places, __name__).carry_out(DecoderSettings, build)
+
+
+def load_vae(folder: Path) -> PatchAutoencoder:
+    """Load a trained VAE in float32.
+
+    Raises:
+        InputError: the folder does not hold one, or not as it was written.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json; expected the folder of a trained VAE there")
+    check_files(folder)
+    with readable(folder, "no trained VAE"):
+        vae: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder, use_safetensors=True)
+    return vae
+
+
+def _task(
+    vae: PatchAutoencoder, settings: VaeSettings | DecoderSettings, places: Places
+) -> tuple[nn.Module, Writer]:
+    """Return what is trained, and what writes the result."""
+    panoramas, held_out = places.panoramas(settings.data)
+    view, training = settings.data, settings.training
+    source = PanoramaViews(panoramas, settings.seed, view.num_views, training.views_per_panorama)
+    side = view.image_size // vae_scale_factor(vae)
+    shape = (vae.config.latent_channels, side, side)
+    last = training.steps * training.batch_size // source.count
+    examples = AutoencoderExamples(source, shape, last)
+
+    def write(folder: Path) -> None:
+        summary = _measure(vae, source, held_out)
+        vae.save_pretrained(folder)
+        write_json(folder / "training.json", summary)
+
+    loss = VaeLoss(settings.loss)
+    return AutoencoderTask(vae, loss, examples, first_views(held_out, BATCH)), write
 
 
 @torch.no_grad()
@@ -147,7 +189,8 @@ def _measure(
     vae: PatchAutoencoder, source: PanoramaViews, held_out: Matterport3DPanoramas
 ) -> dict[str, float]:
     vae.eval()
-    vae.register_to_config(scaling_factor=1 / _latent_std(vae, source))
+    if any(value.requires_grad for value in vae.encoder.parameters()):
+        vae.register_to_config(scaling_factor=1 / _latent_std(vae, source))
     views = first_views(held_out, len(held_out) * source.num_views).to(vae.device)
     decoded = torch.cat([reconstruct(vae, part) for part in views.split(BATCH)])
     scores = psnr_db(decoded, views)

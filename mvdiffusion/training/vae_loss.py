@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import l1_loss, relu
+from torch.nn.functional import interpolate, l1_loss, relu
 
 from mvdiffusion.efficientnet_lite import load_efficientnet_lite0, normalize
 from mvdiffusion.training.settings import VaeLossSettings
 
-STAGES = [0, 1, 2]  # of EfficientNet-Lite0: 1/2, 1/4 and 1/8 of the image size
 DISCRIMINATOR_CHANNELS = 48
 DISCRIMINATOR_WEIGHT = 0.1  # of its own loss, which shares the VAE's optimizer and learning rate
 
@@ -66,8 +65,11 @@ class VaeLoss(nn.Module):
         # In bf16 the depth-wise convolutions are slower on a CPU.
         with torch.autocast(pixels.device.type, enabled=False):
             images = normalize((pixels + 1) * 127.5)
+            if (scale := self.weights.perceptual_scale) > 1:
+                images = interpolate(images, scale_factor=scale, mode="bicubic")
+            stages = list(range(self.weights.perceptual_stages))
             found = self.network.forward_intermediates(  # type: ignore[union-attr, operator]
-                images, indices=STAGES, intermediates_only=True, stop_early=True
+                images, indices=stages, intermediates_only=True, stop_early=True
             )
         return [each / (each.square().mean(1, keepdim=True).sqrt() + 1e-3) for each in found]
 

@@ -38,6 +38,7 @@ from mvdiffusion.training.diffusion import min_snr_weights
 from mvdiffusion.training.loop import MicroBatches
 from mvdiffusion.training.settings import (
     BaseSettings,
+    DecoderSettings,
     FrameSettings,
     FrameStage,
     MultiFrameSettings,
@@ -158,6 +159,9 @@ def _checks(config: Config) -> Iterator[tuple[str, Callable[[], Any]]]:
     if sources.trains_base:
         base = config["base"]
         yield "vae", lambda: read(VaeSettings, tasks.settings("panorama", base["vae"]))
+        if base.get("decoder"):
+            tuned = tasks.settings("panorama", base["decoder"])
+            yield "decoder", lambda: read(DecoderSettings, tuned)
         yield "base", lambda: read(BaseSettings, tasks.settings("panorama", base["diffusion"]))
         networks = {key: base["diffusion"][key] for key in ("tokenizer", "text_encoder", "unet")}
         networks |= {"vae": base["vae"]["model"], "size": config["data"]["views"]["image_size"]}

@@ -100,7 +100,7 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
     if command == "train":
         result = checkpointed(Path(options["checkpoints"][0]) / "state", result)
         save(Path(options["log-dir"][0]) / "metrics.jsonl", result)
-        name = "config.json" if words[1] == "vae" else "model_index.json"
+        name = "config.json" if words[1] in ("vae", "decoder") else "model_index.json"
         save(Path(options["output"][0]) / name, result)
     elif command == "generate":
         folder = Path(options["output"][0])

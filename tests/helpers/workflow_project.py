@@ -47,7 +47,8 @@ COMMANDS = {
     "mvdiffusion/cli/generate.py": ["generate_split"],
     "mvdiffusion/cli/tools.py": ["fetch_base", "release_base"],
     "mvdiffusion/cli/train.py": [
-        "train_vae", "train_base", "train_inpainting", "train_stage1", "train_stage2",
+        "train_vae", "train_decoder", "train_base", "train_inpainting", "train_stage1",
+        "train_stage2",
     ],
     "eval/cli.py": ["train_extractor", "score", "tables", "figures", "report"],
 }  # fmt: skip

@@ -24,6 +24,7 @@ from mvdiffusion.release.base import Origin
 from mvdiffusion.release.model_card import write_card
 from mvdiffusion.release.trainings import Training
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
+from mvdiffusion.training.vae import train_decoder
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,29 @@ def test_the_card_tells_of_features_of_photographs(origin: dict[str, Path], tmp_
         write_card(tmp_path / "card.md", made_of, {"vae": 1}, "0" * 64)
         cards.append("ImageNet" in (tmp_path / "card.md").read_text())
     assert cards == [False, True]
+
+
+def test_a_fine_tuned_decoder_takes_the_place_of_the_vaes(
+    origin: dict[str, Path], rooms: Path, tmp_path: Path
+) -> None:
+    tuned = places(tmp_path, rooms)
+    train_decoder(settings(training__steps=2), origin["vae"], tuned)
+    decoder = {"decoder": tuned.output, "decoder_log": tuned.log_dir}
+    release(origin | decoder, tmp_path / "base")
+    name = "vae/diffusion_pytorch_model.safetensors"
+    whole = load_file(tuned.output / Path(name).name)
+    half = load_file(tmp_path / "base" / name)
+    assert all(torch.equal(half[key], whole[key].half()) for key in whole)
+    card = (tmp_path / "base/README.md").read_text()
+    recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
+    assert recipe["decoder"]["training"]["steps"] == 2
+    assert re.search(r"\| decoder \| .* \| 0–2 \| ", card)
+    other = places(tmp_path / "other", rooms)
+    train_decoder(settings(training__steps=1), tuned.output, other)
+    with pytest.raises(InputError, match="was trained on another VAE than"):
+        release(
+            origin | {"decoder": other.output, "decoder_log": other.log_dir}, tmp_path / "second"
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -25,7 +25,7 @@ from mvdiffusion.records import InputError
 from mvdiffusion.training.base import build_tokenizer, train_base
 from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import frozen_sha256, train_stage2
-from mvdiffusion.training.vae import build_vae, psnr_db, reconstruct, train_vae
+from mvdiffusion.training.vae import build_vae, psnr_db, reconstruct, train_decoder, train_vae
 
 CAA = "correspondence_"
 
@@ -77,6 +77,20 @@ def test_vae_overfits_one_batch():
         (reconstruct(vae, views) - views).abs().mean().backward()
         optimizer.step()
     assert psnr_db(reconstruct(vae, views), views).mean().item() > before + 5
+
+
+def test_the_decoder_is_fine_tuned_on_latents_that_stay(rooms, vae_folder, tmp_path):
+    where = places(tmp_path, rooms)
+    train_decoder(settings(training__learning_rate=1e-2), vae_folder, where)
+    moved = changed(weights(vae_folder), weights(where.output))
+    assert {name.split(":")[1].split(".")[0] for name in moved} == {"decoder", "decoder_linear"}
+    before, after = (PatchAutoencoder.load_config(path) for path in (vae_folder, where.output))
+    places_apart = {"_name_or_path": ""}
+    assert before | places_apart == after | places_apart
+    record = json.loads((where.output / "training.json").read_text())
+    assert record["scaling_factor"] == before["scaling_factor"]
+    with pytest.raises(InputError, match=r"nowhere: no config\.json"):
+        train_decoder(settings(), tmp_path / "nowhere", places(tmp_path / "other", rooms))
 
 
 def test_wrong_model_arguments_are_named(rooms, vae_folder, tmp_path):

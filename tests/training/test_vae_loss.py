@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from mvdiffusion.efficientnet_lite import load_efficientnet_lite0
 from mvdiffusion.training.settings import VaeLossSettings
@@ -34,17 +35,23 @@ def test_pixels_edges_and_divergence_add_up(pair):
     assert loss(decoded, pixels, torch.tensor([10.0, 30.0]), 0.0).item() == pytest.approx(expected)
 
 
-def test_perceptual_term_is_the_distance_of_normalized_features(pair):
+@pytest.mark.parametrize(("stages", "scale"), [(3, 1), (5, 2)])
+def test_perceptual_term_is_the_distance_of_normalized_features(pair, stages, scale):
     decoded, pixels = pair
-    loss = VaeLoss(VaeLossSettings(perceptual_weight=2.0, **ZERO))
+    chosen = {"perceptual_stages": stages, "perceptual_scale": scale}
+    loss = VaeLoss(VaeLossSettings(perceptual_weight=2.0, **chosen, **ZERO))
     network = load_efficientnet_lite0()
+    # The network's stages whose ends halve the size; those between keep it.
+    ends = (0, 1, 2, 4, 6)[:stages]
 
     def features(images: torch.Tensor) -> list[np.ndarray]:
+        if scale > 1:
+            images = interpolate(images, scale_factor=scale, mode="bicubic")
         x = network.bn1(network.conv_stem(((images + 1) * 127.5 - 127) / 128))
         maps = []
-        for stage in range(3):
+        for stage in range(ends[-1] + 1):
             x = network.blocks[stage](x)
-            maps.append(x.numpy())
+            maps += [x.numpy()] if stage in ends else []
         return [f / (np.sqrt((f**2).mean(1, keepdims=True)) + 1e-3) for f in maps]
 
     with torch.no_grad():

@@ -22,7 +22,7 @@ __all__ = ["base_folder", "origin", "rooms", "vae_folder"]  # fixtures
 def test_the_base_is_trained_alone_and_goes_on_after_a_failure(project: Project) -> None:
     failed = project.snakemake("base", check=False, FAIL_AT="train base")
     assert "truncated; copy it again" in failed
-    assert sorted(project.commands()) == ["data rooms", "train base", "train vae"]
+    assert sorted(project.commands()) == ["data rooms", "train base", "train decoder", "train vae"]
     project.snakemake("base")
     assert project.commands() == ["train base", "release-base"]
     assert (project.root / "results/base/release/model_index.json").is_file()

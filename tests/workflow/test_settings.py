@@ -21,6 +21,7 @@ from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
 from mvdiffusion.training.settings import (
     BaseSettings,
+    DecoderSettings,
     FrameSettings,
     FrameStage,
     MultiFrameSettings,
@@ -44,6 +45,7 @@ CLASSES: dict[str, Any] = {
     "rooms_.*": RoomSettings,
     "walks_.*": WalkSettings,
     "vae": VaeSettings,
+    "decoder": DecoderSettings,
     "base": BaseSettings,
     "panorama_stage1|outpaint_base": ViewStage,
     "panorama_stage2": MultiViewSettings,

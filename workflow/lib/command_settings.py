@@ -9,6 +9,7 @@ from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     STAGE2_SETTINGS,
     BaseSettings,
+    DecoderSettings,
     FrameStage,
     VaeSettings,
     ViewStage,
@@ -29,6 +30,8 @@ def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
     if tasks.sources.trains_base:
         base = config["base"]
         yield "base.vae", VaeSettings, tasks.settings("panorama", base["vae"])
+        if base.get("decoder"):
+            yield "base.decoder", DecoderSettings, tasks.settings("panorama", base["decoder"])
         yield "base.diffusion", BaseSettings, tasks.settings("panorama", base["diffusion"])
     for task in Task:
         section = "base" if task == Task.OUTPAINT else "stage1"

@@ -27,6 +27,7 @@ from mvdiffusion.settings import LARGEST, Count, Device, Seed, Text, mistake, se
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
+    Decoder,
     Diffusion,
     FrameSettings,
     MultiFrame,
@@ -252,17 +253,20 @@ class Base:
             ids on the Hugging Face hub (OWNER/NAME or OWNER/NAME@REVISION), or folders.
         embedded_md5: hash of the embedded model, as in base.dvc; null: not compared.
         vae: training of the autoencoder; null with pretrained models.
+        decoder: fine-tuning of its decoder for the release; null: it is released as it is.
         diffusion: training of text encoder and UNet; null with pretrained models.
     """
 
     pretrained: Pretrained | None = None
     embedded_md5: EmbeddedMd5 | None = None
     vae: Autoencoder | None = None
+    decoder: Decoder | None = None
     diffusion: Diffusion | None = None
 
     def __post_init__(self) -> None:
         """Refuse half a base, and two."""
-        models = {key: value for key, value in vars(self).items() if key != "embedded_md5"}
+        optional = ("embedded_md5", "decoder")
+        models = {key: value for key, value in vars(self).items() if key not in optional}
         given = [key for key, value in models.items() if value is not None]
         if given not in (["pretrained"], ["vae", "diffusion"]):
             either = "either 'pretrained' alone, or both 'vae' and 'diffusion' to be trained"

@@ -89,6 +89,17 @@ class Tasks:
         return f"{task}_stage2" if multi_view else self.single_view(task)
 
     @property
+    def released(self) -> list[str]:
+        """Steps that train the parts of a base that is released."""
+        decoder = ["decoder"] if self.config["base"].get("decoder") else []
+        return ["vae", *decoder, "base"] if self.sources.trains_base else []
+
+    def decoder_options(self, wildcards: Any, input: Any) -> list[str]:
+        """Parameter of the rule that releases a base: its fine-tuned decoder, if there is one."""
+        log = f"{self.config['results_dir']}/training/decoder/log"
+        return [*repeated("--decoder", folders_of([*input.decoder])), "--decoder-log", log]
+
+    @property
     def trained(self) -> list[str]:
         """Steps that train a model, in their order."""
         base = ["vae", "base"] if self.sources.trains_base else []

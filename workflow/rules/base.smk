@@ -74,6 +74,39 @@ rule train_vae:
         train("vae", "vae", config["results_dir"], base=False)
 
 
+# For the release: what the decoder makes of latents that do not change.
+if "decoder" in tasks.released:
+    recipes.register_training(
+        "decoder",
+        settings=tasks.settings("panorama", config["base"]["decoder"]),
+        code="vae",
+        command="decoder",
+        after=["vae", *sources.steps("panorama", "train", "validation")],
+    )
+
+
+rule train_decoder:
+    input:
+        settings=recipes.settings_file("decoder"),
+        data=sources.file("panorama", "train"),
+        validation=sources.file("panorama", "validation"),
+        base="<results>/models/vae/config.json",
+    output:
+        model="<results>/models/decoder/config.json",
+        curve="<results>/curves/decoder.jsonl",
+    log:
+        "<results>/logs/train_decoder.log",
+    benchmark:
+        "<results>/benchmarks/train_decoder.tsv"
+    conda:
+        "../envs/mvdiffusion.yaml"
+    threads: cores
+    params:
+        settings=recipes.settings("decoder"),
+    shell:
+        train("decoder", "decoder", config["results_dir"])
+
+
 if sources.trains_base:
     recipes.register_training(
         "base",
@@ -114,7 +147,7 @@ if sources.trains_base:
         settings={},
         besides=[content_sha256(trials)],
         code=["mvdiffusion.cli.tools:release_base", "mvdiffusion.release.base"],
-        after=["base"],
+        after=tasks.released,
         makes=["<results>/release"],
     )
 
@@ -123,6 +156,7 @@ rule release_base:
     input:
         settings=recipes.settings_file("release"),
         vae="<results>/models/vae/config.json",
+        decoder=["<results>/models/decoder/config.json"] if "decoder" in tasks.released else [],
         base="<results>/models/base/model_index.json",
         rooms=sources.file("panorama", "train"),
         trials=trials,
@@ -134,9 +168,10 @@ rule release_base:
         "../envs/mvdiffusion.yaml"
     params:
         logs=f"{config['results_dir']}/training",
+        decoder=tasks.decoder_options,
     shell:
         "python -m mvdiffusion.cli release-base --vae $(dirname {input.vae})"
-        " --vae-log {params.logs}/vae/log --base $(dirname {input.base})"
+        " --vae-log {params.logs}/vae/log {params.decoder:q} --base $(dirname {input.base})"
         " --base-log {params.logs}/base/log --rooms $(dirname {input.rooms})"
         " --trials {input.trials} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 

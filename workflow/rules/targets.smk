@@ -29,9 +29,10 @@ rule run:
 # The model that all training starts from, if it is trained here.
 rule release:
     input:
-        recipes.settings_files(names=("rooms_train", "rooms_validation", "vae", "base", "release")),
-        rules.train_vae.output,
-        rules.train_base.output,
+        recipes.settings_files(
+            names=("rooms_train", "rooms_validation", *tasks.released, "release")
+        ),
+        [f"<results>/curves/{step}.jsonl" for step in tasks.released],
         rules.release_base.output,
 
 
