@@ -22,9 +22,13 @@ __all__ = ["base_folder", "origin", "rooms", "vae_folder"]  # fixtures
 def test_the_base_is_trained_alone_and_goes_on_after_a_failure(project: Project) -> None:
     failed = project.snakemake("base", check=False, FAIL_AT="train base")
     assert "truncated; copy it again" in failed
-    assert sorted(project.commands()) == ["data rooms", "train base", "train decoder", "train vae"]
+    begun = project.commands()
+    assert begun[:2] == ["data rooms", "train vae"]
     project.snakemake("base")
-    assert project.commands() == ["train base", "release-base"]
+    *trained, last = project.commands()
+    assert last == "release-base"
+    assert {*begun[2:], *trained} == {"train base", "train decoder"}
+    assert "train base" in trained
     assert (project.root / "results/base/release/model_index.json").is_file()
     assert "Nothing to be done" in project.snakemake("base", "run"), "it must not touch the run"
     project.set("base.diffusion.training.steps", 3, config="base")
