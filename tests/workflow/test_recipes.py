@@ -19,6 +19,7 @@ COMMANDS = {
     "extractor_rooms|(?!score_).*_real": "data_export",
     "classifier|clip": "train_extractor",
     "vae": "train_vae",
+    "decoder": "train_decoder",
     "base": "train_base",
     "release": "release_base",
     "outpaint_base": "train_inpainting",

@@ -94,10 +94,14 @@ class Tasks:
         decoder = ["decoder"] if self.config["base"].get("decoder") else []
         return ["vae", *decoder, "base"] if self.sources.trains_base else []
 
-    def decoder_options(self, wildcards: Any, input: Any) -> list[str]:
-        """Parameter of the rule that releases a base: its fine-tuned decoder, if there is one."""
-        log = f"{self.config['results_dir']}/training/decoder/log"
-        return [*repeated("--decoder", folders_of([*input.decoder])), "--decoder-log", log]
+    def release_options(self, wildcards: Any) -> list[str]:
+        """Parameter of the rule that releases a base: models and logs of its trainings."""
+        results = self.config["results_dir"]
+        options = []
+        for step in self.released:
+            options += [f"--{step}", f"{results}/models/{step}"]
+            options += [f"--{step}-log", f"{results}/training/{step}/log"]
+        return options
 
     @property
     def trained(self) -> list[str]:

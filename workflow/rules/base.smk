@@ -155,9 +155,7 @@ if sources.trains_base:
 rule release_base:
     input:
         settings=recipes.settings_file("release"),
-        vae="<results>/models/vae/config.json",
-        decoder=["<results>/models/decoder/config.json"] if "decoder" in tasks.released else [],
-        base="<results>/models/base/model_index.json",
+        curves=[f"<results>/curves/{step}.jsonl" for step in tasks.released],
         rooms=sources.file("panorama", "train"),
         trials=trials,
     output:
@@ -167,12 +165,9 @@ rule release_base:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        logs=f"{config['results_dir']}/training",
-        decoder=tasks.decoder_options,
+        trainings=tasks.release_options,
     shell:
-        "python -m mvdiffusion.cli release-base --vae $(dirname {input.vae})"
-        " --vae-log {params.logs}/vae/log {params.decoder:q} --base $(dirname {input.base})"
-        " --base-log {params.logs}/base/log --rooms $(dirname {input.rooms})"
+        "python -m mvdiffusion.cli release-base {params.trainings:q} --rooms $(dirname {input.rooms})"
         " --trials {input.trials} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
