@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-look: $(READY)  ## a first look: a panorama after a few minutes of training
+look: $(READY)  ## a first look: a panorama after a short training
 	snakemake --cores all --quiet host reason rules --configfile workflow/config/look.yaml \
 		-- results/look/models/panorama_stage2/model_index.json
 	mvdiffusion generate panorama --model results/look/models/panorama_stage2 --steps 20 \

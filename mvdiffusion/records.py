@@ -247,6 +247,11 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """Read a file with one JSON value a line; none if it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 

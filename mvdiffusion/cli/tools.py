@@ -9,6 +9,7 @@ import typer
 
 from mvdiffusion.cli.options import Output, Overwrite
 from mvdiffusion.outputs import check_apart, check_file
+from mvdiffusion.records import InputError
 from mvdiffusion.settings import Dtype
 from mvdiffusion.tasks import CHECKPOINT_TASKS
 
@@ -55,9 +56,9 @@ def release_base(
     from mvdiffusion.release.trainings import Training
 
     learned = Training("VAE", vae, vae_log), Training("text encoder and UNet", base, base_log)
-    tuned = None
-    if decoder is not None:
-        tuned = Training("decoder", decoder, decoder_log or decoder.parent / "log")
+    if (decoder is None) != (decoder_log is None):
+        raise InputError("--decoder and --decoder-log: found one alone; give both, or neither.")
+    tuned = Training("decoder", decoder, decoder_log) if decoder and decoder_log else None
     release.release_base(release.Origin(*learned, rooms, trials, tuned), output, overwrite)
     print(f"{output}: the parts of {base}")
 

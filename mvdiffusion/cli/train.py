@@ -21,6 +21,7 @@ train_app = typer.Typer(
 )
 
 Base = Annotated[Path, typer.Option(help="Model folder that the training starts from.")]
+Vae = Annotated[Path, typer.Option(help="Folder of the miniature's VAE.")]
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,7 @@ def train_vae(options: Training) -> None:
 
 @train_app.command("decoder")
 @spread
-def train_decoder(
-    options: Training,
-    base: Annotated[Path, typer.Option(help="Folder of the miniature's VAE.")],
-) -> None:
+def train_decoder(options: Training, base: Vae) -> None:
     """Fine-tune the decoder of the miniature's VAE, by which no latents change."""
     from mvdiffusion.training import vae
 
@@ -67,10 +65,7 @@ def train_decoder(
 
 @train_app.command("base")
 @spread
-def train_base(
-    options: Training,
-    base: Annotated[Path, typer.Option(help="Folder of the miniature's VAE.")],
-) -> None:
+def train_base(options: Training, base: Vae) -> None:
     """Train the text encoder and UNet of the miniature from scratch."""
     from mvdiffusion.training import base as training
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mvdiffusion.outputs import RECORD
-from mvdiffusion.records import InputError, folder_sha256, read_json
-from mvdiffusion.training.sittings import read_sittings
+from mvdiffusion.records import InputError, folder_sha256, read_json, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -69,18 +67,17 @@ class Training:
 
     @cached_property
     def sittings(self) -> list[dict[str, Any]]:
-        """The lines of `sittings.jsonl`."""
-        return read_sittings(self.log / "sittings.jsonl")
+        """Who computed which steps, the first sitting first."""
+        return self.lines("sittings.jsonl")
 
     @property
     def hours(self) -> float:
         """Time of all sittings."""
         return sum(line["seconds"] for line in self.sittings) / 3600
 
-    def lines(self, name: str) -> list[dict[str, float]]:
-        """Read `metrics.jsonl` or `validation.jsonl`."""
-        path = self.log / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Read a file of the log, such as `metrics.jsonl`."""
+        return read_json_lines(self.log / name)
 
     @property
     def measured(self) -> dict[str, float]:

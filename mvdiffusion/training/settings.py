@@ -236,45 +236,39 @@ class Shared:
 
 
 @settings
-class Autoencoder:
-    """Training of the autoencoder.
+class Reconstruction:
+    """Training of an autoencoder, or of its decoder alone, to reconstruct single views.
+
+    Attributes:
+        training: how it is optimized.
+        loss: weights of the loss.
+    """
+
+    training: TrainingSettings
+    loss: VaeLossSettings = field(default_factory=VaeLossSettings, kw_only=True)
+
+
+@settings
+class Autoencoder(Reconstruction):
+    """Training of the autoencoder from scratch.
 
     Attributes:
         model: architecture, as options of `mvdiffusion.models.patch_autoencoder`.
-        training: how it is optimized.
-        loss: weights of the loss.
     """
 
     model: AutoencoderOptions
-    training: TrainingSettings
-    loss: VaeLossSettings = field(default_factory=VaeLossSettings, kw_only=True)
 
 
 @settings
-class VaeSettings(Autoencoder, Shared):
-    """Everything that `mvdiffusion.training.vae.train_vae` needs."""
-
-    data: ViewSettings
-
-
-@settings
-class Decoder:
-    """Fine-tuning of a trained autoencoder's decoder, by which no latents change.
-
-    Attributes:
-        training: how it is optimized.
-        loss: weights of the loss.
-    """
-
-    training: TrainingSettings
-    loss: VaeLossSettings = field(default_factory=VaeLossSettings, kw_only=True)
-
-
-@settings
-class DecoderSettings(Decoder, Shared):
+class DecoderSettings(Reconstruction, Shared):
     """Everything that `mvdiffusion.training.vae.train_decoder` needs."""
 
     data: ViewSettings
+
+
+@settings
+class VaeSettings(Autoencoder, DecoderSettings):
+    """Everything that `mvdiffusion.training.vae.train_vae` needs."""
 
 
 @settings

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mvdiffusion.records import atomic_output, provenance
+from mvdiffusion.records import atomic_output, provenance, read_json_lines
 
 
 class Sittings:
@@ -31,7 +30,7 @@ class Sittings:
             seconds: time that the training took before, in all.
         """
         self.path, self.step, self.seconds = path, step, seconds
-        self.before = read_sittings(path)
+        self.before = read_json_lines(path)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.origin = {"started": started, "threads": torch.get_num_threads(), **provenance()}
 
@@ -46,9 +45,3 @@ class Sittings:
         own = {"from_step": self.step, "step": step, "seconds": spent, **self.origin}
         with atomic_output(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in [*self.before, own]))
-
-
-def read_sittings(path: Path) -> list[dict[str, Any]]:
-    """Read the sittings of a training, the first one first; none if it has no such file."""
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,10 @@ def train_vae(settings: Mapping[str, Any], places: Places) -> None:
     """
 
     def build(settings: VaeSettings) -> tuple[nn.Module, Writer]:
-        panoramas, _ = places.panoramas(settings.data)
-        views = first_views(panoramas, INITIAL_VIEWS)
+        splits = places.panoramas(settings.data)
+        views = first_views(splits[0], INITIAL_VIEWS)
         vae = build_vae(settings.model, settings.data.image_size, views)
-        return _task(vae, settings, places)
+        return _task(vae, settings, splits)
 
     Run("vae", settings, None, places, __name__).carry_out(VaeSettings, build)
 
@@ -144,7 +144,7 @@ def train_decoder(settings: Mapping[str, Any], base: Path, places: Places) -> No
     def build(settings: DecoderSettings) -> tuple[nn.Module, Writer]:
         vae = load_vae(base)
         freeze(vae.encoder, vae.encoder_linear)
-        return _task(vae, settings, places)
+        return _task(vae, settings, places.panoramas(settings.data))
 
     Run("decoder", settings, base, places, __name__).carry_out(DecoderSettings, build)
 
@@ -164,10 +164,10 @@ def load_vae(folder: Path) -> PatchAutoencoder:
 
 
 def _task(
-    vae: PatchAutoencoder, settings: VaeSettings | DecoderSettings, places: Places
+    vae: PatchAutoencoder, settings: DecoderSettings, splits: Sequence[Matterport3DPanoramas]
 ) -> tuple[nn.Module, Writer]:
-    """Return what is trained, and what writes the result."""
-    panoramas, held_out = places.panoramas(settings.data)
+    """Return what is trained on one split and judged on the other, and what writes the result."""
+    panoramas, held_out = splits
     view, training = settings.data, settings.training
     source = PanoramaViews(panoramas, settings.seed, view.num_views, training.views_per_panorama)
     side = view.image_size // vae_scale_factor(vae)

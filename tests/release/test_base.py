@@ -108,6 +108,11 @@ def test_a_fine_tuned_decoder_takes_the_place_of_the_vaes(
     recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
     assert recipe["decoder"]["training"]["steps"] == 2
     assert re.search(r"\| decoder \| .* \| 0–2 \| ", card)
+    words = [w for k, v in origin.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+    alone = ["--decoder", str(tuned.output), "--output", str(tmp_path / "alone")]
+    done = CliRunner().invoke(app, ["release-base", *words, *alone])
+    assert isinstance(done.exception, InputError) or done.exit_code == 2
+    assert "give both, or neither" in f"{done.exception}{done.output}"
     other = places(tmp_path / "other", rooms)
     train_decoder(settings(training__steps=1), tuned.output, other)
     with pytest.raises(InputError, match="was trained on another VAE than"):

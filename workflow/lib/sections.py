@@ -27,12 +27,12 @@ from mvdiffusion.settings import LARGEST, Count, Device, Seed, Text, mistake, se
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
-    Decoder,
     Diffusion,
     FrameSettings,
     MultiFrame,
     MultiView,
     Outpainting,
+    Reconstruction,
     SingleView,
     ViewSettings,
 )
@@ -260,7 +260,7 @@ class Base:
     pretrained: Pretrained | None = None
     embedded_md5: EmbeddedMd5 | None = None
     vae: Autoencoder | None = None
-    decoder: Decoder | None = None
+    decoder: Reconstruction | None = None
     diffusion: Diffusion | None = None
 
     def __post_init__(self) -> None:
