@@ -26,6 +26,8 @@ from .effects import (
     ratio_between,
 )
 
+AUTOREGRESSIVE = ("inpainting", "autoregressive_latent")
+"""Methods that make view after view: the paper's baseline, and what stands in for it."""
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 LOSSES = {
     HOLDS: "worse, within the margin",
@@ -142,6 +144,11 @@ class _Context:
     scores: Mapping[str, Score]
     settings: ClaimSettings
 
+    @property
+    def autoregressive(self) -> str:
+        """The autoregressive baseline: the paper's, if it was run."""
+        return next((name for name in AUTOREGRESSIVE if name in self.scores), AUTOREGRESSIVE[0])
+
     def condition(
         self,
         text: str,
@@ -193,7 +200,7 @@ def _loop_closure(context: _Context) -> Claim:
     baseline = context.condition(
         "autoregressive: PSNR of the other pairs minus that of the closing pair",
         context.settings.autoregressive_drop_db,
-        *(others_minus_closing, "autoregressive", "cross_view_psnr"),
+        *(others_minus_closing, context.autoregressive, "cross_view_psnr"),
     )
     return Claim(
         2, "MVDiffusion closes the loop, the autoregressive baseline does not", (own, baseline)
@@ -210,13 +217,13 @@ def _accumulation(context: _Context) -> Claim:
         context.condition(
             "loss of cross-view PSNR per step from view 0, autoregressive minus independent views",
             settings.accumulation_fall_db,
-            *(difference_between, "independent", "autoregressive", "per_step_psnr"),
+            *(difference_between, "independent", context.autoregressive, "per_step_psnr"),
         ),
         context.condition(
             "rise of the Fréchet distance from real views per step, autoregressive minus "
             "independent views",
             settings.accumulation_rise,
-            *(difference_between, "autoregressive", "independent", "per_step_fid"),
+            *(difference_between, context.autoregressive, "independent", "per_step_fid"),
             unit="of its mean",
         ),
         context.condition(

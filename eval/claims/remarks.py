@@ -11,14 +11,21 @@ Scores = Mapping[str, Score]
 DIGITS = 2
 
 _BOUND = "after VAE reconstruction, the upper bound of every method that uses this VAE, are {}"
+_AUTOREGRESSIVE = {
+    "inpainting": "Autoregressive inpainting",
+    "autoregressive_latent": "Autoregressive inpainting of latents",
+}
 _CONSISTENCY = {
     "panorama": {
-        ("autoregressive", "cross_view_psnr_non_closing"): "Autoregressive inpainting is {} "
-        "MVDiffusion on the pairs that do not close the loop.",
-        ("autoregressive", "cross_view_psnr_closing"): "Autoregressive inpainting is {} "
-        "MVDiffusion on the closing pair.",
-        ("autoregressive", "cross_view_psnr"): "Autoregressive inpainting is {} "
-        "MVDiffusion over all pairs.",
+        **{
+            (rival, metric): f"{who} is {{}} MVDiffusion {where}."
+            for rival, who in _AUTOREGRESSIVE.items()
+            for metric, where in (
+                ("cross_view_psnr_non_closing", "on the pairs that do not close the loop"),
+                ("cross_view_psnr_closing", "on the closing pair"),
+                ("cross_view_psnr", "over all pairs"),
+            )
+        },
         ("vae_reconstruction", "cross_view_psnr"): f"Real views {_BOUND} "
         "MVDiffusion over all pairs.",
     },

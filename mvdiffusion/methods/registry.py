@@ -69,7 +69,12 @@ METHODS = (
         reads_views=True,
     ),
     Method("mvdiffusion", "MVDiffusion", tuple(Task), model="multi-view", color="#0b6e99"),
-    Method("autoregressive", "Autoregressive inpainting", (Task.PANORAMA,), color="#d1702a"),
+    Method(
+        "autoregressive_latent",
+        "Autoregressive inpainting of latents",
+        (Task.PANORAMA,),
+        color="#d1702a",
+    ),
     Method("independent", "Independent views", tuple(Task), color="#8a5fb0"),
     Method(
         "wrong_correspondence",

@@ -14,7 +14,7 @@ METHODS = (
     "real",
     "vae_reconstruction",
     "mvdiffusion",
-    "autoregressive",
+    "autoregressive_latent",
     "independent",
     "wrong_correspondence",
 )
@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "real": real,
         "vae_reconstruction": toy.noisy(real, 2),
         "mvdiffusion": toy.noisy(real, 3, 1),
-        "autoregressive": toy.noisy(toy.autoregressive_samples(8), 2, 3),
+        "autoregressive_latent": toy.noisy(toy.autoregressive_samples(8), 2, 3),
         "independent": unrelated,
         "wrong_correspondence": dict(list(toy.noisy(unrelated, 2, 4).items())[:4]),
     }

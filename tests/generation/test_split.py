@@ -22,7 +22,8 @@ from mvdiffusion.generation.split import (
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.homography import homography
-from mvdiffusion.methods import autoregressive
+from mvdiffusion.geometry.warping import warp_by_homography
+from mvdiffusion.methods import autoregressive_latent
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
@@ -95,7 +96,7 @@ def test_first_view_of_the_autoregressive_baseline_is_the_independent_one(
     model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     alone = generate("independent", model, dataset, tmp_path / "a")
-    chained = generate("autoregressive", model, dataset, tmp_path / "b")
+    chained = generate("autoregressive_latent", model, dataset, tmp_path / "b")
     first, second = (np.asarray(Image.open(f.root / "a" / "0.png"), int) for f in (alone, chained))
     assert np.abs(first - second).max() <= 1
     first, second = (np.asarray(Image.open(f.root / "a" / "1.png"), int) for f in (alone, chained))
@@ -160,12 +161,14 @@ def test_the_view_before_is_warped_onto_the_next(monkeypatch: pytest.MonkeyPatch
         interpolate(noise, (128, 256), mode="bicubic")[0], K, R, 64, 64
     )
     warped = []
-    monkeypatch.setattr(autoregressive, "_known_latents", lambda _, *rest: warped.append(rest[:2]))
+    monkeypatch.setattr(
+        autoregressive_latent, "_known_latents", lambda _, *rest: warped.append(rest[:2])
+    )
     start = torch.zeros(1, 8, 3, 64, 64)
     samples = [SimpleNamespace(prompts=["a room"] * 8)]
     sampling = {"num_inference_steps": 1, "guidance_scale": 1.0, "negative_prompt": ""}
     dataset = SimpleNamespace(fov_deg=90.0)
-    autoregressive.panorama(Batch(RealViews(views), samples, start, sampling, dataset))
+    autoregressive_latent.panorama(Batch(RealViews(views), samples, start, sampling, dataset))
     assert len(warped) == 7
     for view, (image, known) in enumerate(warped, 1):
         assert 0.3 < known.float().mean() < 0.5
@@ -176,7 +179,7 @@ def test_warping_against_opencv() -> None:
     K, R = panorama_cameras(32, 32)
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     H = homography(K[1], R[1], K[0], R[0])
-    warped, known = autoregressive.warp_view(image, H)
+    warped, known = warp_by_homography(image, H)
     options = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
     expected = cv2.warpPerspective(
         image[0].permute(1, 2, 0).numpy(), H.numpy(), (32, 32), **options
@@ -193,7 +196,7 @@ def test_nothing_is_pasted_after_the_last_step(pipeline: MVDiffusionPanoramaPipe
     noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     known = torch.zeros(16, 16, dtype=torch.bool)
     known[:, :9] = True  # the fifth column of latents is only half known
-    keep = autoregressive._known_latents(pipeline, torch.rand(1, 3, 16, 16), known, noise)
+    keep = autoregressive_latent._known_latents(pipeline, torch.rand(1, 3, 16, 16), known, noise)
     latents = torch.full_like(noise, 7.0)
     replaced = keep(pipeline, 0, torch.tensor(0), {"latents": latents})["latents"] != 7
     assert replaced[..., :4].all()
@@ -217,7 +220,7 @@ def test_wrong_settings_are_named(
     with pytest.raises(InputError, match=r"method warp: .* one of vae_reconstruction, mvdiff"):
         find_method("warp", "panorama")
     with pytest.raises(InputError, match="no such method of the task outpaint; expected one of"):
-        find_method("autoregressive", "outpaint")
+        find_method("autoregressive_latent", "outpaint")
     with pytest.raises(InputError, match="num_samples"):
         generate("vae_reconstruction", model, dataset, tmp_path / "a", num_samples=4)
     with pytest.raises(InputError, match=r"model_index\.json"):

@@ -93,8 +93,8 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "setting 'base.vae.loss.kl_weight' is -1; expected a number, at least 0."),
         ("panorama.methods", ["magic"],
          "setting 'panorama.methods' is 'magic'; expected some of vae_reconstruction, mvdiffusion"),
-        ("depth.methods", ["autoregressive"],
-         "setting 'depth.methods' is 'autoregressive'; expected some of vae_reconstruction, "
+        ("depth.methods", ["autoregressive_latent"],
+         "setting 'depth.methods' is 'autoregressive_latent'; expected some of vae_reconstruction, "
          "mvdiffusion, independent, wrong_correspondence"),
         ("depth.methods", ["wrong_correspondence"],
          "setting 'depth.control_samples' is null; expected a number, as 'methods' names the "

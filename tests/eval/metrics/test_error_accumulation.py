@@ -52,7 +52,7 @@ def test_a_jackknife_of_several_numbers_is_one_of_each() -> None:
 
 
 def test_consistency_by_step_is_that_of_the_pairs_without_the_closing_one(scores: Path) -> None:
-    content = content_of(scores, "autoregressive")
+    content = content_of(scores, "autoregressive_latent")
     rows = curve(content, "psnr_db")
     assert [row["angle_deg"] for row in rows] == [45.0 * step for step in STEPS]
     assert [row["closes_the_loop"] for row in rows] == [False] * 7 + [True]
@@ -86,10 +86,10 @@ def closed_form(preds: np.ndarray, target: np.ndarray) -> float:
 def test_the_distance_of_a_step_is_that_of_its_views_alone(
     world: Path, scores: Path, extractors: list[Path]
 ) -> None:
-    content = content_of(scores, "autoregressive")
+    content = content_of(scores, "autoregressive_latent")
     classifier = load_trained(extractors[0])
     sets = []
-    for method in ("autoregressive", "real"):
+    for method in ("autoregressive_latent", "real"):
         views = views_of(world, method)
         sets.append([toy.features_of(classifier, views[:, n]).numpy() for n in STEPS])
     expected = np.array([closed_form(*pair) for pair in zip(*sets, strict=True)])
@@ -156,7 +156,7 @@ def test_too_few_samples_leave_the_protocol_out(tmp_path: Path) -> None:
 
 
 def test_the_figure_and_its_numbers_are_written(scores: Path, tmp_path: Path) -> None:
-    files = [str(scores / f"{method}.json") for method in ("mvdiffusion", "autoregressive")]
+    files = [str(scores / f"{method}.json") for method in ("mvdiffusion", "autoregressive_latent")]
     depth = str(scores.parent / "depth" / "real.json")
     for folder in ("one", "two"):
         arguments = ("--output-dir", str(tmp_path / folder))
@@ -169,7 +169,7 @@ def test_the_figure_and_its_numbers_are_written(scores: Path, tmp_path: Path) ->
     with open(made[0]) as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 * 8
-    expected = content_of(scores, "autoregressive")["steps"]
-    found = [row for row in rows if row["method"] == "autoregressive"]
+    expected = content_of(scores, "autoregressive_latent")["steps"]
+    found = [row for row in rows if row["method"] == "autoregressive_latent"]
     assert [float(row["value"]) for row in found] == [row["value"] for row in expected]
     assert "degrees from view 0" in made[2].read_text()

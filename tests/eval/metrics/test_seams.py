@@ -137,8 +137,8 @@ def test_views_are_stitched_to_the_band_that_they_see_all_round(world: Path) -> 
 
 
 def test_views_have_the_seams_of_their_stitched_file(world: Path, tmp_path: Path) -> None:
-    bare = shutil.copytree(world / "autoregressive", tmp_path / "autoregressive")
-    own = shutil.copytree(bare, tmp_path / "own" / "autoregressive")
+    bare = shutil.copytree(world / "autoregressive_latent", tmp_path / "autoregressive_latent")
+    own = shutil.copytree(bare, tmp_path / "own" / "autoregressive_latent")
     folder = open_folder(bare)
     for sample_id in folder.sample_ids:
         views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2) / 127.5 - 1
@@ -150,10 +150,10 @@ def test_views_have_the_seams_of_their_stitched_file(world: Path, tmp_path: Path
 
 
 def test_independent_views_show_more_seams_than_real_ones(world: Path, tmp_path: Path) -> None:
-    found = {m: score(world / m, tmp_path / f"{m}.json") for m in ("real", "autoregressive")}
+    found = {m: score(world / m, tmp_path / f"{m}.json") for m in ("real", "autoregressive_latent")}
     name = "worst_step"
-    assert found["autoregressive"][name]["protocol"] == "equirect@band"
-    assert found["autoregressive"][name]["value"] > found["real"][name]["value"]
+    assert found["autoregressive_latent"][name]["protocol"] == "equirect@band"
+    assert found["autoregressive_latent"][name]["value"] > found["real"][name]["value"]
 
 
 def test_a_samples_own_panorama_goes_before_stitching(

@@ -39,7 +39,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown_folders(world: Path) -> list[str]:
-    panoramas = [f"panorama/{m}" for m in ("real", "independent", "autoregressive", "mvdiffusion")]
+    panoramas = [
+        f"panorama/{m}" for m in ("real", "independent", "autoregressive_latent", "mvdiffusion")
+    ]
     others = [f"{t}/{m}" for t in ("outpaint", "depth") for m in ("real", "mvdiffusion")]
     return [f"{label}={world.parent / label}" for label in panoramas + others]
 
@@ -82,8 +84,8 @@ def test_the_numbers_behind_figures_are_written(figures: Path, scores: Path) -> 
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["method", "pair", "psnr_db", "se"]
     assert len(rows) == 6 * 8
-    closing = next(r for r in rows if (r["method"], r["pair"]) == ("autoregressive", "7-0"))
-    score = json.loads((scores / "autoregressive.json").read_text())["metrics"]
+    closing = next(r for r in rows if (r["method"], r["pair"]) == ("autoregressive_latent", "7-0"))
+    score = json.loads((scores / "autoregressive_latent.json").read_text())["metrics"]
     expected = score["cross_view_psnr_closing"]["value"]
     assert float(closing["psnr_db"]) == pytest.approx(expected)
     with open(figures / "training_curves.csv") as file:
@@ -102,7 +104,7 @@ def test_the_overview_has_the_numbers_of_the_tables_with_intervals(
         "vae_reconstruction",
     )  # real views have no distance from themselves
     assert {method for _, method in found} == {
-        *("real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent")
+        *("real", "vae_reconstruction", "mvdiffusion", "autoregressive_latent", "independent")
     }, "the control covers fewer samples"
     for metric in ("fid", "cross_view_psnr", "cross_view_psnr_closing", "per_step_psnr"):
         row = found[metric, "mvdiffusion"]

@@ -52,7 +52,13 @@ def the_warning(generated: Path, reference: Path | None = None) -> str:
 
 
 def test_methods_without_a_fault_cause_no_warning(world: Path) -> None:
-    for method in ("real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent"):
+    for method in (
+        "real",
+        "vae_reconstruction",
+        "mvdiffusion",
+        "autoregressive_latent",
+        "independent",
+    ):
         assert warnings(world / method, world / "real") == []
     depth = world.parent / "depth"
     for method in ("real", "vae_reconstruction", "mvdiffusion", "independent"):

@@ -55,7 +55,7 @@ def test_networks_compute_where_they_are_told(
 
 
 def test_the_breakdown_adds_up(scores: Path) -> None:
-    content = json.loads((scores / "autoregressive.json").read_text())
+    content = json.loads((scores / "autoregressive_latent.json").read_text())
     metrics = {name: entry["value"] for name, entry in content["metrics"].items()}
     pairs = [row["psnr_db"] for row in content["pairs"]]
     assert [row["pair"] for row in content["pairs"]] == [f"{i}-{(i + 1) % 8}" for i in range(8)]
@@ -77,9 +77,9 @@ def test_methods_come_out_in_the_order_they_were_made_to(scores: Path) -> None:
 
     consistency = [of(m, "cross_view_psnr") for m in ("real", "vae_reconstruction", "mvdiffusion")]
     assert consistency == sorted(consistency, reverse=True)
-    assert of("independent", "cross_view_psnr") < of("autoregressive", "cross_view_psnr")
+    assert of("independent", "cross_view_psnr") < of("autoregressive_latent", "cross_view_psnr")
     assert of("independent", "cross_view_psnr_closing") == pytest.approx(
-        of("autoregressive", "cross_view_psnr_closing"), abs=2
+        of("autoregressive_latent", "cross_view_psnr_closing"), abs=2
     )
     assert of("mvdiffusion", "other_scene_psnr") == pytest.approx(
         of("real", "other_scene_psnr"), abs=0.5

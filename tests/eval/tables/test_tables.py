@@ -110,7 +110,13 @@ def test_what_is_measured_by_step_is_no_further_extractor(made: Path) -> None:
 
 def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> None:
     methods = [row["method"] for row in rows(made / "tables" / "panorama_main.csv")]
-    assert methods == ["real", "vae_reconstruction", "mvdiffusion", "autoregressive", "independent"]
+    assert methods == [
+        "real",
+        "vae_reconstruction",
+        "mvdiffusion",
+        "autoregressive_latent",
+        "independent",
+    ]
     controls = rows(made / "tables" / "panorama_controls.csv")
     assert {row["num_samples"] for row in controls} == {"4"}
     assert controls[-1]["method"] == "wrong_correspondence"

@@ -1,8 +1,8 @@
 """Baseline: view after view, warping the previous view into the next and inpainting the rest.
 
-The paper's "Inpainting" baseline (section 5.1), with the single-view UNet itself as the inpainter:
-known latents are noised to each step's level and put back, as RePaint does. After the last step
-nothing is put back, so no view holds pixels of another one.
+Like the paper's "Inpainting" baseline (section 5.1), but with the single-view UNet itself as the
+inpainter: known latents are noised to each step's level and put back, as RePaint does. After the
+last step nothing is put back, so no view holds pixels of another one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
-from mvdiffusion.geometry.resampling import sample_pixels
+from mvdiffusion.geometry.homography import homography
+from mvdiffusion.geometry.warping import warp_by_homography
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines.multiview import StepCallback
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
@@ -33,7 +33,7 @@ def panorama(batch: Batch) -> Tensor:
         keep_known = None
         if views:
             H = homography(K[view], R[view], K[view - 1], R[view - 1])
-            warped, known = warp_view(views[-1][:, 0], H.to(noise.device))
+            warped, known = warp_by_homography(views[-1][:, 0], H.to(noise.device))
             keep_known = _known_latents(pipeline, warped, known, start)
         latents = pipeline.denoise(
             start,
@@ -45,26 +45,6 @@ def panorama(batch: Batch) -> Tensor:
         )
         views.append(pipeline.decode_latents(latents))
     return torch.cat(views, 1)
-
-
-def warp_view(image: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
-    """Warp a view into the camera of the next.
-
-    Args:
-        image: the earlier view [B, C, H, W].
-        H: homography [3, 3] from pixels of the next view to pixels of `image`.
-
-    Returns:
-        The warped image [B, C, H, W], its border repeated where nothing is known, and the mask
-        [H, W] of known pixels.
-    """
-    height, width = image.shape[-2:]
-    xy, in_front = project(H, pixel_grid(height, width).to(H))
-    known = inside(xy, height, width) & in_front
-    # Behind the camera a projection means nothing; pull it to the nearest border column.
-    xy = torch.where(in_front[:, None], xy, torch.zeros_like(xy))
-    xy = xy.reshape(1, height, width, 2).expand(len(image), -1, -1, -1)
-    return sample_pixels(image, xy), known.reshape(height, width)
 
 
 def _known_latents(
