@@ -29,6 +29,7 @@ from mvdiffusion.records import InputError
 logger = logging.getLogger(__name__)
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+Predict = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -288,6 +289,47 @@ class MultiViewPipeline(DiffusionPipeline):
         Raises:
             InputError: latents became NaN or infinite.
         """
+
+        def predict(latents: Tensor, t: Tensor, prompt_embeds: Tensor) -> tuple[Tensor, Tensor]:
+            return latents, self.predict(
+                latents, t, prompt_embeds, geometry, extra_channels, image_condition
+            )
+
+        return self.run_sampler(
+            predict,
+            latents,
+            prompt_embeds,
+            num_inference_steps,
+            guidance_scale,
+            generator,
+            callback_on_step_end,
+            callback_on_step_end_tensor_inputs,
+        )
+
+    def run_sampler(
+        self,
+        predict: Predict,
+        latents: Tensor,
+        prompt_embeds: Tensor,
+        num_inference_steps: int,
+        guidance_scale: float,
+        generator: Generators = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Tensor:
+        """Run the sampler on whatever latents `predict` knows to predict.
+
+        Args:
+            predict: returns of latents, timestep and embeddings the latents that the step starts
+                from, usually the same, and what the UNet predicts of them.
+            latents: noise of unit variance.
+            prompt_embeds: from `encode_prompt`.
+            num_inference_steps, guidance_scale, generator: see `denoise`.
+            callback_on_step_end, callback_on_step_end_tensor_inputs: see `denoise`.
+
+        Raises:
+            InputError: latents became NaN or infinite.
+        """
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
         self._guidance_scale, self._num_timesteps = guidance_scale, len(self.scheduler.timesteps)
         latents = latents * self.scheduler.init_noise_sigma  # known once the steps are set
@@ -296,9 +338,7 @@ class MultiViewPipeline(DiffusionPipeline):
         for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             if self.interrupt:
                 continue
-            noise_pred = self._predict(
-                latents, t, prompt_embeds, geometry, extra_channels, image_condition
-            )
+            latents, noise_pred = predict(latents, t, prompt_embeds)
             latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
             check_finite("latents", latents, self.unet.dtype)
             if callback_on_step_end is not None:
@@ -308,16 +348,23 @@ class MultiViewPipeline(DiffusionPipeline):
                 latents, prompt_embeds = changed["latents"], changed["prompt_embeds"]
         return latents
 
-    def _predict(
+    def predict(
         self,
         latents: Tensor,
         t: Tensor,
         prompt_embeds: Tensor,
-        geometry: Any,
-        extra_channels: Tensor | None,
-        image_condition: Tensor | None,
+        geometry: Any = None,
+        extra_channels: Tensor | None = None,
+        image_condition: Tensor | None = None,
     ) -> Tensor:
-        """Predict the noise of one step, guided if there are two sets of prompts."""
+        """Predict the noise of one step, guided if there are two sets of prompts.
+
+        Args:
+            latents: [B, V, C, h, w], not scaled yet.
+            t: the timestep.
+            prompt_embeds: [B or 2 B, V, L, D].
+            geometry, extra_channels, image_condition: see `denoise`.
+        """
         repeats = len(prompt_embeds) // len(latents)
         # Only the noisy latents are scaled to the sampler's liking, not what they are given.
         inputs = self.scheduler.scale_model_input(torch.cat([latents] * repeats), t)

@@ -6,12 +6,11 @@ blur, a perceptual and an adversarial term reward edges. Here the features are E
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import interpolate, l1_loss, relu
+from torch.nn.functional import l1_loss, relu
 
-from mvdiffusion.efficientnet_lite import load_efficientnet_lite0, normalize
+from mvdiffusion.models.perceptual import FeatureDistance
 from mvdiffusion.training.settings import VaeLossSettings
 
 DISCRIMINATOR_CHANNELS = 48
@@ -33,7 +32,9 @@ class VaeLoss(nn.Module):
         """
         super().__init__()
         self.weights = weights
-        self.network = load_efficientnet_lite0() if weights.perceptual_weight else None
+        self.distance = None
+        if weights.perceptual_weight:
+            self.distance = FeatureDistance(weights.perceptual_stages, weights.perceptual_scale)
         self.discriminator = PatchDiscriminator() if weights.adversarial_weight else None
 
     def forward(self, decoded: Tensor, pixels: Tensor, kl: Tensor, progress: float) -> Tensor:
@@ -48,30 +49,11 @@ class VaeLoss(nn.Module):
         weights = self.weights
         loss = l1_loss(decoded, pixels) + weights.gradient_weight * gradient_l1(decoded, pixels)
         loss = loss + weights.kl_weight * kl.mean() / pixels[0].numel()
-        if self.network is not None:
-            loss = loss + weights.perceptual_weight * self._perceptual(decoded, pixels)
+        if self.distance is not None:
+            loss = loss + weights.perceptual_weight * self.distance(decoded, pixels).mean()
         if self.discriminator is not None and progress >= weights.adversarial_start:
             loss = loss + self._adversarial(self.discriminator, decoded, pixels)
         return loss
-
-    def _perceptual(self, decoded: Tensor, pixels: Tensor) -> Tensor:
-        """Squared distance of normalized features, summed over stages: LPIPS, unweighted."""
-        with torch.no_grad():
-            target = self._features(pixels)
-        pairs = zip(self._features(decoded), target, strict=True)
-        return torch.stack([(a - b).square().mean() for a, b in pairs]).sum()
-
-    def _features(self, pixels: Tensor) -> list[Tensor]:
-        # In bf16 the depth-wise convolutions are slower on a CPU.
-        with torch.autocast(pixels.device.type, enabled=False):
-            images = normalize((pixels + 1) * 127.5)
-            if (scale := self.weights.perceptual_scale) > 1:
-                images = interpolate(images, scale_factor=scale, mode="bicubic")
-            stages = list(range(self.weights.perceptual_stages))
-            found = self.network.forward_intermediates(  # type: ignore[union-attr, operator]
-                images, indices=stages, intermediates_only=True, stop_early=True
-            )
-        return [each / (each.square().mean(1, keepdim=True).sqrt() + 1e-3) for each in found]
 
     def _adversarial(self, critic: PatchDiscriminator, decoded: Tensor, pixels: Tensor) -> Tensor:
         """Hinge losses: the VAE's, for which the critic is fixed, and the critic's own."""
