@@ -66,7 +66,7 @@ def shown_side_by_side(given: Iterable[str] = ()) -> tuple[str, ...]:
     """
     known = {REAL.name: "", **{name: own.role for name, own in registry.methods().items()}}
     compared = sorted(name for name in {*known, *given} if known.get(name, "method") == "method")
-    return (REAL.name, *sorted(compared, key=lambda name: (name == "mvdiffusion", -rank(name))))
+    return (REAL.name, *sorted(compared, key=lambda name: (name == "mvdiffusion", rank(name))))
 
 
 def rank(method: str) -> int:

@@ -29,6 +29,7 @@ from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
     from mvdiffusion.generation.settings import GenerationSettings
+    from mvdiffusion.methods.declaration import Method
 
 generate_app = typer.Typer(
     no_args_is_help=True, help="Generate a whole split, or a single panorama or sequence."
@@ -152,6 +153,14 @@ def generate_split(
     data: Data,
     settings: Settings,
     output: Output,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Folder of a further model that the method needs, such as inpainting=FOLDER; "
+            "repeatable.",
+        ),
+    ] = None,
     settings_sha256: Hash = "",
     split: Split = "test",
     task: ForTask = Task.PANORAMA,
@@ -167,20 +176,22 @@ def generate_split(
     from mvdiffusion.generation.settings import GenerationSettings
 
     made_with = find_method(method, task)
-    check_apart(output, data, model)
+    others = _others(made_with, other or [])
+    check_apart(output, data, model, *others.values())
     values = read_settings(settings)
     views = values.pop("data", {})
     numbers = parse(GenerationSettings, values)
     dataset = open_dataset(task, data, split, views)
     made_of = {
         "model": folder_sha256(model),
+        **({"others": {name: folder_sha256(others[name]) for name in others}} if others else {}),
         "data": views,
         "split": split,
         **numbers.deciding(),
     }
     manifest = split_manifest(task, method, dataset, numbers.num_samples, settings_sha256 or None)
     folder = SampleFolder(output, manifest, made_of, overwrite=overwrite)
-    generation.generate_split(made_with, model, dataset, numbers, folder)
+    generation.generate_split(made_with, model, dataset, numbers, folder, others)
 
 
 @generate_app.command("panorama")
@@ -264,6 +275,24 @@ def generate_depth(
         prompt_prefix,
         request.overwrite,
     )
+
+
+def _others(method: Method, texts: list[str]) -> dict[str, Path]:
+    """Read NAME=FOLDER as folders of a method's further models by name."""
+    others: dict[str, Path] = {}
+    for text in texts:
+        name, separator, folder = text.partition("=")
+        if not separator or name not in method.others or name in others:
+            names = ", ".join(method.others) or "none"
+            raise InputError(
+                f"--other {text}: expected NAME=FOLDER, once for each further model of the method "
+                f"{method.name}: {names}."
+            )
+        others[name] = Path(folder)
+    for name in method.others:
+        if name not in others:
+            raise InputError(f"--method {method.name}: needs --other {name}=FOLDER as well.")
+    return others
 
 
 def _given(images: list[str]) -> dict[int, Path]:

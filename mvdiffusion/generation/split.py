@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
     from mvdiffusion.methods.registry import Method  # which other methods there are is no matter
 
 
-def load_pipeline(task: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
+def load_pipeline(kind: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
     """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
+
+    Args:
+        kind: a task, or `module:class` of a further pipeline.
+        model: the folder.
+        settings: scheduler, precision and device.
 
     Raises:
         InputError: no model there, or one of another task.
     """
     check_model(model)
-    kind = PIPELINES[task]
-    load = kind.from_pretrained if is_multi_view(model) else kind.from_single_view
-    with readable(model, f"no model of the task {task}"):
+    pipelines = PIPELINES[kind] if kind in PIPELINES else resolve_name(kind)
+    load = pipelines.from_pretrained if is_multi_view(model) else pipelines.from_single_view
+    with readable(model, f"no model of the task {kind}"):
         pipeline = load(model)
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
@@ -80,18 +86,24 @@ def draw_noise(
 
 
 def generate_split(
-    method: Method, model: Path, dataset: Any, settings: GenerationSettings, folder: SampleFolder
+    method: Method,
+    model: Path,
+    dataset: Any,
+    settings: GenerationSettings,
+    folder: SampleFolder,
+    others: Mapping[str, Path] | None = None,
 ) -> None:
     """Generate a split's samples with one method; finished samples are kept.
 
     Args:
         method: what makes the views.
-        model: folder of the model.
+        model: folder of its main model.
         dataset: `Matterport3DPanoramas`, or for the task "depth" `ScanNetScenes`; gives prompts
             and, as the task or method needs them, views, depth and cameras.
         settings: numbers of the sampling.
         folder: where samples and, last, the manifest are written; knows the task and the samples,
             which are the split's first.
+        others: folders of its further models by their names.
 
     Raises:
         InputError: no model of the task.
@@ -100,7 +112,11 @@ def generate_split(
         return
     manifest = folder.manifest
     make_views = method.function(manifest.task)
-    pipeline = load_pipeline(manifest.task, model, settings)
+    loaded = {
+        name: load_pipeline(method.pipeline(name, manifest.task), place, settings)
+        for name, place in {**(others or {}), method.model: model}.items()
+    }
+    pipeline = loaded.pop(method.model)
     count, size = len(manifest.samples), (manifest.height, manifest.width)
     # Depth may be rendered: then there are no color images, and only some methods need them.
     options = {"views": method.reads_views} if manifest.task == Task.DEPTH else {}
@@ -112,7 +128,9 @@ def generate_split(
             # The whole batch again: results must not depend on what was finished before.
             for samples in _by_shape([dataset.load(index, **options) for index in batch]):
                 noise = draw_noise(pipeline, samples, *size, settings.seed)
-                views = make_views(Batch(pipeline, samples, noise, settings.sampling(), dataset))
+                given = (samples, noise, settings.sampling(), dataset, loaded)
+                with torch.no_grad():
+                    views = make_views(Batch(pipeline, *given))
                 _write(samples, views, settings.seed, folder)
     folder.write_manifest()
 

@@ -7,21 +7,35 @@ last step nothing is put back, so no view holds pixels of another one.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
-from mvdiffusion.geometry.cameras import panorama_cameras
-from mvdiffusion.geometry.homography import homography
-from mvdiffusion.geometry.warping import warp_by_homography
-from mvdiffusion.methods.base import Batch
-from mvdiffusion.pipelines.multiview import StepCallback
-from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+from mvdiffusion.methods.declaration import Method
+from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvdiffusion.methods.base import Batch
+    from mvdiffusion.pipelines.multiview import StepCallback
+    from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
+
+METHOD = Method(
+    "autoregressive_latent",
+    "Autoregressive inpainting of latents",
+    (Task.PANORAMA,),
+    place=100,
+    color="#d1702a",
+)
 
 
-@torch.no_grad()
 def panorama(batch: Batch) -> Tensor:
     """Generate views one after the other, each from the one before it."""
+    import torch
+
+    from mvdiffusion.geometry.cameras import panorama_cameras
+    from mvdiffusion.geometry.homography import homography
+    from mvdiffusion.geometry.warping import warp_by_homography
+
     pipeline, noise = batch.pipeline, batch.noise
     steps, guidance = (batch.sampling[key] for key in ("num_inference_steps", "guidance_scale"))
     negative = batch.sampling["negative_prompt"] if guidance > 1 else None
@@ -51,6 +65,9 @@ def _known_latents(
     pipeline: MVDiffusionPanoramaPipeline, warped: Tensor, known: Tensor, noise: Tensor
 ) -> StepCallback:
     """Make the callback that puts the known latents back, noised to the coming step's level."""
+    import torch
+    from torch.nn import functional as F
+
     factor = pipeline.vae_scale_factor
     clean = pipeline.encode_views(2 * warped[:, None] - 1).to(noise.dtype)
     # A latent cell is known if all of its pixels are.

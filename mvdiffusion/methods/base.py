@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,12 +16,15 @@ from mvdiffusion.tasks import GIVEN_VIEWS
 class Batch:
     """Samples of one shape whose views a method makes: [B, V, 3, H, W] in 0 … 1.
 
+    Gradients are off: a method that needs them switches them on (`torch.enable_grad`).
+
     Attributes:
-        pipeline: the model.
+        pipeline: the method's main model (`Method.model`).
         samples: B samples of the task's dataset.
         noise: initial noise [B, V, C, h, w].
         sampling: the pipelines' arguments num_inference_steps, guidance_scale and negative_prompt.
         dataset: has the field of view, or the number of views that are denoised together.
+        models: further models by name (`Method.others`).
     """
 
     pipeline: Any
@@ -29,6 +32,7 @@ class Batch:
     noise: Tensor
     sampling: Mapping[str, Any]
     dataset: Any
+    models: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def prompts(self) -> list[list[str]]:

@@ -1,10 +1,21 @@
-"""Baseline: every view by itself, with the single-view model; the paper's "SD (Perspective)"."""
+"""Baseline: every view by itself, with the single-view model of stage 1.
+
+It is "SD (Perspective)" as the paper's appendix B.2 describes it; see also `independent_base`.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from mvdiffusion.methods.base import Batch
+from mvdiffusion.methods.declaration import Method
+from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvdiffusion.methods.base import Batch
+
+METHOD = Method("independent", "Independent views", tuple(Task), place=60, color="#8a5fb0")
 
 
 def panorama(batch: Batch) -> Tensor:

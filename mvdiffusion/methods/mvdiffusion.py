@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from mvdiffusion.methods.base import Batch
+from mvdiffusion.methods.declaration import Method
+from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvdiffusion.methods.base import Batch
+
+METHOD = Method(
+    "mvdiffusion", "MVDiffusion", tuple(Task), model="multi-view", place=200, color="#0b6e99"
+)
 
 
 def panorama(batch: Batch) -> Tensor:

@@ -1,100 +1,28 @@
-"""The list of methods: their names, tasks, models and places in tables.
-
-It imports no method, so that a command line, a workflow or a table can ask for names at no cost.
-"""
+"""Which methods are installed: those of this package and of others, by their entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from importlib.util import find_spec
+from pathlib import Path
 
+from mvdiffusion.methods.declaration import MODELS, Method
 from mvdiffusion.records import InputError
-from mvdiffusion.tasks import Task
 
-GROUP = "mvdiffusion.methods"  # of entry points
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method, as everything but its own code knows it.
-
-    Attributes:
-        name: in commands, configurations, manifests and score files.
-        title: name in tables and figures.
-        tasks: what it can be asked for.
-        role: a "method" that is compared; a "control", which runs on fewer samples and stays out of
-            main tables; or an "upper bound", which no method can exceed.
-        model: the "multi-view" model of stage 2, or the "single-view" model that it starts from.
-        color: color of its lines and dots, `#rrggbb`; None takes the next free one.
-        reads_views: whether it needs the real views of a sample, whatever the task.
-        code: module with one function per task (default: the file of its name in this package).
-    """
-
-    name: str
-    title: str
-    tasks: tuple[str, ...]
-    role: Literal["method", "control", "upper bound"] = "method"
-    model: Literal["multi-view", "single-view"] = "single-view"
-    color: str | None = None
-    reads_views: bool = False
-    code: str = ""
-
-    @property
-    def module(self) -> str:
-        """Full name of the module that implements it."""
-        return self.code or f"mvdiffusion.methods.{self.name}"
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it exists only as a control."""
-        return self.role == "control"
-
-    def function(self, task: str) -> Callable[..., Any]:
-        """Import what makes the views of a task: a function of `methods.base.Batch`."""
-        function: Callable[..., Any] = getattr(import_module(self.module), task)
-        return function
-
-
-METHODS = (
-    Method(
-        "vae_reconstruction",
-        "VAE reconstruction",
-        tuple(Task),
-        role="upper bound",
-        color="#9a9a9a",
-        reads_views=True,
-    ),
-    Method("mvdiffusion", "MVDiffusion", tuple(Task), model="multi-view", color="#0b6e99"),
-    Method(
-        "autoregressive_latent",
-        "Autoregressive inpainting of latents",
-        (Task.PANORAMA,),
-        color="#d1702a",
-    ),
-    Method("independent", "Independent views", tuple(Task), color="#8a5fb0"),
-    Method(
-        "wrong_correspondence",
-        "CAA, wrong correspondences",
-        (Task.PANORAMA, Task.DEPTH),
-        role="control",
-        model="multi-view",
-        color="#b0413e",
-    ),
-)
-"""This package's methods, in the order in which tables show them."""
+GROUP = "mvdiffusion.methods"  # of entry points, and the package of our own methods
 
 
 def method_names(task: str | None = None) -> tuple[str, ...]:
     """List the methods, or those of a task, in the order in which tables show them.
 
-    Without a task nothing of other packages is imported: an entry point has its method's name.
+    Without a task nothing is imported, as an entry point has its method's name: then ours come
+    first, and each package's are in order of the alphabet.
     """
     if task is None:
-        return (*(method.name for method in METHODS), *_entry_points())
+        return tuple(entry.name for entry in _entries())
     return tuple(name for name, method in methods().items() if task in method.tasks)
 
 
@@ -104,42 +32,85 @@ def find_method(name: str, task: str) -> Method:
     Raises:
         InputError: there is none of this name, or it cannot.
     """
-    if name not in (names := method_names(task)):
+    if name not in method_names(task):
         raise InputError(
-            f"--method {name}: no such method of the task {task}; expected one of "
-            f"{', '.join(names)}."
+            f"--method {name}: no such method of the task {task}; expected {expected(name, task)}."
         )
     return methods()[name]
 
 
+def expected(name: str, task: str) -> str:
+    """Say what could stand in the place of a name that is no method of a task.
+
+    Args:
+        name: the name.
+        task: the task.
+    """
+    file = _file_of(name) if name not in method_names() else None
+    if file and "\nMETHOD = " in file.read_text(encoding="utf-8"):
+        return (
+            f"an installation that knows the method of {file}: this one is older than its source, "
+            "so run `pip install -e .` again"
+        )
+    return f"one of {', '.join(method_names(task))}"
+
+
 @cache
 def methods() -> Mapping[str, Method]:
-    """Know every method by name, those of other packages last.
+    """Know every method by name, in the order in which tables show them.
 
     Raises:
-        InputError: what another package registers is no method, or has another name than its
-            entry point.
+        InputError: what a package registers is no method, has another name than its entry point,
+            the name of another method, or a model that nobody makes.
     """
-    found = {method.name: method for method in METHODS}
-    return found | {name: _load(entry) for name, entry in _entry_points().items()}
+    found: dict[str, Method] = {}
+    for entry in _entries():
+        if entry.name in found:
+            raise InputError(f"{_where(entry)}: there is another of this name; uninstall one.")
+        found[entry.name] = _load(entry)
+    trainings = {name: own.training for name, own in found.items() if own.training}
+    for entry in _entries():
+        method = found[entry.name]
+        start = [method.training.start] if method.training else []
+        for model in (*method.models, *start):
+            if model not in MODELS and model not in trainings:
+                raise InputError(
+                    f"{_where(entry)}: needs the model '{model}'; expected {', '.join(MODELS)} or "
+                    "the name of a method with a training."
+                )
+        own = {model: trainings[model].pipeline for model in method.models if model in trainings}
+        found[entry.name] = replace(method, loaders=own)
+    return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    own = {method.name for method in METHODS}
-    found = {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in own}
-    return dict(sorted(found.items()))
+def _entries() -> list[EntryPoint]:
+    """Entry points of all methods, ours first."""
+    return sorted(entry_points(group=GROUP), key=lambda entry: (not _is_ours(entry), entry.name))
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.module.startswith(f"{GROUP}.")
+
+
+def _file_of(name: str) -> Path | None:
+    """The file that a method of ours would have, if it is there."""
+    spec = find_spec(f"{GROUP}.{name}") if name.isidentifier() else None
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 def _load(entry: EntryPoint) -> Method:
-    package = entry.dist.name if entry.dist else "unknown"
-    where = f"method '{entry.name}' of the package '{package}' ({entry.value})"
     try:
         method = entry.load()
     except Exception as error:  # whatever somebody else's code raises
         raise InputError(
-            f"{where} could not be loaded: {type(error).__name__}: {error}; fix or uninstall the "
-            "package."
+            f"{_where(entry)} could not be loaded: {type(error).__name__}: {error}; fix or "
+            "uninstall the package."
         ) from error
     if not isinstance(method, Method) or method.name != entry.name:
-        raise InputError(f"{where}: expected a mvdiffusion.methods.registry.Method of this name.")
-    return method
+        raise InputError(f"{_where(entry)}: expected a mvdiffusion.methods.Method of this name.")
+    return replace(method, module=entry.module)
+
+
+def _where(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist else "unknown"
+    return f"method '{entry.name}' of the package '{package}' ({entry.value})"

@@ -1,4 +1,4 @@
-"""A method is one file and one line of a registry: everything else learns of it from there."""
+"""A method is one file and one entry point: everything else learns of it from there."""
 
 import csv
 import json
@@ -21,9 +21,9 @@ from mvdiffusion_eval.folders import methods as shown
 Run = Callable[..., tuple[int, str]]
 FILE = """
 import torch
-from mvdiffusion.methods.registry import Method
+from mvdiffusion.methods import Method
 
-METHOD = Method("gray", "Gray images", ("panorama",), code="gray")
+METHOD = Method("gray", "Gray images", ("panorama",))
 
 def panorama(batch):
     ramp = torch.linspace(0.25, 0.75, batch.size["width"])

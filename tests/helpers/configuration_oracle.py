@@ -197,7 +197,7 @@ def _checks_of_task(
         yield f"{task} {stage}", lambda: read(single, tasks.settings(task, section[stage]))
     yield f"{task} stage2", lambda: read(several, tasks.settings(task, section["stage2"]))
     for method in tasks.methods[task]:
-        yield f"{task} {method}", lambda m=method: find_method(m, task).function
+        yield f"{task} {method}", lambda m=method: find_method(m, task).function(task)
         settings = tasks.generation(task, method)
         cut = settings.pop("data")
         yield f"{task} {method}", lambda c=cut: read(data, c)

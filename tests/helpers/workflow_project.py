@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from mvdiffusion.code_closure import import_closure
-from mvdiffusion.methods.registry import method_names
+from mvdiffusion.methods.registry import GROUP
 from workflow.lib.recipes import Recipes
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
@@ -33,7 +34,7 @@ PROJECT_FILES = (
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
     "mvdiffusion/locks.py",
-    "mvdiffusion/tasks.py", "mvdiffusion/methods/registry.py",
+    "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
     "mvdiffusion/training/networks.py", "eval/settings.py",
@@ -73,7 +74,6 @@ MODULES = {
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/conversion/base_model.py": "",
     "mvdiffusion/release/base.py": "",
-    **{f"mvdiffusion/methods/{name}.py": "" for name in method_names()},
     "mvdiffusion/generation/split.py": "from mvdiffusion.pipelines.panorama import Pipeline\n",
     "eval/functional/psnr.py": "",
     "eval/extractors/train.py": "",
@@ -172,6 +172,7 @@ def write_project(root: Path) -> Project:
     (root / "mvdiffusion_eval").symlink_to("eval")  # as an installation has it
     for name in ("mvdiffusion/cli/__main__.py", "eval/__main__.py"):
         shutil.copy(STAND_IN, root / name)
+    write_metadata(root)
     project = Project(root)
     for task in ("panorama", "outpaint", "depth"):
         project.set(f"{task}.methods", METHODS[task])
@@ -183,6 +184,17 @@ def write_project(root: Path) -> Project:
     for split in ("test", "validation"):
         (root / f"data/{split}.npy").write_text(split)
     return project
+
+
+def write_metadata(root: Path) -> None:
+    """Install the copy: whatever is installed beside it has other entry points."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    folder = root / f"mvdiffusion-{about['version']}.dist-info"
+    folder.mkdir()
+    named = f"Name: {about['name']}\nVersion: {about['version']}\n"
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{named}")
+    lines = [f"{name} = {place}" for name, place in about["entry-points"][GROUP].items()]
+    (folder / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines]))
 
 
 def load_json(path: Path) -> dict[str, object]:

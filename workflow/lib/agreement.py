@@ -7,7 +7,7 @@ from math import atan, degrees, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.methods.registry import expected, find_method, method_names
 from mvdiffusion.preparation.settings import ROOM_KINDS
 from mvdiffusion.settings import mistake
 from mvdiffusion.tasks import Task
@@ -74,7 +74,7 @@ def _wrong_methods(config: Configuration) -> Mistakes:
         section, known = getattr(config, task), method_names(task)
         for name in section.methods:
             if name not in known:
-                yield mistake(f"{task}.methods", name, f"some of {', '.join(known)}")
+                yield mistake(f"{task}.methods", name, expected(name, task))
             elif find_method(name, task).is_control and section.control_samples is None:
                 number = f"a number, as 'methods' names the control '{name}'"
                 yield mistake(f"{task}.control_samples", None, number)

@@ -113,9 +113,9 @@ def test_controls_stay_out_of_the_main_table_and_share_samples(made: Path) -> No
     assert methods == [
         "real",
         "vae_reconstruction",
-        "mvdiffusion",
-        "autoregressive_latent",
         "independent",
+        "autoregressive_latent",
+        "mvdiffusion",
     ]
     controls = rows(made / "tables" / "panorama_controls.csv")
     assert {row["num_samples"] for row in controls} == {"4"}
