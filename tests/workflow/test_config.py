@@ -94,7 +94,7 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("panorama.methods", ["magic"],
          "setting 'panorama.methods' is 'magic'; expected one of vae_reconstruction, "),
         ("depth.methods", ["autoregressive_latent"],
-         "setting 'depth.methods' is 'autoregressive_latent'; expected one of vae_reconstruction, "),
+         "setting 'depth.methods' is 'autoregressive_latent'; expected one of vae_"),
         ("depth.methods", ["wrong_correspondence"],
          "setting 'depth.control_samples' is null; expected a number, as 'methods' names the "
          "control 'wrong_correspondence'."),
