@@ -7,7 +7,12 @@ from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, LevelGeometry
+from mvdiffusion.geometry.homography import pixel_grid
+from mvdiffusion.models.correspondence_geometry import (
+    CorrespondenceGeometry,
+    LevelGeometry,
+    frequency_code,
+)
 
 HEAD_CHANNELS = 32
 NORM_GROUPS = 32
@@ -17,9 +22,9 @@ class CorrespondenceAttention(nn.Module):
     """One transformer block in which each cell of a view attends to its places in other views.
 
     Two variants share the weights' names and shapes. `released` is the arithmetic of the published
-    checkpoints (docs/released.md lists the exceptions): position code added before the layer norm,
-    tokens outside their target image set to zero yet kept in the softmax. `paper` is the formula of
-    the paper: code added to the normalized features, tokens outside masked out.
+    checkpoints (docs/released.md lists the exceptions): the position code is added before the layer
+    norm. `paper` is the formula of the paper: it is added to the normalized features. Which tokens
+    there are, and which of them count, is the geometry's.
 
     An untrained block is exactly the identity: both last layers start at zero.
     """
@@ -73,11 +78,7 @@ class CorrespondenceAttention(nn.Module):
             part = slice(start, start + (view_chunk or count))
             asking = (cells[:, :, part], query_code)
             parts.append(self._respond(asking, views, level.of_views(part), code[:, part]))
-        cells = torch.cat(parts, 2).flatten(0, 2).unflatten(1, (h, w))
-        # The layout that came in: convolutions round differently in another.
-        last = x.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        return cells.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        return _as_features(torch.cat(parts, 2).flatten(0, 2), x)
 
     def _respond(
         self, asking: tuple[Tensor, Tensor], views: Tensor, level: LevelGeometry, code: Tensor
@@ -88,24 +89,24 @@ class CorrespondenceAttention(nn.Module):
         # the norm, in the paper (equation 1) to the normed query and sampled target.
         prepare = self._tokens_released if self.variant == "released" else self._tokens_paper
         # Residuals whose last layers begin at zero: untrained, the views do not see each other.
-        cells = cells + self.to_out(self._attend(*prepare(views, cells, query_code, level, code)))
+        query, tokens = prepare(views, cells, query_code, level, code)
+        cells = cells + self.to_out(self._attend(query, tokens, level.counted))
         return cells + self.ff(self.norm2(cells))
 
     def _tokens_released(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:
         sampled = _sample_targets(views, level)  # [B / G, G, v, h * w, N, C]
         # What is not valid stays a token, zero before the norm: the released code masks nothing.
         tokens = self.norm1((sampled + code) * level.valid[..., None].to(code.dtype))
-        mask = None if level.absent is None else ~level.absent[:, :, None]
-        return self.norm1(cells + query_code), tokens, mask
+        return self.norm1(cells + query_code), tokens
 
     def _tokens_paper(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:
         normed = self.norm1(views.movedim(3, -1)).movedim(-1, 3)  # [B / G, G, V, C, h, w]
-        tokens = _sample_targets(normed, level) + code
-        return self.norm1(cells) + query_code, tokens, level.valid
+        tokens = (_sample_targets(normed, level) + code) * level.valid[..., None].to(code.dtype)
+        return self.norm1(cells) + query_code, tokens
 
     def _attend(self, cells: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from cells [..., C] to N tokens each [..., N, C].
@@ -145,6 +146,46 @@ class CorrespondenceAttention(nn.Module):
         return out if mask is None else out * any_valid.to(out.dtype)
 
 
+class CrossViewAttention(CorrespondenceAttention):
+    """The same layers without correspondences: each cell attends to all cells of all views.
+
+    What remains if no camera is known. The position code is that of a cell's place on the strip of
+    all views side by side, for queries and tokens alike, so that places can be learned.
+    """
+
+    def forward(
+        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
+    ) -> Tensor:
+        """Let the views of every sample look at each other; see `CorrespondenceAttention`.
+
+        Args:
+            x: features [B * V, C, h, w].
+            geometry: tells how many views a sample has.
+            view_chunk: how many views ask at once, to bound the memory; None means all.
+        """
+        channels, h, w = x.shape[1:]
+        views = geometry.K.shape[1]
+        cells = x.unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B, V h w, C]
+        strip = pixel_grid(h, w).to(x.device)[:2].T.repeat(views, 1, 1)  # [V, h * w, 2], cells
+        strip[..., 0] += w * torch.arange(views, device=x.device)[:, None]
+        code = frequency_code(strip.flatten(0, 1), channels, self.variant).to(x.dtype)
+        released = self.variant == "released"
+        tokens = self.norm1(cells + code) if released else self.norm1(cells) + code
+        key, value = self._split(self.to_k(tokens)), self._split(self.to_v(tokens))
+        parts = []
+        for start in range(0, views * h * w, (view_chunk or views) * h * w):
+            part = slice(start, start + (view_chunk or views) * h * w)
+            query = self._split(self.to_q(tokens[:, part]))
+            read = F.scaled_dot_product_attention(query, key, value)
+            asking = cells[:, part] + self.to_out(read.transpose(1, 2).flatten(2))
+            parts.append(asking + self.ff(self.norm2(asking)))
+        return _as_features(torch.cat(parts, 1).reshape(len(x), h * w, channels), x)
+
+    def _split(self, cells: Tensor) -> Tensor:
+        """Divide [B, M, C] between the heads, [B, heads, M, 32]."""
+        return cells.unflatten(-1, (self.heads, HEAD_CHANNELS)).transpose(1, 2)
+
+
 class CorrespondenceBlock(nn.Module):
     """CAA followed by residual convolutions, as after the blocks of the depth-conditioned UNet.
 
@@ -176,6 +217,14 @@ class CorrespondenceBlock(nn.Module):
         halfway = (self.conv1(F.relu(self.norm1(part))) for part in parts)
         added = [self.conv2(F.relu(self.norm2(part))) for part in halfway]
         return x + torch.cat(added)
+
+
+def _as_features(cells: Tensor, x: Tensor) -> Tensor:
+    """Bring cells [B * V, h * w, C] into the shape and memory layout of the features `x`."""
+    # The layout that came in: convolutions round differently in another.
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return cells.mT.unflatten(-1, x.shape[-2:]).contiguous(memory_format=layout)
 
 
 def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:

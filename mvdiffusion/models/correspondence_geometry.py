@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvdiffusion.attention_settings import AttentionSettings
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
-
-NEIGHBORHOOD = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]  # K = 3
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,14 @@ class LevelGeometry:
         displacement: what the position code encodes, [G, V, h * w, N, 1 or 2]; in query cells if
             two-dimensional (see the geometry that made it).
         valid: whether the token belongs to a correspondence, [G, V, h * w, N].
-        absent: which tokens fill up views that have fewer targets than others, [G, V, N]; None if
-            all views have the same number.
+        counted: which tokens take part in the softmax, [G, V, h * w or 1, N]; None if all do.
     """
 
     targets: Tensor
     grid: Tensor
     displacement: Tensor
     valid: Tensor
-    absent: Tensor | None = None
+    counted: Tensor | None = None
 
     def of_views(self, views: slice) -> LevelGeometry:
         """Restrict the queries to some views; the targets stay any views."""
@@ -53,6 +51,8 @@ class CorrespondenceGeometry(ABC):
     Geometry of G = 1 sample serves a batch of samples with the same cameras; in general it serves
     a batch of any multiple of G (guidance doubles the batch).
     """
+
+    K: Tensor  # intrinsics [G, V, 3, 3], pixels
 
     def __init__(self, height: int, width: int, variant: str) -> None:
         """Remember the images' size and the arithmetic.
@@ -118,8 +118,9 @@ class MultiViewGeometry(CorrespondenceGeometry):
         height: int,
         width: int,
         variant: str = "released",
+        attention: AttentionSettings | None = None,
     ) -> None:
-        """Keep the cameras of `height` x `width` images.
+        """Keep the cameras of `height` x `width` images, and where attention looks.
 
         Raises:
             ValueError: `K` and `R` are not both of shape [G, V, 3, 3].
@@ -130,25 +131,32 @@ class MultiViewGeometry(CorrespondenceGeometry):
                 f"{tuple(R.shape)}."
             )
         super().__init__(height, width, variant)
-        self.K, self.R = K.float(), R.float()
+        self.attention = (attention or AttentionSettings()).with_variant(variant)
+        mirrored = self.attention.correspondences == "mirrored"  # the inverse turns: yaw → −yaw
+        self.K, self.R = K.float(), R.float().mT.contiguous() if mirrored else R.float()
 
     @cached_property
-    def targets(self) -> Tensor:
-        """Target views [G, V, T] of every view.
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Target views [G, V, T] of every view, and which of them exist [G, V, T].
 
-        `released`: the left and the right neighbor, around the circle. `paper`: every other view
-        that sees any of the view's pixels; views without a common pixel would be masked out
-        anyway. Rows with fewer targets than others are filled with the view itself, which is
-        never valid.
+        The left and the right neighbor, around the circle, or every other view that sees any of
+        the view's pixels. Rows with fewer targets than others are filled with the view itself,
+        which is never valid.
         """
         views = torch.arange(self.K.shape[1], device=self.K.device)
-        if self.variant == "released":
-            neighbors = torch.stack([views - 1, views + 1], -1) % len(views)
-            return neighbors.expand(len(self.K), -1, -1)
-        overlaps = self._overlaps()
-        count = max(int(overlaps.sum(-1).max()), 1)
-        order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[..., :count]
-        return torch.where(overlaps.gather(-1, order), order, views[:, None])
+        if self.attention.targets == "neighbors":
+            order = torch.stack([views - 1, views + 1], -1) % len(views)
+            order = order.expand(len(self.K), -1, -1)
+            exists = torch.ones_like(order, dtype=torch.bool)
+        else:
+            overlaps = self._overlaps()
+            count = max(int(overlaps.sum(-1).max()), 1)
+            order = overlaps.int().argsort(dim=-1, descending=True, stable=True)[..., :count]
+            exists = overlaps.gather(-1, order)
+        if not self.attention.closed_loop:
+            # The way from view to view must not be shorter across the end of the list.
+            exists = exists & ((order - views[:, None]).abs() * 2 <= len(views))
+        return torch.where(exists, order, views[:, None]), exists
 
     def _overlaps(self) -> Tensor:
         """Tell which pairs [G, V, V] of different views share pixels."""
@@ -162,7 +170,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
 
     @torch.no_grad()
     def _compute_level(self, h: int, w: int) -> LevelGeometry:
-        targets, K, R = self.targets, self.K, self.R
+        (targets, exists), K, R = self.targets, self.K, self.R
         samples = torch.arange(len(K), device=K.device)[:, None, None]
         K_target, R_target = K[samples, targets], R[samples, targets]
         views = targets.shape[1]
@@ -172,11 +180,12 @@ class MultiViewGeometry(CorrespondenceGeometry):
         backward = homography(K_target, R_target, K_query, R_query)
 
         # Where a query lands in its target, in pixels; then in cells of the features, whose centers
-        # lie half a cell in; its 3 x 3 neighbors there are whole cells away.
+        # lie half a cell in; its neighbors there are whole cells away.
         query = query_pixels(h, w, scale)  # [3, h * w]
         xy, in_front = project(forward, query)  # [G, V, T, h * w, 2]
-        offsets = torch.tensor(NEIGHBORHOOD, device=K.device, dtype=xy.dtype)[:, None]
-        cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, 9, h * w, 2]
+        around = neighborhood(self.attention.neighborhood)
+        offsets = torch.tensor(around, device=K.device, dtype=xy.dtype)[:, None]
+        cells = (xy / scale - 0.5)[:, :, :, None] + offsets  # [G, V, T, P, h * w, 2]
         pixels = (cells + 0.5) * scale
         valid = inside(pixels, self.height, self.width) & in_front[:, :, :, None]
         valid &= (targets != torch.arange(views, device=K.device)[:, None])[..., None, None]
@@ -184,19 +193,42 @@ class MultiViewGeometry(CorrespondenceGeometry):
         # The displacement of a neighbor is measured in the query's own view (paper, section 4.1:
         # s - s*): each neighbor is carried back by the inverse homography.
         columns = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
-        columns = columns.flatten(3, 4).transpose(-1, -2)  # [G, V, T, 3, 9 * h * w]
+        columns = columns.flatten(3, 4).transpose(-1, -2)  # [G, V, T, 3, P * h * w]
         back, _ = project(backward, columns)
-        displacement = (back.unflatten(3, (9, h * w)) - query[:2].T) / scale
+        displacement = (back.unflatten(3, (len(around), h * w)) - query[:2].T) / scale
 
         # Cell centers at integers → -1 … 1 from edge to edge, as `align_corners=False` has it.
         size = torch.tensor([w, h], device=K.device)
         grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
+        valid = valid.permute(0, 1, 4, 2, 3).flatten(3, 4)
         return LevelGeometry(
             targets=targets,
             grid=grid,
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
-            valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
+            valid=valid,
+            counted=counted_tokens(valid, exists, self.attention.outside == "masked"),
         )
+
+
+def neighborhood(side: int) -> list[tuple[int, int]]:
+    """List the offsets (x, y) in cells of a square of `side` x `side` cells, column by column."""
+    reach = range(-(side // 2), side // 2 + 1)
+    return [(x, y) for x in reach for y in reach]
+
+
+def counted_tokens(valid: Tensor, exists: Tensor, masked: bool) -> Tensor | None:
+    """Tell which tokens take part in the softmax, [G, V, h * w or 1, N]; None if all do.
+
+    Args:
+        valid: whether a token belongs to a correspondence, [G, V, h * w, N].
+        exists: whether a target is there, or fills up a view with fewer targets, [G, V, T].
+        masked: whether tokens of no correspondence are left out; else they are zero vectors.
+    """
+    if masked:
+        return valid
+    if exists.all():
+        return None
+    return exists.repeat_interleave(valid.shape[-1] // exists.shape[-1], -1)[:, :, None]
 
 
 def query_pixels(h: int, w: int, scale: Tensor) -> Tensor:

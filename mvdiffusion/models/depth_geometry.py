@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE, overlaps, reproject
 from mvdiffusion.models.correspondence_geometry import (
-    NEIGHBORHOOD,
     CorrespondenceGeometry,
     LevelGeometry,
+    counted_tokens,
     frequencies,
+    neighborhood,
     query_pixels,
 )
 
@@ -96,7 +97,7 @@ class DepthGeometry(CorrespondenceGeometry):
         xy, z = reproject(query, depth[:, :, None], *to_target)  # [G, V, T, h * w, 2]
         seen = (depth[:, :, None] > 0) & (z > 0) & exists[..., None]
         # The released code attends to that point alone, the paper to its 3 x 3 neighbors too.
-        offsets = NEIGHBORHOOD if self.variant == "paper" else [(0, 0)]
+        offsets = neighborhood(3 if self.variant == "paper" else 1)
         around = torch.tensor(offsets, device=xy.device, dtype=xy.dtype)[:, None]
         cells = (xy / scale - 0.5)[:, :, :, None] + around  # [G, V, T, P, h * w, 2]
         pixels = (cells + 0.5) * scale
@@ -112,12 +113,13 @@ class DepthGeometry(CorrespondenceGeometry):
             back, valid = self._carry_back(depth, pixels, found, valid)
             displacement = torch.where(valid[..., None], (back - query) / scale, 0.0)
         size = torch.tensor([w, h], device=xy.device)
+        valid = valid.permute(0, 1, 4, 2, 3).flatten(3, 4)
         return LevelGeometry(
             targets=targets,
             grid=((2 * cells + 1) / size - 1).unflatten(4, (h, w)),
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
-            valid=valid.permute(0, 1, 4, 2, 3).flatten(3, 4),
-            absent=None if exists.all() else ~exists.repeat_interleave(len(offsets), -1),
+            valid=valid,
+            counted=counted_tokens(valid, exists, self.variant == "paper"),
         )
 
     def _carry_back(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +13,16 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from mvdiffusion.models.attention import CorrespondenceAttention, CorrespondenceBlock
+from mvdiffusion.attention_settings import AttentionSettings
+from mvdiffusion.models.attention import (
+    CorrespondenceAttention,
+    CorrespondenceBlock,
+    CrossViewAttention,
+)
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
 from mvdiffusion.models.depth_geometry import DepthGeometry
 from mvdiffusion.models.image_conditioning import ImageConditioning
+from mvdiffusion.settings import parse
 
 SUPPORTED_BLOCKS = {
     "DownBlock2D",
@@ -25,6 +31,12 @@ SUPPORTED_BLOCKS = {
     "UpBlock2D",
     "CrossAttnUpBlock2D",
 }
+ATTENTIVE_PARTS = {
+    "all": ("down", "mid", "up"),
+    "no_middle": ("down", "up"),
+    "decoder": ("up",),
+}
+"""Parts of the UNet whose blocks are followed by attention, by `AttentionSettings.blocks`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,11 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, unet_config: dict[str, Any], variant: str = "released", task: str = "panorama"
+        self,
+        unet_config: dict[str, Any],
+        variant: str = "released",
+        task: str = "panorama",
+        attention: dict[str, Any] | None = None,
     ) -> None:
         """Make a UNet from a `UNet2DConditionModel` configuration and add untrained CAA blocks.
 
@@ -59,26 +75,33 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             unet_config: configuration of the shared UNet, of any size.
             variant: CAA arithmetic, "released" or "paper".
             task: "panorama" (views of one center) or "depth" (posed views with depth).
+            attention: `AttentionSettings` that differ from the defaults, in panoramas alone.
 
         Raises:
-            ValueError: the UNet has parts that the multi-view pass does not know, or the task is
-                unknown.
+            ValueError: the UNet has parts that the multi-view pass does not know, the task is
+                unknown, or it has no such options.
         """
         super().__init__()
         if task not in ("panorama", "depth"):
             raise ValueError(f"Expected `task` 'panorama' or 'depth', got {task!r}.")
+        if attention and task == "depth":
+            raise ValueError(f"Expected no `attention` for the task 'depth', got {attention}.")
+        self.attention = parse(AttentionSettings, attention or {}, "attention")
         self.unet = UNet2DConditionModel.from_config(dict(unet_config))
         _check_supported(self.unet)
         self.gradient_checkpointing = False
         self.view_chunk: int | None = None
         kind = CorrespondenceAttention if task == "panorama" else CorrespondenceBlock
+        kind = CrossViewAttention if self.attention.correspondences == "none" else kind
+        attentive = ATTENTIVE_PARTS[self.attention.blocks]
 
-        def attention(block: nn.Module) -> nn.Module:
-            return kind(block.resnets[-1].out_channels, variant)  # type: ignore[index, union-attr]
+        def between(part: str, block: nn.Module) -> nn.Module | None:
+            channels = block.resnets[-1].out_channels  # type: ignore[index, union-attr]
+            return kind(channels, variant) if part in attentive else None
 
-        self.correspondence_down = nn.ModuleList(map(attention, self.unet.down_blocks))
-        self.correspondence_mid = attention(self.unet.mid_block)
-        self.correspondence_up = nn.ModuleList(map(attention, self.unet.up_blocks))
+        self.correspondence_down = _modules(between("down", b) for b in self.unet.down_blocks)
+        self.correspondence_mid = between("mid", self.unet.mid_block)
+        self.correspondence_up = _modules(between("up", b) for b in self.unet.up_blocks)
         config = self.unet.config
         self.image_conditioning = (
             ImageConditioning(config.out_channels + 1, config.block_out_channels)
@@ -88,7 +111,11 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_unet(
-        cls, unet: UNet2DConditionModel, variant: str = "released", task: str = "panorama"
+        cls,
+        unet: UNet2DConditionModel,
+        variant: str = "released",
+        task: str = "panorama",
+        attention: dict[str, Any] | None = None,
     ) -> MultiViewUNet:
         """Insert untrained CAA blocks into `unet`, which becomes part of the new model.
 
@@ -96,9 +123,10 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             unet: single-view UNet.
             variant: CAA arithmetic, "released" or "paper".
             task: "panorama" (outpainting too) or "depth", which adds the image condition.
+            attention: `AttentionSettings` that differ from the defaults, in panoramas alone.
         """
         config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
-        model = cls(config, variant, task)
+        model = cls(config, variant, task, attention)
         for child in model.children():  # without `unet`, which is where and what it should be
             child.to(unet.device, unet.dtype)
         model.unet = unet
@@ -122,8 +150,8 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             R: camera-to-world rotations [G, V, 3, 3].
             height, width: of an image in pixels (not latent cells).
         """
-        variant = self.config["variant"]
-        return MultiViewGeometry(K.to(self.device), R.to(self.device), height, width, variant)
+        K, R = K.to(self.device), R.to(self.device)
+        return MultiViewGeometry(K, R, height, width, self.config["variant"], self.attention)
 
     def prepare_depth_geometry(self, depth: Tensor, K: Tensor, pose: Tensor) -> DepthGeometry:
         """Gather what CAA needs to know of posed views with depth.
@@ -239,8 +267,8 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         x = self._run(resnet, x, call.embedding)
         return x if attention is None else self._attend_to_text(attention, x, call)
 
-    def _correspond(self, block: nn.Module, x: Tensor, call: _Call) -> Tensor:
-        if call.geometry is None:
+    def _correspond(self, block: nn.Module | None, x: Tensor, call: _Call) -> Tensor:
+        if block is None or call.geometry is None:
             return x
         return self._once(block, x, call.geometry, self.view_chunk)
 
@@ -292,6 +320,11 @@ def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module | None]]:
     """
     attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)  # type: ignore[arg-type]
     return list(zip(block.resnets, attentions, strict=True))  # type: ignore[arg-type]
+
+
+def _modules(blocks: Iterable[nn.Module | None]) -> nn.ModuleList:
+    """List modules, of which some are absent: they keep their number, and have no weights."""
+    return nn.ModuleList(blocks)  # type: ignore[arg-type]
 
 
 def _check_supported(unet: UNet2DConditionModel) -> None:

@@ -75,8 +75,9 @@ class PanoramaCameras(MultiViewPipeline):
         if K is None or R is None:
             K, R = panorama_cameras(height, width, views, fov_deg)
         # Not by the UNet, which under CPU offload is not on its device yet.
-        device, variant = self._execution_device, self.unet.config["variant"]
-        return MultiViewGeometry(K[None].to(device), R[None].to(device), height, width, variant)
+        K, R = (value[None].to(self._execution_device) for value in (K, R))
+        variant, attention = self.unet.config["variant"], self.unet.attention
+        return MultiViewGeometry(K, R, height, width, variant, attention)
 
 
 class MVDiffusionPanoramaPipeline(PanoramaCameras):

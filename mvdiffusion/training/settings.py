@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mvdiffusion.attention_settings import AttentionSettings
 from mvdiffusion.settings import (
     Count,
     FieldOfView,
@@ -313,7 +314,18 @@ class MultiView(SingleView):
 
 
 @settings
-class Outpainting(MultiView):
+class MultiViewRing(MultiView):
+    """Training of the attention alone on panoramas.
+
+    Attributes:
+        attention: where it looks; every option that differs from its default is an ablation.
+    """
+
+    attention: AttentionSettings = field(default_factory=AttentionSettings, kw_only=True)
+
+
+@settings
+class Outpainting(MultiViewRing):
     """Training of the attention alone on panoramas of which some views are given.
 
     Attributes:
@@ -367,7 +379,7 @@ class BaseSettings(Diffusion, ViewStage):
 
 
 @settings
-class MultiViewSettings(MultiView, ViewStage):
+class MultiViewSettings(MultiViewRing, ViewStage):
     """Stage 2 on panoramas."""
 
 

@@ -25,6 +25,8 @@ from mvdiffusion.training.runs import Places, Run, Writer
 from mvdiffusion.training.settings import (
     STAGE2_SETTINGS,
     MultiFrameSettings,
+    MultiView,
+    MultiViewRing,
     MultiViewSettings,
     OutpaintSettings,
     ViewSettings,
@@ -109,7 +111,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
     """
 
     def build(settings: Any) -> tuple[nn.Module, Writer]:
-        parts = _with_attention(load_parts(base), task, settings.variant)
+        parts = _with_attention(load_parts(base), task, settings)
         multiview = multi_view_task(settings, places, parts, task)
         before = frozen_sha256(multiview)
 
@@ -124,7 +126,7 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
 
 
 def _with_attention(
-    parts: StableDiffusionPipeline, task: str, variant: str
+    parts: StableDiffusionPipeline, task: str, settings: MultiView
 ) -> StableDiffusionPipeline:
     """Put the multi-view UNet in place of the single-view one; only what it adds trains."""
     freeze(parts.vae, parts.text_encoder, parts.unet)
@@ -136,7 +138,12 @@ def _with_attention(
             f"'{task}': train its single-view stage first"
         )
     try:
-        parts.unet = MultiViewUNet.from_unet(parts.unet, variant, PIPELINES[task].unet_task)
+        parts.unet = MultiViewUNet.from_unet(
+            parts.unet,
+            settings.variant,
+            PIPELINES[task].unet_task,
+            settings.attention.changes() if isinstance(settings, MultiViewRing) else None,
+        )
     except ValueError as error:
         raise InputError(f"the base model's UNet cannot be given attention: {error}") from None
     for parameter in parts.unet.correspondence_parameters():

@@ -188,8 +188,9 @@ def test_paper_targets_are_all_views_that_overlap() -> None:
     yaws = [0.0, 30.0, 60.0, 180.0]
     K = intrinsics(90, 32, 32).expand(1, 4, 3, 3)
     R = torch.stack([rotation(yaw) for yaw in yaws])[None]
-    targets = MultiViewGeometry(K, R, 32, 32, "paper").targets
+    targets, exists = MultiViewGeometry(K, R, 32, 32, "paper").targets
     assert [sorted(row.tolist()) for row in targets[0]] == [[1, 2], [0, 2], [0, 1], [3, 3]]
+    assert exists.all(-1).tolist() == [[True, True, True, False]]
     level = MultiViewGeometry(K, R, 32, 32, "paper").level(4, 4)
     assert not level.valid[0, 3].any()
 

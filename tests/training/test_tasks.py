@@ -180,9 +180,7 @@ def test_unet_sees_depth_and_known_latents(walks, depth_base):
     run = parse(MultiFrameSettings, settings(interpolation_share=1.0) | {"data": FRAMES})
     from mvdiffusion.training.stage2 import _with_attention
 
-    task = multi_view_task(
-        run, places(walks, walks), _with_attention(parts, "depth", "released"), "depth"
-    )
+    task = multi_view_task(run, places(walks, walks), _with_attention(parts, "depth", run), "depth")
     seen = {}
 
     def unet(latents, timesteps, embeds, geometry, condition):

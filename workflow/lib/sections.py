@@ -31,6 +31,7 @@ from mvdiffusion.training.settings import (
     FrameSettings,
     MultiFrame,
     MultiView,
+    MultiViewRing,
     Outpainting,
     Reconstruction,
     SingleView,
@@ -308,8 +309,10 @@ class PanoramaSection(TaskSection):
 
     Attributes:
         stage1: training of the whole UNet on single views; null: left out.
+        stage2: training of the correspondence-aware attention.
     """
 
+    stage2: MultiViewRing
     stage1: SingleView | None
 
 
