@@ -1,0 +1,81 @@
+"""The files that an external method writes: where they are, and whether they are whole."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvdiffusion.images import is_whole_png, read_rgb
+from mvdiffusion.methods.specification import Output
+from mvdiffusion.records import InputError
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+def names_of(output: Output, count: int, frames: Sequence[int] = ()) -> list[dict[str, object]]:
+    """List what tells the files of a sample apart, in order.
+
+    Args:
+        output: what the method writes.
+        count: number of views.
+        frames: numbers of the frames of a sequence.
+    """
+    if output.layout == "views":
+        return [{"view": view} for view in range(count)]
+    if output.layout == "frames":
+        return [{"frame": frame} for frame in frames]
+    if output.layout == "cube" and output.faces:
+        return [{"face": face.name} for face in output.faces.values()]
+    return [{}]
+
+
+def find_file(folder: Path, output: Output, sample: str, names: dict[str, object]) -> Path | None:
+    """Find one file of a sample.
+
+    Args:
+        folder: what the method has written.
+        output: the pattern of its names.
+        sample: name of the sample.
+        names: which of its files; see `names_of`.
+
+    Raises:
+        InputError: several files fit.
+    """
+    values = {name: glob.escape(str(value)) for name, value in (names | {"sample": sample}).items()}
+    found = sorted(folder.glob(output.files.format(**values)))
+    if len(found) > 1:
+        raise InputError(f"{found[0]}: {found[1].name} fits {output.files} as well; keep one.")
+    return found[0] if found else None
+
+
+def is_whole(path: Path | None) -> bool:
+    """Tell whether a picture is there, to its end."""
+    if path is None or not path.is_file():
+        return False
+    if path.suffix.lower() == ".png":
+        return is_whole_png(path)
+    try:
+        read_rgb(path)
+    except InputError:
+        return False
+    return True
+
+
+def samples_in(folder: Path, output: Output) -> list[str]:
+    """Names of the samples that have files in a folder, whoever made it.
+
+    Args:
+        folder: the folder.
+        output: the pattern of its files' names.
+    """
+    pattern = re.escape(output.files)
+    for name in set(_FIELD.findall(output.files)):
+        group = "(?P<sample>[^/]+)" if name == "sample" else "[^/]+"
+        pattern = pattern.replace(re.escape(f"{{{name}}}"), group, 1)
+    pattern = pattern.replace(r"\*", "[^/]*")
+    wild = re.compile(pattern)
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    matches = (wild.fullmatch(path) for path in paths if not path.startswith("."))
+    return sorted({match["sample"] for match in matches if match})

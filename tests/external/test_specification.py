@@ -1,0 +1,191 @@
+"""Specifications: what is shipped can be planned, and what is wrong is refused in words."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mvdiffusion.methods.specification import (
+    FOLDER,
+    find_specification,
+    read_specification,
+    specification_names,
+)
+from mvdiffusion.records import InputError
+from mvdiffusion_eval.protocols.protocol import protocols
+from mvdiffusion_eval.tables.published import published_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = specification_names()
+WANTED = {
+    *("mvdiffusion-released", "panfusion", "diffusion360", "dit360", "multidiffusion", "par"),
+    *("syncdiffusion", "text2light", "text2room", "opencubediff", "dreamcube"),
+}
+PUBLISHED = {  # a result's specification, task and metric: its table, row and column
+    ("mvdiffusion-released", "panorama", "fid"): ("1", "MVDiffusion", "FID"),
+    ("mvdiffusion-released", "panorama", "inception_score"): ("1", "MVDiffusion", "IS"),
+    ("mvdiffusion-released", "panorama", "clip_score"): ("1", "MVDiffusion", "CLIP score"),
+    ("mvdiffusion-released", "panorama", "cross_view_psnr"): (
+        *("3, panoramas", "MVDiffusion", "PSNR of overlaps (dB)"),
+    ),
+    ("mvdiffusion-released", "depth", "fid"): ("2", "MVDiffusion", "FID"),
+    ("mvdiffusion-released", "depth", "inception_score"): ("2", "MVDiffusion", "IS"),
+    ("mvdiffusion-released", "depth", "cross_view_psnr"): (
+        *("3, depth", "MVDiffusion", "PSNR of frames (dB)"),
+    ),
+    ("text2light", "panorama", "fid"): ("1", "Text2Light", "FID"),
+    ("text2light", "panorama", "inception_score"): ("1", "Text2Light", "IS"),
+    ("text2light", "panorama", "clip_score"): ("1", "Text2Light", "CLIP score"),
+    ("panfusion", "panorama", "panfusion_20_fid"): (
+        *("PanFusion protocol, in UniPano", "PanFusion", "FID of 20 views"),
+    ),
+    ("panfusion", "panorama", "panfusion_8_fid"): (
+        *("PanFusion protocol, in UniPano", "PanFusion", "FID of 8 views"),
+    ),
+    ("panfusion", "panorama", "panorama_fid"): (
+        "PanFusion protocol, in PAR",
+        "PanFusion (first version of the paper)",
+        "FID of panoramas",
+    ),
+    ("par", "panorama", "panorama_fid"): (
+        *("PanFusion protocol, in PAR", "PAR 0.6B", "FID of panoramas"),
+    ),
+    ("dit360", "panorama", "FID"): ("DiT360, table 1", "DiT360", "FID"),
+    ("dit360", "panorama", "FAED"): ("DiT360, table 1", "DiT360", "FAED"),
+    ("dreamcube", "outpaint", "FID (SUN360)"): (
+        *("DreamCube, table 2", "DreamCube", "FID (SUN360)"),
+    ),
+}
+
+
+def test_what_is_shipped() -> None:
+    assert set(NAMES) >= WANTED
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "methods/external/*.yaml" in data["package-data"]["mvdiffusion"]
+    assert FOLDER == ROOT / "mvdiffusion/methods/external"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan(run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step stands in it, and nothing is run or written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("subprocess.Popen", None)
+    code, plan = run("plan", name)
+    assert code == 0, plan
+    specification = find_specification(name)
+    assert specification.repository.commit in plan
+    assert specification.checked in plan
+    for task in specification.tasks:
+        assert f"mvdiffusion external run {name} --task {task.value}" in plan
+    for checkpoint in specification.checkpoints:
+        assert checkpoint.path in plan
+    assert "no hash on record" in plan or all(c.sha256 for c in specification.checkpoints)
+    assert "mvdiffusion external import" in plan
+    assert "mvdiffusion external check" in plan
+    assert all(note in plan for note in specification.notes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripts_and_protocols(name: str) -> None:
+    specification = find_specification(name)
+    for generation in specification.tasks.values():
+        assert generation.script is None or ast.parse(generation.script)
+    for result in specification.results:
+        if result.protocol:
+            measured = protocols()[result.protocol].metrics
+            assert result.metric in measured
+            assert result.task in protocols()[result.protocol].tasks
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids="-".join)
+def test_results_are_those_of_the_published_tables(key: tuple[str, str, str]) -> None:
+    name, task, metric = key
+    table, row, column = PUBLISHED[key]
+    published = next(each for each in published_tables() if each.table == table)
+    results = find_specification(name).results
+    found = [r.value for r in results if (r.task, r.metric) == (task, metric)]
+    assert found == [float(published.numbers(row)[column] or "nan")]
+
+
+def test_the_list(run) -> None:
+    code, said = run("list")
+    assert code == 0
+    lines = dict(line.split(": ", 1) for line in said.splitlines())
+    assert set(lines) == set(NAMES)
+    assert lines["dit360"] == (
+        "DiT360 (panorama; conda; license: MIT (code); the base FLUX.1-dev is gated and "
+        "non-commercial)"
+    )
+    assert "(panorama, outpaint, depth;" in lines["mvdiffusion-released"]
+
+
+def changed(folder: Path, change: tuple[str, str]) -> Path:
+    text = (FOLDER / "panfusion.yaml").read_text()
+    assert change[0] in text
+    (folder / "panfusion.yaml").write_text(text.replace(*change, 1))
+    return folder / "panfusion.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("paper:", "papre:"), r"unknown .* 'papre'; did you mean 'paper'\?"),
+        (("license: MIT", "licence: MIT"), r"'repository.licence'; did you mean 'license'\?"),
+        (
+            ("backend: conda", "backend: podman"),
+            r"backend' is 'podman'; expected one of 'venv', 'c",
+        ),
+        (("commit: ec794ef9", "commit: "), r"repository.commit' is .* expected text, matching"),
+        (
+            ("{sample}/pano.jpg", "pano.jpg"),
+            r"files' is 'pano.jpg'; expected a pattern with {sample",
+        ),
+        (("{requests}", "{prompts}"), r"command' is 'prompts'; expected a field among source, out"),
+        (("tolerance: 2.5,", ""), r"tolerance' is None; expected a tolerance if a protocol"),
+        (("path: logs", "path: ../logs"), r"checkpoints.0.path' is '../logs/.*expected"),
+        (("by_hand:", "url: x\n    by_hand:"), r"expected exactly one of url, hub and by_hand"),
+        (("name: panfusion", "name: other"), r"key 'name' is 'other'; expected 'panfusion'"),
+        (("layout: equirectangular", "layout: cube"), r"files' .* with {face} and {sample}"),
+        (("title:", "name: x\ntitle:"), r"the key 'name' is in line 1 and again in line 2"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        read_specification(changed(tmp_path, change))
+    assert "panfusion.yaml" in str(refused.value)
+
+
+def test_containers_need_a_digest_and_show_their_folders(tmp_path: Path, run) -> None:
+    text = (FOLDER / "par.yaml").read_text()
+    path, digest = tmp_path / "par.yaml", "a" * 64
+    for backend, start in (("docker", "docker run --rm"), ("apptainer", "apptainer exec --nv")):
+        old = 'backend: conda\n  python: "3.11"'
+        new = f"backend: {backend}\n  variables: [HF_TOKEN]\n  image: pytorch/pytorch:2.5.1"
+        path.write_text(text.replace(old, new))
+        with pytest.raises(InputError, match=r"an image with its digest, NAME@sha256:…"):
+            read_specification(path)
+        path.write_text(text.replace(old, f"{new}@sha256:{digest}"))
+        code, plan = run("plan", path, "--root", tmp_path / "root")
+        assert code == 0, plan
+        ran = next(line for line in plan.splitlines() if "once, for all samples" in line)
+        assert start in ran
+        assert ran.count(f"{tmp_path}/root/par") >= 2
+        assert "/root/par/environment/bin/python" in ran
+        assert ("--env HF_TOKEN" in ran) == (backend == "docker")
+
+
+def test_an_unknown_name(run) -> None:
+    code, said = run("plan", "panfussion")
+    assert code == 2
+    assert "external method 'panfussion': unknown; did you mean 'panfusion'?" in said
+    assert "Traceback" not in said
+
+
+def test_no_specification_claims_what_was_not_seen() -> None:
+    for name in NAMES:
+        checked = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["checked"]
+        assert re.search("nothing was\\s+installed or\\s+run", checked)
