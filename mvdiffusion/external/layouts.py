@@ -97,8 +97,8 @@ def _strip(files: list[Path], output: Output, wanted: Manifest) -> Tensor:
     focal = float(intrinsics(wanted.fov_deg, *size)[0, 0])
     if (needed := round(wanted.height * radius / focal)) > rows:
         raise InputError(
-            f"{files[0]}: has {rows} rows; expected {needed}, as views {wanted.fov_deg:g}° wide see "
-            "them: generate it narrower, or set `data.fov_deg` lower."
+            f"{files[0]}: has {rows} rows; expected {needed}, as views {wanted.fov_deg:g}° wide "
+            "see them: generate it narrower, or set `data.fov_deg` lower."
         )
     factor = max(1, math.ceil(radius / focal))  # samples per pixel and axis, against aliasing
     fine = [side * factor for side in size]
@@ -109,7 +109,7 @@ def _strip(files: list[Path], output: Output, wanted: Manifest) -> Tensor:
 
 
 def _cube(files: list[Path], output: Output, wanted: Manifest) -> Tensor:
-    directions = dict(zip(output.faces or {}, files, strict=True))
+    directions: dict[str, Path] = dict(zip(output.faces or {}, files, strict=True))
     faces = [upright(read_face(directions[d]), output, d) for d in FACES]
     for face, direction in zip(faces, FACES, strict=True):
         if len(face) != len(faces[0]):

@@ -287,8 +287,8 @@ class Specification:
 
     def installation(self) -> dict[str, Any]:
         """What decides an installation."""
-        parts = (self.repository, self.environment, *self.checkpoints)
-        return {"name": self.name, "installed": [asdict(part) for part in parts]}
+        content = asdict(self)  # type: ignore[call-overload]
+        return {key: content[key] for key in ("name", "repository", "environment", "checkpoints")}
 
 
 def fields_of(text: str) -> list[str]:

@@ -134,7 +134,7 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
     ("change", "message"),
     [
         (("paper:", "papre:"), r"unknown .* 'papre'; did you mean 'paper'\?"),
-        (("license: MIT", "licence: MIT"), r"'repository.licence'; did you mean 'license'\?"),
+        (("license: MIT", "lizense: MIT"), r"'repository.lizense'; did you mean 'license'\?"),
         (
             ("backend: conda", "backend: podman"),
             r"backend' is 'podman'; expected one of 'venv', 'c",
@@ -145,12 +145,12 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
             r"files' is 'pano.jpg'; expected a pattern with {sample",
         ),
         (("{requests}", "{prompts}"), r"command' is 'prompts'; expected a field among source, out"),
-        (("tolerance: 2.5,", ""), r"tolerance' is None; expected a tolerance if a protocol"),
+        (("tolerance: 2.5,", ""), r"tolerance' is null; expected a tolerance if a protocol"),
         (("path: logs", "path: ../logs"), r"checkpoints.0.path' is '../logs/.*expected"),
         (("by_hand:", "url: x\n    by_hand:"), r"expected exactly one of url, hub and by_hand"),
         (("name: panfusion", "name: other"), r"key 'name' is 'other'; expected 'panfusion'"),
         (("layout: equirectangular", "layout: cube"), r"files' .* with {face} and {sample}"),
-        (("title:", "name: x\ntitle:"), r"the key 'name' is in line 1 and again in line 2"),
+        (("title:", "name: x\ntitle:"), r"the key 'name' is in line 1 and again in 2"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -174,7 +174,7 @@ def test_containers_need_a_digest_and_show_their_folders(tmp_path: Path, run) ->
         ran = next(line for line in plan.splitlines() if "once, for all samples" in line)
         assert start in ran
         assert ran.count(f"{tmp_path}/root/par") >= 2
-        assert "/root/par/environment/bin/python" in ran
+        assert f"{tmp_path}/root/par/environment/bin/python" in ran
         assert ("--env HF_TOKEN" in ran) == (backend == "docker")
 
 

@@ -134,7 +134,7 @@ def test_it_fails_loudly(
 def test_weights_with_another_hash(
     run: Run, write_specification: Callable[..., Path], tmp_path: Path
 ) -> None:
-    path = write_specification(sha256="0" * 64)
+    path = write_specification(sha256="f" * 64)
     code, said = run("install", path, "--root", tmp_path / "root")
     assert code == 2
     assert "weights/gain.txt: its SHA-256 is 1121cfcc" in said
