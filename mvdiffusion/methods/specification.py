@@ -287,7 +287,7 @@ class Specification:
 
     def installation(self) -> dict[str, Any]:
         """What decides an installation."""
-        content = asdict(self)  # type: ignore[call-overload]
+        content = asdict(self)
         return {key: content[key] for key in ("name", "repository", "environment", "checkpoints")}
 
 
