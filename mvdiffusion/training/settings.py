@@ -398,3 +398,13 @@ STAGE2_SETTINGS: dict[str, type] = {
     "outpaint": OutpaintSettings,
     "depth": MultiFrameSettings,
 }
+
+METHOD_TRAININGS: dict[str, dict[str, type]] = {
+    "stage1": {"panorama": ViewStage, "depth": FrameStage},
+    "stage2": STAGE2_SETTINGS,
+}
+"""Settings by task of the commands, `mvdiffusion train …`, that can make a method's own model.
+
+Its function `train_…` is in `mvdiffusion.cli.train`, and what it runs in the module of its
+name in this package. It has an option `--task` if there is more than one task.
+"""

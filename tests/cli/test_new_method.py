@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign_methods import installed
 from noise_data import write_rooms
 from PIL import Image
 from workflow_project import load_experiment
 
-from mvdiffusion.methods import registry
 from mvdiffusion_eval.cli import main as eval_command
 from mvdiffusion_eval.folders import methods as shown
 
@@ -29,26 +29,14 @@ def panorama(batch):
     ramp = torch.linspace(0.25, 0.75, batch.size["width"])
     return ramp.expand(*batch.noise.shape[:2], 3, *batch.size.values())
 """
-LINE = "[mvdiffusion.methods]\ngray = gray:METHOD\n"
 DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package(tmp_path: Path) -> Iterator[Path]:
     """An installed package that holds the method."""
-    folder = tmp_path / "site"
-    about = folder / "gray-1.0.dist-info"
-    about.mkdir(parents=True)
-    (folder / "gray.py").write_text(FILE)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gray\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(LINE)
-    monkeypatch.syspath_prepend(folder)
-    for known in (registry.methods, shown.methods):
-        known.cache_clear()
-    yield folder
-    for known in (registry.methods, shown.methods):
-        known.cache_clear()
-    sys.modules.pop("gray", None)
+    with installed(tmp_path / "site", "gray", FILE, {"gray": "METHOD"}) as folder:
+        yield folder
 
 
 def score(*arguments: object) -> None:

@@ -51,7 +51,9 @@ def test_planning_loads_no_networks() -> None:
     texts = [path.read_text() for path in [*SMK, *(ROOT / "workflow").rglob("*.py")]]
     modules = {name for text in texts for name in pattern.findall(text)}
     assert "mvdiffusion.code_closure" in modules
-    program = f"import sys, {', '.join(modules)}; print({{'torch', 'numpy'}} & set(sys.modules))"
+    methods = "mvdiffusion.methods.registry.methods()"  # reads every declaration
+    loaded = "{'torch', 'numpy'} & set(sys.modules)"
+    program = f"import sys, {', '.join(modules)}; {methods}; print({loaded})"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert printed.stdout == "set()\n", printed.stderr
 

@@ -144,7 +144,7 @@ def test_a_damaged_record_of_embedded_files_is_named(
 def test_models_and_settings_of_methods() -> None:
     config = read()
     tasks = Tasks(config, Sources(config))
-    models = {method: tasks.model("panorama", method) for method in tasks.methods["panorama"]}
+    models = {method: tasks.models("panorama", method)[0] for method in tasks.methods["panorama"]}
     multi_view = {"mvdiffusion", "wrong_correspondence"}
     assert {method for method, step in models.items() if step == "panorama_stage2"} == multi_view
     assert set(models.values()) == {"panorama_stage1", "panorama_stage2"}

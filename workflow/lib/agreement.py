@@ -7,12 +7,15 @@ from math import atan, degrees, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdiffusion.methods.registry import expected, find_method, method_names
+from mvdiffusion.methods.declaration import MODELS
+from mvdiffusion.methods.registry import expected, find_method, method_names, methods
 from mvdiffusion.preparation.settings import ROOM_KINDS
 from mvdiffusion.settings import mistake
 from mvdiffusion.tasks import Task
+from mvdiffusion.training.settings import METHOD_TRAININGS
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
+from workflow.lib.models import needed_models, own_training, training_section
 from workflow.lib.sources import EMBEDDED, EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ def disagreements(config: Configuration) -> Mistakes:
     yield from _missing_data(config)
     yield from _missing_models(config)
     yield from _wrong_methods(config)
+    yield from _wrong_trainings(config)
     yield from _wrong_sizes(config)
     yield from _wrong_numbers_of_samples(config)
     yield from _wrong_steps(config)
@@ -78,6 +82,27 @@ def _wrong_methods(config: Configuration) -> Mistakes:
             elif find_method(name, task).is_control and section.control_samples is None:
                 number = f"a number, as 'methods' names the control '{name}'"
                 yield mistake(f"{task}.control_samples", None, number)
+
+
+def _wrong_trainings(config: Configuration) -> Mistakes:
+    """Describe settings of models that no method trains, and models without settings."""
+    for task in Task:
+        section = getattr(config, task)
+        able = [name for name in method_names(task) if methods()[name].training]
+        for name in section.trainings:
+            if name not in able:
+                some = f"names of methods of the task that train a model: {', '.join(able)}"
+                yield mistake(f"{task}.trainings", name, some if able else "{}")
+        needed = [name for name in needed_models(section.methods) if name not in MODELS]
+        for name in dict.fromkeys([*section.trainings, *needed]):
+            command = own_training(methods()[name]).command
+            if task not in METHOD_TRAININGS.get(command, ()):
+                commands = ", ".join(c for c, tasks in METHOD_TRAININGS.items() if task in tasks)
+                able_to = f"methods whose training is by one of the commands {commands}"
+                yield mistake(f"{task}.methods", name, able_to)
+            elif training_section(vars(section), name) is None:
+                settings = f"the settings of `mvdiffusion train {command}`, which a method needs"
+                yield mistake(f"{task}.trainings.{name}", None, settings)
 
 
 def _wrong_sizes(config: Configuration) -> Mistakes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mvdiffusion.methods.declaration import MODELS
+from mvdiffusion.methods.registry import methods
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
+    METHOD_TRAININGS,
     STAGE2_SETTINGS,
     BaseSettings,
     DecoderSettings,
@@ -14,6 +17,7 @@ from mvdiffusion.training.settings import (
     VaeSettings,
     ViewStage,
 )
+from workflow.lib.models import needed_models, own_training
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
 
@@ -39,3 +43,7 @@ def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
             single = FrameStage if task == Task.DEPTH else ViewStage
             yield f"{task}.{section}", single, tasks.settings(task, config[task][section])
         yield f"{task}.stage2", STAGE2_SETTINGS[task], tasks.settings(task, config[task]["stage2"])
+        needed = [name for name in needed_models(config[task]["methods"]) if name not in MODELS]
+        for name in dict.fromkeys([*config[task].get("trainings", {}), *needed]):
+            kind = METHOD_TRAININGS[own_training(methods()[name]).command][task]
+            yield f"{task}.trainings.{name}", kind, tasks.training_settings(task, name)

@@ -22,21 +22,23 @@ def named(names: Sequence[str], values: Iterable[str]) -> list[str]:
     return [f"{name}={value}" for name, value in zip(names, folders, strict=True)]
 
 
-def train(stage: str, step: str, results: str, base: bool = True) -> str:
+def train(words: str, step: str, results: str, base: bool = True) -> str:
     """Command of a rule that trains a model; it goes on where a killed job was.
 
     Checkpoints and logs are no outputs of the rule, since Snakemake deletes outputs before a job.
 
     Args:
-        stage: sub-command and options, in which wildcards of the rule may stand, as in `step`.
+        words: subcommand and options, in which wildcards of the rule may stand, as in `step`; or a
+            parameter of the rule that has all of them and the settings.
         step: name of the model's folder.
         results: folder of the experiment's results.
         base: whether the rule's input `base` is a file of the model to start from.
     """
     work = f"{results}/training/{step}"
     start = " --base $(dirname {input.base})" if base else ""
+    told = words if "{params." in words else f"{words} --settings {{params.settings:q}}"
     return (
-        f"python -m mvdiffusion.cli train {stage} --settings {{params.settings:q}}{start}"
+        f"python -m mvdiffusion.cli train {told}{start}"
         " --data $(dirname {input.data}) --validation $(dirname {input.validation})"
         f" --output $(dirname {{output.model}}) --checkpoints {work}/checkpoints"
         f" --log-dir {work}/log --overwrite 2>&1 | tee {{log}}"

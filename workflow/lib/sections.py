@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -295,12 +295,15 @@ class TaskSection:
         methods: methods that are run and scored.
         control_samples: number of samples of a control, which runs on fewer; needed if `methods`
             names one.
+        trainings: settings of models that single methods need, by the method's name; each has the
+            keys of the command that makes it (see `training` in the method's declaration).
     """
 
     stage2: MultiView
     generation: Sampling
     methods: Distinct[str]
     control_samples: Few | None = field(default=None, kw_only=True)
+    trainings: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
 
 
 @settings

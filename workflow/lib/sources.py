@@ -11,6 +11,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.tasks import Task
 from workflow.lib.datasets import DATASETS, SPLITS, Datasets
+from workflow.lib.models import needed_models
 from workflow.lib.recipes import Recipes
 
 READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data.scannet"}
@@ -25,6 +26,8 @@ class Sources:
 
     Attributes:
         datasets: the real ones.
+        started: tasks whose single-view model is needed: those that are run, and outpainting, if a
+            method inpaints with its model.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -35,8 +38,13 @@ class Sources:
         self.embeds_base = config["base"].get("pretrained") == EMBEDDED_BASE
         self.names_models = not (self.trains_base or self.embeds_base)
         self.trains_extractors = any(config["evaluation"]["extractors"].values())
-        # A base that is trained learns from panoramas, whatever the tasks.
-        learned = [*self.tasks, *(["panorama"] if self.trains_base else [])]
+        inpaints = any(
+            "inpainting" in needed_models(config[task]["methods"]) for task in self.tasks
+        )
+        self.started = [str(t) for t in Task if t in self.tasks or (inpaints and t == "outpaint")]
+        # A base and an inpainting model that are trained learn from panoramas, whatever the tasks.
+        from_panoramas = self.trains_base or (inpaints and config["outpaint"]["base"])
+        learned = [*self.tasks, *(["panorama"] if from_panoramas else [])]
         self.used = {self.of(task) for task in learned}
         needed = {*self.used, config.get("dataset")}
         self.datasets = Datasets(config, [name for name in DATASETS if name in needed])

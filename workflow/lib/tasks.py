@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mvdiffusion.methods.declaration import MODELS
 from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
-from mvdiffusion.training.settings import ViewSettings, deciding_settings
+from mvdiffusion.training.settings import METHOD_TRAININGS, ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
+from workflow.lib.models import needed_models, own_training, training_settings
+from workflow.lib.recipes import Recipes
 from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP, Sources
 
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
@@ -83,10 +86,78 @@ class Tasks:
         section = "base" if task == "outpaint" else "stage1"
         return f"{task}_{section}" if self.config[task][section] else self.base(task)
 
-    def model(self, task: str, method: str) -> str:
-        """Step of the model that a method runs: the multi-view one only if it asks for it."""
-        multi_view = find_method(method, task).model == "multi-view"
-        return f"{task}_stage2" if multi_view else self.single_view(task)
+    def step_of(self, task: str, model: str) -> str:
+        """Find the step that makes a model.
+
+        Args:
+            task: that of the method which needs the model.
+            model: its name in the method's declaration.
+        """
+        steps: dict[str, Callable[[], str]] = {
+            "base": lambda: self.base(task),
+            "single-view": lambda: self.single_view(task),
+            "multi-view": lambda: f"{task}_stage2",
+            "inpainting": lambda: self.single_view("outpaint"),
+        }
+        return steps[model]() if model in steps else f"{task}_{model}_model"
+
+    def models(self, task: str, method: str) -> list[str]:
+        """Steps of the models that a method runs, the main one first."""
+        return [self.step_of(task, model) for model in find_method(method, task).models]
+
+    def model_files(self, wildcards: Any) -> list[str]:
+        """Input of the rule that runs a method: its models, the main one first."""
+        return [self.model_index(step) for step in self.models(**dict(wildcards))]
+
+    def generation_options(self, wildcards: Any, input: Any) -> list[str]:
+        """Parameter of the rule that runs a method: its models and the hash of the settings."""
+        names = find_method(wildcards.method, wildcards.task).others
+        model, *others = folders_of(input.models)
+        sha256 = self.images_sha256(wildcards.task)
+        return [
+            *("--model", model, "--settings-sha256", sha256),
+            *repeated("--other", named(names, others)),
+        ]
+
+    @property
+    def trainings(self) -> list[tuple[str, str]]:
+        """Task and method of each training that is a method's own, after the one it starts from."""
+        needed = ((task, needed_models(self.methods[task])) for task in self.names)
+        return [(task, name) for task, models in needed for name in models if name not in MODELS]
+
+    @property
+    def every_method(self) -> set[str]:
+        """Names of the methods that run, and of those that only train a model for them."""
+        return {name for names in self.methods.values() for name in names} | {
+            name for _, name in self.trainings
+        }
+
+    def start(self, task: str, method: str) -> str:
+        """Step of the model that a method's own training starts from."""
+        return self.step_of(task, own_training(find_method(method, task)).start)
+
+    def training_settings(self, task: str, method: str) -> dict[str, Any]:
+        """Settings of a method's own training."""
+        return self.settings(task, training_settings(self.config[task], method))
+
+    def training_words(self, recipes: Recipes) -> Callable[[Any, Any], list[str]]:
+        """Parameter of the rule that runs a method's own training: subcommand and settings.
+
+        It asks for outputs, see `Recipes.settings`.
+        """
+
+        def words(wildcards: Any, output: Any) -> list[str]:
+            task, method = wildcards.task, wildcards.method
+            command = own_training(find_method(method, task)).command
+            several = ["--task", task] if len(METHOD_TRAININGS[command]) > 1 else []
+            settings = recipes.find(self.step_of(task, method)).settings
+            return [command, *several, "--settings", settings]
+
+        return words
+
+    def training_module(self, task: str, method: str) -> str:
+        """Name, in `mvdiffusion.training`, of the module that runs a method's own training."""
+        return own_training(find_method(method, task)).command.replace("-", "_")
 
     @property
     def released(self) -> list[str]:
@@ -108,11 +179,11 @@ class Tasks:
         """Steps that train a model, in their order."""
         base = ["vae", "base"] if self.sources.trains_base else []
         own = []
-        for task in self.names:
+        for task in self.sources.started:
             first = self.single_view(task)
             own += [first] if first != self.base(task) else []
-            own.append(f"{task}_stage2")
-        return base + own
+            own += [f"{task}_stage2"] if task in self.names else []
+        return base + own + [self.step_of(*training) for training in self.trainings]
 
     @property
     def scores(self) -> list[str]:
@@ -180,7 +251,9 @@ class Tasks:
 
     def images_sha256(self, task: str) -> str:
         """Hash of everything upstream of a task's images; tables refuse scores of any other."""
-        own = {key: value for key, value in self.config[task].items() if key != "methods"}
+        # A model of a single method is part of the recipe of that method's images.
+        several = ("methods", "trainings")
+        own = {key: value for key, value in self.config[task].items() if key not in several}
         return settings_sha256(
             {
                 "seed": self.config["seed"],
@@ -224,7 +297,7 @@ class Tasks:
         """Input of a rule: the model that a step makes which follows from the rule's wildcards.
 
         Args:
-            step: one of `base`, `single_view` and `model`, which gets the wildcards.
+            step: a method such as `base`, which gets the wildcards.
         """
         return lambda wildcards: self.model_index(step(**dict(wildcards)))
 

@@ -16,7 +16,7 @@ use rule fetch_data as fetch_miniature with:
         md5=lambda wildcards: sources.embedded_md5("base"),
 
 
-for task in tasks.names if sources.names_models else []:
+for task in sources.started if sources.names_models else []:
     recipes.register(
         f"{task}_pretrained",
         settings={"model": config["base"]["pretrained"][task]},

@@ -40,7 +40,7 @@ for task, method in [(task, method) for task in tasks.names for method in tasks.
         settings=tasks.generation(task, method),
         besides=[tasks.images_sha256(task)],
         code=tasks.generation_code(task, method),
-        after=[tasks.model(task, method), *sources.steps(task, "test")],
+        after=[*tasks.models(task, method), *sources.steps(task, "test")],
         makes=[f"<results>/images/{task}/{method}"],
     )
 
@@ -49,7 +49,7 @@ rule generate:
     input:
         settings=recipes.settings_file("{task}_{method}"),
         data=sources.split("test"),
-        model=tasks.model_file(tasks.model),
+        models=tasks.model_files,
     output:
         "<results>/images/{task}/{method}/manifest.json",
     log:
@@ -60,8 +60,8 @@ rule generate:
         "../envs/mvdiffusion.yaml"
     threads: shared
     params:
-        sha256=images_sha256,
+        options=tasks.generation_options,
     shell:
         "python -m mvdiffusion.cli generate split --task {wildcards.task} --method {wildcards.method}"
-        " --model $(dirname {input.model}) --data $(dirname {input.data}) --settings {input.settings}"
-        " --split test --settings-sha256 {params.sha256} --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+        " {params.options:q} --data $(dirname {input.data}) --settings {input.settings} --split test"
+        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"

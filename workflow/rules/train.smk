@@ -62,3 +62,35 @@ rule train_stage2:
         settings=recipes.settings("{task}_stage2"),
     shell:
         train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", config["results_dir"])
+
+
+# Then the models that single methods need, as their declarations say.
+for task, method in tasks.trainings:
+    recipes.register_training(
+        tasks.step_of(task, method),
+        settings=tasks.training_settings(task, method),
+        code=tasks.training_module(task, method),
+        after=[tasks.start(task, method), *sources.steps(task, "train", "validation")],
+    )
+
+
+rule train_method:
+    input:
+        settings=recipes.settings_file("{task}_{method}_model"),
+        data=sources.split("train"),
+        validation=sources.split("validation"),
+        base=tasks.model_file(tasks.start),
+    output:
+        model="<results>/models/{task}_{method}_model/model_index.json",
+        curve="<results>/curves/{task}_{method}_model.jsonl",
+    log:
+        "<results>/logs/train_{task}_{method}.log",
+    benchmark:
+        "<results>/benchmarks/train_{task}_{method}.tsv"
+    conda:
+        "../envs/mvdiffusion.yaml"
+    threads: training_threads
+    params:
+        told=tasks.training_words(recipes),
+    shell:
+        train("{params.told:q}", "{wildcards.task}_{wildcards.method}_model", config["results_dir"])

@@ -1,0 +1,64 @@
+"""Which methods there are: their order, and sentences about those that cannot be."""
+
+from pathlib import Path
+
+import pytest
+from foreign_methods import forget, installed
+
+from mvdiffusion.methods import registry
+from mvdiffusion.methods.registry import find_method, method_names
+from mvdiffusion.records import InputError
+
+IMPORT = "from mvdiffusion.methods import Method, Training"
+MINE = f'{IMPORT}\nMETHOD = Method("mine", "Mine", ("panorama",)'
+
+
+def test_tables_have_the_papers_order_and_those_of_other_packages_last(tmp_path: Path) -> None:
+    before = method_names("panorama")
+    with installed(tmp_path, "other", f"{MINE})\n", {"mine": "METHOD"}):
+        assert method_names("panorama") == (*before, "mine")
+        assert method_names()[-1] == "mine"
+        assert "mine" not in method_names("depth")
+    assert before.index("vae_reconstruction") < before.index("independent_base")
+    assert before.index("independent_base") < before.index("independent")
+    assert before.index("independent") < before.index("mvdiffusion")  # as in the paper's table 1
+
+
+def test_every_method_has_its_functions_and_a_color_of_its_own() -> None:
+    for name, method in registry.methods().items():
+        assert all(callable(method.function(task)) for task in method.tasks), name
+    colors = [method.color for method in registry.methods().values()]
+    assert len(set(colors)) == len(colors)
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "sentence"),
+    [
+        (f"{MINE})", {"yours": "METHOD"}, r"'yours' of the package 'other' .* of this name"),
+        ("import missing", {"mine": "METHOD"}, r"'mine' .* could not be loaded: ModuleNotFound"),
+        (f"{MINE}, model='magic')", {"mine": "METHOD"}, r"needs the model 'magic'; expected b"),
+        (f"{MINE}, others=('mine',))", {"mine": "METHOD"}, r"or the name of a method with a train"),
+        (f"{MINE}, training=Training('stage1', start='x'))", {"mine": "METHOD"}, r"model 'x'"),
+        (f"{MINE.replace('mine', 'independent')})", {"independent": "METHOD"}, r"another of this"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_method_is_named(
+    text: str, entries: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    with (
+        installed(tmp_path, "other", text, entries),
+        pytest.raises(InputError, match=sentence),
+    ):
+        find_method("independent", "panorama")
+
+
+def test_an_installation_older_than_its_source_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `git pull`, say, without installing again."""
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    forget()
+    with pytest.raises(InputError, match=r"independent\.py: .* older .* `pip install -e \.` again"):
+        find_method("independent", "panorama")
+    with pytest.raises(InputError, match=r"--method base: no such method .* expected one of"):
+        find_method("base", "panorama")
+    monkeypatch.undo()
+    forget()
