@@ -19,7 +19,7 @@ CODE = {
     "score": ["eval/functional/psnr.py"],
     "tables": ["eval/tables/published.yaml"],
 }
-READ = ("data", "validation", "base", "model", "views", "generated", "reference",
+READ = ("data", "validation", "base", "model", "other", "views", "generated", "reference",
         "vae-reconstruction", "extractor", "scores", "tables", "figures", "metrics",
         "curves")  # fmt: skip
 SPLITS = {"data": "train", "validation": "validation"}
