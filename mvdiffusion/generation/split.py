@@ -63,8 +63,16 @@ def sample_seed(seed: int, sample_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
 
 
+def _generator(seed: int, sample: Any) -> torch.Generator:
+    return torch.Generator().manual_seed(sample_seed(seed, sample.sample_id))
+
+
 def draw_noise(
-    pipeline: MultiViewPipeline, samples: Sequence[Any], height: int, width: int, seed: int
+    pipeline: MultiViewPipeline,
+    samples: Sequence[Any],
+    height: int,
+    width: int,
+    generators: Sequence[torch.Generator],
 ) -> Tensor:
     """Draw initial noise on the CPU, so that every device starts alike.
 
@@ -72,14 +80,13 @@ def draw_noise(
         pipeline: the model.
         samples: B samples of V prompts each.
         height, width: of a view in pixels.
-        seed: the run's; each sample gets its own.
+        generators: one per sample.
 
     Returns:
         Noise [B, V, C, h, w].
     """
     noises = []
-    for sample in samples:
-        generator = torch.Generator().manual_seed(sample_seed(seed, sample.sample_id))
+    for sample, generator in zip(samples, generators, strict=True):
         shape = (len(sample.prompts), *pipeline.latent_shape(height, width))
         noises.append(randn_tensor(shape, generator))
     return torch.stack(noises).to(pipeline.unet.device)
@@ -127,8 +134,9 @@ def generate_split(
         if not all(folder.has_sample(manifest.samples[index]) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
             for samples in _by_shape([dataset.load(index, **options) for index in batch]):
-                noise = draw_noise(pipeline, samples, *size, settings.seed)
-                given = (samples, noise, settings.sampling(), dataset, loaded)
+                generators = [_generator(settings.seed, sample) for sample in samples]
+                noise = draw_noise(pipeline, samples, *size, generators)
+                given = (samples, noise, settings.sampling(), dataset, loaded, generators)
                 with torch.no_grad():
                     views = make_views(Batch(pipeline, *given))
                 _write(samples, views, settings.seed, folder)

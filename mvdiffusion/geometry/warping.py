@@ -44,6 +44,18 @@ class DepthViews:
         return DepthViews(depth, K, self.pose)
 
 
+def depth_views(depth: Tensor, K: Tensor, pose: Tensor) -> list[DepthViews]:
+    """Part V posed views of B samples by view.
+
+    Args:
+        depth: [B, V, H, W] in meters, 0 where there is none.
+        K: intrinsics [B, V, 3, 3] in pixels.
+        pose: camera-to-world transforms [B, V, 4, 4] in meters.
+    """
+    parts = (values.float().unbind(1) for values in (depth, K, pose))
+    return [DepthViews(*view) for view in zip(*parts, strict=True)]
+
+
 def warp_by_homography(image: Tensor, H: Tensor) -> tuple[Tensor, Tensor]:
     """Warp an earlier view into the camera of the next, which turned about the same center.
 

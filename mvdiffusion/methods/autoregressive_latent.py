@@ -24,7 +24,7 @@ METHOD = Method(
     "Autoregressive inpainting of latents",
     (Task.PANORAMA,),
     place=100,
-    color="#d1702a",
+    color="#e0a458",
 )
 
 

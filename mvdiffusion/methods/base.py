@@ -25,6 +25,7 @@ class Batch:
         sampling: the pipelines' arguments num_inference_steps, guidance_scale and negative_prompt.
         dataset: has the field of view, or the number of views that are denoised together.
         models: further models by name (`Method.others`).
+        generators: of further noise, one per sample; they go on where the initial noise ends.
     """
 
     pipeline: Any
@@ -33,6 +34,7 @@ class Batch:
     sampling: Mapping[str, Any]
     dataset: Any
     models: Mapping[str, Any] = field(default_factory=dict)
+    generators: Sequence[torch.Generator] = ()
 
     @property
     def prompts(self) -> list[list[str]]:
@@ -74,6 +76,7 @@ class Batch:
         )
 
     def _run(self, options: Mapping[str, Any]) -> Tensor:
-        arguments = {**self.sampling, "output_type": "pt", **options}
+        further = {"generator": [*self.generators] or None, "output_type": "pt"}
+        arguments = {**self.sampling, **further, **options}
         images: Tensor = self.pipeline(self.prompts, **arguments).images
         return images

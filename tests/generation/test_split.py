@@ -46,8 +46,10 @@ def generate(
 
 @pytest.mark.parametrize("method", sorted(method_names("panorama")))
 def test_every_method_writes_scorable_samples(
-    method: str, model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+    method: str, models: dict[str, Path], dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
+    made_with = find_method(method, "panorama")
+    model = models[made_with.pipeline(made_with.model, "panorama")]
     folder = generate(method, model, dataset, tmp_path / "out")
     manifest = read_json(folder.root / "manifest.json")
     assert manifest["method"] == method
@@ -107,9 +109,23 @@ def test_each_sample_starts_from_its_own_noise(
     pipeline: MVDiffusionPanoramaPipeline, dataset: Matterport3DPanoramas
 ) -> None:
     assert sample_seed(0, "a") == 59427965909845092
-    noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 16, 16, 0)
+    generators = [torch.Generator().manual_seed(sample_seed(0, name)) for name in "ab"]
+    noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 16, 16, generators)
     assert not torch.isclose(noise[0], noise[1]).any(-1).all()
     assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
+
+
+def test_a_stochastic_sampler_draws_of_each_samples_own_noise(
+    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+) -> None:
+    """Again, and in other batches, it makes the same images."""
+    made = [
+        generate("mvdiffusion", model, dataset, tmp_path / name, scheduler="DDPMScheduler", **size)
+        for name, size in (("a", {}), ("b", {}), ("c", {"batch_size": 1}))
+    ]
+    first, again, alone = (read_views(folder.root / "b") for folder in made)
+    assert torch.equal(first, again)
+    assert (first - alone).abs().max() <= 2 / 255 + 1e-6
 
 
 def test_steps_are_spaced_as_the_model_says(model: Path) -> None:
