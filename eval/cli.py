@@ -241,6 +241,14 @@ def tables(
             "with another hash are refused. May be repeated.",
         ),
     ] = None,
+    training_log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK/METHOD=FILE",
+            help="Log of the training of a method's model (metrics.jsonl). Adds parameters and "
+            "seconds per step to the table of ablations. May be repeated.",
+        ),
+    ] = None,
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
@@ -249,14 +257,22 @@ def tables(
     from .claims.remarks import remarks_on
     from .scoring.score_files import identical_images, read_scores
     from .settings import ClaimSettings
-    from .tables.results import headline_of, make_tables, numbers_of, printed_claims
+    from .tables.results import (
+        headline_of,
+        make_tables,
+        numbers_of,
+        printed_claims,
+        training_cost,
+    )
     from .tables.table import write_tables
 
     check_file(metrics)
     by_task = read_scores(scores, _pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
     claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
     remarks = remarks_on(by_task)
-    made = make_tables(by_task, claims, remarks)
+    logs = _pairs(training_log, "--training-log", "TASK/METHOD=FILE")
+    costs = {name: training_cost(Path(file)) for name, file in logs.items()}
+    made = make_tables(by_task, claims, remarks, costs)
     numbers = numbers_of(by_task, claims)
     printed = printed_claims(claims)
     write_tables(made, output_dir, printed, numbers)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from mvdiffusion.methods import registry
+from mvdiffusion.methods.declaration import Role
 from mvdiffusion.records import InputError
 
 from ..plugins import load_plugins
@@ -26,15 +27,15 @@ class Method:
         name: as manifests and score files have it; without a manifest, the folder's name.
         title: printed name.
         color: of its lines and dots, `#rrggbb`.
-        is_control: whether it exists only as a control: it may cover fewer samples and stays out
-            of main tables.
+        role: a "control" may cover fewer samples and stays out of main tables, an "ablation" has
+            a table of its own (see `mvdiffusion.methods.Method`).
         opens: opens a folder without a manifest in a layout of its own, None if it is not one.
     """
 
     name: str
     title: str
     color: str | None = None
-    is_control: bool = False
+    role: Role = "method"
     opens: Callable[[Path], SampleFolder | None] | None = None
 
 
@@ -50,7 +51,7 @@ def methods() -> Mapping[str, Method]:
     """
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():
-        found[name] = Method(name, own.title, own.color, own.is_control)
+        found[name] = Method(name, own.title, own.color, own.role)
     for name, method in load_plugins("methods", Method).items():
         if method.name in found:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")

@@ -106,7 +106,7 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     rows = [
         {"method": method, **row}
         for method, score in scores.items()
-        if not score.is_control
+        if not (score.is_control or score.is_ablation)
         for row in score.content.get("steps", ())
     ]
     if not rows:

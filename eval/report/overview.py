@@ -1,6 +1,6 @@
 """Overview of methods and metrics: a row per method, a small panel per metric.
 
-Controls stay out, as of the main tables: they may cover fewer samples.
+Controls and ablations stay out, as of the main tables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from ..folders.methods import display_name, rank, shown_as
-from ..scoring.score_files import Score
+from ..scoring.score_files import Score, compared_scores
 from ..tables.columns import CONSISTENCY, MAIN, SCALE, measured_columns
 
 CEILINGS = {"real": "-", "vae_reconstruction": (0, (4, 3))}
@@ -38,7 +38,7 @@ SOFT = "#666c75"
 def overview_table(task: str, scores: Mapping[str, Score]) -> pd.DataFrame:
     """One row per metric and method with its 95 % interval: what the main table and that of
     consistency show, in their order."""
-    compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
+    compared = compared_scores(scores.values())
     detail = {metric: t for metric, t in CONSISTENCY[task].items() if metric not in MAIN[task]}
     rows = [
         score.row(metric) | {"title": title.rstrip(" ↑↓") + _incomplete(metric, compared)}

@@ -64,8 +64,8 @@ PAIR_CAPTIONS = {
     "depth": "PSNR of consecutive key frames, pair by pair.",
 }
 OVERVIEW_CAPTION = (
-    "All methods and metrics with 95 % intervals, without controls, which may cover fewer samples. "
-    "Gray lines mark real views and (dashed) their VAE reconstruction."
+    "All methods and metrics with 95 % intervals, without ablations, and without controls, which "
+    "may cover fewer samples. Gray lines mark real views and (dashed) their VAE reconstruction."
 )
 STEP_CAPTION = (
     "Accumulation of errors: consistency and quality of each view against its distance from view "
@@ -134,7 +134,8 @@ def _task(
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
-    names = [f"{task}_{name}" for name in ("main", "distances", "consistency", "controls")]
+    kinds = ("main", "distances", "consistency", "ablations", "controls")
+    names = [name for kind in kinds if (name := f"{task}_{kind}") in tables]
     shown = [{"name": name, **tables[name]} for name in names]
     pictures = [
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),

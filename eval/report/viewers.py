@@ -44,7 +44,7 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
 
 def shown_in_viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
     """Names of the methods that have a viewer; controls of sequences have none."""
-    found = [n for n in folders if task != "depth" or not shown_as(n).is_control]
+    found = [n for n in folders if task != "depth" or shown_as(n).role != "control"]
     return sorted(found, key=rank) if _common(folders[name] for name in found) else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +62,12 @@ class Score:
     @property
     def is_control(self) -> bool:
         """Whether the method is only a control."""
-        return shown_as(self.method).is_control
+        return shown_as(self.method).role == "control"
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether the method is another one with one thing changed."""
+        return shown_as(self.method).role == "ablation"
 
     @property
     def samples(self) -> list[str]:
@@ -150,6 +155,12 @@ def read_scores(
         check_comparable(of_task)
         of_task.sort(key=lambda score: (rank(score.method), score.method))
     return {task: {score.method: score for score in of_task} for task, of_task in by_task.items()}
+
+
+def compared_scores(scores: Iterable[Score]) -> list[Score]:
+    """Pick the scores that main tables and figures compare; of controls alone, all of them."""
+    known = list(scores)
+    return [one for one in known if not (one.is_control or one.is_ablation)] or known
 
 
 def check_comparable(scores: Sequence[Score]) -> None:

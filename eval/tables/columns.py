@@ -113,7 +113,17 @@ CONSISTENCY = {
     },
 }
 CONTROLS = {"cross_view_psnr": "cross-view PSNR (dB) ↑", **CONTROL_VALUES}
-SCALE = {"gradient_energy": 1e3}
+ABLATIONS = {
+    "cross_view_psnr": "all pairs (dB) ↑",
+    "cross_view_psnr_closing": "closing pair (dB) ↑",
+    "fid": "FID ↓",
+    "efficientnet_fid": "FID (EfficientNet-Lite0) ↓",
+}
+ABLATION_COSTS = {
+    "trained_parameters": "trained parameters (1e6)",
+    "seconds_per_step": "seconds per training step",
+}
+SCALE = {"gradient_energy": 1e3, "trained_parameters": 1e-6}
 
 
 FAULTS = {

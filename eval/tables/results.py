@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mvdiffusion.records import InputError
+
 from ..claims.claims import Claim, Condition, claim_numbers
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
-from ..scoring.score_files import Score, common_samples
+from ..scoring.score_files import Score, common_samples, compared_scores, pairs_of
 from ..statistics import mean_and_se, ratio_of_means
 from .columns import (
+    ABLATION_COSTS,
+    ABLATIONS,
     CONSISTENCY,
     CONTROLS,
     DISTANCES,
@@ -31,21 +37,29 @@ from .table import Table
 
 HEADLINE = ("cross_view_psnr", "fid", "efficientnet_fid", *FAULTS)
 ENERGY_RATIO = "gradient_energy_to_vae_reconstruction"
+ABLATED = "mvdiffusion"
+"""The method of which an ablation changes one thing."""
+DIFFERENCE = "cross_view_psnr_difference"
+
+Costs = Mapping[str, Mapping[str, float]]
+"""Columns of `ABLATION_COSTS` by task and method, `<task>/<method>`."""
 
 
 def make_tables(
     scores: Mapping[str, Mapping[str, Score]],
     claims: Sequence[Claim],
     remarks: Sequence[str],
+    costs: Costs | None = None,
 ) -> list[Table]:
-    """Make five tables per task, then those of the claims and of published numbers.
+    """Make the tables of each task, then those of the claims and of published numbers.
 
     Args:
         scores: comparable scores by task and method, from `scores.read_scores`.
         claims: their verdicts, from `claims.decide`.
         remarks: sentences to print under the claims, from `claims.remarks`.
+        costs: what trainings took, from `training_cost`.
     """
-    tables = [table for task in scores for table in _task_tables(task, scores[task])]
+    tables = [table for task in scores for table in _task_tables(task, scores[task], costs or {})]
     return [*tables, _claim_table(claims, remarks), published_table()]
 
 
@@ -63,15 +77,35 @@ def main_table(task: str, scores: Sequence[Score], without: Collection[str] = ()
     return _metric_table(f"{task}_main", caption, columns, scores)
 
 
-def _task_tables(task: str, scores: Mapping[str, Score]) -> list[Table]:
-    compared = [score for score in scores.values() if not score.is_control] or list(scores.values())
+def training_cost(log: Path) -> dict[str, float]:
+    """Read from a training log what a model took: its trained parameters, and seconds per step.
+
+    Raises:
+        InputError: the file is missing, or is no log of a training.
+    """
+    try:
+        last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+        parameters, seconds = last["parameters"], last["seconds"] / last["step"]
+    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
+        raise InputError(
+            f"{log}: no log of a training ({error!r}); expected the metrics.jsonl of `mvdiffusion "
+            "train`, whose last line has step, seconds and parameters."
+        ) from None
+    return dict(zip(ABLATION_COSTS, (parameters, seconds), strict=True))
+
+
+def _task_tables(task: str, scores: Mapping[str, Score], costs: Costs) -> list[Table]:
+    compared = compared_scores(scores.values())
+    ablated = [one for one in scores.values() if one.is_ablation or one.method == ABLATED]
+    others_too = [one for one in scores.values() if not one.is_ablation]
     pairs = f"{TASKS[task]}: consistency in detail"
     others = f"{TASKS[task]}: further measures of image quality"
     return [
         main_table(task, compared),
         _metric_table(f"{task}_distances", others, DISTANCES, compared),
         _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
-        _control_table(task, list(scores.values())),
+        *([_ablation_table(task, ablated, costs)] if len(others_too) < len(scores) else []),
+        _control_table(task, others_too or list(scores.values())),
         beside_published(task, main_table(task, compared, UNPUBLISHED)),
     ]
 
@@ -114,6 +148,29 @@ def _mean_of(values: np.ndarray) -> tuple[float | None, float | None]:
     """Mean of the values of samples that are not left out, and its standard error."""
     there = values[np.isfinite(values)]
     return mean_and_se(there) if len(there) else (None, None)
+
+
+def _ablation_table(task: str, scores: Sequence[Score], costs: Costs) -> Table:
+    """The method and what is left of it without one of its parts, with paired differences."""
+    shown = measured_columns(ABLATIONS, scores)
+    reference = next((score for score in scores if score.method == ABLATED), None)
+    rows = []
+    for score in scores:
+        row = _row(score, shown)
+        if reference and score is not reference:
+            pairs = pairs_of(score, reference, "cross_view_psnr")
+            row |= {DIFFERENCE: pairs.difference, f"{DIFFERENCE}_se": pairs.se}
+        rows.append(row | dict(costs.get(f"{task}/{score.method}", {})))
+    known = {key: title for key, title in ABLATION_COSTS.items() if any(key in r for r in rows)}
+    counts = count_samples(scores[0].content["images"], len(scores[0].samples))
+    caption = f"{TASKS[task]}: ablations; {counts}; ± standard error between samples"
+    notes = (
+        f"Each line trains attention of its own with one thing of {display_name(ABLATED)} changed. "
+        "Differences are of the same samples. The paper has no table of ablations.",
+        *column_notes(shown, scores),
+    )
+    columns = {**shown, DIFFERENCE: "difference of all pairs (dB)", **known}
+    return _table(f"{task}_ablations", caption, rows, columns, notes, shown_faults(scores))
 
 
 def _control_table(task: str, scores: Sequence[Score]) -> Table:

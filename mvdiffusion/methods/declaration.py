@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mvdiffusion.tasks import Task
 
+Role = Literal["method", "upper bound", "control", "ablation"]
 MODELS = ("base", "single-view", "multi-view", "inpainting")
 """Models that every experiment can make; a method that trains one adds it under its own name."""
 
@@ -41,8 +42,9 @@ class Method:
         name: in commands, configurations, manifests and score files; that of its entry point.
         title: name in tables and figures.
         tasks: what it can be asked for.
-        role: a "method" that is compared; a "control", which runs on fewer samples and stays out of
-            main tables; or an "upper bound", which no method can exceed.
+        role: a "method" that is compared; an "upper bound", which no method can exceed; a
+            "control", which runs on fewer samples and stays out of main tables; or an "ablation",
+            MVDiffusion with one thing changed, which stands in a table of its own.
         model: the model that it runs, `Batch.pipeline`: the task's "base" as it is (such as Stable
             Diffusion); the "single-view" model after stage 1, which is the base if there is no
             stage 1; the "multi-view" model of stage 2; the "inpainting" model of single views that
@@ -60,7 +62,7 @@ class Method:
     name: str
     title: str
     tasks: tuple[str, ...]
-    role: Literal["method", "control", "upper bound"] = "method"
+    role: Role = "method"
     model: str = "single-view"
     others: tuple[str, ...] = ()
     training: Training | None = None

@@ -258,7 +258,8 @@ class _Run:
         self.accelerator.log({"loss": loss, "lr": rate}, step=self.step)
         if self.main:
             line = {"step": self.step, "loss": loss, "lr": rate, "seconds": round(self.seconds, 1)}
-            self.metrics.append(line)
+            trained = sum(value.numel() for value in self.parameters.values())
+            self.metrics.append({**line, "parameters": trained})
 
     def _validate(self) -> None:
         self.ema.store(self.parameters.values())
