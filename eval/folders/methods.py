@@ -27,6 +27,7 @@ class Method:
         name: as manifests and score files have it; without a manifest, the folder's name.
         title: printed name.
         color: of its lines and dots, `#rrggbb`.
+        published: its name in the tables of MVDiffusion's paper.
         role: a "control" may cover fewer samples and stays out of main tables, an "ablation" has
             a table of its own (see `mvdiffusion.methods.Method`).
         opens: opens a folder without a manifest in a layout of its own, None if it is not one.
@@ -35,11 +36,12 @@ class Method:
     name: str
     title: str
     color: str | None = None
+    published: str = ""
     role: Role = "method"
     opens: Callable[[Path], SampleFolder | None] | None = None
 
 
-REAL = Method("real", "Real views", "#4d4d4d")
+REAL = Method("real", "Real views", "#4d4d4d", "Real views")
 
 
 @cache
@@ -51,7 +53,7 @@ def methods() -> Mapping[str, Method]:
     """
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():
-        found[name] = Method(name, own.title, own.color, own.role)
+        found[name] = Method(name, own.title, own.color, own.published, own.role)
     for name, method in load_plugins("methods", Method).items():
         if method.name in found:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from ..folders.methods import shown_as
 from .table import Table
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
@@ -50,6 +51,11 @@ class PublishedTable:
     def valid_columns(self) -> list[str]:
         """Columns whose numbers may be put beside others."""
         return [column for column in self.columns if column not in self.invalid]
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether it is a table of MVDiffusion's paper."""
+        return self.cite.startswith("MVDiffusion, table ")
 
     @property
     def footnotes(self) -> list[str]:
@@ -115,6 +121,8 @@ def published_table() -> Table:
 def beside_published(task: str, ours: Table) -> Table:
     """Our methods, then, as a block of their own, what was published on the same task.
 
+    Beside a method of ours that the paper has, too, stands what the paper says of it.
+
     Args:
         task: the task.
         ours: its main table, a line per method. Its columns and its notes come first.
@@ -140,13 +148,27 @@ def beside_published(task: str, ours: Table) -> Table:
     cited = [f"{column} ({table.cite})" for table in tables for column in table.valid_columns]
     theirs = pd.DataFrame(list(lines.values()), columns=["method", *cited])
     own = ours.data.drop(columns=["protocols", "extractors"])
-    written = [own.assign(block="ours"), theirs.assign(block="published")]
+    names = [shown_as(method).published for method in own["method"]]
+    own = own.assign(block="ours", in_the_paper=names)
+    own_shown = ours.shown.copy()
+    own_shown["as published"] = [_in_the_paper(tables, name) for name in names]
+    written = [own, theirs.assign(block="published")]
     data = pd.concat(written, ignore_index=True).set_index(["block", "method"]).reset_index()
     return Table(
         f"{task}_published",
         f"{ours.caption}; below, published numbers ({WARNING})",
         data,
-        pd.concat([ours.shown, pd.DataFrame(read)], ignore_index=True).fillna("–"),
+        pd.concat([own_shown, pd.DataFrame(read)], ignore_index=True).fillna("–"),
         (*ours.notes, *(note for table in tables for note in table.footnotes)),
         tuple(blocks),
     )
+
+
+def _in_the_paper(tables: Sequence[PublishedTable], name: str) -> str | None:
+    """Print what the paper says of a method, with its name there; None if it says nothing."""
+    rows = [
+        f"{table.shown(name, table.valid_columns)} ({table.cite})"
+        for table in tables
+        if table.of_the_paper and name in table.rows
+    ]
+    return f"{name}: {'; '.join(rows)}" if rows else None

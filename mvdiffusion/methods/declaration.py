@@ -53,6 +53,7 @@ class Method:
         training: how its own model is made, if it has one.
         place: number by which tables and figures order methods: those of the paper's tables in the
             paper's order, then others.
+        published: its name in the paper's tables, whose numbers then stand beside it.
         color: color of its lines and dots, `#rrggbb`; None takes the next free one.
         reads_views: whether it needs the real views of a sample, whatever the task.
         module: module that has a function per task; the registry fills it in, as the next.
@@ -67,6 +68,7 @@ class Method:
     others: tuple[str, ...] = ()
     training: Training | None = None
     place: int = 1000
+    published: str = ""
     color: str | None = None
     reads_views: bool = False
     module: str = ""

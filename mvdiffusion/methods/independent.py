@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("independent", "Independent views", tuple(Task), place=60, color="#8a5fb0")
+METHOD = Method(
+    "independent",
+    "Independent views",
+    tuple(Task),
+    place=60,
+    published="SD (Perspective)",
+    color="#8a5fb0",
+)
 
 
 def panorama(batch: Batch) -> Tensor:

@@ -14,5 +14,6 @@ METHOD = Method(
     (Task.PANORAMA,),
     model="base",
     place=50,
+    published="SD (Perspective)",
     color="#b79ad0",
 )

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from mvdiffusion.methods.base import Batch
 
 METHOD = Method(
-    "mvdiffusion", "MVDiffusion", tuple(Task), model="multi-view", place=200, color="#0b6e99"
+    "mvdiffusion",
+    "MVDiffusion",
+    tuple(Task),
+    model="multi-view",
+    place=200,
+    published="MVDiffusion",
+    color="#0b6e99",
 )
 
 

@@ -85,7 +85,8 @@ def test_ours_and_theirs_share_rows_with_nobody_and_columns_with_no_protocol(tas
             assert set(own) <= set(sources[cited[0]].rows)
     shown = table.shown
     assert list(shown.columns) == ["method", "FID ↓", "as published"]
-    assert (shown.iloc[:2, 2] == "–").all()
+    in_the_paper = any(t.of_the_paper for t in of_task)
+    assert (shown.iloc[:2, 2] != "–").tolist() == [in_the_paper] * 2
     assert (shown.iloc[2:, 1] == "–").all()
     read = [t.shown(method, t.valid_columns) for t in of_task for method in t.rows]
     assert shown.iloc[2:, 2].tolist() == read
@@ -180,3 +181,20 @@ def test_numbers_of_later_papers() -> None:
         assert " ".join(tables[name].rows[method]) == numbers
         assert tables[name].confidence == confidence
     assert sum(len(table.rows) for table in tables.values()) == 90
+
+
+def test_what_the_paper_says_of_a_method_stands_beside_ours() -> None:
+    names = ["real", "independent_base", "independent", "mvdiffusion", "mine"]
+    made = ours("panorama")
+    data = pd.concat([made.data.iloc[:1].assign(method=name) for name in names])
+    shown = pd.DataFrame({"method": names, "FID ↓": ["20.5 ± 0.5"] * 5})
+    table = beside_published("panorama", Table("panorama_main", "Ours", data, shown, ()))
+    beside = table.shown["as published"][:5].tolist()
+    assert beside[0].startswith("Real views: PSNR of overlaps (dB) 37.7")
+    assert beside[1] == beside[2]
+    assert beside[2].startswith("SD (Perspective): FID 25.59 · IS 7.29 · CLIP score 30.25 (MVDiff")
+    assert "25.4" in beside[3]
+    assert "24.25" not in beside[3]  # a third party's
+    assert beside[4] == "–"
+    there = table.data["in_the_paper"][:5].tolist()
+    assert there[:4] == ["Real views", "SD (Perspective)", "SD (Perspective)", "MVDiffusion"]
