@@ -28,6 +28,7 @@ METHOD = Method(
     (Task.PANORAMA, Task.OUTPAINT),
     model="inpainting",
     place=10,
+    published="Inpainting (Text2Room style)",
     color="#d1702a",
 )
 

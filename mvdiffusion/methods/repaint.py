@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("repaint", "RePaint", (Task.DEPTH,), place=70, color="#6b8e23")
+METHOD = Method("repaint", "RePaint", (Task.DEPTH,), place=70, published="RePaint", color="#6b8e23")
 
 JUMP_SHARE = 1 / 25  # of the sampler's steps: RePaint's 10 of 250
 TIMES = 4  # RePaint's 10 costs ten times plain sampling, for every frame
