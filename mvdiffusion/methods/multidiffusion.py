@@ -1,0 +1,28 @@
+"""Baseline: overlapping windows of a level panorama, denoised together by their average.
+
+MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113), which is not in the paper: nothing is
+trained beside the single-view model. What it can do for perspective views stands in
+`pipelines.joint`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mvdiffusion.methods.declaration import Method
+from mvdiffusion.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvdiffusion.methods.base import Batch
+
+METHOD = Method("multidiffusion", "MultiDiffusion", (Task.PANORAMA,), place=210, color="#5b8c3a")
+
+
+def panorama(batch: Batch) -> Tensor:
+    """Generate a closed strip from the prompts of all views, and cut the views from it."""
+    from mvdiffusion.pipelines.joint import generate_jointly
+
+    fov_deg = batch.dataset.fov_deg
+    return generate_jointly(batch.pipeline, batch.prompts, batch.noise, fov_deg, **batch.sampling)
