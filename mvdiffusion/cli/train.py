@@ -90,6 +90,16 @@ def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     stage1.train_stage1(task.value, read_settings(options.settings), base, options.places())
 
 
+@train_app.command("panorama-finetune")
+@spread
+def train_panorama_finetune(options: Training, base: Base) -> None:
+    """Train a baseline: fine-tune the whole UNet on equirectangular panoramas."""
+    from mvdiffusion.training import panorama_finetune
+
+    settings = read_settings(options.settings)
+    panorama_finetune.train_panorama_finetune(settings, base, options.places())
+
+
 @train_app.command("stage2")
 @spread
 def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -> None:

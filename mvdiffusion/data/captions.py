@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mvdiffusion.records import InputError
 
@@ -30,3 +32,24 @@ def read_caption(path: Path) -> str:
     if not lines or not lines[0].strip():
         raise InputError(f"{path}: the first line is empty; expected a caption in it.")
     return lines[0].strip()
+
+
+def join_captions(prompts: Sequence[str], prefix: str, tokenizer: Any) -> str:
+    """Join the captions of all views to one prompt of their panorama, or of as many as fit.
+
+    A tokenizer cuts off what is too long, which would be all that the last views show. So if not
+    all captions fit, whole ones are left out, evenly around. Captions are named once, in the order
+    of the views, without their prefix, which tells of a single view.
+
+    Args:
+        prompts: of the views, in their order.
+        prefix: stands before each caption.
+        tokenizer: its `model_max_length`, 77 in Stable Diffusion, is what fits.
+    """
+    captions = [prompt.removeprefix(prefix) for prompt in prompts]
+    for count in range(len(captions), 0, -1):
+        kept = [captions[len(captions) * place // count] for place in range(count)]
+        text = ". ".join(dict.fromkeys(kept))
+        if len(tokenizer(text, verbose=False).input_ids) <= tokenizer.model_max_length:
+            break
+    return text

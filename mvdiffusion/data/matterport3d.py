@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.data.splits import CAPTION_DEGREES, caption_name, panorama_id, read_split
 from mvdiffusion.geometry.cameras import panorama_cameras
+from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
 from mvdiffusion.images import read_face
 from mvdiffusion.records import InputError
@@ -95,8 +97,39 @@ class Matterport3DPanoramas:
             InputError: a face or caption is missing or broken.
         """
         chosen = list(range(self.num_views)) if views is None else list(views)
-        prompts = [self._prompt(index, yaw_deg + 360 / self.num_views * view) for view in chosen]
+        prompts = self.prompts(index, yaw_deg, chosen)
         return PanoramaSample(self._ids[index], self.views(index, yaw_deg, chosen), prompts)
+
+    def prompts(self, index: int, yaw_deg: float, views: Sequence[int]) -> list[str]:
+        """Read the prompts of views.
+
+        Args:
+            index: of the panorama.
+            yaw_deg: direction of view 0, in degrees to the right of the front face.
+            views: which of the `num_views` views.
+
+        Raises:
+            InputError: a caption is missing or broken.
+        """
+        return [self._prompt(index, yaw_deg + 360 / self.num_views * view) for view in views]
+
+    def equirectangular(self, index: int, yaw_deg: float = 0.0) -> Tensor:
+        """Stitch a panorama to an equirectangular image as high as a view.
+
+        Args:
+            index: of the panorama.
+            yaw_deg: direction of the image's middle, in degrees to the right of the front face, to
+                the nearest column.
+
+        Returns:
+            The image [3, H, 2 H] in −1 … 1.
+
+        Raises:
+            InputError: a face is missing or broken.
+        """
+        faces = torch.from_numpy(np.stack(self._read_faces(index))).movedim(-1, 1)
+        image = cube_to_equirectangular(faces / 127.5 - 1, self.height)
+        return image.roll(-round(yaw_deg / 360 * image.shape[-1]), -1)
 
     def views(self, index: int, yaw_deg: float, views: Sequence[int]) -> Tensor:
         """Cut views [V, 3, H, W] in −1 … 1 of a panorama that may lack captions.
@@ -109,7 +142,7 @@ class Matterport3DPanoramas:
         Raises:
             InputError: a face is missing or broken.
         """
-        faces = self._padded_faces(index)
+        faces = pad_faces(self._read_faces(index))
         chosen, size = list(views), self.image_size
         K, R = panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
         # Samples per pixel and axis that use all of the faces' resolution.
@@ -127,8 +160,8 @@ class Matterport3DPanoramas:
         scene = (self.root / self._faces[index][0]).parent.parent
         return scene / caption_name(self._ids[index], degrees)
 
-    def _padded_faces(self, index: int) -> NDArray[np.uint8]:
-        """Read six faces, and pad them to [6, S + 2, S + 2, 4]."""
+    def _read_faces(self, index: int) -> list[NDArray[np.uint8]]:
+        """Read six faces [S, S, 3]."""
         paths = [self.root / path for path in self._faces[index]]
         faces = [read_face(path) for path in paths]
         for path, face in zip(paths, faces, strict=True):
@@ -138,7 +171,7 @@ class Matterport3DPanoramas:
                     f"{faces[0].shape[0]} as {paths[0].name} has. Export the six faces at the same "
                     "size."
                 )
-        return pad_faces(faces)
+        return faces
 
     def _prompt(self, index: int, yaw_deg: float) -> str:
         """Return the caption of the nearest multiple of 45°, as released, with its prefix."""

@@ -86,7 +86,7 @@ class DiffusionTask(nn.Module):
         self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
-        height, width = (side // parts.vae_scale_factor for side in settings.data.size)
+        height, width = (side // parts.vae_scale_factor for side in settings.size)
         self.examples, self.held_out = (
             DiffusionExamples(
                 source,

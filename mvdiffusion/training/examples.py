@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvdiffusion.data.captions import join_captions
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScene
 from mvdiffusion.tasks import GIVEN_VIEWS
@@ -131,6 +132,41 @@ class OutpaintedViews(PanoramaViews):
         return drawn
 
 
+class EquirectangularImages:
+    """Whole panoramas, each time turned by a random integer yaw, and the captions of all views."""
+
+    count = 1
+
+    def __init__(self, panoramas: Matterport3DPanoramas, seed: int, tokenizer: Any) -> None:
+        self.panoramas, self.seed, self.tokenizer = panoramas, seed, tokenizer
+
+    def __len__(self) -> int:
+        return len(self.panoramas)
+
+    def draw(self, position: int) -> Drawn:
+        """Return one panorama [1, 3, H, 2 H]."""
+        index, random = _place_of(position, self.seed, len(self.panoramas))
+        yaw_deg = int(random.integers(360))
+        image, prompt = load_equirectangular(self.panoramas, index, self.tokenizer, yaw_deg)
+        return Drawn(random, image[None], [prompt])
+
+
+def load_equirectangular(
+    panoramas: Matterport3DPanoramas, index: int, tokenizer: Any, yaw_deg: float = 0.0
+) -> tuple[Tensor, str]:
+    """Load a panorama as one image [3, H, 2 H] in −1 … 1, and its prompt.
+
+    Args:
+        panoramas: the split.
+        index: of the panorama.
+        tokenizer: for which the captions are joined.
+        yaw_deg: direction of the image's middle and of the first caption.
+    """
+    prompts = panoramas.prompts(index, yaw_deg, range(panoramas.num_views))
+    image = panoramas.equirectangular(index, yaw_deg)
+    return image, join_captions(prompts, panoramas.prompt_prefix, tokenizer)
+
+
 class Frames:
     """Single frames of recordings with their depth [V, H, W]."""
 
@@ -196,7 +232,7 @@ class Sequences(Frames):
         return [start, *sorted(chosen.tolist()), end]
 
 
-Source = PanoramaViews | Frames
+Source = PanoramaViews | EquirectangularImages | Frames
 """What draws example `position`: the `count` views of one of its `len` panoramas or scenes."""
 
 

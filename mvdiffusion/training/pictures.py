@@ -14,7 +14,8 @@ from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.training.diffusion import Pictures
 
 STEPS = 12
-OPTIONS = {"guidance_scale": 3.0, "output_type": "pt"}
+GUIDANCE = 3.0
+OPTIONS = {"guidance_scale": GUIDANCE, "output_type": "pt"}
 
 
 def make_pipeline(task: str, parts: Any) -> Any:

@@ -365,12 +365,44 @@ class ViewStage(SingleView, Shared):
 
     data: ViewSettings
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return self.data.size
+
+
+@settings
+class PanoramaStage(ViewStage):
+    """Training on whole panoramas, equirectangular images as high as a view and twice as wide.
+
+    Attributes:
+        circular_padding: let convolutions look across the left and right edges. Without it, as in
+            the paper, a seam is left there.
+    """
+
+    circular_padding: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse several views of a panorama, which is one image here."""
+        if (found := self.training.views_per_panorama) != 1:
+            raise mistake("training.views_per_panorama", found, "1, as a panorama is one image")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return self.data.image_size, 2 * self.data.image_size
+
 
 @settings
 class FrameStage(SingleView, Shared):
     """Training on frames of recordings: stage 1 for depth."""
 
     data: FrameSettings
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return self.data.size
 
 
 @settings
