@@ -67,7 +67,8 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
             + ' --settings ' + {'vae': 'VAE', 'base': 'BASE'}.get(stage, 'STAGE'),
             ["rooms", *(["panorama"] if stage != "vae" else [])],
         )
-        for stage in ("vae", "decoder", "base", "inpainting", "stage1", "stage2")
+        for stage in (
+            "vae", "decoder", "base", "inpainting", "stage1", "panorama-finetune", "stage2")
         for option in ("output", "checkpoints")
     },
     ("generate split", "output"): (
