@@ -433,6 +433,7 @@ STAGE2_SETTINGS: dict[str, type] = {
 
 METHOD_TRAININGS: dict[str, dict[str, type]] = {
     "stage1": {"panorama": ViewStage, "depth": FrameStage},
+    "panorama-finetune": {"panorama": PanoramaStage},
     "stage2": STAGE2_SETTINGS,
 }
 """Settings by task of the commands, `mvdiffusion train …`, that can make a method's own model.

@@ -17,8 +17,8 @@ from mvdiffusion.generation.split import generate_split
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.resampling import sphere_rays, view_rays
 from mvdiffusion.methods.base import Batch
-from mvdiffusion.methods.panorama_finetune import cut_from_panoramas
 from mvdiffusion.methods.registry import find_method
+from mvdiffusion.methods.whole_panorama.panorama_finetune import cut_from_panoramas
 from mvdiffusion.pipelines import equirectangular
 from mvdiffusion.pipelines.equirectangular import generate_equirectangular
 from mvdiffusion.tasks import Task
@@ -89,7 +89,7 @@ def test_crops_are_the_directions_that_a_panorama_shows(monkeypatch: pytest.Monk
     (prompts, given, options), *_ = asked
     assert prompts == ["a. b. c. d. e. f. g. h"]
     assert torch.equal(given, torch.cat([noise[:, 0], noise[:, 1]], -1))
-    assert options == {"circular_padding": False}
+    assert options == {"circular_padding": False, "generator": None}
 
 
 def words(most: int) -> object:

@@ -51,7 +51,12 @@ def cut_from_panoramas(batch: Batch, circular_padding: bool = False) -> Tensor:
     prompts = [join_captions(texts, prefix, tokenizer) for texts in batch.prompts]
     noise = torch.cat([batch.noise[:, 0], batch.noise[:, 1]], -1)  # as wide as two views
     images = generate_equirectangular(
-        batch.pipeline, prompts, noise, **batch.sampling, circular_padding=circular_padding
+        batch.pipeline,
+        prompts,
+        noise,
+        **batch.sampling,
+        circular_padding=circular_padding,
+        generator=[*batch.generators] or None,
     )
     R = level_rotations(even_yaws(batch.noise.shape[1]))
     fov_deg = batch.dataset.fov_deg

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("multidiffusion", "MultiDiffusion", (Task.PANORAMA,), place=210, color="#5b8c3a")
+METHOD = Method("multidiffusion", "MultiDiffusion", (Task.PANORAMA,), place=110, color="#5b8c3a")
 
 
 def panorama(batch: Batch) -> Tensor:
     """Generate a closed strip from the prompts of all views, and cut the views from it."""
     from mvdiffusion.pipelines.joint import generate_jointly
 
-    fov_deg = batch.dataset.fov_deg
-    return generate_jointly(batch.pipeline, batch.prompts, batch.noise, fov_deg, **batch.sampling)
+    return generate_jointly(
+        batch.pipeline,
+        batch.prompts,
+        batch.noise,
+        batch.dataset.fov_deg,
+        **batch.sampling,
+        generator=[*batch.generators] or None,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdiffusion.methods.declaration import Method, Training
-from mvdiffusion.methods.panorama_finetune import cut_from_panoramas
+from mvdiffusion.methods.whole_panorama.panorama_finetune import cut_from_panoramas
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ METHOD = Method(
     (Task.PANORAMA,),
     model="panorama_finetune_closed",
     training=Training("panorama-finetune", start="base", changes={"circular_padding": True}),
-    place=230,
+    place=30,
     color="#8f7a2e",
 )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("syncdiffusion", "SyncDiffusion", (Task.PANORAMA,), place=220, color="#2f6b5c")
+METHOD = Method("syncdiffusion", "SyncDiffusion", (Task.PANORAMA,), place=120, color="#2f6b5c")
 
 
 def panorama(batch: Batch) -> Tensor:
@@ -33,5 +33,6 @@ def panorama(batch: Batch) -> Tensor:
         batch.noise,
         batch.dataset.fov_deg,
         **batch.sampling,
+        generator=[*batch.generators] or None,
         adjust=Synchronization(batch.pipeline, distance),
     )
