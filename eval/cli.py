@@ -257,13 +257,7 @@ def tables(
     from .claims.remarks import remarks_on
     from .scoring.score_files import identical_images, read_scores
     from .settings import ClaimSettings
-    from .tables.results import (
-        headline_of,
-        make_tables,
-        numbers_of,
-        printed_claims,
-        training_cost,
-    )
+    from .tables.results import headline_of, make_tables, numbers_of, printed_claims
     from .tables.table import write_tables
 
     check_file(metrics)
@@ -271,8 +265,7 @@ def tables(
     claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
     remarks = remarks_on(by_task)
     logs = _pairs(training_log, "--training-log", "TASK/METHOD=FILE")
-    costs = {name: training_cost(Path(file)) for name, file in logs.items()}
-    made = make_tables(by_task, claims, remarks, costs)
+    made = make_tables(by_task, claims, remarks, logs)
     numbers = numbers_of(by_task, claims)
     printed = printed_claims(claims)
     write_tables(made, output_dir, printed, numbers)

@@ -157,14 +157,19 @@ def _draw(axis: Any, method: str, x: pd.Series, y: pd.Series, se: pd.Series, **s
 def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
     tables = [read_curve(name, path) for name, path in curves.items()]
     everything = pd.concat(tables, ignore_index=True)
-    figure = Figure(figsize=(3.4 * len(tables), 3.1), layout="constrained")
-    axes = figure.subplots(1, len(tables), squeeze=False)[0]
-    for axis, table in zip(axes, tables, strict=True):
+    across = min(len(tables), 8)
+    down = -(-len(tables) // across)
+    figure = Figure(figsize=(3.4 * across, 3.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(tables) :]:
+        axis.set_axis_off()
+    for axis, table in zip(axes.flat, tables, strict=False):
         smooth = table["loss"].ewm(span=max(1, len(table) // 20)).mean()
         axis.plot(table["step"], table["loss"], color="#0b6e99", alpha=0.25, linewidth=0.8)
         axis.plot(table["step"], smooth, color="#0b6e99", linewidth=1.6)
         axis.set(title=table["run"].iloc[0], xlabel="step", yscale="log")
-    axes[0].set_ylabel("training loss (smoothed)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("training loss (smoothed)")
     _save(figure, everything, directory / "training_curves")
 
 

@@ -41,15 +41,12 @@ ABLATED = "mvdiffusion"
 """The method of which an ablation changes one thing."""
 DIFFERENCE = "cross_view_psnr_difference"
 
-Costs = Mapping[str, Mapping[str, float]]
-"""Columns of `ABLATION_COSTS` by task and method, `<task>/<method>`."""
-
 
 def make_tables(
     scores: Mapping[str, Mapping[str, Score]],
     claims: Sequence[Claim],
     remarks: Sequence[str],
-    costs: Costs | None = None,
+    training_logs: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """Make the tables of each task, then those of the claims and of published numbers.
 
@@ -57,9 +54,13 @@ def make_tables(
         scores: comparable scores by task and method, from `scores.read_scores`.
         claims: their verdicts, from `claims.decide`.
         remarks: sentences to print under the claims, from `claims.remarks`.
-        costs: what trainings took, from `training_cost`.
+        training_logs: logs of the trainings of methods, by `<task>/<method>`.
+
+    Raises:
+        InputError: a file is no log of a training.
     """
-    tables = [table for task in scores for table in _task_tables(task, scores[task], costs or {})]
+    costs = {name: training_cost(Path(log)) for name, log in (training_logs or {}).items()}
+    tables = [table for task in scores for table in _task_tables(task, scores[task], costs)]
     return [*tables, _claim_table(claims, remarks), published_table()]
 
 
@@ -94,7 +95,9 @@ def training_cost(log: Path) -> dict[str, float]:
     return dict(zip(ABLATION_COSTS, (parameters, seconds), strict=True))
 
 
-def _task_tables(task: str, scores: Mapping[str, Score], costs: Costs) -> list[Table]:
+def _task_tables(
+    task: str, scores: Mapping[str, Score], costs: Mapping[str, Mapping[str, float]]
+) -> list[Table]:
     compared = compared_scores(scores.values())
     ablated = [one for one in scores.values() if one.is_ablation or one.method == ABLATED]
     others_too = [one for one in scores.values() if not one.is_ablation]
@@ -150,7 +153,9 @@ def _mean_of(values: np.ndarray) -> tuple[float | None, float | None]:
     return mean_and_se(there) if len(there) else (None, None)
 
 
-def _ablation_table(task: str, scores: Sequence[Score], costs: Costs) -> Table:
+def _ablation_table(
+    task: str, scores: Sequence[Score], costs: Mapping[str, Mapping[str, float]]
+) -> Table:
     """The method and what is left of it without one of its parts, with paired differences."""
     shown = measured_columns(ABLATIONS, scores)
     reference = next((score for score in scores if score.method == ABLATED), None)

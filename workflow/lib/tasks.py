@@ -195,8 +195,35 @@ class Tasks:
         """Files of all tables."""
         kinds = ("main", "distances", "consistency", "controls", "published")
         names = [f"{task}_{kind}" for task in self.names for kind in kinds]
+        names += [f"{task}_ablations" for task in self.names if self.ablations(task)]
         formats = ("csv", "md", "tex", "html")
         return [f"{name}.{end}" for name in [*names, "claims", "published"] for end in formats]
+
+    def ablations(self, task: str) -> list[str]:
+        """Ablations among the methods of a task; they have a table of their own."""
+        return [name for name in self.methods[task] if find_method(name, task).role == "ablation"]
+
+    @property
+    def training_logs(self) -> dict[str, str]:
+        """Steps whose logs the tables of ablations show, by `<task>/<method>`."""
+        return {
+            f"{task}/{name}": self.models(task, name)[0]
+            for task in self.names
+            if (ablations := self.ablations(task))
+            for name in self.methods[task]
+            if name in ablations or find_method(name, task).model == "multi-view"
+        }
+
+    def table_options(self, wildcards: Any, input: Any) -> list[str]:
+        """Parameter of the rule that makes the tables: hashes of settings, and training logs.
+
+        The hashes are those that the scores must have.
+        """
+        hashes = named(self.names, map(self.images_sha256, self.names))
+        return [
+            *repeated("--settings-sha256", hashes),
+            *repeated("--training-log", named([*self.training_logs], input.logs)),
+        ]
 
     @property
     def figures(self) -> list[str]:
@@ -269,11 +296,6 @@ class Tasks:
             return _deciding({key: base[key] for key in ("vae", "diffusion")})
         embedded = self.sources.embeds_base
         return self.sources.embedded_md5("base") if embedded else base["pretrained"][task]
-
-    def hash_options(self) -> list[str]:
-        """Options of the command that makes the tables: the hashes that scores must have."""
-        hashes = named(self.names, map(self.images_sha256, self.names))
-        return repeated("--settings-sha256", hashes)
 
     def errors_by_step(self) -> bool:
         """Whether panoramas are certainly scored step by step from view 0.

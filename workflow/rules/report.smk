@@ -10,7 +10,7 @@ recipes.register(
         "mvdiffusion_eval.tables.results",
         "mvdiffusion_eval.claims.remarks",
     ],
-    after=tasks.scores,
+    after=[*tasks.scores, *tasks.training_logs.values()],
     makes=["<results>/tables", "<results>/metrics.json"],
 )
 
@@ -19,6 +19,7 @@ rule make_tables:
     input:
         settings=recipes.settings_file("tables"),
         scores=scores,
+        logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
         tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
         metrics="<results>/metrics.json",
@@ -28,10 +29,10 @@ rule make_tables:
     conda:
         "../envs/mvdiffusion.yaml"
     params:
-        hashes=tasks.hash_options(),
+        options=tasks.table_options,
     shell:
         "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings}"
-        " {params.hashes:q} --output-dir $(dirname {output.tables[0]})"
+        " {params.options:q} --output-dir $(dirname {output.tables[0]})"
         " --metrics {output.metrics} 2>&1 | tee {log}"
         " && python -m workflow.lib.seal {output.seal} {output.tables} {output.metrics}"
 
