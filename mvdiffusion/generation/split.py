@@ -27,22 +27,30 @@ if TYPE_CHECKING:
     from mvdiffusion.methods.registry import Method  # which other methods there are is no matter
 
 
-def load_pipeline(kind: str, model: Path, settings: GenerationSettings) -> MultiViewPipeline:
+def load_pipeline(
+    kind: str, model: Path, settings: GenerationSettings, is_base: bool = False
+) -> MultiViewPipeline:
     """Load a stage-2 folder, or a single-view one (its multi-view layers are the identity).
 
     Args:
         kind: a task, or `module:class` of a further pipeline.
         model: the folder.
         settings: scheduler, precision and device.
+        is_base: whether it is the model that all training starts from, which need not know what the
+            task gives beside text.
 
     Raises:
         InputError: no model there, or one of another task.
     """
     check_model(model)
     pipelines = PIPELINES[kind] if kind in PIPELINES else resolve_name(kind)
-    load = pipelines.from_pretrained if is_multi_view(model) else pipelines.from_single_view
     with readable(model, f"no model of the task {kind}"):
-        pipeline = load(model)
+        if is_multi_view(model):
+            pipeline = pipelines.from_pretrained(model)
+        elif is_base:
+            pipeline = pipelines.from_single_view(model, ignore_condition=True)
+        else:
+            pipeline = pipelines.from_single_view(model)
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     check_numbers(settings.num_inference_steps, settings.guidance_scale, pipeline.scheduler)
@@ -120,7 +128,7 @@ def generate_split(
     manifest = folder.manifest
     make_views = method.function(manifest.task)
     loaded = {
-        name: load_pipeline(method.pipeline(name, manifest.task), place, settings)
+        name: load_pipeline(method.pipeline(name, manifest.task), place, settings, name == "base")
         for name, place in {**(others or {}), method.model: model}.items()
     }
     pipeline = loaded.pop(method.model)

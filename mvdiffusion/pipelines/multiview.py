@@ -16,7 +16,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.models.multiview_unet import MultiViewUNet, extend_input_channels
 from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
 from mvdiffusion.pipelines.loading import (
     check_files,
@@ -128,7 +128,11 @@ class MultiViewPipeline(DiffusionPipeline):
 
     @classmethod
     def from_single_view(
-        cls, folder: str | Path, variant: str = "released", **options: Any
+        cls,
+        folder: str | Path,
+        variant: str = "released",
+        ignore_condition: bool = False,
+        **options: Any,
     ) -> Self:
         """Load a Stable Diffusion folder (or hub id) and insert untrained multi-view layers.
 
@@ -136,9 +140,14 @@ class MultiViewPipeline(DiffusionPipeline):
             folder: a folder in the format of diffusers, with as many input channels as the task
                 needs: those of Stable Diffusion 2 base, inpainting or depth.
             variant: CAA arithmetic, "released" or "paper".
+            ignore_condition: load a model of text alone, too; its new input channels have no
+                effect, so it sees neither mask nor depth.
             options: passed on to `from_pretrained`, such as `torch_dtype`; float32 without.
         """
         base = load_single_view(folder, **options)
+        latent_channels = base.vae.config.latent_channels
+        if ignore_condition and base.unet.config.in_channels == latent_channels:
+            extend_input_channels(base.unet, cls.input_channels(latent_channels))
         unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
         return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
 

@@ -25,7 +25,13 @@ from mvdiffusion.methods import Method
 
 METHOD = Method("gray", "Gray images", ("panorama",))
 
+PAIR = Method("pair", "Pair of models", ("panorama",), others=("inpainting",))
+
+
 def panorama(batch):
+    if batch.models:
+        assert batch.models["inpainting"].unet.config["unet_config"]["in_channels"] == 9
+        assert batch.pipeline.unet.config["unet_config"]["in_channels"] == 4
     ramp = torch.linspace(0.25, 0.75, batch.size["width"])
     return ramp.expand(*batch.noise.shape[:2], 3, *batch.size.values())
 """
@@ -35,7 +41,7 @@ DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
 @pytest.fixture
 def package(tmp_path: Path) -> Iterator[Path]:
     """An installed package that holds the method."""
-    with installed(tmp_path / "site", "gray", FILE, {"gray": "METHOD"}) as folder:
+    with installed(tmp_path / "site", "gray", FILE, {"gray": "METHOD", "pair": "PAIR"}) as folder:
         yield folder
 
 
@@ -93,3 +99,25 @@ def test_its_images_are_generated_scored_and_shown(
     assert sheet[0] == "real"
     assert sheet[-1] == "mvdiffusion"
     assert "gray" in sheet
+
+
+def test_a_further_model_is_an_option(
+    package: Path, run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    write_rooms(tmp_path / "rooms", "test", ["a", "b"], 0)
+    settings = json.dumps({"data": DATA, "num_inference_steps": 1, "device": "cpu"})
+    words = ("generate", "split", "--method", "pair", "--model", models["panorama"], "--data",
+             tmp_path / "rooms", "--settings", settings, "--output", tmp_path / "out")  # fmt: skip
+    code, said = run(*words)
+    assert (code, "--method pair: needs --other inpainting=FOLDER as well" in said) == (2, True)
+    code, said = run(*words, "--other", f"painting={models['outpaint']}")
+    assert code == 2
+    assert "--other painting=" in said
+    assert not (tmp_path / "out").exists()
+    code, said = run(*words, "--other", f"inpainting={models['outpaint']}")
+    assert code == 0, said
+    assert (tmp_path / "out/manifest.json").exists()
+    # Images of another model are not these.
+    code, said = run(*words, "--other", f"inpainting={models['panorama']}")
+    assert code == 2
+    assert "--overwrite" in said

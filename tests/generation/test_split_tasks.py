@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
+from noise_data import HEIGHT, WIDTH
+from tiny_models import single_view_unet
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
@@ -12,7 +15,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import generate_split, sample_seed
 from mvdiffusion.methods.registry import find_method, method_names
-from mvdiffusion.pipelines import MVDiffusionDepthPipeline
+from mvdiffusion.pipelines import MVDiffusionDepthPipeline, MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, folder_sha256, read_json
 from mvdiffusion.tasks import Task
 
@@ -61,6 +64,28 @@ def test_depth_methods_write_whole_sequences(
         assert read_json(folder.root / name / "sample.json")["seed"] == sample_seed(0, name)
         if method == "vae_reconstruction":
             assert (views - sample.views).square().mean() < 0.05
+
+
+def test_a_base_that_knows_no_depth_makes_frames_from_their_captions(
+    parts: dict[str, Any], walks: ScanNetScenes, tmp_path: Path
+) -> None:
+    unused = dict.fromkeys(("safety_checker", "feature_extractor"))
+    options = {"unet": single_view_unet("panorama"), "requires_safety_checker": False}
+    StableDiffusionPipeline(**parts, **unused, **options).save_pretrained(tmp_path / "base")
+    settings = {"num_samples": 1, "guidance_scale": 1.0}
+    made = generate(
+        "depth", "independent_base", tmp_path / "base", walks, tmp_path / "a", **settings
+    )
+    pipeline = MVDiffusionPanoramaPipeline.from_single_view(tmp_path / "base")
+    sample = walks.load(0)
+    alone = pipeline(
+        [list(sample.prompts)],
+        *(HEIGHT, WIDTH, SETTINGS["num_inference_steps"], 1.0),
+        correspondence_attention=False,
+        generator=torch.Generator().manual_seed(sample_seed(0, sample.sample_id)),
+        output_type="pt",
+    ).images[0]
+    assert (read_views(made.root / sample.sample_id) / 2 + 0.5 - alone).abs().max() <= 1 / 255
 
 
 def test_sequences_of_other_layouts_run_apart(
