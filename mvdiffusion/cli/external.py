@@ -182,25 +182,33 @@ def external_import(
     print(f"{output}: {count} samples of {specification.title}")
 
 
-@external_app.command("check", context_settings={"ignore_unknown_options": True})
+@external_app.command("check")
 def external_check(
     name: Name,
     generated: Annotated[
         Path | None,
         typer.Argument(help="Folder of its images, which is scored, or its score file (JSON)."),
     ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder with the real views of the same samples.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Protocol to run (default: all that can); repeatable.")
+    ] = None,
+    extractor: Annotated[
+        list[str] | None, typer.Option(help="Feature extractor, by name or folder; repeatable.")
+    ] = None,
+    panorama_height: Annotated[
+        int | None, typer.Option(help="Rows to which equirectangular images are resized first.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Score file to write (default: FOLDER.json).")
     ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[-- OPTION...]",
-            help="Options of `mvdiffusion-eval score`, such as --reference and --protocol.",
-        ),
-    ] = None,
 ) -> None:
-    """Score its images, compare them with the numbers of its paper, and give it a medal."""
+    """Score its images, compare them with the numbers of its paper, and give it a medal.
+
+    A score file that `mvdiffusion-eval score` has written is taken as it is.
+    """
     from mvdiffusion.external import checking
 
     specification, score = find_specification(name), None
@@ -209,8 +217,12 @@ def external_check(
         if generated.is_dir():
             path = output or generated.with_name(f"{generated.name}.json")
             check_file(path)
-            more = ["--method", specification.method, *(options or ())]
-            checking.score_folder(generated, path, more)
+            given = {"--reference": [reference], "--panorama-height": [panorama_height],
+                     "--protocol": protocol, "--extractor": extractor}  # fmt: skip
+            pairs = [(key, value) for key, values in given.items() for value in values or ()]
+            options = [str(word) for pair in pairs if pair[1] is not None for word in pair]
+            method = ("--method", specification.method)
+            checking.score_folder(generated, path, [*method, *options])
         score = checking.read_score(path, specification)
     comparisons = checking.compare(specification, score)
     for each in comparisons:

@@ -31,9 +31,7 @@ def plan_lines(specification: Specification, root: Path) -> list[str]:
         lines += [f"  {number}. {step.title}{known}{unknown}", f"     {step.words}"]
     for task, generation in specification.tasks.items():
         lines += _task_lines(specification, task.value, generation, place)
-    lines += [
-        f"check (mvdiffusion external check {specification.name} SAMPLES -- --reference REAL)"
-    ]
+    lines += [f"check (mvdiffusion external check {specification.name} SAMPLES --reference REAL)"]
     lines += [f"  {result}" for result in _result_lines(specification)]
     return [*lines, *(f"note: {note}" for note in specification.notes)]
 

@@ -66,7 +66,7 @@ def test_the_whole_way(
     column = np.asarray(Image.open(ours / "a/0.png"))[8, :, 0].astype(float)
     angle = np.degrees(np.arctan((np.arange(16) - 7.5) / 8))  # red is 3 per column of 5.625°
     assert np.abs(column - 3 * (angle / 5.625 + 31.5)).max() < 2
-    code, said = run("check", path, ours, "--", "--protocol", "paper-consistency-pano")
+    code, said = run("check", path, ours, "--protocol", "paper-consistency-pano")
     assert code == 0, said
     assert "cross_view_psnr (panorama): 0 in this test; here" in said
     assert "not within 1" in said
