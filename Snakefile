@@ -51,6 +51,8 @@ include: "workflow/rules/base.smk"
 include: "workflow/rules/train.smk"
 # models, test data    -> <results>/images/<task>/<method>: images of every method, and the real ones
 include: "workflow/rules/generate.smk"
+# prompts, test data   -> <results>/images/<task>/external/<name>: images of methods of others
+include: "workflow/rules/external.smk"
 # images               -> <results>/extractors, <results>/scores/<task>/<method>.json
 include: "workflow/rules/evaluate.smk"
 # scores, images       -> <results>/tables, metrics.json, figures, report.html: verdicts on the claims

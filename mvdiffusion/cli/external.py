@@ -217,12 +217,13 @@ def external_check(
         if generated.is_dir():
             path = output or generated.with_name(f"{generated.name}.json")
             check_file(path)
-            given = {"--reference": [reference], "--panorama-height": [panorama_height],
-                     "--protocol": protocol, "--extractor": extractor}  # fmt: skip
-            pairs = [(key, value) for key, values in given.items() for value in values or ()]
-            options = [str(word) for pair in pairs if pair[1] is not None for word in pair]
-            method = ("--method", specification.method)
-            checking.score_folder(generated, path, [*method, *options])
+            options = [
+                *([] if reference is None else ["--reference", str(reference)]),
+                *([] if panorama_height is None else ["--panorama-height", str(panorama_height)]),
+                *(word for name in protocol or () for word in ("--protocol", name)),
+                *(word for name in extractor or () for word in ("--extractor", name)),
+            ]
+            checking.score_folder(generated, path, ["--method", specification.method, *options])
         score = checking.read_score(path, specification)
     comparisons = checking.compare(specification, score)
     for each in comparisons:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
+from mvdiffusion.records import InputError
 from mvdiffusion.tasks import Task
 
 Role = Literal["method", "upper bound", "control", "ablation"]
+EXTERNAL = "external/"
+"""What the names of methods of others begin with, see `specification`."""
+
 MODELS = ("base", "single-view", "multi-view", "inpainting")
 """Models that every experiment can make; a method that trains one adds it under its own name."""
 
@@ -49,6 +53,7 @@ class Method:
             Diffusion); the "single-view" model after stage 1, which is the base if there is no
             stage 1; the "multi-view" model of stage 2; the "inpainting" model of single views that
             outpainting starts from; or the name of a method, for the model of its `training`.
+            Methods of others, which are called external/…, run no model of this project: "".
         others: further models that it runs, named likewise: `Batch.models`.
         training: how its own model is made, if it has one.
         place: number by which tables and figures order methods: those of the paper's tables in the
@@ -77,7 +82,12 @@ class Method:
     @property
     def models(self) -> tuple[str, ...]:
         """All models that it runs, the main one first."""
-        return (self.model, *self.others)
+        return (self.model, *self.others) if self.model else ()
+
+    @property
+    def is_external(self) -> bool:
+        """Whether a specification describes it, so that it runs in an environment of its own."""
+        return self.name.startswith(EXTERNAL)
 
     @property
     def is_control(self) -> bool:
@@ -85,7 +95,16 @@ class Method:
         return self.role == "control"
 
     def function(self, task: str) -> Callable[..., Any]:
-        """Find what makes the views of a task: a function of `methods.base.Batch`."""
+        """Find what makes the views of a task: a function of `methods.base.Batch`.
+
+        Raises:
+            InputError: it is a method of others.
+        """
+        if self.is_external:
+            raise InputError(
+                f"{self.name}: is a method of others; run it by `mvdiffusion external run "
+                f"{self.name.removeprefix(EXTERNAL)}`."
+            )
         function: Callable[..., Any] = getattr(import_module(self.module), task)
         return function
 

@@ -1,4 +1,4 @@
-"""Which methods are installed: those of this package and of others, by their entry points."""
+"""Which methods there are: by the entry points of this package and others, by specifications."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mvdiffusion.methods.declaration import MODELS, Method
+from mvdiffusion.methods.specification import external_methods
 from mvdiffusion.records import InputError
 
 GROUP = "mvdiffusion.methods"  # of entry points, and the package of our own methods
@@ -80,6 +81,7 @@ def methods() -> Mapping[str, Method]:
                 )
         own = {model: trainings[model].pipeline for model in method.models if model in trainings}
         found[entry.name] = replace(method, loaders=own)
+    found |= external_methods()
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 

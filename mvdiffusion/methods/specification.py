@@ -16,13 +16,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field
 
+from mvdiffusion.methods.declaration import EXTERNAL, Method
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import FieldOfView, Text, YamlLoader, mistake, parse, settings, suggest
 from mvdiffusion.tasks import Task
 
 FOLDER = Path(__file__).with_name("external")
-PREFIX = "external/"
-"""What stands before a specification's name where methods are named, as in configurations."""
 
 
 def _below(path: str) -> str:
@@ -253,6 +252,7 @@ class Specification:
         results: numbers of its paper.
         notes: what is not reproducible, or not like the other methods.
         color: color of its lines and dots, `#rrggbb`.
+        place: number by which tables and figures order methods, see `declaration.Method`.
     """
 
     name: Name
@@ -266,11 +266,12 @@ class Specification:
     results: list[PaperResult] = field(default_factory=list)
     notes: list[Text] = field(default_factory=list)
     color: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")] | None = None
+    place: Annotated[int, Field(ge=0)] = 900
 
     @property
     def method(self) -> str:
         """Name of the method in configurations, manifests and tables."""
-        return PREFIX + self.name
+        return EXTERNAL + self.name
 
     def generation(self, task: str) -> Generation:
         """How the images of a task are made.
@@ -299,6 +300,17 @@ def fields_of(text: str) -> list[str]:
         raise mistake("", text, "names in braces, each closed, such as {sample}") from None
 
 
+def external_methods() -> dict[str, Method]:
+    """Declare the methods that specifications describe, by name."""
+    found = {}
+    for each in map(find_specification, specification_names()):
+        tasks = tuple(task.value for task in each.tasks)
+        found[each.method] = Method(
+            each.method, each.title, tasks, model="", place=each.place, color=each.color
+        )
+    return found
+
+
 def specification_names() -> list[str]:
     """Names of the specifications that are shipped."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -315,7 +327,7 @@ def find_specification(name: str) -> Specification:
     Raises:
         InputError: there is none, or it is not as `Specification` says.
     """
-    short = name.removeprefix(PREFIX)
+    short = name.removeprefix(EXTERNAL)
     if name.endswith((".yaml", ".yml")):
         return read_specification(Path(name))
     if short not in (known := specification_names()):

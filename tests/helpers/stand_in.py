@@ -102,7 +102,9 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
         save(Path(options["log-dir"][0]) / "metrics.jsonl", result)
         name = "config.json" if words[1] in ("vae", "decoder") else "model_index.json"
         save(Path(options["output"][0]) / name, result)
-    elif command == "generate":
+    elif words == ["external", "install"]:
+        save(Path("external") / options[""][0], result)
+    elif command in ("generate", "external"):
         folder = Path(options["output"][0])
         samples = [
             checkpointed(folder / f"{sample}.png", result + str(sample)) for sample in range(3)

@@ -33,7 +33,7 @@ PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", "constraints.txt",
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
-    "mvdiffusion/locks.py",
+    "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
@@ -45,6 +45,7 @@ PROJECT_FILES = (
 COMMANDS = {
     "mvdiffusion/cli/data.py": ["data_rooms", "data_walks", "data_export", "open_dataset"],
     "mvdiffusion/cli/datasets.py": ["data_labels", "data_prepare", "data_splits", "data_caption"],
+    "mvdiffusion/cli/external.py": ["external_run", "external_import"],
     "mvdiffusion/cli/generate.py": ["generate_split"],
     "mvdiffusion/cli/tools.py": ["fetch_base", "release_base"],
     "mvdiffusion/cli/train.py": [

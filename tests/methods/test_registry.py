@@ -25,7 +25,8 @@ def test_tables_have_the_papers_order_and_those_of_other_packages_last(tmp_path:
 
 
 def test_every_method_has_its_functions_and_a_color_of_its_own() -> None:
-    for name, method in registry.methods().items():
+    own = {n: m for n, m in registry.methods().items() if not m.is_external}
+    for name, method in own.items():
         assert all(callable(method.function(task)) for task in method.tasks), name
     compared = [method for method in registry.methods().values() if method.role == "method"]
     colors = [method.color for method in compared if method.color]
@@ -63,3 +64,13 @@ def test_an_installation_older_than_its_source_is_told(monkeypatch: pytest.Monke
         find_method("base", "panorama")
     monkeypatch.undo()
     forget()
+
+
+def test_methods_of_others_are_known_and_run_elsewhere() -> None:
+    method = find_method("external/panfusion", "panorama")
+    assert (method.title, method.models, method.is_external) == ("PanFusion", (), True)
+    assert "external/panfusion" not in method_names()  # which `generate split` offers
+    with pytest.raises(InputError, match=r"run it by `mvdiffusion external run panfusion`"):
+        method.function("panorama")
+    with pytest.raises(InputError, match=r"--method external/panfusion: no such method of the ta"):
+        find_method("external/panfusion", "depth")

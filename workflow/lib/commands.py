@@ -44,3 +44,22 @@ def train(words: str, step: str, results: str, base: bool = True) -> str:
         f" --log-dir {work}/log --overwrite 2>&1 | tee {{log}}"
         f" && cp {work}/log/metrics.jsonl {{output.curve}}"
     )
+
+
+def external(results: str) -> str:
+    """Command of a rule that runs a method of others; it goes on where a killed job was.
+
+    What the method writes is no output of the rule, since Snakemake deletes outputs before a job.
+
+    Args:
+        results: folder of the experiment's results.
+    """
+    command, name = "python -m mvdiffusion.cli external", "{wildcards.external}"
+    raw = f"{results}/external/{{wildcards.task}}/{name}"
+    return (
+        f"({command} install {name} --overwrite && {command} run {name} --task {{wildcards.task}}"
+        " --data $(dirname {input.data}) --split test --settings {input.settings}"
+        f" --settings-sha256 {{params.sha256}} --output {raw} --overwrite"
+        f" && {command} import {name} {raw} --task {{wildcards.task}}"
+        " --output $(dirname {output}) --overwrite) 2>&1 | tee {log}"
+    )

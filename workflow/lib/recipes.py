@@ -47,6 +47,11 @@ class Recipe:
     path: str
 
 
+def flat(step: str) -> str:
+    """Name a step so that it can be part of a file's name; those of external methods have a /."""
+    return step.replace("/", "_")
+
+
 class Recipes:
     """The recipes of one experiment, by step.
 
@@ -84,13 +89,13 @@ class Recipes:
             makes: paths that hold its results and its unfinished work, and nothing else.
             root: the folder that its settings file goes to.
         """
-        code = tuple(code)
+        step, code = flat(step), tuple(code)
         decided = json.dumps(settings if deciding is None else deciding, indent=2, sort_keys=True)
         decides = {
             "settings": decided,
             "code": code_sha256(*code),
             "besides": list(besides),
-            "before": [self.steps[name].digest for name in after],
+            "before": [self.steps[flat(name)].digest for name in after],
         }
         digest = settings_sha256(decides)[:12]
         self.steps[step] = Recipe(
@@ -140,7 +145,7 @@ class Recipes:
         Raises:
             WorkflowError: the experiment has no such step.
         """
-        name = step.format(**dict(wildcards))
+        name = flat(step.format(**dict(wildcards)))
         if name not in self.steps:
             raise WorkflowError(
                 f"workflow: the step '{name}' belongs to none of the tasks, methods and trained"

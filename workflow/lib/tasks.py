@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mvdiffusion.methods.declaration import MODELS
+from mvdiffusion.methods.declaration import EXTERNAL, MODELS
 from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.settings import parse
@@ -47,6 +47,21 @@ class Tasks:
         configuration names may be large: one at a time, so that a GPU need not hold two.
         """
         return 1 if self.sources.names_models else 2
+
+    def made_here(self, task: str) -> list[str]:
+        """Methods of a task that this project runs itself."""
+        return [name for name in self.methods[task] if not find_method(name, task).is_external]
+
+    @property
+    def external(self) -> list[tuple[str, str]]:
+        """Task and name of each method of others, the name without `external/`."""
+        found = [(task, name) for task in self.names for name in self.methods[task]]
+        return [(t, n.removeprefix(EXTERNAL)) for t, n in found if find_method(n, t).is_external]
+
+    def external_settings(self, task: str) -> dict[str, Any]:
+        """Settings of a run of a method of others."""
+        number = self.config[task]["generation"].get("num_samples")
+        return self.real(task, number) | {"seed": self.config["seed"]}
 
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""
@@ -128,7 +143,7 @@ class Tasks:
     @property
     def every_method(self) -> set[str]:
         """Names of the methods that run, and of those that only train a model for them."""
-        return {name for names in self.methods.values() for name in names} | {
+        return {name for task in self.names for name in self.made_here(task)} | {
             name for _, name in self.trainings
         }
 

@@ -34,7 +34,7 @@ rule export_real:
 
 # Then those of every method, from the captions (and the given view, or the depth maps). Only methods
 # with correspondence-aware attention need the model of stage 2.
-for task, method in [(task, method) for task in tasks.names for method in tasks.methods[task]]:
+for task, method in [(task, method) for task in tasks.names for method in tasks.made_here(task)]:
     recipes.register(
         f"{task}_{method}",
         settings=tasks.generation(task, method),

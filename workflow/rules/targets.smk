@@ -38,10 +38,11 @@ rule release:
 
 wildcard_constraints:
     digest="[0-9a-f]{12}",
+    external="[a-z0-9_-]+",
     house="[A-Za-z0-9]+",
     kind="|".join(tasks.extractors) or "none",
     method="|".join(tasks.every_method),
-    name="[a-z_]+",
+    name="(external/)?[a-z0-9_-]+",
     scene="[A-Za-z0-9_-]+",
     split="train|validation|test|extractor",
     step="|".join(recipes.steps),
