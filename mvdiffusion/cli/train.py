@@ -94,7 +94,7 @@ def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
 @spread
 def train_panorama_finetune(options: Training, base: Base) -> None:
     """Train a baseline: fine-tune the whole UNet on equirectangular panoramas."""
-    from mvdiffusion.training import panorama_finetune
+    from mvdiffusion.training.baselines import panorama_finetune
 
     settings = read_settings(options.settings)
     panorama_finetune.train_panorama_finetune(settings, base, options.places())
@@ -107,3 +107,12 @@ def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
     from mvdiffusion.training import stage2
 
     stage2.train_stage2(task.value, read_settings(options.settings), base, options.places())
+
+
+@train_app.command("controlnet")
+@spread
+def train_controlnet(options: Training, base: Base) -> None:
+    """Train a ControlNet on depth beside an inpainting model: a baseline of the depth task."""
+    from mvdiffusion.training.baselines import controlnet
+
+    controlnet.train_controlnet(read_settings(options.settings), base, options.places())

@@ -380,16 +380,33 @@ class MultiViewPipeline(DiffusionPipeline):
         if extra_channels is not None:
             extra = torch.cat([extra_channels] * repeats).to(inputs.dtype)
             inputs = torch.cat([inputs, extra], 2)
-        options = {}
         if image_condition is not None:
-            condition = torch.cat([image_condition] * repeats)
-            options["image_condition"] = condition.to(self.unet.dtype)
+            image_condition = torch.cat([image_condition] * repeats).to(self.unet.dtype)
         inputs = inputs.to(self.unet.dtype)
-        noise_pred = self.unet(inputs, t, prompt_embeds, geometry, **options).sample.float()
+        noise_pred = self.run_unet(inputs, t, prompt_embeds, geometry, image_condition).float()
         if repeats == 1:
             return noise_pred
         negative, positive = noise_pred.chunk(2)
         return negative + self.guidance_scale * (positive - negative)
+
+    def run_unet(
+        self,
+        inputs: Tensor,
+        t: Tensor,
+        prompt_embeds: Tensor,
+        geometry: Any,
+        image_condition: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the UNet makes of all its inputs, [B, V, C, h, w].
+
+        Args:
+            inputs: latents as the UNet takes them, and extra channels, [B, V, C', h, w].
+            t: the timestep.
+            prompt_embeds, geometry, image_condition: see `denoise`.
+        """
+        options = {} if image_condition is None else {"image_condition": image_condition}
+        sample: Tensor = self.unet(inputs, t, prompt_embeds, geometry, **options).sample
+        return sample
 
     def encode_views(self, views: Tensor) -> Tensor:
         """Encode views [B, V, 3, H, W] in −1 … 1 as scaled latents [B, V, C, h, w] (the mode)."""

@@ -186,6 +186,17 @@ class Frames:
         return Drawn(random, sample.views, sample.prompts, {"depth": sample.depth})
 
 
+class MaskedFrames(Frames):
+    """Single frames with their depth, and masks [V, 1, H, W] as those of `MaskedViews`."""
+
+    def draw(self, position: int) -> Drawn:
+        """Return frames of one scene with a mask each."""
+        drawn = super().draw(position)
+        masks = [_random_mask(drawn.random, *drawn.views.shape[-2:]) for _ in drawn.views]
+        drawn.given["mask"] = torch.stack(masks)[:, None]
+        return drawn
+
+
 class Sequences(Frames):
     """Posed frames that are denoised together: consecutive key frames, or a pair of key frames
     with frames between them (paper, section 4.2).

@@ -372,28 +372,6 @@ class ViewStage(SingleView, Shared):
 
 
 @settings
-class PanoramaStage(ViewStage):
-    """Training on whole panoramas, equirectangular images as high as a view and twice as wide.
-
-    Attributes:
-        circular_padding: let convolutions look across the left and right edges. Without it, as in
-            the paper, a seam is left there.
-    """
-
-    circular_padding: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        """Refuse several views of a panorama, which is one image here."""
-        if (found := self.training.views_per_panorama) != 1:
-            raise mistake("training.views_per_panorama", found, "1, as a panorama is one image")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of an image in pixels."""
-        return self.data.image_size, 2 * self.data.image_size
-
-
-@settings
 class FrameStage(SingleView, Shared):
     """Training on frames of recordings: stage 1 for depth."""
 
@@ -430,14 +408,3 @@ STAGE2_SETTINGS: dict[str, type] = {
     "outpaint": OutpaintSettings,
     "depth": MultiFrameSettings,
 }
-
-METHOD_TRAININGS: dict[str, dict[str, type]] = {
-    "stage1": {"panorama": ViewStage, "depth": FrameStage},
-    "panorama-finetune": {"panorama": PanoramaStage},
-    "stage2": STAGE2_SETTINGS,
-}
-"""Settings by task of the commands, `mvdiffusion train …`, that can make a method's own model.
-
-Its function `train_…` is in `mvdiffusion.cli.train`, and what it runs in the module of its
-name in this package. It has an option `--task` if there is more than one task.
-"""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_pipelines import model_of
 from torch.nn.functional import interpolate
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -49,7 +50,7 @@ def test_every_method_writes_scorable_samples(
     method: str, models: dict[str, Path], dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     made_with = find_method(method, "panorama")
-    model = models[made_with.pipeline(made_with.model, "panorama")]
+    model = model_of(made_with, made_with.model, "panorama", models)
     folder = generate(method, model, dataset, tmp_path / "out")
     manifest = read_json(folder.root / "manifest.json")
     assert manifest["method"] == method

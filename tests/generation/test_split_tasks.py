@@ -8,6 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from noise_data import HEIGHT, WIDTH
 from tiny_models import single_view_unet
+from tiny_pipelines import model_of
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
@@ -24,12 +25,18 @@ SCENES = ["scene_a-0000", "scene_b-0000", "scene_c-0000"]
 
 
 def generate(
-    task: str, method: str, model: Path, dataset: Any, root: Path, **changes: Any
+    task: str,
+    method: str,
+    model: Path,
+    dataset: Any,
+    root: Path,
+    others: dict[str, Path] | None = None,
+    **changes: Any,
 ) -> SampleFolder:
     settings = GenerationSettings(**{**SETTINGS, "batch_size": 3, **changes})
     manifest = split_manifest(Task(task), method, dataset, settings.num_samples, "0" * 64)
     folder = SampleFolder(root, manifest, {})
-    generate_split(find_method(method, task), model, dataset, settings, folder)
+    generate_split(find_method(method, task), model, dataset, settings, folder, others)
     return folder
 
 
@@ -54,7 +61,10 @@ def test_outpainting_keeps_the_real_view(
 def test_depth_methods_write_whole_sequences(
     method: str, models: dict[str, Path], walks: ScanNetScenes, tmp_path: Path
 ) -> None:
-    folder = generate("depth", method, models["depth"], walks, tmp_path / "out")
+    made_with = find_method(method, "depth")
+    model, *others = (model_of(made_with, name, "depth", models) for name in made_with.models)
+    named = dict(zip(made_with.others, others, strict=True))
+    folder = generate("depth", method, model, walks, tmp_path / "out", named)
     manifest = read_json(folder.root / "manifest.json")
     assert manifest["task"] == "depth"
     assert manifest["samples"] == SCENES

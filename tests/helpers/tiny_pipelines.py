@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, StableDiffusionControlNetInpaintPipeline
 from noise_data import HEIGHT, WIDTH, write_rooms, write_scene
 from tiny_models import TASKS, single_view_unet
 from torch.nn.functional import interpolate
@@ -14,6 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
+from mvdiffusion.methods.declaration import Method
+from mvdiffusion.models.controlnet import controlnet_of
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines import (
@@ -91,11 +93,31 @@ def depth(make: Callable[..., Any]) -> MVDiffusionDepthPipeline:
 
 @pytest.fixture(scope="session")
 def models(make: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Saved models of the three tasks."""
+    """Saved models of the three tasks, and those of methods that train one of their own."""
     folders = {task: tmp_path_factory.mktemp(task) for task in TASKS}
     for task, folder in folders.items():
         make(task).save_pretrained(folder)
+    folders["controlnet"] = tmp_path_factory.mktemp("controlnet")
+    _save_controlnet(make("outpaint"), folders["controlnet"])
     return folders
+
+
+def _save_controlnet(inpainting: MVDiffusionOutpaintPipeline, folder: Path) -> None:
+    unet = inpainting.unet.unet
+    parts = {name: getattr(inpainting, name) for name in ("vae", "text_encoder", "tokenizer")}
+    none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    StableDiffusionControlNetInpaintPipeline(
+        **parts,
+        unet=unet,
+        scheduler=inpainting.scheduler,
+        controlnet=controlnet_of(unet, 4, inpainting.vae_scale_factor),
+        **none,
+    ).save_pretrained(folder)
+
+
+def model_of(method: Method, name: str, task: str, models: dict[str, Path]) -> Path:
+    """Find the saved model that a method knows by a name: one of its own, or one of a task."""
+    return models.get(name) or models[method.pipeline(name, task)]
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ PROJECT_FILES = (
     "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
+    "mvdiffusion/training/baselines/settings.py",
     "mvdiffusion/training/networks.py", "eval/settings.py",
     "eval/plugins.py", "eval/protocols/names.py", "eval/protocols/protocols.yaml",
     "profiles",
@@ -50,7 +51,7 @@ COMMANDS = {
     "mvdiffusion/cli/tools.py": ["fetch_base", "release_base"],
     "mvdiffusion/cli/train.py": [
         "train_vae", "train_decoder", "train_base", "train_inpainting", "train_stage1",
-        "train_stage2",
+        "train_stage2", "train_controlnet",
     ],
     "eval/cli.py": ["train_extractor", "score", "tables", "figures", "report"],
 }  # fmt: skip
@@ -71,6 +72,7 @@ MODULES = {
     "mvdiffusion/training/vae.py": "from mvdiffusion.training.loop import train\n",
     "mvdiffusion/training/base.py": "from .loop import train\n",
     "mvdiffusion/training/stage1.py": "from mvdiffusion.training import loop\n",
+    "mvdiffusion/training/baselines/controlnet.py": "from mvdiffusion.training.loop import train\n",
     "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/conversion/base_model.py": "",

@@ -15,10 +15,10 @@ from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
+from mvdiffusion.training.baselines.panorama_finetune import panorama_task, train_panorama_finetune
+from mvdiffusion.training.baselines.settings import PanoramaStage
 from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.examples import EquirectangularImages
-from mvdiffusion.training.panorama_finetune import panorama_task, train_panorama_finetune
-from mvdiffusion.training.settings import PanoramaStage
 
 
 @pytest.fixture(scope="module")

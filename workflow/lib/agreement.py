@@ -12,7 +12,7 @@ from mvdiffusion.methods.registry import expected, find_method, method_names, me
 from mvdiffusion.preparation.settings import ROOM_KINDS
 from mvdiffusion.settings import mistake
 from mvdiffusion.tasks import Task
-from mvdiffusion.training.settings import METHOD_TRAININGS
+from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
 from workflow.lib.models import needed_models, own_training, training_section

@@ -8,8 +8,8 @@ from typing import Any
 from mvdiffusion.methods.declaration import MODELS
 from mvdiffusion.methods.registry import methods
 from mvdiffusion.tasks import Task
+from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion.training.settings import (
-    METHOD_TRAININGS,
     STAGE2_SETTINGS,
     BaseSettings,
     DecoderSettings,

@@ -126,11 +126,12 @@ class Recipes:
             after: the steps whose results it reads.
             command: the command, if it is not named as the module.
         """
+        function = f"train_{command or code.rpartition('.')[2]}"
         self.register(
             step,
             settings=settings,
             deciding=deciding_settings(settings),
-            code=[f"mvdiffusion.cli.train:train_{command or code}", f"mvdiffusion.training.{code}"],
+            code=[f"mvdiffusion.cli.train:{function}", f"mvdiffusion.training.{code}"],
             after=after,
             makes=[
                 f"<results>/models/{step}",

@@ -10,7 +10,8 @@ from mvdiffusion.methods.registry import find_method
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
-from mvdiffusion.training.settings import METHOD_TRAININGS, ViewSettings, deciding_settings
+from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
+from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.models import needed_models, own_training, training_settings
 from workflow.lib.recipes import Recipes
@@ -172,7 +173,8 @@ class Tasks:
 
     def training_module(self, task: str, method: str) -> str:
         """Name, in `mvdiffusion.training`, of the module that runs a method's own training."""
-        return own_training(find_method(method, task)).command.replace("-", "_")
+        name = own_training(find_method(method, task)).command.replace("-", "_")
+        return name if name.startswith("stage") else f"baselines.{name}"
 
     @property
     def released(self) -> list[str]:

@@ -18,11 +18,11 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.closing import closed_convolutions
 from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.pipelines.equirectangular import generate_equirectangular
+from mvdiffusion.training.baselines.settings import PanoramaStage
 from mvdiffusion.training.diffusion import DiffusionTask, Pictures, freeze, load_parts
 from mvdiffusion.training.examples import Batch, EquirectangularImages, load_equirectangular
 from mvdiffusion.training.pictures import GUIDANCE, STEPS, make_pipeline
 from mvdiffusion.training.runs import Places, Run, Writer
-from mvdiffusion.training.settings import PanoramaStage
 
 
 class EquirectangularTask(DiffusionTask):

@@ -1,0 +1,1 @@
+"""Trainings of models that only baselines need."""
