@@ -13,7 +13,7 @@ import pytest
 from foreign_methods import installed
 from noise_data import write_rooms
 from PIL import Image
-from workflow_project import load_experiment
+from workflow_project import ROOT, load_experiment
 
 from mvdiffusion_eval.cli import main as eval_command
 from mvdiffusion_eval.folders import methods as shown
@@ -68,6 +68,23 @@ def test_it_can_be_configured_and_has_its_step(package: Path, tmp_path: Path) ->
     assert "panorama_gray" in experiment.recipes.steps
 
 
+@pytest.mark.slow
+def test_one_line_of_configuration_plans_its_images_and_all_that_is_made_of_them(
+    package: Path, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "gray.yaml"
+    overlay.write_text("results_dir: results/gray\npanorama: {methods: [pair]}\ntasks: [panorama]")
+    environment = {**os.environ, "PYTHONPATH": f"{package}:{os.environ.get('PYTHONPATH', '')}"}
+    words = ["snakemake", "-n", "-p", "--cores", "1", "run", "--configfile", str(overlay)]
+    plan = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    assert "--other inpainting=results/gray/models/outpaint_base" in plan
+    assert "outpaint_stage2" not in plan
+    for word in ("--scores results/gray/scores", "--generated panorama"):
+        assert f"{word}/pair" in plan or f"{word}/panorama/pair.json" in plan, word
+
+
 def test_its_images_are_generated_scored_and_shown(
     package: Path, run: Run, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -95,6 +112,17 @@ def test_its_images_are_generated_scored_and_shown(
         rows = [row[0] for row in csv.reader(file)]
     assert rows[1:] == ["real", "independent", "gray"]
     assert "Gray images" in (tmp_path / "tables/panorama_main.md").read_text()
+    shown_of = [word for method in ("real", "gray", "independent")
+                for word in ("--generated", f"panorama/{method}={tmp_path / method}")]  # fmt: skip
+    scored = [word for file in scores for word in ("--scores", file)]
+    score("figures", *shown_of, *scored, "--output-dir", tmp_path / "figures")
+    with (tmp_path / "figures/overview_panorama.csv").open() as file:
+        assert "gray" in {row["method"] for row in csv.DictReader(file)}
+    (tmp_path / "c.yaml").write_text("name: gray")
+    score("report", "--tables", tmp_path / "tables", "--figures", tmp_path / "figures", *scored,
+          *shown_of, "--metrics", tmp_path / "m.json", "--config", tmp_path / "c.yaml",
+          "--output", tmp_path / "report.html")  # fmt: skip
+    assert "Gray images" in (tmp_path / "report.html").read_text()
     sheet = shown.shown_side_by_side()
     assert sheet[0] == "real"
     assert sheet[-1] == "mvdiffusion"
