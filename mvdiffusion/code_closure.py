@@ -2,7 +2,8 @@
 
 Identities of trainings and the digests of the workflow's steps are made of it, so a result is out
 of date exactly when code that made it has changed: comments, docstrings and formatting do not
-count, nor do modules that nothing imports.
+count, nor do modules that nothing imports, nor what a method's `METHOD` says of it: the workflow
+takes of that what decides a step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import grimp
 from mvdiffusion.records import InputError, settings_sha256, sha256_file
 
 PACKAGES = ("mvdiffusion", "mvdiffusion_eval")
+DECLARED_BY = "mvdiffusion.methods.declaration"
 
 
 @cache
@@ -40,7 +42,8 @@ def import_closure(module: str) -> frozenset[Path]:
         name = queue.pop()
         if name and name not in found:
             found.add(name)
-            queue += [name.rpartition(".")[0], *graph.find_modules_directly_imported_by(name)]
+            imported = graph.find_modules_directly_imported_by(name) - {DECLARED_BY}
+            queue += [name.rpartition(".")[0], *imported]
     files = {_module_file(name) for name in found}
     return frozenset(files | {data for file in files for data in _data_files(file)})
 
@@ -129,7 +132,9 @@ def _code_of(file: Path) -> str:
     """Return what of a file decides results: the syntax tree of Python, the hash of other files."""
     if file.suffix != ".py":
         return sha256_file(file)
-    return repr(_syntax(ast.parse(file.read_bytes())))
+    tree = ast.parse(file.read_bytes())
+    tree.body = [node for node in tree.body if not _is_declaration(node)]
+    return repr(_syntax(tree))
 
 
 def _syntax(node: object) -> object:
@@ -144,6 +149,11 @@ def _syntax(node: object) -> object:
         kept = [(name, _syntax(value)) for name, value in fields if value not in (None, [])]
         return type(node).__name__, kept
     return node
+
+
+def _is_declaration(node: ast.AST) -> bool:
+    target = node.targets[0] if isinstance(node, ast.Assign) else None
+    return isinstance(target, ast.Name) and target.id == "METHOD"
 
 
 def _is_docstring(node: object) -> bool:

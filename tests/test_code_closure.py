@@ -108,6 +108,23 @@ def test_the_hash_changes_with_what_can_change_a_result(
     assert (closure(tmp_path / "a")[0] == closure(tmp_path / "b")[0]) == same
 
 
+def test_what_a_method_says_of_itself_changes_no_image(tmp_path: Path) -> None:
+    """Its title and color do not, nor what else there is to be said; its code does."""
+    digests = []
+    for folder, method, code in (("a", "title", 1), ("b", "color", 1), ("c", "title", 2)):
+        declared = (
+            f"from mvdiffusion.methods.declaration import Method\nMETHOD = Method('{method}')"
+        )
+        files = {
+            "mvdiffusion/methods/__init__.py": "",
+            "mvdiffusion/methods/declaration.py": f"class Method:\n    {method}: str\n",
+            "mvdiffusion_eval/inner/sibling.py": f"{declared}\nVALUE = {code}\n",
+        }
+        write(tmp_path / folder, "mvdiffusion_eval", **files)
+        digests.append(closure(tmp_path / folder)[0])
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_literals_are_told_apart() -> None:
     from mvdiffusion.code_closure import _syntax
 

@@ -253,6 +253,7 @@ class Specification:
         notes: what is not reproducible, or not like the other methods.
         color: color of its lines and dots, `#rrggbb`.
         place: number by which tables and figures order methods, see `declaration.Method`.
+        published: its name in the tables of MVDiffusion's paper, see there.
     """
 
     name: Name
@@ -267,6 +268,7 @@ class Specification:
     notes: list[Text] = field(default_factory=list)
     color: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")] | None = None
     place: Annotated[int, Field(ge=0)] = 900
+    published: str = ""
 
     @property
     def method(self) -> str:
@@ -306,7 +308,13 @@ def external_methods() -> dict[str, Method]:
     for each in map(find_specification, specification_names()):
         tasks = tuple(task.value for task in each.tasks)
         found[each.method] = Method(
-            each.method, each.title, tasks, model="", place=each.place, color=each.color
+            each.method,
+            each.title,
+            tasks,
+            model="",
+            place=each.place,
+            published=each.published,
+            color=each.color,
         )
     return found
 

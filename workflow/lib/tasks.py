@@ -64,6 +64,17 @@ class Tasks:
         number = self.config[task]["generation"].get("num_samples")
         return self.real(task, number) | {"seed": self.config["seed"]}
 
+    @property
+    def declarations(self) -> list[str]:
+        """What methods say of themselves: it decides how tables and figures show them."""
+        shown = ("title", "role", "place", "color", "published")
+        methods = [find_method(name, task) for task in self.names for name in self.methods[task]]
+        return [repr([getattr(method, name) for name in shown]) for method in methods]
+
+    def loaders(self, task: str, method: str) -> list[str]:
+        """Classes that load the models of a method, beside those of the tasks."""
+        return list(find_method(method, task).loaders.values())
+
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""
         return ["real", *self.methods[task]]

@@ -5,6 +5,7 @@ figures = expand("<results>/figures/{figure}", figure=tasks.figures)
 recipes.register(
     "tables",
     settings=config["evaluation"]["claims"],
+    besides=tasks.declarations,
     code=[
         "mvdiffusion_eval.cli:tables",
         "mvdiffusion_eval.tables.results",
@@ -40,6 +41,7 @@ rule make_tables:
 recipes.register(
     "figures",
     settings={"num_samples": config["evaluation"]["contact_sheet_samples"]},
+    besides=tasks.declarations,
     code=["mvdiffusion_eval.cli:figures", "mvdiffusion_eval.report.figures"],
     after=[*tasks.scores, *tasks.trained],
     makes=["<results>/figures"],
@@ -70,6 +72,7 @@ rule draw_figures:
 recipes.register(
     "report",
     settings=sources.shown_configuration(),
+    besides=tasks.declarations,
     code=[
         "mvdiffusion_eval.cli:report",
         "mvdiffusion_eval.report.page",
