@@ -171,7 +171,8 @@ def _ablation_table(
     caption = f"{TASKS[task]}: ablations; {counts}; ± standard error between samples"
     notes = (
         f"Each line trains attention of its own with one thing of {display_name(ABLATED)} changed. "
-        "Differences are of the same samples. The paper has no table of ablations.",
+        "Differences are of the same samples. Seconds are those of this run's machine, with "
+        "whatever ran beside the training. The paper has no table of ablations.",
         *column_notes(shown, scores),
     )
     columns = {**shown, DIFFERENCE: "difference of all pairs (dB)", **known}
