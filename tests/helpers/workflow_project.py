@@ -51,7 +51,7 @@ COMMANDS = {
     "mvdiffusion/cli/tools.py": ["fetch_base", "release_base"],
     "mvdiffusion/cli/train.py": [
         "train_vae", "train_decoder", "train_base", "train_inpainting", "train_stage1",
-        "train_stage2", "train_controlnet",
+        "train_stage2", "train_controlnet", "train_panorama_finetune",
     ],
     "eval/cli.py": ["train_extractor", "score", "tables", "figures", "report"],
 }  # fmt: skip

@@ -23,7 +23,8 @@ METHOD = Method(
     (Task.PANORAMA,),
     model="panorama_finetune",
     training=Training("panorama-finetune", start="base"),
-    place=20,
+    place=40,
+    published="SD (Pano)",
     color="#c2a33a",
 )
 

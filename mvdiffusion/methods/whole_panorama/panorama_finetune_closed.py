@@ -19,7 +19,7 @@ METHOD = Method(
     (Task.PANORAMA,),
     model="panorama_finetune_closed",
     training=Training("panorama-finetune", start="base", changes={"circular_padding": True}),
-    place=30,
+    place=41,
     color="#8f7a2e",
 )
 
