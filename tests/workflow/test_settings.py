@@ -19,6 +19,7 @@ from mvdiffusion.preparation.settings import (
 )
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse, read_settings
+from mvdiffusion.training.baselines.settings import ControlNetSettings, PanoramaStage
 from mvdiffusion.training.settings import (
     BaseSettings,
     DecoderSettings,
@@ -27,7 +28,6 @@ from mvdiffusion.training.settings import (
     MultiFrameSettings,
     MultiViewSettings,
     OutpaintSettings,
-    PanoramaStage,
     VaeSettings,
     ViewSettings,
     ViewStage,
@@ -51,6 +51,7 @@ CLASSES: dict[str, Any] = {
     "panorama_stage1|outpaint_base": ViewStage,
     "panorama_stage2": MultiViewSettings,
     "panorama_panorama_finetune_model": PanoramaStage,
+    "depth_controlnet_model": ControlNetSettings,
     "outpaint_stage2": OutpaintSettings,
     "depth_stage1": FrameStage,
     "depth_stage2": MultiFrameSettings,
