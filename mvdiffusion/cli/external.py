@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -167,18 +168,20 @@ def external_import(
         if layout and layout != specified["layout"]:
             specified["faces"] = None
         found = parse(Files, specified | changes, "--files")
-    requests, inputs = None, None
-    if data is not None:
-        dataset, numbers, _ = _dataset(task, data, split, settings)
-        inside = output.with_name(f".{output.name}.inputs") if task is Task.DEPTH else None
-        requests = _requests(specification, task, dataset, numbers, settings_sha256, inside)
-        inputs = inside / INPUTS if inside else None
-    elif not (folder / REQUESTS).is_file():
-        shape = found or specification.generation(task).output
-        requests = requests_of(specification, task, folder, shape, size)
-    count = import_folder(
-        specification, folder, output, requests, found, inputs, overwrite=overwrite
-    )
+    with TemporaryDirectory() as scratch:  # for depth and cameras, which `run` would have left
+        requests, inputs = None, None
+        if data is not None:
+            dataset, numbers, _ = _dataset(task, data, split, settings)
+            requests = _requests(
+                specification, task, dataset, numbers, settings_sha256, Path(scratch)
+            )
+            inputs = Path(scratch) / INPUTS
+        elif not (folder / REQUESTS).is_file():
+            shape = found or specification.generation(task).output
+            requests = requests_of(specification, task, folder, shape, size)
+        count = import_folder(
+            specification, folder, output, requests, found, inputs, overwrite=overwrite
+        )
     print(f"{output}: {count} samples of {specification.title}")
 
 
