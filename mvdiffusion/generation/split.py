@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,13 @@ def load_pipeline(
     """
     check_model(model)
     pipelines = PIPELINES[kind] if kind in PIPELINES else resolve_name(kind)
+    load: Callable[..., MultiViewPipeline] = pipelines.from_single_view
+    if is_multi_view(model):
+        load = pipelines.from_pretrained
+    elif is_base:
+        load = partial(load, ignore_condition=True)
     with readable(model, f"no model of the task {kind}"):
-        if is_multi_view(model):
-            pipeline = pipelines.from_pretrained(model)
-        elif is_base:
-            pipeline = pipelines.from_single_view(model, ignore_condition=True)
-        else:
-            pipeline = pipelines.from_single_view(model)
+        pipeline = load(model)
     scheduler = getattr(diffusers, settings.scheduler)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     check_numbers(settings.num_inference_steps, settings.guidance_scale, pipeline.scheduler)

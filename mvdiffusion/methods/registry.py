@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 from mvdiffusion.methods.declaration import MODELS, Method
@@ -14,6 +14,7 @@ from mvdiffusion.methods.specification import external_methods
 from mvdiffusion.records import InputError
 
 GROUP = "mvdiffusion.methods"  # of entry points, and the package of our own methods
+INSTALL = "`pip install -e .` again"  # entry points are those of the last installation
 
 
 def method_names(task: str | None = None) -> tuple[str, ...]:
@@ -48,10 +49,10 @@ def expected(name: str, task: str) -> str:
         task: the task.
     """
     file = _file_of(name) if name not in method_names() else None
-    if file and "\nMETHOD = " in file.read_text(encoding="utf-8"):
+    if file:
         return (
             f"an installation that knows the method of {file}: this one is older than its source, "
-            "so run `pip install -e .` again"
+            f"so run {INSTALL}"
         )
     return f"one of {', '.join(method_names(task))}"
 
@@ -95,18 +96,22 @@ def _is_ours(entry: EntryPoint) -> bool:
 
 
 def _file_of(name: str) -> Path | None:
-    """The file that a method of ours would have, if it is there."""
-    spec = find_spec(f"{GROUP}.{name}") if name.isidentifier() else None
-    return Path(spec.origin) if spec and spec.origin else None
+    """Find the file of this package that declares a method, whether it is registered or not."""
+    declared = re.compile(rf'(?<!Training)\(\s*"{re.escape(name)}"')
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        if "declaration import Method" in text and declared.search(text):
+            return file
+    return None
 
 
 def _load(entry: EntryPoint) -> Method:
     try:
         method = entry.load()
     except Exception as error:  # whatever somebody else's code raises
+        way_out = f"run {INSTALL}" if _is_ours(entry) else "fix or uninstall the package"
         raise InputError(
-            f"{_where(entry)} could not be loaded: {type(error).__name__}: {error}; fix or "
-            "uninstall the package."
+            f"{_where(entry)} could not be loaded: {type(error).__name__}: {error}; {way_out}."
         ) from error
     if not isinstance(method, Method) or method.name != entry.name:
         raise InputError(f"{_where(entry)}: expected a mvdiffusion.methods.Method of this name.")

@@ -1,5 +1,6 @@
 """Which methods there are: their order, and sentences about those that cannot be."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,17 @@ def test_an_installation_older_than_its_source_is_told(monkeypatch: pytest.Monke
     forget()
     with pytest.raises(InputError, match=r"independent\.py: .* older .* `pip install -e \.` again"):
         find_method("independent", "panorama")
+    with pytest.raises(InputError, match=r"ablations\.py: .* older .* `pip install -e \.` again"):
+        find_method("ablation_paper", "panorama")
     with pytest.raises(InputError, match=r"--method base: no such method .* expected one of"):
         find_method("base", "panorama")
+    gone = EntryPoint("gone", f"{registry.GROUP}.gone:METHOD", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [gone])
+    forget()
+    with pytest.raises(
+        InputError, match=r"'gone' .* ModuleNotFound.*; run `pip install -e \.` again"
+    ):
+        find_method("independent", "panorama")
     monkeypatch.undo()
     forget()
 
