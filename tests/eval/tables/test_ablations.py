@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from PIL import Image
 
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.scoring.verification import sealed
@@ -71,6 +72,30 @@ def test_an_ablation_stands_in_its_own_table_alone(made: Path) -> None:
         assert "decoder" not in (made / f"panorama_{name}.csv").read_text()
     numbers = json.loads((made / "numbers.json").read_text())
     assert "ablation_decoder" in numbers["panorama"]
+
+
+@pytest.mark.slow
+def test_figures_leave_it_out_and_the_page_shows_its_table(
+    scores: Path, made: Path, tmp_path: Path
+) -> None:
+    ablation, log = made.parent / "ablation_decoder.json", made.parent / "mvdiffusion.jsonl"
+    figures, runs = tmp_path / "figures", [f"run{number}" for number in range(9)]
+    files = [str(ablation), *map(str, sorted(scores.glob("*.json")))]
+    curves = toy.repeated("--curves", [f"{run}={log}" for run in runs])
+    toy.run("figures", *toy.repeated("--scores", files), *curves, "--output-dir", str(figures))
+    assert "decoder" not in (figures / "overview_panorama.csv").read_text()
+    assert "decoder" not in (figures / "error_accumulation_panorama.csv").read_text()
+    assert "decoder" in (figures / "psnr_per_pair_panorama.csv").read_text()
+    width, height = Image.open(figures / "training_curves.png").size  # eight, and a row for one
+    assert width / height == pytest.approx(8 * 3.4 / (2 * 3.1), rel=0.05)
+
+    (tmp_path / "config.yaml").write_text("name: ablations\n")
+    arguments = ["--tables", made, "--figures", figures, "--metrics", made.parent / "m.json"]
+    arguments += ["--config", tmp_path / "config.yaml", "--output", tmp_path / "page.html"]
+    toy.run("report", *map(str, arguments))
+    page = (tmp_path / "page.html").read_text()
+    assert "attention in the decoder alone" in page
+    assert "seconds per training step" in page
 
 
 def test_another_file_is_no_training_log(
