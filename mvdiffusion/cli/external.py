@@ -109,10 +109,10 @@ def external_run(
     from mvdiffusion.outputs import begin
 
     specification = find_specification(name)
+    specification.generation(task)
     place = None if only_requests else installed(specification, root)
     check_apart(output, data)
     dataset, numbers, views = _dataset(task, data, split, settings)
-    specification.generation(task)
     begin(output, _run_identity(specification, task, split, numbers, views), overwrite=overwrite)
     requests = _requests(specification, task, dataset, numbers, settings_sha256, output)
     if place is None:
@@ -264,8 +264,7 @@ def _run_identity(
     return {
         "external": specification.name,
         "commit": specification.repository.commit,
-        "installation": settings_sha256(specification.installation()),
-        "generation": settings_sha256(asdict(specification.generation(task))),
+        "specification": settings_sha256(specification.deciding(task)),
         "task": task.value,
         "split": split,
         "data": views,

@@ -227,7 +227,7 @@ class ScanNetScenes:
             InputError: the split or a scene's lists are missing, or no scene is long enough.
         """
         self.split, self.num_views, self.num_between = split, num_views, num_between
-        self.height, self.width = height, width
+        self.height, self.width, self.prompt_prefix = height, width, prompt_prefix
         folder = Path(root) / split
         found = [
             ScanNetScene(path, height, width, prompt_prefix) for path in _scene_folders(folder)

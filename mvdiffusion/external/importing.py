@@ -60,6 +60,10 @@ def import_folder(
     """
     requests = requests or read_requests(folder / REQUESTS)
     manifest = requests.manifest
+    if manifest.method != specification.method:
+        raise InputError(
+            f"{folder / REQUESTS}: was made for {manifest.method}; expected {specification.method}."
+        )
     layout = layout or specification.generation(manifest.task).output
     inputs = inputs or folder / INPUTS
     frames = {name: _frames(manifest, inputs / name) for name in manifest.samples}

@@ -20,6 +20,7 @@ from mvdiffusion.records import InputError
 LAST_LINES = 15
 _TICK = 0.2  # seconds between two looks at a process
 _SECRET = re.compile("TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
+_PROGRAMS = Path(sys.executable).parent
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 # The system ends a process by a signal when its parent ends, however that ends (Linux). It is asked
@@ -60,6 +61,8 @@ def run(
     log.parent.mkdir(parents=True, exist_ok=True)
     launched = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
     variables = {name: value for name, value in os.environ.items() if name not in _OURS}
+    # Last, so that programs installed with this one, such as `hf`, are found and hide no others.
+    variables["PATH"] = os.pathsep.join([variables.get("PATH", os.defpath), str(_PROGRAMS)])
     last: deque[str] = deque(maxlen=LAST_LINES)
     with open(log, "a", encoding="utf-8") as file:
         file.write(f"$ {_hidden(shlex.join(command))}\n")

@@ -37,7 +37,7 @@ class Request:
         id: name of the sample.
         seed: of this sample, below 2³².
         prompts: one per view.
-        prompt: the distinct ones joined, for methods that take one text.
+        prompt: the distinct captions joined, for methods that take one text.
     """
 
     id: str
@@ -126,7 +126,8 @@ def make_requests(
     for index, name in enumerate(tqdm(manifest.samples, desc="prompts")):
         sample = _load(dataset, index)
         prompts = tuple(sample.prompts)
-        samples.append(Request(name, seed_of(seed, name), prompts, joined(prompts, prefix)))
+        captions = [text.removeprefix(dataset.prompt_prefix) for text in prompts]
+        samples.append(Request(name, seed_of(seed, name), prompts, joined(captions, prefix)))
         if folder is not None:
             _write_inputs(folder / INPUTS / name, task, sample)
     return Requests(manifest, tuple(samples))

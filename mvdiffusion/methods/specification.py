@@ -267,7 +267,7 @@ class Specification:
     results: list[PaperResult] = field(default_factory=list)
     notes: list[Text] = field(default_factory=list)
     color: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")] | None = None
-    place: Annotated[int, Field(ge=0)] = 900
+    place: Annotated[int, Field(ge=0)] = 150
     published: str = ""
 
     @property
@@ -292,6 +292,10 @@ class Specification:
         """What decides an installation."""
         content = asdict(self)
         return {key: content[key] for key in ("name", "repository", "environment", "checkpoints")}
+
+    def deciding(self, task: str) -> dict[str, Any]:
+        """What decides the images of a task, beside the data."""
+        return self.installation() | {"generation": asdict(self.generation(task))}
 
 
 def fields_of(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from noise_data import write_rooms
 from mvdiffusion.cli import main
 
 METHOD = """
-import json, pathlib, struct, sys, time, zlib
+import json, os, pathlib, struct, sys, time, zlib
 
 def png(path, width, height, pixel):
     row = lambda y: b"\\0" + b"".join(bytes(pixel(x, y)) for x in range(width))
@@ -24,6 +24,7 @@ def png(path, width, height, pixel):
 
 requests = json.load(open(sys.argv[1]))
 output, pause, broken = pathlib.Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+(output / "pid").write_text(str(os.getpid()))
 weights = int(pathlib.Path("weights/gain.txt").read_text())
 for sample in requests["samples"]:
     print("making", sample["id"], sample["prompt"], flush=True)

@@ -34,13 +34,14 @@ def test_steps_scores_and_code(experiment: Experiment) -> None:
                                    "name": "external/panfusion"})  # fmt: skip
     made = steps["outpaint_external_opencubediff"]
     assert {"results/external/outpaint/opencubediff"} < set(made.makes)
-    assert "mvdiffusion.cli.external:external_run" in made.code
+    covered = experiment.covered("outpaint_external_opencubediff")
+    assert {"mvdiffusion/external/process.py", "mvdiffusion/external/layouts.py"} <= covered
     assert "panorama_external_panfusion_model" not in tasks.trained
 
 
 def test_their_places_and_names() -> None:
     assert display_name("external/panfusion") == "PanFusion"
-    assert rank("mvdiffusion") < rank("external/panfusion") < rank("nobody's")
+    assert rank("independent") < rank("external/panfusion") < rank("mvdiffusion")
 
 
 @pytest.mark.parametrize("name", ["external/panfussion", "external/opencubediff"])
@@ -66,6 +67,10 @@ def test_a_run_brings_it_into_the_tables(project: Project, tmp_path: Path) -> No
     assert (project.root / "results/scores/panorama/external/panfusion.json").exists()
     project.snakemake("run")
     assert project.commands() == []
-    project.append("mvdiffusion/methods/external/panfusion.yaml", "# another commit\n")
+    path = project.root / "mvdiffusion/methods/external/panfusion.yaml"
+    path.write_text(path.read_text().replace("title: PanFusion", "title: Pano"))
+    project.snakemake("run")
+    assert not [name for name in project.commands() if "external run" in name]
+    path.write_text(path.read_text().replace("commit: ec79", "commit: ce79"))
     project.snakemake("run")
     assert [name for name in project.commands() if name.startswith("external run")] == [ran[1]]

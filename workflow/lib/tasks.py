@@ -7,6 +7,7 @@ from typing import Any
 
 from mvdiffusion.methods.declaration import EXTERNAL, MODELS
 from mvdiffusion.methods.registry import find_method
+from mvdiffusion.methods.specification import find_specification
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
@@ -58,6 +59,10 @@ class Tasks:
         """Task and name of each method of others, the name without `external/`."""
         found = [(task, name) for task in self.names for name in self.methods[task]]
         return [(t, n.removeprefix(EXTERNAL)) for t, n in found if find_method(n, t).is_external]
+
+    def external_sha256(self, task: str, name: str) -> str:
+        """Hash of what decides the images of a method of others, beside settings and data."""
+        return settings_sha256(find_specification(name).deciding(task))
 
     def external_settings(self, task: str) -> dict[str, Any]:
         """Settings of a run of a method of others."""

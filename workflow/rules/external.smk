@@ -4,14 +4,14 @@ for task, name in tasks.external:
     recipes.register(
         f"{task}_external_{name}",
         settings=tasks.external_settings(task),
-        besides=[
-            tasks.images_sha256(task),
-            content_sha256(f"mvdiffusion/methods/external/{name}.yaml"),
-        ],
+        besides=[tasks.images_sha256(task), tasks.external_sha256(task, name)],
         code=[
             "mvdiffusion.cli.external:external_run",
             "mvdiffusion.cli.external:external_import",
             "mvdiffusion.cli.data:open_dataset",
+            "mvdiffusion.external.install",
+            "mvdiffusion.external.generate",
+            "mvdiffusion.external.importing",
         ],
         after=sources.steps(task, "test"),
         makes=[f"<results>/external/{task}/{name}", f"<results>/images/{task}/external/{name}"],
