@@ -76,6 +76,7 @@ MODULES = {
     "mvdiffusion/training/base.py": "from .loop import train\n",
     "mvdiffusion/training/stage1.py": "from mvdiffusion.training import loop\n",
     "mvdiffusion/training/baselines/controlnet.py": "from mvdiffusion.training.loop import train\n",
+    "mvdiffusion/training/baselines/panorama_finetune.py": "",
     "mvdiffusion/training/stage2.py": "def run():\n    import mvdiffusion.training.loop\n",
     "mvdiffusion/pipelines/panorama.py": "",
     "mvdiffusion/conversion/base_model.py": "",
