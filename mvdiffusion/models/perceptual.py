@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,8 +45,24 @@ class FeatureDistance(nn.Module):
         """
         with torch.no_grad():
             target = self.features(others)
-        pairs = zip(self.features(images), target, strict=True)
+        return self.between(self.features(images), target)
+
+    @staticmethod
+    def between(found: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        """Return the distance of each pair [N] from the features of both, by stage.
+
+        Args:
+            found: features [N, C, h, w] of each stage.
+            target: those of the other images.
+        """
+        pairs = zip(found, target, strict=True)
         return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs]).sum(0)
+
+    @property
+    def channels(self) -> list[int]:
+        """Number of features of each stage."""
+        stages: list[dict[str, int]] = self.network.feature_info  # type: ignore[assignment]
+        return [stage["num_chs"] for stage in stages[: self.stages]]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the features of each stage [N, C, h, w] of images in −1 … 1."""

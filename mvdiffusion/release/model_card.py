@@ -42,8 +42,9 @@ def write_card(path: Path, origin: Origin, parameters: Mapping[str, int], rooms:
     text = environment.get_template(TEMPLATE).render(
         side=origin.base.settings["data"]["image_size"],
         perceptual=any(
-            training.settings.get("loss", {}).get("perceptual_weight", 0) > 0
+            training.settings.get("loss", {}).get(name, 0) > 0
             for training in trainings
+            for name in ("perceptual_weight", "feature_adversarial_weight")
         ),
         seed=origin.base.settings["seed"],
         parameters=[(part, f"{number:,}") for part, number in parameters.items()],

@@ -188,10 +188,11 @@ class VaeLossSettings:
         kl_weight: weight of the KL divergence.
         perceptual_weight: weight of differences between features of EfficientNet-Lite0, whose
             weights the optional packages `offline` contain; 0: not needed.
-        perceptual_stages: how many of that network's five stages are compared, the first ones.
+        perceptual_stages: how many of that network's five stages are used, the first ones.
         perceptual_scale: how many times larger it sees the images.
-        adversarial_weight: weight of a discriminator's verdict; 0: none is trained.
-        adversarial_start: share of the steps before the discriminator comes in.
+        adversarial_weight: weight of a discriminator's verdict on pixels; 0: none is trained.
+        feature_adversarial_weight: weight of the verdict of another one on that network's features.
+        adversarial_start: share of the steps before the discriminators come in.
     """
 
     gradient_weight: NonNegative = 1.0
@@ -200,6 +201,7 @@ class VaeLossSettings:
     perceptual_stages: Annotated[int, Field(ge=1, le=5)] = 3
     perceptual_scale: Annotated[int, Field(ge=1, le=8)] = 1
     adversarial_weight: NonNegative = 0.0
+    feature_adversarial_weight: NonNegative = 0.0
     adversarial_start: Share = 0.0
 
 

@@ -1,11 +1,15 @@
-"""What the miniature's VAE is trained on: pixels, edges, pretrained features and a discriminator.
+"""What the miniature's VAE is trained on: pixels, edges, pretrained features and discriminators.
 
 The recipe of latent diffusion (Rombach et al. 2022, appendix G): a pixel-wise error alone rewards
-blur, a perceptual and an adversarial term reward edges. Here the features are EfficientNet-Lite0's.
+blur, a perceptual and an adversarial term reward edges. Here the features are EfficientNet-Lite0's,
+and a second discriminator judges them in the place of pixels (projected GANs, Sauer et al. 2021).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import l1_loss, relu
@@ -14,13 +18,14 @@ from mvdiffusion.models.perceptual import FeatureDistance
 from mvdiffusion.training.settings import VaeLossSettings
 
 DISCRIMINATOR_CHANNELS = 48
+FEATURE_DISCRIMINATOR_CHANNELS = 64
 DISCRIMINATOR_WEIGHT = 0.1  # of its own loss, which shares the VAE's optimizer and learning rate
 
 
 class VaeLoss(nn.Module):
     """L1 error of the pixels plus weighted terms.
 
-    Its parameters are those of the discriminator, if there is one: they are trained by the same
+    Its parameters are those of the discriminators, if there are any: they are trained by the same
     step as the VAE, each on its own loss.
     """
 
@@ -28,14 +33,17 @@ class VaeLoss(nn.Module):
         """Load or build the networks that the weights ask for.
 
         Raises:
-            InputError: the perceptual term's pretrained network is not installed.
+            InputError: a term of features needs the pretrained network, which is not installed.
         """
         super().__init__()
         self.weights = weights
         self.distance = None
-        if weights.perceptual_weight:
+        if weights.perceptual_weight or weights.feature_adversarial_weight:
             self.distance = FeatureDistance(weights.perceptual_stages, weights.perceptual_scale)
         self.discriminator = PatchDiscriminator() if weights.adversarial_weight else None
+        self.feature_discriminator = None
+        if self.distance is not None and weights.feature_adversarial_weight:
+            self.feature_discriminator = FeatureDiscriminator(self.distance.channels)
 
     def forward(self, decoded: Tensor, pixels: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Return the loss, a scalar.
@@ -49,18 +57,29 @@ class VaeLoss(nn.Module):
         weights = self.weights
         loss = l1_loss(decoded, pixels) + weights.gradient_weight * gradient_l1(decoded, pixels)
         loss = loss + weights.kl_weight * kl.mean() / pixels[0].numel()
+        judges = progress >= weights.adversarial_start
+        if self.discriminator is not None and judges:
+            own = _adversarial(self.discriminator, [decoded], [pixels], weights.adversarial_weight)
+            loss = loss + own
         if self.distance is not None:
-            loss = loss + weights.perceptual_weight * self.distance(decoded, pixels).mean()
-        if self.discriminator is not None and progress >= weights.adversarial_start:
-            loss = loss + self._adversarial(self.discriminator, decoded, pixels)
+            found = self.distance.features(decoded)
+            with torch.no_grad():
+                target = self.distance.features(pixels)
+            loss = loss + weights.perceptual_weight * self.distance.between(found, target).mean()
+            if (critic := self.feature_discriminator) is not None and judges:
+                weight = weights.feature_adversarial_weight
+                loss = loss + _adversarial(critic, found, target, weight)
         return loss
 
-    def _adversarial(self, critic: PatchDiscriminator, decoded: Tensor, pixels: Tensor) -> Tensor:
-        """Hinge losses: the VAE's, for which the critic is fixed, and the critic's own."""
-        fixed = {name: value.detach() for name, value in critic.named_parameters()}
-        judged: Tensor = functional_call(critic, fixed, (decoded,))
-        own = relu(1 - critic(pixels)).mean() + relu(1 + critic(decoded.detach())).mean()
-        return DISCRIMINATOR_WEIGHT * own - self.weights.adversarial_weight * judged.float().mean()
+
+def _adversarial(
+    critic: nn.Module, made: list[Tensor], real: list[Tensor], weight: float
+) -> Tensor:
+    """Hinge losses: the VAE's, for which the critic is fixed, and the critic's own."""
+    fixed = {name: value.detach() for name, value in critic.named_parameters()}
+    judged: Tensor = functional_call(critic, fixed, tuple(made))
+    own = relu(1 - critic(*real)).mean() + relu(1 + critic(*[x.detach() for x in made])).mean()
+    return DISCRIMINATOR_WEIGHT * own - weight * judged.float().mean()
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -80,6 +99,33 @@ class PatchDiscriminator(nn.Sequential):
             nn.LeakyReLU(0.2),
             nn.Conv2d(wide, 1, 3, 1, 1),
         )
+
+
+class FeatureDiscriminator(nn.ModuleList):
+    """Critics of a pretrained network's features, one of each stage (Sauer et al. 2021)."""
+
+    def __init__(self, channels: Sequence[int], wide: int = FEATURE_DISCRIMINATOR_CHANNELS) -> None:
+        """Build them untrained.
+
+        Args:
+            channels: number of channels of each stage.
+            wide: number of channels of the critics' hidden layers.
+        """
+        super().__init__(
+            nn.Sequential(
+                nn.Conv2d(number, wide, 1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(wide, wide, 3, 1, 1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(wide, 1, 1),
+            )
+            for number in channels
+        )
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Return the scores of all places of all stages, from features [N, C, h, w] by stage."""
+        stages = zip(self, features, strict=True)
+        return torch.cat([critic(stage).flatten() for critic, stage in stages])
 
 
 def gradient_l1(preds: Tensor, target: Tensor) -> Tensor:

@@ -85,12 +85,16 @@ def test_the_card_tells_of_features_of_photographs(origin: dict[str, Path], tmp_
     vae = Training("VAE", origin["vae"], origin["vae_log"])
     base = Training("base", origin["base"], origin["base_log"])
     cards = []
-    for weight in (0.0, 0.1):
-        vae.identity["settings"]["loss"] = {"perceptual_weight": weight}
+    for loss in (
+        {"perceptual_weight": 0},
+        {"perceptual_weight": 1},
+        {"feature_adversarial_weight": 1},
+    ):
+        vae.identity["settings"]["loss"] = loss
         made_of = Origin(vae, base, origin["rooms"], origin["trials"])
         write_card(tmp_path / "card.md", made_of, {"vae": 1}, "0" * 64)
         cards.append("ImageNet" in (tmp_path / "card.md").read_text())
-    assert cards == [False, True]
+    assert cards == [False, True, True]
 
 
 def test_a_fine_tuned_decoder_takes_the_place_of_the_vaes(

@@ -81,6 +81,33 @@ def test_each_side_of_the_adversarial_term_learns_from_its_own_loss(pair):
         torch.testing.assert_close(value.grad, expected)
 
 
+def test_critics_of_features_judge_every_place_of_every_stage(pair):
+    decoded, pixels = pair
+    decoded.requires_grad_()
+    loss = VaeLoss(VaeLossSettings(feature_adversarial_weight=3.0, perceptual_stages=2, **ZERO))
+    critics = loss.feature_discriminator
+    made, real = (loss.distance.features(images) for images in (decoded, pixels))
+    assert [stage.shape[1] for stage in made] == [16, 24]
+
+    def scores(stages: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([critic(x).flatten() for critic, x in zip(critics, stages, strict=True)])
+
+    hinge = nn.ReLU()
+    expected = (decoded - pixels).abs().mean() - 3 * scores(made).mean()
+    expected = expected + 0.1 * (hinge(1 - scores(real)).mean() + hinge(1 + scores(made)).mean())
+    got = loss(decoded, pixels, torch.zeros(2), 0.0)
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+
+    got.backward()  # the VAE learns from the verdict alone, the critics from their own loss alone
+    judged = (decoded - pixels).abs().mean() - 3 * scores(loss.distance.features(decoded)).mean()
+    (for_the_vae,) = torch.autograd.grad(judged, decoded)
+    torch.testing.assert_close(decoded.grad, for_the_vae)
+    own = hinge(1 - scores(real)).mean() + hinge(1 + scores([x.detach() for x in made])).mean()
+    trained = list(critics.parameters())
+    for value, gradient in zip(trained, torch.autograd.grad(0.1 * own, trained), strict=True):
+        torch.testing.assert_close(value.grad, gradient)
+
+
 def test_the_discriminator_comes_in_at_its_time(pair):
     loss = VaeLoss(VaeLossSettings(adversarial_weight=3.0, adversarial_start=0.5, **ZERO))
     pixels_alone = (pair[0] - pair[1]).abs().mean()
