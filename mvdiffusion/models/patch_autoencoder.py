@@ -2,8 +2,9 @@
 
 It takes the place of Stable Diffusion's `AutoencoderKL` behind the same interface. Patches are
 encoded by a linear map, set to their principal components before training, plus a convolutional
-refinement that starts at zero. All convolutions see the latents' resolution, where a step costs a
-tenth of an `AutoencoderKL`'s; and training starts at the principal components' quality.
+refinement that starts at zero. These convolutions see the latents' resolution, where a step costs a
+tenth of an `AutoencoderKL`'s; and training starts at the principal components' quality. A small
+refinement of the decoded pixels may come last: it closes the borders between patches.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         layers_per_block: int = 2,
         decoder_channels: int | None = None,
         decoder_layers: int | None = None,
+        pixel_channels: int = 0,
+        pixel_layers: int = 2,
         norm_num_groups: int = 4,
         scaling_factor: float = 1.0,
         sample_size: int = 64,
@@ -51,6 +54,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             decoder_channels: width of the decoder's refinement, None for the encoder's. Training
                 on latents encodes every view and decodes none, so the decoder may be the larger.
             decoder_layers: ResNet blocks in the decoder's refinement, None for the encoder's.
+            pixel_channels: width of a further refinement of the decoded pixels, which sees across
+                the borders of patches; 0 for none.
+            pixel_layers: ResNet blocks in that one.
             norm_num_groups: groups of the group norms.
             scaling_factor: 1 / standard deviation of the latents, measured after training.
             sample_size: image size it was trained at, pixels.
@@ -65,6 +71,20 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         width, layers = decoder_channels or width, decoder_layers or layers
         self.decoder = Refinement(latent_channels, pixels, width, layers, groups)
         self.encoder.set_output_bias(slice(latent_channels, None), INITIAL_LOGVAR)
+        self.pixels: Refinement | None = None
+        if pixel_channels:
+            self.refine_pixels(pixel_channels, pixel_layers)
+
+    def refine_pixels(self, channels: int, layers: int) -> None:
+        """Add the refinement of the decoded pixels, untrained: it changes nothing yet.
+
+        Args:
+            channels: width of its blocks.
+            layers: number of its ResNet blocks.
+        """
+        colors, groups = self.config["in_channels"], self.config["norm_num_groups"]
+        self.pixels = Refinement(colors, colors, channels, layers, groups)
+        self.register_to_config(pixel_channels=channels, pixel_layers=layers)
 
     @torch.no_grad()
     def initialize_linear(self, images: Tensor) -> None:
@@ -102,11 +122,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     ) -> Any:
         """Decode latents [N, c, h, w] as images [N, C, H, W]; `generator` is not needed."""
         sample = F.pixel_shuffle(self.decoder_linear(z) + self.decoder(z), self.patch)
+        if self.pixels is not None:
+            sample = sample + self.pixels(sample)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
 
 class Refinement(nn.Module):
-    """A small ResNet at the latents' resolution whose output starts at zero."""
+    """A small ResNet whose output starts at zero."""
 
     def __init__(
         self, channels: int, out_channels: int, width: int, layers: int, groups: int

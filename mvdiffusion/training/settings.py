@@ -263,14 +263,32 @@ class Autoencoder(Reconstruction):
 
 
 @settings
-class DecoderSettings(Reconstruction, Shared):
-    """Everything that `mvdiffusion.training.vae.train_decoder` needs."""
+class Decoder(Reconstruction):
+    """Fine-tuning of an autoencoder's decoder.
+
+    Attributes:
+        pixel_channels: width of a refinement of the decoded pixels that it adds; 0 for none.
+        pixel_layers: ResNet blocks in it.
+    """
+
+    pixel_channels: Whole = 0
+    pixel_layers: Count = 2
+
+
+@settings
+class ReconstructionSettings(Reconstruction, Shared):
+    """What the trainings of an autoencoder and of its decoder have in common."""
 
     data: ViewSettings
 
 
 @settings
-class VaeSettings(Autoencoder, DecoderSettings):
+class DecoderSettings(Decoder, ReconstructionSettings):
+    """Everything that `mvdiffusion.training.vae.train_decoder` needs."""
+
+
+@settings
+class VaeSettings(Autoencoder, ReconstructionSettings):
     """Everything that `mvdiffusion.training.vae.train_vae` needs."""
 
 

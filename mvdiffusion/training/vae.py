@@ -17,7 +17,7 @@ from mvdiffusion.records import InputError, write_json
 from mvdiffusion.training.diffusion import freeze, vae_scale_factor
 from mvdiffusion.training.examples import AutoencoderExamples, Batch, PanoramaViews
 from mvdiffusion.training.runs import Places, Run, Writer, first_views, picture_rows
-from mvdiffusion.training.settings import DecoderSettings, VaeSettings
+from mvdiffusion.training.settings import DecoderSettings, ReconstructionSettings, VaeSettings
 from mvdiffusion.training.vae_loss import VaeLoss
 
 SCALING_VIEWS = 2048  # views over which the latents' standard deviation is measured
@@ -144,6 +144,8 @@ def train_decoder(settings: Mapping[str, Any], base: Path, places: Places) -> No
     def build(settings: DecoderSettings) -> tuple[nn.Module, Writer]:
         vae = load_vae(base)
         freeze(vae.encoder, vae.encoder_linear)
+        if settings.pixel_channels:
+            vae.refine_pixels(settings.pixel_channels, settings.pixel_layers)
         return _task(vae, settings, places.panoramas(settings.data))
 
     Run("decoder", settings, base, places, __name__).carry_out(DecoderSettings, build)
@@ -164,7 +166,7 @@ def load_vae(folder: Path) -> PatchAutoencoder:
 
 
 def _task(
-    vae: PatchAutoencoder, settings: DecoderSettings, splits: Sequence[Matterport3DPanoramas]
+    vae: PatchAutoencoder, settings: ReconstructionSettings, splits: Sequence[Matterport3DPanoramas]
 ) -> tuple[nn.Module, Writer]:
     """Return what is trained on one split and judged on the other, and what writes the result."""
     panoramas, held_out = splits

@@ -81,12 +81,15 @@ def test_vae_overfits_one_batch():
 
 def test_the_decoder_is_fine_tuned_on_latents_that_stay(rooms, vae_folder, tmp_path):
     where = places(tmp_path, rooms)
-    train_decoder(settings(training__learning_rate=1e-2), vae_folder, where)
-    moved = changed(weights(vae_folder), weights(where.output))
+    refined = {"pixel_channels": 4, "pixel_layers": 1}
+    train_decoder(settings(training__learning_rate=1e-2) | refined, vae_folder, where)
+    old, new = weights(vae_folder), weights(where.output)
+    moved = changed(old, {name: new[name] for name in old})
     assert {name.split(":")[1].split(".")[0] for name in moved} == {"decoder", "decoder_linear"}
+    assert {name.split(":")[1].split(".")[0] for name in new.keys() - old.keys()} == {"pixels"}
     before, after = (PatchAutoencoder.load_config(path) for path in (vae_folder, where.output))
-    places_apart = {"_name_or_path": ""}
-    assert before | places_apart == after | places_apart
+    added = refined | {"_name_or_path": ""}
+    assert before | added == after | added
     record = json.loads((where.output / "training.json").read_text())
     assert record["scaling_factor"] == before["scaling_factor"]
     with pytest.raises(InputError, match=r"nowhere: no config\.json"):

@@ -27,13 +27,13 @@ from mvdiffusion.settings import LARGEST, Count, Device, Seed, Text, mistake, se
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.settings import (
     Autoencoder,
+    Decoder,
     Diffusion,
     FrameSettings,
     MultiFrame,
     MultiView,
     MultiViewRing,
     Outpainting,
-    Reconstruction,
     SingleView,
     ViewSettings,
 )
@@ -261,7 +261,7 @@ class Base:
     pretrained: Pretrained | None = None
     embedded_md5: EmbeddedMd5 | None = None
     vae: Autoencoder | None = None
-    decoder: Reconstruction | None = None
+    decoder: Decoder | None = None
     diffusion: Diffusion | None = None
 
     def __post_init__(self) -> None:
