@@ -49,6 +49,10 @@ def release_base(
         Path | None, typer.Option(help="Folder of the VAE with a fine-tuned decoder.")
     ] = None,
     decoder_log: Annotated[Path | None, typer.Option(help="Log folder of its training.")] = None,
+    unet: Annotated[
+        Path | None, typer.Option(help="Folder of the base model with a fine-tuned UNet.")
+    ] = None,
+    unet_log: Annotated[Path | None, typer.Option(help="Log folder of its training.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the miniature's trained base model in half precision, with its model card."""
@@ -56,10 +60,13 @@ def release_base(
     from mvdiffusion.release.trainings import Training
 
     learned = Training("VAE", vae, vae_log), Training("text encoder and UNet", base, base_log)
-    if (decoder is None) != (decoder_log is None):
-        raise InputError("--decoder and --decoder-log: found one alone; give both, or neither.")
-    tuned = Training("decoder", decoder, decoder_log) if decoder and decoder_log else None
-    release.release_base(release.Origin(*learned, rooms, trials, tuned), output, overwrite)
+    tuned = {}
+    for part, model, log in (("decoder", decoder, decoder_log), ("unet", unet, unet_log)):
+        if (model is None) != (log is None):
+            raise InputError(f"--{part} and --{part}-log: found one alone; give both, or neither.")
+        if model and log:
+            tuned[part] = Training(part.replace("unet", "UNet"), model, log)
+    release.release_base(release.Origin(*learned, rooms, trials, **tuned), output, overwrite)
     print(f"{output}: the parts of {base}")
 
 

@@ -31,6 +31,7 @@ class Origin:
         rooms: folder of the rooms that both learned from.
         trials: table of recipes that were tried, as CSV.
         decoder: the fine-tuning of the VAE's decoder, if there was one.
+        unet: the fine-tuning of the UNet, if there was one.
     """
 
     vae: Training
@@ -38,23 +39,30 @@ class Origin:
     rooms: Path
     trials: Path
     decoder: Training | None = None
+    unet: Training | None = None
+
+    @property
+    def pipeline(self) -> Training:
+        """The training whose model is released, with the VAE's last decoder."""
+        return self.unet or self.base
 
     @property
     def trainings(self) -> list[Training]:
         """All trainings, in the order of the release's parts."""
-        tuned = [] if self.decoder is None else [self.decoder]
-        return [self.vae, *tuned, self.base]
+        parts = (self.vae, self.decoder, self.base, self.unet)
+        return [training for training in parts if training is not None]
 
     def __post_init__(self) -> None:
-        """Refuse a VAE and rooms that the base was not trained on.
+        """Refuse a VAE, a base and rooms that later parts were not trained on.
 
         Raises:
             InputError: they are others.
         """
         for training in self.trainings[1:]:
-            if training.identity["base"] != self.vae.sha256:
+            start = self.base if training is self.unet else self.vae
+            if training.identity["base"] != start.sha256:
                 raise InputError(
-                    f"{training.model}: was trained on another VAE than {self.vae.model}; give "
+                    f"{training.model}: was trained on another model than {start.model}; give "
                     "the folder of that one."
                 )
         split = [folder_sha256(self.rooms, pattern) for pattern in SPLIT_FILES]
@@ -78,8 +86,8 @@ def release_base(origin: Origin, output: Path, overwrite: bool = False) -> None:
         InputError: a part of the origin is missing or fits no other, the weights are beyond the
             range of half precision, or the folder would be too large.
     """
-    base, trainings = origin.base, origin.trainings
-    check_model(base.model)
+    model, trainings = origin.pipeline.model, origin.trainings
+    check_model(model)
     read = [path for training in trainings for path in (training.model, training.log)]
     check_apart(output, *read, origin.rooms, origin.trials)
     rooms_sha256 = folder_sha256(origin.rooms, RENDERED)
@@ -91,16 +99,17 @@ def release_base(origin: Origin, output: Path, overwrite: bool = False) -> None:
     }
     if is_begun(output, made_of, overwrite=overwrite) and (output / "README.md").is_file():
         return already_made(output)
-    pipeline = load_single_view(base.model)
+    pipeline = load_single_view(model)
     if origin.decoder is not None:
         pipeline.vae = load_vae(origin.decoder.model)
-    _halve(pipeline, base.model)
+    _halve(pipeline, model)
     with whole_output(output, made_of) as folder:
         pipeline.save_pretrained(folder)
         _forget_places(folder)
         (folder / "pictures").mkdir()
         draw_curves(trainings, folder / "pictures/curves.png")
-        draw_samples(base.log, folder / "pictures/samples.png")
+        logs = [training.log for training in (origin.base, origin.unet) if training]
+        draw_samples(logs, folder / "pictures/samples.png")
         parameters = {part: getattr(pipeline, part).num_parameters() for part in WEIGHTS}
         write_card(folder / "README.md", origin, parameters, rooms_sha256)
         record_files(folder)

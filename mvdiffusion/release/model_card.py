@@ -38,7 +38,7 @@ def write_card(path: Path, origin: Origin, parameters: Mapping[str, int], rooms:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    last = origin.base.sittings[-1]
+    last = origin.pipeline.sittings[-1]
     text = environment.get_template(TEMPLATE).render(
         side=origin.base.settings["data"]["image_size"],
         perceptual=any(
@@ -89,7 +89,12 @@ def _recipe(origin: Origin) -> dict[str, Any]:
     """All settings that decided the weights."""
     rooms = read_json(origin.rooms / RECORD)["settings"]
     shared = {key: origin.base.settings[key] for key in ("seed", "data")}
-    parts = {"vae": origin.vae, "decoder": origin.decoder, "diffusion": origin.base}
+    parts = {
+        "vae": origin.vae,
+        "decoder": origin.decoder,
+        "diffusion": origin.base,
+        "unet": origin.unet,
+    }
     own = {
         part: {k: v for k, v in training.settings.items() if k not in shared}
         for part, training in parts.items()

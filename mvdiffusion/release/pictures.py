@@ -34,26 +34,31 @@ def draw_curves(trainings: Sequence[Training], path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def draw_samples(log: Path, path: Path) -> None:
+def draw_samples(logs: Sequence[Path], path: Path) -> None:
     """Draw held-out views, and below them samples from their captions at steps of the training.
 
     Args:
-        log: the training's log folder, whose pictures hold the views above the samples.
+        logs: log folders of the trainings, one after the other, whose pictures hold the views above
+            the samples.
         path: the PNG file to write.
 
     Raises:
-        InputError: the training left no picture.
+        InputError: a training left no picture.
     """
-    pictures = sorted((log / "validation").glob("*.png"))
-    if not pictures:
-        raise InputError(f"{log / 'validation'}: no picture; expected those of the training.")
+    pictures: list[tuple[int, Path]] = []
+    for log in logs:
+        found = sorted((log / "validation").glob("*.png"))
+        if not found:
+            raise InputError(f"{log / 'validation'}: no picture; expected those of the training.")
+        before = pictures[-1][0] if pictures else 0
+        pictures += [(before + int(picture.stem), picture) for picture in found]
     last = len(pictures) - 1
     chosen = sorted({round(index * last / (SHOWN - 1)) for index in range(SHOWN)})
     rows: list[tuple[str, Image.Image]] = []
-    for index in chosen:
-        with Image.open(pictures[index], formats=("PNG",)) as picture:
+    for step, file in (pictures[index] for index in chosen):
+        with Image.open(file, formats=("PNG",)) as picture:
             half = (0, picture.height // 2, picture.width, picture.height)
-            rows.append((f"step {int(pictures[index].stem):,}", picture.convert("RGB").crop(half)))
+            rows.append((f"step {step:,}", picture.convert("RGB").crop(half)))
             views = picture.convert("RGB").crop((0, 0, picture.width, picture.height // 2))
     rows.insert(0, ("held out", views))
     width, height = views.width + LABEL, sum(row.height for _, row in rows)

@@ -163,6 +163,9 @@ def _checks(config: Config) -> Iterator[tuple[str, Callable[[], Any]]]:
             tuned = tasks.settings("panorama", base["decoder"])
             yield "decoder", lambda: read(DecoderSettings, tuned)
         yield "base", lambda: read(BaseSettings, tasks.settings("panorama", base["diffusion"]))
+        if base.get("unet"):
+            again = tasks.settings("panorama", base["unet"])
+            yield "unet", lambda: read(ViewStage, again)
         networks = {key: base["diffusion"][key] for key in ("tokenizer", "text_encoder", "unet")}
         networks |= {"vae": base["vae"]["model"], "size": config["data"]["views"]["image_size"]}
         yield "networks", lambda: build_base(json.dumps(networks))

@@ -37,7 +37,9 @@ def release(origin: dict[str, Path], output: Path, **options: Any) -> None:
     """Release what the trainings of an origin have left."""
     vae = Training("VAE", origin["vae"], origin["vae_log"])
     base = Training("base", origin["base"], origin["base_log"])
-    tuned = None
-    if "decoder" in origin:
-        tuned = Training("decoder", origin["decoder"], origin["decoder_log"])
-    release_base(Origin(vae, base, origin["rooms"], origin["trials"], tuned), output, **options)
+    tuned = {
+        part: Training(part, origin[part], origin[f"{part}_log"])
+        for part in ("decoder", "unet")
+        if part in origin
+    }
+    release_base(Origin(vae, base, origin["rooms"], origin["trials"], **tuned), output, **options)

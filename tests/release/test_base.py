@@ -13,18 +13,23 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_release import ROOMS, release
 from tiny_training import BASE_PARTS, VAE_MODEL, places, settings
+from transformers import CLIPTextConfig, CLIPTextModel
 from typer.testing import CliRunner
 
 import mvdiffusion.release.base
 from mvdiffusion.cli import app
+from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.outputs import RECORD
 from mvdiffusion.pipelines.loading import check_files, load_single_view
 from mvdiffusion.records import InputError, folder_sha256, read_json
-from mvdiffusion.release.base import Origin
+from mvdiffusion.release.base import LARGEST, Origin
 from mvdiffusion.release.model_card import write_card
 from mvdiffusion.release.trainings import Training
+from mvdiffusion.training.base import _build_unet
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 from mvdiffusion.training.vae import train_decoder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,20 @@ def test_the_card_tells_all_that_made_the_weights(
     assert "license: mit" in card
 
 
+def test_what_base_yaml_trains_will_fit_the_repository() -> None:
+    """Told before the hours of its training, not after; some tokens more than captions need."""
+    config = yaml.safe_load((ROOT / "workflow/config/base.yaml").read_text())["base"]
+    options, tokens = config["diffusion"], config["diffusion"]["tokenizer"]["model_max_length"]
+    with torch.device("meta"):
+        vae = PatchAutoencoder(**config["vae"]["model"])
+        text = CLIPTextConfig(
+            **options["text_encoder"], vocab_size=1000, max_position_embeddings=tokens
+        )
+        unet = _build_unet(options["unet"], vae, 64, text.hidden_size)
+        parameters = sum(part.num_parameters() for part in (vae, CLIPTextModel(text), unet))
+    assert 2 * parameters < 0.97 * LARGEST, "half precision, and room for card and tokenizer"
+
+
 def test_the_card_tells_of_features_of_photographs(origin: dict[str, Path], tmp_path: Path) -> None:
     vae = Training("VAE", origin["vae"], origin["vae_log"])
     base = Training("base", origin["base"], origin["base_log"])
@@ -119,10 +138,30 @@ def test_a_fine_tuned_decoder_takes_the_place_of_the_vaes(
     assert "give both, or neither" in f"{done.exception}{done.output}"
     other = places(tmp_path / "other", rooms)
     train_decoder(settings(training__steps=1), tuned.output, other)
-    with pytest.raises(InputError, match="was trained on another VAE than"):
+    with pytest.raises(InputError, match="was trained on another model than"):
         release(
             origin | {"decoder": other.output, "decoder_log": other.log_dir}, tmp_path / "second"
         )
+
+
+def test_a_fine_tuned_unet_takes_the_place_of_the_bases(
+    origin: dict[str, Path], rooms: Path, tmp_path: Path
+) -> None:
+    tuned = places(tmp_path, rooms)
+    train_stage1("panorama", settings(training__steps=2), origin["base"], tuned)
+    unet = {"unet": tuned.output, "unet_log": tuned.log_dir}
+    release(origin | unet, tmp_path / "base")
+    name = "unet/diffusion_pytorch_model.safetensors"
+    whole, half = (load_file(folder / name) for folder in (tuned.output, tmp_path / "base"))
+    assert all(torch.equal(half[key], whole[key].half()) for key in whole)
+    card = (tmp_path / "base/README.md").read_text()
+    recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)```", card, re.DOTALL)[1])
+    assert recipe["unet"]["training"]["steps"] == 2
+    assert re.search(r"\| unet \| .* \| 0–2 \| ", card)
+    other = places(tmp_path / "other", rooms)
+    train_stage1("panorama", settings(training__steps=1), tuned.output, other)
+    with pytest.raises(InputError, match="was trained on another model than"):
+        release(origin | {"unet": other.output, "unet_log": other.log_dir}, tmp_path / "second")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -179,7 +218,7 @@ def test_mistakes_are_told_and_nothing_is_written(
     other = tmp_path / "vae"
     shutil.copytree(origin["vae"], other)
     (other / "training.json").write_text("{}")
-    refused("was trained on another VAE than", vae=other)
+    refused("was trained on another model than", vae=other)
     refused(r"its sittings end at step None; expected the log", base_log=tmp_path)
     log = tmp_path / "log"
     shutil.copytree(origin["base_log"], log)

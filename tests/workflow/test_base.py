@@ -27,13 +27,13 @@ def test_the_base_is_trained_alone_and_goes_on_after_a_failure(project: Project)
     project.snakemake("base")
     *trained, last = project.commands()
     assert last == "release-base"
-    assert {*begun[2:], *trained} == {"train base", "train decoder"}
+    assert {*begun[2:], *trained} == {"train base", "train decoder", "train stage1 panorama"}
     assert "train base" in trained
     assert (project.root / "results/base/release/model_index.json").is_file()
     assert "Nothing to be done" in project.snakemake("base", "run"), "it must not touch the run"
     project.set("base.diffusion.training.steps", 3, config="base")
     project.snakemake("base", "--configfile", "workflow/config/base.yaml")
-    assert project.commands() == ["train base", "release-base"]
+    assert project.commands() == ["train base", "train stage1 panorama", "release-base"]
     project.append("workflow/config/base_trials.csv", "smaller\n")
     project.snakemake("base")
     assert project.commands() == ["release-base"]

@@ -37,6 +37,8 @@ def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
         if base.get("decoder"):
             yield "base.decoder", DecoderSettings, tasks.settings("panorama", base["decoder"])
         yield "base.diffusion", BaseSettings, tasks.settings("panorama", base["diffusion"])
+        if base.get("unet"):
+            yield "base.unet", ViewStage, tasks.settings("panorama", base["unet"])
     for task in Task:
         section = "base" if task == Task.OUTPAINT else "stage1"
         if config[task][section]:

@@ -256,6 +256,7 @@ class Base:
         vae: training of the autoencoder; null with pretrained models.
         decoder: fine-tuning of its decoder for the release; null: it is released as it is.
         diffusion: training of text encoder and UNet; null with pretrained models.
+        unet: fine-tuning of the UNet for the release; null: it is released as it is.
     """
 
     pretrained: Pretrained | None = None
@@ -263,10 +264,11 @@ class Base:
     vae: Autoencoder | None = None
     decoder: Decoder | None = None
     diffusion: Diffusion | None = None
+    unet: SingleView | None = None
 
     def __post_init__(self) -> None:
         """Refuse half a base, and two."""
-        optional = ("embedded_md5", "decoder")
+        optional = ("embedded_md5", "decoder", "unet")
         models = {key: value for key, value in vars(self).items() if key not in optional}
         given = [key for key, value in models.items() if value is not None]
         if given not in (["pretrained"], ["vae", "diffusion"]):

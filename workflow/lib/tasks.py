@@ -195,8 +195,10 @@ class Tasks:
     @property
     def released(self) -> list[str]:
         """Steps that train the parts of a base that is released."""
-        decoder = ["decoder"] if self.config["base"].get("decoder") else []
-        return ["vae", *decoder, "base"] if self.sources.trains_base else []
+        if not self.sources.trains_base:
+            return []
+        tuned = [part for part in ("decoder", "unet") if self.config["base"].get(part)]
+        return ["vae", "base", *tuned]
 
     def release_options(self, wildcards: Any) -> list[str]:
         """Parameter of the rule that releases a base: models and logs of its trainings."""

@@ -138,6 +138,38 @@ rule train_base:
         train("base", "base", config["results_dir"])
 
 
+# For the release: the UNet once more, with the text encoder as it is.
+if "unet" in tasks.released:
+    recipes.register_training(
+        "unet",
+        settings=tasks.settings("panorama", config["base"]["unet"]),
+        code="stage1",
+        after=["base", *sources.steps("panorama", "train", "validation")],
+    )
+
+
+rule train_unet:
+    input:
+        settings=recipes.settings_file("unet"),
+        data=sources.file("panorama", "train"),
+        validation=sources.file("panorama", "validation"),
+        base="<results>/models/base/model_index.json",
+    output:
+        model="<results>/models/unet/model_index.json",
+        curve="<results>/curves/unet.jsonl",
+    log:
+        "<results>/logs/train_unet.log",
+    benchmark:
+        "<results>/benchmarks/train_unet.tsv"
+    conda:
+        "../envs/mvdiffusion.yaml"
+    threads: cores
+    params:
+        settings=recipes.settings("unet"),
+    shell:
+        train("stage1 --task panorama", "unet", config["results_dir"])
+
+
 # The trained base in half precision, with a card that says how it was made.
 trials = "workflow/config/base_trials.csv"
 
