@@ -72,7 +72,7 @@ def external_plan(name: Name, root: Root = Path("external")) -> None:
 def external_install(
     name: Name, root: Root = Path("external"), overwrite: Overwrite = False
 ) -> None:
-    """Install a method at its commit, in an environment of its own; a second call goes on."""
+    """Install a method at its commit, in an environment of its own; a second call continues."""
     from mvdiffusion.external.install import install
 
     place = install(find_specification(name), root, overwrite)

@@ -38,7 +38,9 @@ KNOWN = {  # words that stand for others
     "VAE": settings(model=VAE_MODEL),
     "BASE": settings(**BASE_PARTS),
     "STAGE": settings(),
+    "FRAMES": settings(data={"height": 16, "width": 16, "num_views": 3}),
 }
+OWN = {"vae": "VAE", "base": "BASE", "controlnet": "FRAMES"}  # settings of single trainings
 PLACES = "--data rooms --validation rooms "
 VIEWS = "generated/mine"
 SCORES = "scores/mine.json"
@@ -64,11 +66,12 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
                 f"--{name} " + ("OUT" if name == option else f"elsewhere/{name}")
                 for name in ("output", "checkpoints", "log_dir")
             ).replace("_", "-") + (" --base panorama" if stage != "vae" else "")
-            + ' --settings ' + {'vae': 'VAE', 'base': 'BASE'}.get(stage, 'STAGE'),
+            + " --settings " + OWN.get(stage, "STAGE"),
             ["rooms", *(["panorama"] if stage != "vae" else [])],
         )
         for stage in (
-            "vae", "decoder", "base", "inpainting", "stage1", "panorama-finetune", "stage2")
+            "vae", "decoder", "base", "inpainting", "stage1", "panorama-finetune", "controlnet",
+            "stage2")
         for option in ("output", "checkpoints")
     },
     ("generate split", "output"): (
@@ -80,6 +83,13 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
         ["outpaint", "equirect"]),
     ("generate depth", "output"): (
         "--model depth --prompt a --scene walks/train/scene --output OUT", ["depth", "walks"]),
+    ("external run", "output"): (
+        "panfusion --data rooms --split train --settings VIEW --only-requests --output OUT",
+        ["rooms"]),
+    ("external import", "output"): (
+        "panfusion equirect --layout equirectangular --files {sample}.png --output OUT",
+        ["equirect"]),
+    ("external check", "output"): (f"panfusion {VIEWS} --output OUT", [VIEWS]),
     ("fetch-base", "output"): ("--model panorama --output OUT", ["panorama"]),
     ("release-base", "output"): (
         "--vae trained/vae --vae-log trained/log --base trained/base --base-log trained/log"

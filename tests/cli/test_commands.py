@@ -48,7 +48,8 @@ def test_there_are_these_commands() -> None:
         *(f"data {name}" for name in ("fetch", "labels", "prepare", "splits", "caption")),
         *(f"data {name}" for name in ("check", "import", "equirect")),
         *(f"train {name}" for name in ("vae", "decoder", "base", "inpainting", "stage1", "stage2")),
-        *("train panorama-finetune", "train controlnet"),
+        *("train panorama-finetune", "train controlnet", "external"),
+        *(f"external {name}" for name in ("list", "plan", "install", "run", "import", "check")),
         *(f"generate {name}" for name in ("split", "panorama", "outpaint", "depth")),
     }
 

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.methods.declaration import Method
+from mvdiffusion.methods.registry import method_names, methods
 from mvdiffusion.models.controlnet import controlnet_of
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
@@ -113,6 +114,11 @@ def _save_controlnet(inpainting: MVDiffusionOutpaintPipeline, folder: Path) -> N
         controlnet=controlnet_of(unet, 4, inpainting.vae_scale_factor),
         **none,
     ).save_pretrained(folder)
+
+
+def own_methods(task: str) -> list[str]:
+    """Names of the methods of a task that this package runs itself."""
+    return sorted(name for name in method_names(task) if not methods()[name].is_external)
 
 
 def model_of(method: Method, name: str, task: str, models: dict[str, Path]) -> Path:

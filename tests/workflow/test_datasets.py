@@ -62,7 +62,7 @@ def test_the_paper_with_a_few_houses_and_scans_runs_to_its_tables(project: Proje
     assert "fetch-base" in ran
     assert {name for name in ran if name.startswith("train")} == {
         "train stage2 panorama", "train stage2 outpaint", "train stage1 depth",
-        "train stage2 depth",
+        "train stage2 depth", "train panorama-finetune", "train controlnet",
     }  # fmt: skip
     assert not {name for name in ran if name.startswith("train-extractor")}
     assert "depth_main.md" in project.results("results/paper")
