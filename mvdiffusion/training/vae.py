@@ -145,6 +145,12 @@ def train_decoder(settings: Mapping[str, Any], base: Path, places: Places) -> No
         vae = load_vae(base)
         freeze(vae.encoder, vae.encoder_linear)
         if settings.pixel_channels:
+            groups = vae.config.norm_num_groups
+            if settings.pixel_channels % groups:
+                raise InputError(
+                    f"setting 'pixel_channels' is {settings.pixel_channels}; expected a multiple "
+                    f"of {groups}, the VAE's norm_num_groups."
+                )
             vae.refine_pixels(settings.pixel_channels, settings.pixel_layers)
         return _task(vae, settings, places.panoramas(settings.data))
 

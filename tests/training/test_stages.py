@@ -92,6 +92,9 @@ def test_the_decoder_is_fine_tuned_on_latents_that_stay(rooms, vae_folder, tmp_p
     assert before | added == after | added
     record = json.loads((where.output / "training.json").read_text())
     assert record["scaling_factor"] == before["scaling_factor"]
+    odd = settings() | {"pixel_channels": 3}
+    with pytest.raises(InputError, match="'pixel_channels' is 3; expected a multiple of"):
+        train_decoder(odd, vae_folder, places(tmp_path / "odd", rooms))
     with pytest.raises(InputError, match=r"nowhere: no config\.json"):
         train_decoder(settings(), tmp_path / "nowhere", places(tmp_path / "other", rooms))
 
