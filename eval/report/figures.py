@@ -115,11 +115,7 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
     panels = {row["metric"]: _panel(row["metric"], row.get("repeats")) for row in rows}
     metrics = sorted(panels, key=lambda metric: panels[metric])
     across = min(len(metrics), 2 if len(metrics) <= 4 else 3)  # readable at a page's width
-    down = -(-len(metrics) // across)
-    figure = Figure(figsize=(3.9 * across, 3.1 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False)
-    for axis in axes.flat[len(metrics) :]:
-        axis.set_axis_off()
+    figure, axes = _panels(len(metrics), across, 3.9)
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for method, group in table[table["metric"] == metric].groupby("method", sort=False):
             _draw_steps(axis, str(method), group)
@@ -128,6 +124,16 @@ def _write_error_accumulation(scores: Mapping[str, Score], stem: Path) -> None:
         axis.xaxis.set_major_locator(MultipleLocator(90))
     _legend_beside(axes[0, 0], axes[0, -1])
     _save(figure, table, stem)
+
+
+def _panels(count: int, across: int, width: float) -> tuple[Figure, Any]:
+    """Make a figure of panels, `width` inches wide each; places that are left over stay empty."""
+    down = -(-count // across)
+    figure = Figure(figsize=(width * across, 3.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes
 
 
 def _panel(metric: str, repeats: str | None) -> tuple[int, str]:
@@ -157,12 +163,7 @@ def _draw(axis: Any, method: str, x: pd.Series, y: pd.Series, se: pd.Series, **s
 def _write_training_curves(curves: Mapping[str, Path], directory: Path) -> None:
     tables = [read_curve(name, path) for name, path in curves.items()]
     everything = pd.concat(tables, ignore_index=True)
-    across = min(len(tables), 8)
-    down = -(-len(tables) // across)
-    figure = Figure(figsize=(3.4 * across, 3.1 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False)
-    for axis in axes.flat[len(tables) :]:
-        axis.set_axis_off()
+    figure, axes = _panels(len(tables), min(len(tables), 8), 3.4)
     for axis, table in zip(axes.flat, tables, strict=False):
         smooth = table["loss"].ewm(span=max(1, len(table) // 20)).mean()
         axis.plot(table["step"], table["loss"], color="#0b6e99", alpha=0.25, linewidth=0.8)

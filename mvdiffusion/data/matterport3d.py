@@ -22,7 +22,7 @@ from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
 from mvdiffusion.data.splits import CAPTION_DEGREES, caption_name, panorama_id, read_split
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
-from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
+from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces, samples_per_pixel
 from mvdiffusion.images import read_face
 from mvdiffusion.records import InputError
 
@@ -145,10 +145,8 @@ class Matterport3DPanoramas:
         faces = pad_faces(self._read_faces(index))
         chosen, size = list(views), self.image_size
         K, R = panorama_cameras(size, size, self.num_views, self.fov_deg, yaw_deg)
-        # Samples per pixel and axis that use all of the faces' resolution.
-        field = math.tan(math.radians(self.fov_deg / 2))
-        factor = max(1, round((faces.shape[1] - 2) * field / size))
-        return fast_cube_to_views(faces, K[chosen], R[chosen], size, factor)
+        samples = samples_per_pixel(faces.shape[1] - 2, self.fov_deg, size)
+        return fast_cube_to_views(faces, K[chosen], R[chosen], size, samples)
 
     def caption_file(self, index: int, degrees: int) -> Path:
         """Return where the caption of a direction (0, 45, … 315) stands.

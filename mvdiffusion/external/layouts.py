@@ -15,7 +15,7 @@ from mvdiffusion.external.outputs import find_file, names_of
 from mvdiffusion.geometry.cameras import intrinsics, level_rotations
 from mvdiffusion.geometry.cylinder import strip_to_views
 from mvdiffusion.geometry.panoramas import cut_views
-from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces
+from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces, samples_per_pixel
 from mvdiffusion.images import read_face, read_image
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.methods.specification import FACES, Output
@@ -121,12 +121,10 @@ def _cube(files: list[Path], output: Output, wanted: Manifest) -> Tensor:
     size, fov_deg = wanted.width, wanted.fov_deg
     if wanted.height != size:
         raise InputError(f"views of {size} x {wanted.height} pixels: expected square ones.")
-    # Samples per pixel and axis that use all of the faces' resolution, as for real views.
-    factor = max(1, round(len(faces[0]) * math.tan(math.radians(fov_deg / 2)) / size))
     R = _turns(output, wanted)
     K = intrinsics(fov_deg, size, size).repeat(len(R), 1, 1)
     padded = pad_faces([np.ascontiguousarray(face) for face in stored])
-    return fast_cube_to_views(padded, K, R, size, factor)
+    return fast_cube_to_views(padded, K, R, size, samples_per_pixel(len(faces[0]), fov_deg, size))
 
 
 def upright(face: np.ndarray, output: Output, direction: str) -> np.ndarray:

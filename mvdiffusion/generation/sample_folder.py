@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,16 @@ from mvdiffusion.manifest import (
 from mvdiffusion.outputs import already_made, begin, end, keep_other_files
 from mvdiffusion.records import InputError, atomic_output, read_json, settings_sha256, write_json
 from mvdiffusion.tasks import GIVEN_VIEWS, Task
+
+
+def sample_seed(seed: int, sample_id: str) -> int:
+    """Seed of one sample: depends on nothing but the run's seed and the sample's name.
+
+    Args:
+        seed: seed of the run.
+        sample_id: name of the sample.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
 
 
 def split_manifest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mvdiffusion.generation.sample_folder import SampleFolder
+from mvdiffusion.generation.sample_folder import SampleFolder, sample_seed
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
@@ -60,16 +59,6 @@ def load_pipeline(
     if settings.dtype != "float32":
         pipeline.unet.to(getattr(torch, settings.dtype))
     return pipeline.to(torch_device(settings.device))
-
-
-def sample_seed(seed: int, sample_id: str) -> int:
-    """Seed of one sample: depends on nothing but the run's seed and the sample's name.
-
-    Args:
-        seed: seed of the run.
-        sample_id: name of the sample.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:7], "big")
 
 
 def _generator(seed: int, sample: Any) -> torch.Generator:

@@ -51,6 +51,17 @@ def pad_faces(faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return padded
 
 
+def samples_per_pixel(face_size: int, fov_deg: float, size: int) -> int:
+    """Number of samples per pixel and axis of views that use all of the faces' resolution.
+
+    Args:
+        face_size: edge of a cube face in pixels.
+        fov_deg: field of view of the views in degrees.
+        size: their height and width in pixels.
+    """
+    return max(1, round(face_size * math.tan(math.radians(fov_deg / 2)) / size))
+
+
 def fast_cube_to_views(
     faces: NDArray[np.uint8], K: Tensor, R: Tensor, size: int, supersampling: int
 ) -> Tensor:

@@ -33,6 +33,37 @@ def controlnet_of(
     return ControlNetModel.from_unet(plain, conditioning_embedding_out_channels=channels)
 
 
+def run_with_controlnet(
+    controlnet: ControlNetModel,
+    unet: UNet2DConditionModel,
+    inputs: Tensor,
+    t: Tensor,
+    embeds: Tensor,
+    control: Tensor,
+) -> Tensor:
+    """Run a UNet with what a ControlNet, whose precision may be another, adds to it.
+
+    Args:
+        controlnet: sees the first of the input channels, the noisy latents.
+        unet: sees all of them.
+        inputs: noisy latents and further channels, [N, C', h, w].
+        t: the timestep, or one for each.
+        embeds: embeddings of the prompts, [N, L, D].
+        control: control images [N, 3, H, W].
+
+    Returns:
+        The UNet's output [N, C, h, w].
+    """
+    seen = inputs[:, : controlnet.config.in_channels], embeds, control
+    latents, text, image = (value.to(controlnet.dtype) for value in seen)
+    down, middle = controlnet(latents, t, text, image, return_dict=False)
+    if controlnet.dtype != inputs.dtype:  # else autocast may have chosen another for the sums
+        down, middle = [value.to(inputs.dtype) for value in down], middle.to(inputs.dtype)
+    residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+    found: Tensor = unet(inputs, t, embeds, **residuals).sample
+    return found
+
+
 def control_image(depth: Tensor) -> Tensor:
     """Make the ControlNet's image [N, 3, H, W]: inverse depth from 0, far or none, to 1, near.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from diffusers import ControlNetModel
 from torch import Tensor
 
+from mvdiffusion.models.controlnet import run_with_controlnet
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines.loading import in_precision, load_single_view, readable
+from mvdiffusion.pipelines.loading import in_precision, readable
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
 
 
@@ -39,34 +40,21 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
         return 2 * latent_channels + 1
 
     @classmethod
-    def from_single_view(
-        cls,
-        folder: str | Path,
-        variant: str = "released",
-        ignore_condition: bool = False,
-        **options: Any,
-    ) -> Self:
-        """Load a folder of diffusers' pipeline.
+    def _further_parts(cls, folder: str | Path, **options: Any) -> dict[str, Any]:
+        """Load the ControlNet of a folder of diffusers' pipeline.
 
         Args:
             folder: the folder.
-            variant, ignore_condition: of no meaning here.
-            options: passed on to `from_pretrained`, such as `torch_dtype`; float32 without.
+            options: passed on to `from_pretrained`.
 
         Raises:
-            InputError: the folder's files have changed, or it holds another model.
+            InputError: it holds none.
         """
-        base = load_single_view(folder, **options)
-        unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
         with readable(Path(folder), "expected a ControlNet in the folder 'controlnet' of it"):
             controlnet = ControlNetModel.from_pretrained(
                 Path(folder) / "controlnet", use_safetensors=True, **options
             )
-        made = cls(
-            base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler, controlnet.eval()
-        )
-        loaded: Self = in_precision(made, options)
-        return loaded
+        return {"controlnet": in_precision(controlnet, options).eval()}
 
     def run_unet(
         self,
@@ -87,16 +75,8 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
         """
         if image_condition is None:
             return super().run_unet(inputs, t, prompt_embeds, geometry)
-        flat, text = inputs.flatten(0, 1), prompt_embeds.flatten(0, 1)
-        seen = flat[:, : self.controlnet.config.in_channels], text, image_condition.flatten(0, 1)
-        latents, embeds, control = (value.to(self.controlnet.dtype) for value in seen)
-        down, middle = self.controlnet(latents, t, embeds, control, return_dict=False)
-        found = self.unet.unet(
-            flat,
-            t,
-            text,
-            down_block_additional_residuals=[value.to(flat.dtype) for value in down],
-            mid_block_additional_residual=middle.to(flat.dtype),
+        flat, embeds, control = (
+            value.flatten(0, 1) for value in (inputs, prompt_embeds, image_condition)
         )
-        sample: Tensor = found.sample.unflatten(0, inputs.shape[:2])
-        return sample
+        found = run_with_controlnet(self.controlnet, self.unet.unet, flat, t, embeds, control)
+        return found.unflatten(0, inputs.shape[:2])

@@ -149,7 +149,13 @@ class MultiViewPipeline(DiffusionPipeline):
         if ignore_condition and base.unet.config.in_channels == latent_channels:
             extend_input_channels(base.unet, cls.input_channels(latent_channels))
         unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
-        return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
+        parts = (base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
+        return cls(*parts, **cls._further_parts(folder, **options))
+
+    @classmethod
+    def _further_parts(cls, folder: str | Path, **options: Any) -> dict[str, Any]:
+        """Load what a pipeline has beside the parts of Stable Diffusion, by name: nothing."""
+        return {}
 
     def set_view_chunk(self, views: int | None) -> None:
         """Run the UNet on so many views at a time: less memory, the same result; None: all."""

@@ -86,9 +86,14 @@ class MaskedViews(PanoramaViews):
     def draw(self, position: int) -> Drawn:
         """Return views with a mask each."""
         drawn = super().draw(position)
-        masks = [_random_mask(drawn.random, *drawn.views.shape[-2:]) for _ in drawn.views]
-        drawn.given = {"mask": torch.stack(masks)[:, None]}
+        drawn.given["mask"] = _random_masks(drawn)
         return drawn
+
+
+def _random_masks(drawn: Drawn) -> Tensor:
+    """Draw a mask for each view, [V, 1, H, W]."""
+    masks = [_random_mask(drawn.random, *drawn.views.shape[-2:]) for _ in drawn.views]
+    return torch.stack(masks)[:, None]
 
 
 def _random_mask(random: np.random.Generator, height: int, width: int) -> Tensor:
@@ -192,8 +197,7 @@ class MaskedFrames(Frames):
     def draw(self, position: int) -> Drawn:
         """Return frames of one scene with a mask each."""
         drawn = super().draw(position)
-        masks = [_random_mask(drawn.random, *drawn.views.shape[-2:]) for _ in drawn.views]
-        drawn.given["mask"] = torch.stack(masks)[:, None]
+        drawn.given["mask"] = _random_masks(drawn)
         return drawn
 
 

@@ -21,7 +21,7 @@ from diffusers import (
 from torch import Tensor, nn
 
 from mvdiffusion.data.scannet import ScanNetScenes
-from mvdiffusion.models.controlnet import control_image, controlnet_of
+from mvdiffusion.models.controlnet import control_image, controlnet_of, run_with_controlnet
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.pipelines.controlnet import ControlNetInpaintPipeline
@@ -52,17 +52,9 @@ class ControlNetTask(DiffusionTask):
             batch: an example with depth.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        seen = inputs[:, : self.controlnet.config.in_channels]
-        given = batch["timesteps"], embeds
-        down, middle = self.controlnet(
-            seen, *given, control_image(batch["depth"]), return_dict=False
-        )
-        residuals = {
-            "down_block_additional_residuals": down,
-            "mid_block_additional_residual": middle,
-        }
-        preds: Tensor = self.unet(inputs, *given, **residuals).sample
-        return preds
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        given = batch["timesteps"], embeds, control_image(batch["depth"])
+        return run_with_controlnet(self.controlnet, self.unet, inputs, *given)
 
 
 def train_controlnet(settings: Mapping[str, Any], base: Path, places: Places) -> None:
