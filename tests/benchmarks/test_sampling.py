@@ -7,6 +7,7 @@ import torch
 from processes import ROOT, run_benchmark
 
 
+@pytest.mark.slow
 def test_sampling(tmp_path: Path) -> None:
     words = ["--size", "tiny", "--steps", "2", "--repeats", "2", "--device", "cpu"]
     words += ["--view-chunk", "2"]

@@ -55,6 +55,7 @@ def test_the_paper_is_planned_without_data_and_network(clone: Project) -> None:
     assert not set(planned) & {*made_in_miniature, "render_rooms", "render_walks", "fetch_data"}
 
 
+@pytest.mark.slow
 def test_the_paper_with_a_few_houses_and_scans_runs_to_its_tables(project: Project) -> None:
     options = overlay(project)
     project.snakemake("run", *options)

@@ -22,6 +22,7 @@ def test_repro_on_a_fresh_clone_and_again(made_project: Project, clone: Project)
     assert "result" in clone.run("dvc", "metrics", "show")
 
 
+@pytest.mark.slow
 def test_repro_after_a_recorded_run_does_nothing(project: Project) -> None:
     project.run("python", "-m", "workflow.scripts.record_run")
     assert "Stage 'run' didn't change, skipping" in project.run("dvc", "repro")

@@ -20,6 +20,7 @@ def record(project: Project, message: str) -> None:
     project.run("git", "tag", message)
 
 
+@pytest.mark.slow
 def test_results_of_an_older_commit_are_neither_shown_nor_recorded_as_current(
     project: Project,
 ) -> None:

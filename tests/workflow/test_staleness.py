@@ -44,6 +44,7 @@ def test_nothing_to_do_after_a_run(project: Project) -> None:
     assert project.commands() == []
 
 
+@pytest.mark.slow
 def test_pulled_results_with_another_seed_are_not_shown_as_new(
     made_project: Project, clone: Project
 ) -> None:
@@ -279,13 +280,8 @@ def test_kill_9_and_run_again_gives_the_same_bytes(made_project: Project, clone:
     assert clone.results() == made_project.results()
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
-        pytest.param("training/panorama_stage2", marks=pytest.mark.slow),
-        "images/panorama/mvdiffusion",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["training/panorama_stage2", "images/panorama/mvdiffusion"])
 def test_jobs_that_outlive_a_killed_snakemake_write_into_no_other_run(
     made_project: Project, project: Project, at: str
 ) -> None:
