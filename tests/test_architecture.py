@@ -126,6 +126,6 @@ def test_tracked_files_are_small() -> None:
     golden = {name for name in sizes if name.startswith("tests/golden/")}  # fixtures, 16 MB in all
     assert sum(sizes[name] for name in golden) < 17_000_000
     embedded = {name for name in sizes if name.startswith("workflow/resources/dvc-store/")}
-    assert sum(sizes[name] for name in embedded) < 28_000_000  # test rooms, and the base's 25 MB
+    assert sum(sizes[name] for name in embedded) < 37_000_000  # rooms, 11 MB, and the base, 25 MB
     heavy = {name for name, size in sizes.items() if size > MAX_TRACKED_BYTES}
     assert heavy <= golden | embedded
