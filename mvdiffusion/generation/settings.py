@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mvdiffusion.settings import Count, Dtype, Seed, UsableDevice, settings
+from mvdiffusion.settings import Count, Dtype, Seed, UsableDevice, mistake, settings
 
 # Those of diffusers that solve the equation of DDIM's own noise schedule, in any number of steps.
 # Not among them: PNDM, which cannot take fewer than four; EDM, whose noise levels are others; and
@@ -48,6 +48,8 @@ class Generation(ExportSettings):
         guidance_scale: scale of classifier-free guidance; 1 or less is none.
         negative_prompt: text of the unconditional branch.
         scheduler: name of the diffusers scheduler class; its numbers come from the model.
+        algorithm_type: solver of DPMSolverMultistepScheduler; sde-dpmsolver++ adds fresh noise at
+            every step; null means dpmsolver++, and no other scheduler takes one.
         batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
         dtype: precision of the UNet; all else is float32.
     """
@@ -56,8 +58,15 @@ class Generation(ExportSettings):
     guidance_scale: Annotated[float, Field(ge=0, le=100)] = 9.0
     negative_prompt: str = ""
     scheduler: Scheduler = "DDIMScheduler"
+    algorithm_type: Literal["dpmsolver++", "sde-dpmsolver++"] | None = None
     batch_size: Count = 1
     dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse a solver of another scheduler."""
+        if self.algorithm_type and self.scheduler != "DPMSolverMultistepScheduler":
+            because = "as only DPMSolverMultistepScheduler takes one"
+            raise mistake("algorithm_type", self.algorithm_type, f"null, {because}")
 
 
 @settings

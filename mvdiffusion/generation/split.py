@@ -52,7 +52,8 @@ def load_pipeline(
     with readable(model, f"no model of the task {kind}"):
         pipeline = load(model)
     scheduler = getattr(diffusers, settings.scheduler)
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    options = {"algorithm_type": settings.algorithm_type} if settings.algorithm_type else {}
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **options)
     check_numbers(settings.num_inference_steps, settings.guidance_scale, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_view_chunk(settings.view_chunk)

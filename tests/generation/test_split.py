@@ -116,17 +116,29 @@ def test_each_sample_starts_from_its_own_noise(
     assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
 
 
+SDE = {"scheduler": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}
+
+
+@pytest.mark.parametrize("sampler", [{"scheduler": "DDPMScheduler"}, SDE], ids=["ddpm", "sde"])
 def test_a_stochastic_sampler_draws_of_each_samples_own_noise(
-    model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+    sampler: dict[str, str], model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
 ) -> None:
     """Again, and in other batches, it makes the same images."""
     made = [
-        generate("mvdiffusion", model, dataset, tmp_path / name, scheduler="DDPMScheduler", **size)
+        generate("mvdiffusion", model, dataset, tmp_path / name, **sampler, **size)
         for name, size in (("a", {}), ("b", {}), ("c", {"batch_size": 1}))
     ]
     first, again, alone = (read_views(folder.root / "b") for folder in made)
     assert torch.equal(first, again)
     assert (first - alone).abs().max() <= 2 / 255 + 1e-6
+
+
+def test_the_solver_is_the_named_one_and_no_other_schedulers(model: Path) -> None:
+    settings = GenerationSettings(**{**vars(SETTINGS), **SDE})
+    scheduler = load_pipeline("panorama", model, settings).scheduler
+    assert scheduler.config.algorithm_type == "sde-dpmsolver++"
+    with pytest.raises(InputError, match=r"'algorithm_type' .* only DPMSolverMultistepScheduler"):
+        parse(GenerationSettings, {"algorithm_type": "sde-dpmsolver++"})
 
 
 def test_steps_are_spaced_as_the_model_says(model: Path) -> None:
