@@ -84,7 +84,7 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("panorama.generation.guidance_scal", 2.0,
          "unknown setting 'panorama.generation.guidance_scal'; did you mean 'guidance_scale'?"),
         ("depth.generation.xyz", 1,
-         "unknown setting 'depth.generation.xyz'; known: batch_size, dtype, guidance_scale, "),
+         "unknown setting 'depth.generation.xyz'; known: algorithm_type, batch_size, dtype, "),
         ("panorama.stage1.training.steps", "many",
          "setting 'panorama.stage1.training.steps' is 'many'; expected a whole number, at least 1"),
         ("outpaint.base.training.mixed_precision", False,
