@@ -52,7 +52,6 @@ class ControlNetTask(DiffusionTask):
             batch: an example with depth.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
         given = batch["timesteps"], embeds, control_image(batch["depth"])
         return run_with_controlnet(self.controlnet, self.unet, inputs, *given)
 
