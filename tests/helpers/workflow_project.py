@@ -28,6 +28,7 @@ from workflow.lib.tasks import Tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "tests/workflow/profile"
+STORE = ROOT / "workflow/resources/dvc-store/files/md5"
 STAND_IN = ROOT / "tests/helpers/stand_in.py"
 PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", "constraints.txt",
@@ -101,6 +102,13 @@ METHODS = {
     "outpaint": ["vae_reconstruction"],
     "depth": ["mvdiffusion"],
 }
+
+
+def embedded_files(tracked: str) -> dict[str, Path]:
+    """Files of a folder that the repository embeds, by the listing that "<folder>.dvc" names."""
+    digest = yaml.safe_load((ROOT / tracked).read_text())["outs"][0]["md5"]
+    listed = json.loads((STORE / digest[:2] / digest[2:]).read_text())
+    return {file["relpath"]: STORE / file["md5"][:2] / file["md5"][2:] for file in listed}
 
 
 class Project:

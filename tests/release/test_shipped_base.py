@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from workflow_project import ROOT
+from workflow_project import ROOT, embedded_files
 
 from mvdiffusion.pipelines.loading import check_files, load_single_view
 
-STORE = ROOT / "workflow/resources/dvc-store/files/md5"
 PROMPT = "This is one view of a scene. a bedroom with blue walls, a bed and a window"
 # Means of the red, green and blue values (0 to 1) of the sample's quarters: upper left and right,
 # lower left and right. Recorded with the release; another release has others.
@@ -29,10 +28,9 @@ SAMPLE = [
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of base.dvc, put together as DVC does, each with the MD5 that is on record."""
     folder = tmp_path_factory.mktemp("shipped") / "base"
-    digest = yaml.safe_load((ROOT / "base.dvc").read_text())["outs"][0]["md5"]
-    for file in json.loads((STORE / digest[:2] / digest[2:]).read_text()):
-        stored, path = STORE / file["md5"][:2] / file["md5"][2:], folder / file["relpath"]
-        assert hashlib.md5(stored.read_bytes()).hexdigest() == file["md5"]
+    for name, stored in embedded_files("base.dvc").items():
+        assert hashlib.md5(stored.read_bytes()).hexdigest() == stored.parent.name + stored.name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(stored, path)
     return folder

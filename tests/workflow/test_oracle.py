@@ -2,7 +2,6 @@
 
 import collections
 import copy
-import json
 import random
 import re
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from configuration_oracle import (
     value_mutation,
 )
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT, Project
+from workflow_project import ROOT, Project, embedded_files
 
 from mvdiffusion.generation.settings import Scheduler
 from mvdiffusion.models.attention import HEAD_CHANNELS
@@ -156,10 +155,7 @@ def test_facts_that_the_workflow_knows_without_networks_are_the_packages() -> No
 
 def embedded_rooms(split: str) -> set[str]:
     """Rooms of a split in the embedded data, which DVC lists by the hash in data.dvc."""
-    digest = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"][0]["md5"]
-    store = ROOT / "workflow/resources/dvc-store/files/md5"
-    listed = json.loads((store / digest[:2] / digest[2:]).read_text())
-    folders = {each["relpath"].partition("/")[0] for each in listed if "/" in each["relpath"]}
+    folders = {name.partition("/")[0] for name in embedded_files("data.dvc") if "/" in name}
     return {name for name in folders if name.startswith(f"{split}-")}
 
 
