@@ -67,17 +67,17 @@ class CorrespondenceAttention(nn.Module):
             Features [B * V, C, h, w].
         """
         channels, h, w = x.shape[1:]
-        level = geometry.level(h, w)
         code = geometry.position_code(h, w, channels, x.dtype)
         query_code = geometry.query_code(h, w, channels, x.dtype)
-        views = x.unflatten(0, (-1, *level.grid.shape[:2]))  # [B / G, G, V, C, h, w]
-        cells = views.permute(0, 1, 2, 4, 5, 3).flatten(3, 4)  # [B / G, G, V, h * w, C]
-        count = cells.shape[2]
+        cells = x.permute(0, 2, 3, 1).flatten(1, 2)
+        views = cells.unflatten(0, (-1, *code.shape[:2]))  # [B / G, G, V, h * w, C]
+        count = views.shape[2]
         parts = []
         for start in range(0, count, view_chunk or count):
-            part = slice(start, start + (view_chunk or count))
-            asking = (cells[:, :, part], query_code)
-            parts.append(self._respond(asking, views, level.of_views(part), code[:, part]))
+            part = range(start, min(start + (view_chunk or count), count))
+            asking = slice(part.start, part.stop)
+            level, own = geometry.level(h, w, part), code[:, asking]
+            parts.append(self._respond((views[:, :, asking], query_code), views, level, own))
         return _as_features(torch.cat(parts, 2).flatten(0, 2), x)
 
     def _respond(
@@ -96,16 +96,14 @@ class CorrespondenceAttention(nn.Module):
     def _tokens_released(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor]:
-        sampled = _sample_targets(views, level)  # [B / G, G, v, h * w, N, C]
         # What is not valid stays a token, zero before the norm: the released code masks nothing.
-        tokens = self.norm1((sampled + code) * level.valid[..., None].to(code.dtype))
+        tokens = self.norm1(_sample_targets(views, level) + code)
         return self.norm1(cells + query_code), tokens
 
     def _tokens_paper(
         self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
     ) -> tuple[Tensor, Tensor]:
-        normed = self.norm1(views.movedim(3, -1)).movedim(-1, 3)  # [B / G, G, V, C, h, w]
-        tokens = (_sample_targets(normed, level) + code) * level.valid[..., None].to(code.dtype)
+        tokens = _sample_targets(self.norm1(views), level) + code
         return self.norm1(cells) + query_code, tokens
 
     def _attend(self, cells: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -231,25 +229,11 @@ def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
     """Read the targets' features at the tokens' places.
 
     Args:
-        views: features [B / G, G, V, C, h, w].
+        views: features [B / G, G, V, h * w, C].
         level: correspondences of v views at h x w cells.
 
     Returns:
-        Tokens [B / G, G, v, h * w, N, C], zero outside the target.
+        Tokens [B / G, G, v, h * w, N, C], zero outside the target and where they are not valid.
     """
-    repeats, samples = views.shape[:2]
-    cells, height = level.grid.shape[3], views.shape[-2]
-    sample = torch.arange(samples, device=views.device)[:, None, None]
-    # `sample` [G, 1, 1] and the targets [G, v, T] index G and V together, so that every sample
-    # takes views of its own.
-    targets = views[:, sample, level.targets]  # [B / G, G, v, T, C, h, w]
-    # One image per (repeat, sample, view, target); its grid has the P neighbors' grids of [h, w]
-    # under one another, [P · h, w], so that `grid_sample` reads them in one call.
-    grid = level.grid.expand(repeats, *level.grid.shape).flatten(4, 5).flatten(0, 3)
-    # Float32: half precision cannot hold a position to a fraction of a cell.
-    features = targets.flatten(0, 3).float()
-    sampled = F.grid_sample(features, grid, align_corners=False).to(views.dtype)
-    sampled = sampled.unflatten(0, targets.shape[:4]).unflatten(5, (cells, height))
-    # [B / G, G, v, T, C, P, h, w] → [B / G, G, v, h, w, T, P, C]: tokens by target, then neighbor,
-    # the order of `displacement` and `valid`.
-    return sampled.permute(0, 1, 2, 6, 7, 3, 5, 4).flatten(5, 6).flatten(3, 4)
+    read = level.reading(views.flatten(1, 3))
+    return read.unflatten(1, level.valid.shape)

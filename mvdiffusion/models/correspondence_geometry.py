@@ -6,7 +6,7 @@ Nothing here depends on the image content or on the denoising step: build it onc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mvdiffusion.attention_settings import AttentionSettings
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
+from mvdiffusion.models.bilinear import BilinearReading
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,41 @@ class LevelGeometry:
             two-dimensional (see the geometry that made it).
         valid: whether the token belongs to a correspondence, [G, V, h * w, N].
         counted: which tokens take part in the softmax, [G, V, h * w or 1, N]; None if all do.
+        num_views: number of views V, also where the queries are those of some views alone.
     """
 
     targets: Tensor
     grid: Tensor
     displacement: Tensor
     valid: Tensor
-    counted: Tensor | None = None
+    counted: Tensor | None
+    num_views: int
 
-    def of_views(self, views: slice) -> LevelGeometry:
+    def of_views(self, views: range) -> LevelGeometry:
         """Restrict the queries to some views; the targets stay any views."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        part = slice(views.start, views.stop)
         chosen: dict[str, Any] = {
-            k: None if v is None else v[:, views] for k, v in vars(self).items()
+            key: value[:, part] if isinstance(value, Tensor) else value
+            for key, value in values.items()
         }
         return LevelGeometry(**chosen)
+
+    @cached_property
+    def reading(self) -> BilinearReading:
+        """How the tokens [G, V, h * w, N] read cells [G, V, h, w]; not at all if not valid."""
+        samples, height, width = len(self.targets), *self.grid.shape[4:6]
+        size = torch.tensor([width, height], device=self.grid.device)
+        # [G, V, T, P, h, w, 2] → [G, V, h, w, T, P, 2]: the tokens' order is that of `valid`.
+        places = (((self.grid + 1) * size - 1) / 2).permute(0, 1, 4, 5, 2, 3, 6)
+        first = self.num_views * torch.arange(samples, device=self.grid.device)
+        images = (self.targets + first[:, None, None])[:, :, None, None, :, None]
+        return BilinearReading.at(
+            torch.where(self.valid.view(places.shape[:-1])[..., None], places, -1.0),
+            images.expand(places.shape[:-1]),
+            (height, width),
+            samples * self.num_views,
+        )
 
 
 class CorrespondenceGeometry(ABC):
@@ -62,18 +84,30 @@ class CorrespondenceGeometry(ABC):
             variant: CAA arithmetic, "released" or "paper".
         """
         self.height, self.width, self.variant = height, width, variant
-        self._levels: dict[tuple[int, int], LevelGeometry] = {}
+        self._levels: dict[tuple[int, int, range], LevelGeometry] = {}
         self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
 
-    def level(self, height: int, width: int) -> LevelGeometry:
-        """Correspondences for features of `height` x `width` cells; computed at first use."""
-        key = (height, width)
+    def level(self, height: int, width: int, views: range | None = None) -> LevelGeometry:
+        """Correspondences for features of `height` x `width` cells; computed at first use.
+
+        Args:
+            height, width: of the features in cells.
+            views: those whose queries are wanted; None means all.
+        """
+        every = range(self.K.shape[1])
+        key = (height, width, every if views is None else views)
         if key not in self._levels:
-            self._levels[key] = self._compute_level(height, width)
+            self._levels[key] = (
+                self._compute_level(height, width)
+                if key[-1] == every
+                else self.level(height, width).of_views(key[-1])
+            )
         return self._levels[key]
 
     def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
-        """Position code [G, V, h * w, N, C] of the tokens; computed at first use.
+        """Position code [G, V, h * w, N, C] of the tokens, zero for those that are not valid.
+
+        It is computed at first use.
 
         Args:
             height, width: of the features in cells.
@@ -82,8 +116,9 @@ class CorrespondenceGeometry(ABC):
         """
         key = (height, width, channels, dtype)
         if key not in self._codes:
-            displacement = self.level(height, width).displacement
-            self._codes[key] = self.encode(displacement, channels).to(dtype)
+            level = self.level(height, width)
+            code = self.encode(level.displacement, channels) * level.valid[..., None]
+            self._codes[key] = code.to(dtype)
         return self._codes[key]
 
     def query_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
@@ -207,6 +242,7 @@ class MultiViewGeometry(CorrespondenceGeometry):
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid,
             counted=counted_tokens(valid, exists, self.attention.outside == "masked"),
+            num_views=views,
         )
 
 

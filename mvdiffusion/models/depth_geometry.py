@@ -120,6 +120,7 @@ class DepthGeometry(CorrespondenceGeometry):
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid,
             counted=counted_tokens(valid, exists, self.variant == "paper"),
+            num_views=depth.shape[1],
         )
 
     def _carry_back(
