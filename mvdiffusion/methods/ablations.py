@@ -46,22 +46,25 @@ def _ablation(name: str, title: str, place: int, **changes: Any) -> Method:
     )
 
 
-PAPER = _ablation("ablation_paper", "formula and masks of the paper", 210, variant="paper")
-MASKED = _ablation("ablation_masked", "tokens outside masked", 211, outside="masked")
-ONE_CELL = _ablation("ablation_one_cell", "1 × 1 cells (K = 1)", 212, neighborhood=1)
-FIVE_CELLS = _ablation("ablation_five_cells", "5 × 5 cells (K = 5)", 213, neighborhood=5)
-OVERLAPPING = _ablation("ablation_overlapping", "all overlapping views", 214, targets="overlapping")
-OPEN_LOOP = _ablation("ablation_open_loop", "no loop closure", 215, closed_loop=False)
+# Each is named after what it has: which of them differ from the reference is up to its own formula.
+RELEASED = _ablation("ablation_released", "formula of the released code", 210, variant="released")
+PAPER = _ablation("ablation_paper", "formula and masks of the paper", 211, variant="paper")
+ZEROED = _ablation("ablation_zeroed", "tokens outside zeroed", 212, outside="zeroed")
+MASKED = _ablation("ablation_masked", "tokens outside masked", 213, outside="masked")
+ONE_CELL = _ablation("ablation_one_cell", "1 × 1 cells (K = 1)", 214, neighborhood=1)
+FIVE_CELLS = _ablation("ablation_five_cells", "5 × 5 cells (K = 5)", 215, neighborhood=5)
+OVERLAPPING = _ablation("ablation_overlapping", "all overlapping views", 216, targets="overlapping")
+OPEN_LOOP = _ablation("ablation_open_loop", "no loop closure", 217, closed_loop=False)
 NO_MIDDLE = _ablation(
-    "ablation_no_middle", "no attention in the middle block", 216, blocks="no_middle"
+    "ablation_no_middle", "no attention in the middle block", 218, blocks="no_middle"
 )
-DECODER = _ablation("ablation_decoder", "attention in the decoder alone", 217, blocks="decoder")
+DECODER = _ablation("ablation_decoder", "attention in the decoder alone", 219, blocks="decoder")
 FULL = _ablation(
-    "ablation_full_attention", "full cross-view attention", 218, correspondences="none"
+    "ablation_full_attention", "full cross-view attention", 220, correspondences="none"
 )
 WRONG = _ablation(
     "ablation_wrong_correspondence",
     "trained with wrong correspondences",
-    219,
+    221,
     correspondences="mirrored",
 )

@@ -13,6 +13,7 @@ from mvdiffusion.models.correspondence_geometry import (
     LevelGeometry,
     frequency_code,
 )
+from mvdiffusion.models.token_attention import attend_to_tokens
 
 HEAD_CHANNELS = 32
 NORM_GROUPS = 32
@@ -128,18 +129,13 @@ class CorrespondenceAttention(nn.Module):
         )  # [heads, 32, C]
         query = self.to_q(cells).reshape(-1, self.heads, HEAD_CHANNELS).transpose(0, 1)
         reading = (query @ to_k).transpose(0, 1)  # [M, heads, C] for M cells
-        tokens = tokens.reshape(-1, count, channels)
-        # In float32, as in fused kernels, whatever the precision of the rest: rounded to half
-        # precision, large scores would change the attention by some percent, or overflow.
-        exact = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):
-            scores = reading.to(exact) @ tokens.to(exact).mT * HEAD_CHANNELS**-0.5  # [M, heads, N]
+        allowed = None
         if mask is not None:
             # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
             any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
             allowed = (mask | ~any_valid).expand(*cells.shape[:-1], -1).reshape(-1, 1, count)
-            scores = scores.masked_fill(~allowed, -torch.inf)
-        read = scores.softmax(-1).to(tokens.dtype) @ tokens  # [M, heads, C]
+        tokens = tokens.reshape(-1, count, channels)
+        read = attend_to_tokens(reading, tokens, allowed, HEAD_CHANNELS**-0.5)
         out = (read.transpose(0, 1) @ to_v.mT).transpose(0, 1).reshape(cells.shape)
         return out if mask is None else out * any_valid.to(out.dtype)
 
