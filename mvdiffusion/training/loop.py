@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
@@ -172,8 +170,7 @@ class _Run:
             self.validation = MetricsLog(self.log_dir / "validation.jsonl", self.step)
             self.sittings = Sittings(self.log_dir / "sittings.jsonl", self.step, self.seconds)
         if self.step < self.settings.steps:
-            with fast_attention(self.accelerator.device):
-                self._steps()
+            self._steps()
         self.ema.copy_to(self.parameters.values())
         self.accelerator.end_training()
 
@@ -345,18 +342,6 @@ class MetricsLog:
             except json.JSONDecodeError:
                 break  # a kill cut this line; the step it stood for is trained again
         return lines
-
-
-def fast_attention(device: torch.device) -> AbstractContextManager[None]:
-    """Choose the kernel of the UNet's attention by the device, within the context.
-
-    On a CPU the gradient of the fused kernel takes several times longer than that of the plain
-    formula for small images, a quarter of a training step; elsewhere PyTorch chooses.
-
-    Args:
-        device: device of the training.
-    """
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
