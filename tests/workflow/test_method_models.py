@@ -18,7 +18,7 @@ from mvdiffusion.methods import Method, Training
 
 ABLATION = Method("ablation", "Ablation", ("depth",), model="ablation",
                   training=Training("stage2",
-                                    changes={"variant": "paper", "training": {"steps": 3}}))
+                                    changes={"variant": "released", "training": {"steps": 3}}))
 TUNED = Method("tuned", "Tuned", ("panorama",), model="tuned", others=("inpainting", "base"),
                training=Training("stage1", start="base"))
 TWICE = Method("twice", "Tuned twice", ("panorama",), model="twice",
@@ -70,7 +70,7 @@ def test_changes_are_put_over_the_section_and_leave_it_as_it_is() -> None:
     config = read(depth=["ablation"])
     told = tasks_of(config).training_settings("depth", "ablation")
     section = config["depth"]["stage2"]
-    assert (told["variant"], section["variant"]) == ("paper", "released")
+    assert (told["variant"], section["variant"]) == ("released", "paper")
     assert told["training"] == section["training"] | {"steps": 3}
     assert told["data"] == config["data"]["frames"]
 

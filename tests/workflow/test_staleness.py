@@ -168,7 +168,7 @@ def test_outdated_results_are_moved_aside_and_the_log_says_so(project: Project) 
     model = project.root / "results/models/panorama_stage2/model_index.json"
     before, settings = model.read_text(), project.root / "results/settings"
     (old,) = (path.stem for path in settings.glob("panorama_stage2-*.json"))
-    project.set("panorama.stage2.variant", "paper")
+    project.set("panorama.stage2.variant", "released")
     printed = project.snakemake("run")
     aside = project.root / "results/.old" / old
     assert f"results of other settings or code were moved to results/.old/{old}" in printed
@@ -176,7 +176,7 @@ def test_outdated_results_are_moved_aside_and_the_log_says_so(project: Project) 
     assert (aside / "curves/panorama_stage2.jsonl").exists()
     assert (aside / f"settings/{old}.json").exists()
     assert model.read_text() != before
-    project.set("panorama.stage2.variant", "released")
+    project.set("panorama.stage2.variant", "paper")
     project.snakemake("run")
     assert model.read_text() == before
     assert (aside / "models/panorama_stage2/model_index.json").read_text() == before
@@ -194,13 +194,13 @@ def test_settings_that_decide_no_weights_rerun_no_training(project: Project) -> 
 
 
 def test_settings_that_decide_no_weights_reach_a_training_that_goes_on(project: Project) -> None:
-    project.set("panorama.stage2.variant", "paper")
+    project.set("panorama.stage2.variant", "released")
     kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
     project.set("panorama.stage2.training.log_every", 7)
     target = "results/models/panorama_stage2/model_index.json"
     assert '"log_every": 7' in project.snakemake(target, "--printshellcmds")
     moved = list(project.root.glob("results/.old/panorama_stage2-*"))
-    assert len(moved) == 1, "the released variant's; the other goes on"
+    assert len(moved) == 1, "the paper's; the other goes on"
 
 
 def test_settings_of_one_task_leave_the_images_of_the_others(project: Project) -> None:
@@ -236,7 +236,7 @@ def test_deleted_rooms_are_rendered_again_for_a_training_alone(project: Project)
     project.snakemake("data")
     assert set(project.commands()) == {"data rooms", "data walks"}
     assert "Nothing to be done" in project.snakemake("run"), "the same rooms, only newer"
-    project.set("panorama.stage2.variant", "paper")
+    project.set("panorama.stage2.variant", "released")
     project.snakemake("run")
     assert [name for name in project.commands() if "train" in name] == ["train stage2 panorama"]
 
@@ -286,11 +286,11 @@ def test_jobs_that_outlive_a_killed_snakemake_write_into_no_other_run(
     made_project: Project, project: Project, at: str
 ) -> None:
     """Snakemake alone is killed; then other settings, while its job still writes."""
-    project.set("panorama.stage2.variant", "paper")
+    project.set("panorama.stage2.variant", "released")
     process = start_and_wait(project, HANG_AT=at)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    project.set("panorama.stage2.variant", "released")
+    project.set("panorama.stage2.variant", "paper")
     for _ in range(2):
         refused = project.snakemake("run", check=False)
         assert "jobs of one that was killed (processes " in refused
@@ -313,7 +313,7 @@ def let_jobs_end(project: Project) -> None:
 WAYS = ("snakemake alone", "all processes", "one command")
 PLACES = {
     "training/panorama_stage1": ("panorama.stage1.training.weight_decay", 0.3),
-    "training/panorama_stage2": ("panorama.stage2.variant", "paper"),
+    "training/panorama_stage2": ("panorama.stage2.variant", "released"),
     "images/panorama/independent": ("panorama.generation.guidance_scale", 3.5),
     "images/panorama/mvdiffusion": ("panorama.generation.guidance_scale", 3.5),
     "training/depth_stage2": ("depth.stage2.training.weight_decay", 0.3),
@@ -360,9 +360,9 @@ def kill_by(way: str, project: Project, process: subprocess.Popen) -> None:
 
 def test_dry_runs_and_lists_change_nothing(project: Project) -> None:
     """Not even what a kill left, which a run would move aside or make again."""
-    project.set("panorama.stage2.variant", "paper")
-    kill(start_and_wait(project, HANG_AT="images/panorama/mvdiffusion"))
     project.set("panorama.stage2.variant", "released")
+    kill(start_and_wait(project, HANG_AT="images/panorama/mvdiffusion"))
+    project.set("panorama.stage2.variant", "paper")
     assert list((project.root / ".snakemake/incomplete").iterdir())
     before = files(project)
     assert "train stage2" in project.snakemake("run", "--dry-run", "--printshellcmds")
@@ -382,15 +382,15 @@ def files(project: Project) -> dict[str, int]:
 def test_unfinished_work_of_other_settings_is_not_resumed(
     made_project: Project, project: Project
 ) -> None:
-    project.set("panorama.stage2.variant", "paper")
-    kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
     project.set("panorama.stage2.variant", "released")
+    kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
+    project.set("panorama.stage2.variant", "paper")
     project.snakemake("run")
     assert project.results() == made_project.results()
 
 
 def test_a_dry_run_after_a_kill_changes_nothing(project: Project) -> None:
-    project.set("panorama.stage2.variant", "paper")
+    project.set("panorama.stage2.variant", "released")
     kill(start_and_wait(project, HANG_AT="training/panorama_stage2"))
     model = project.root / "results/models/panorama_stage2/model_index.json"
     model.parent.mkdir(parents=True, exist_ok=True)

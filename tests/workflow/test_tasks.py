@@ -42,7 +42,7 @@ def hashes(config: dict[str, Any]) -> dict[str, str]:
     [
         ("data.frames.num_between", 1, "depth"),
         ("data.walks.overlap", 0.1, "depth"),
-        ("depth.stage2.variant", "paper", "depth"),
+        ("depth.stage2.variant", "released", "depth"),
         ("outpaint.base.training.steps", 1, "outpaint"),
         ("outpaint.generation.guidance_scale", 1.0, "outpaint"),
         ("panorama.stage1.loss.caption_dropout", 0.9, "panorama"),
