@@ -94,6 +94,7 @@ class DiffusionTask(nn.Module):
                 latent_shape=(parts.vae.config.latent_channels, height, width),
                 num_train_timesteps=parts.scheduler.config.num_train_timesteps,
                 caption_dropout=settings.loss.caption_dropout,
+                timestep_shift=settings.loss.timestep_shift,
                 shared_timestep=self.shared_timestep,
             )
             for source in sources

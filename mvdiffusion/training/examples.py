@@ -281,6 +281,7 @@ class DiffusionExamples:
         latent_shape: Sequence[int],
         num_train_timesteps: int,
         caption_dropout: float,
+        timestep_shift: float = 1.0,
         shared_timestep: bool = False,
     ) -> None:
         """Make the stream of examples of a source.
@@ -288,11 +289,12 @@ class DiffusionExamples:
         Args:
             latent_shape: [C, h, w] of a view.
             caption_dropout: share of captions that are replaced by the empty one.
+            timestep_shift: see `DiffusionLossSettings`.
             shared_timestep: draw one timestep and one caption drop for all views of an example.
         """
         self.source, self.tokenizer, self.latent_shape = source, tokenizer, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
-        self.shared_timestep = shared_timestep
+        self.timestep_shift, self.shared_timestep = timestep_shift, shared_timestep
 
     def __getitem__(self, position: int) -> Batch:
         """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L] …"""
@@ -300,6 +302,7 @@ class DiffusionExamples:
         random, count = drawn.random, self.source.count
         draws = 1 if self.shared_timestep else count
         timesteps = random.integers(self.num_train_timesteps, size=draws)
+        timesteps = shifted(timesteps, self.num_train_timesteps, self.timestep_shift)
         dropped = np.broadcast_to(random.random(draws) < self.caption_dropout, count)
         prompts = ["" if drop else p for drop, p in zip(dropped, drawn.prompts, strict=True)]
         return {
@@ -309,6 +312,18 @@ class DiffusionExamples:
             "input_ids": tokenize(self.tokenizer, prompts),
             **drawn.given,
         }
+
+
+def shifted(timesteps: np.ndarray, count: int, shift: float) -> np.ndarray:
+    """Move timesteps towards noise (Esser et al. 2024, eq. 23), by the middles of their shares.
+
+    Args:
+        timesteps: integers from 0 to `count` - 1; a shift of 1 leaves them as they are.
+        count: number of timesteps of the schedule.
+        shift: above 1 towards noise, below 1 towards the image.
+    """
+    share = (timesteps + 0.5) / count
+    return (count * shift * share / (1 + (shift - 1) * share)).astype(np.int64)
 
 
 def tokenize(tokenizer: Any, prompts: list[str]) -> Tensor:

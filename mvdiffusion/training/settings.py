@@ -167,15 +167,18 @@ class FrameSettings:
 
 @settings
 class DiffusionLossSettings:
-    """Weights of the diffusion loss.
+    """Timesteps, weights and captions of the diffusion loss.
 
     Attributes:
         min_snr_gamma: clamp of min-SNR weighting (Hang et al. 2023, eq. 8), null for equal weights.
+        timestep_shift: above 1, noisy timesteps are drawn more often: a share u of the schedule
+            becomes s u / (1 + (s - 1) u) (Esser et al. 2024, eq. 23); 1 draws all alike.
         caption_dropout: share of captions replaced by the empty one, which classifier-free guidance
             needs.
     """
 
     min_snr_gamma: Positive | None = None
+    timestep_shift: Positive = 1.0
     caption_dropout: Share = 0.1
 
 

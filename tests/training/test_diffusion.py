@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -10,7 +11,7 @@ from tiny_training import places, settings
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
-from mvdiffusion.training.examples import DiffusionExamples, tokenize
+from mvdiffusion.training.examples import DiffusionExamples, shifted, tokenize
 from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
 from mvdiffusion.training.stage1 import view_task
 from mvdiffusion.training.stage2 import multi_view_task
@@ -159,3 +160,21 @@ def test_examples_are_a_stream_of_the_documented_shapes(parts, rooms):
         "timesteps": (2,),
         "input_ids": (2, TokenizerSettings(16).model_max_length),
     }
+
+
+def test_noisy_timesteps_are_drawn_more_often_with_a_shift(parts, rooms):
+    """Of uniform u, s u / (1 + (s - 1) u) has the distribution F(x) = x / (s - (s - 1) x)."""
+    task = stage1_task(parts, rooms, timestep_shift=3.0)
+    drawn = torch.cat([task.examples[position]["timesteps"] for position in range(500)])
+    assert 0 <= drawn.min() < drawn.max() < 1000
+    for share in (0.25, 0.5, 0.75, 0.9):
+        expected = share / (3 - 2 * share)
+        error = (expected * (1 - expected) / len(drawn)) ** 0.5
+        assert abs((drawn < 1000 * share).double().mean() - expected) < 4 * error
+
+
+def test_a_shift_of_one_moves_no_timestep():
+    for count in (7, 10, 1000, 4096):
+        timesteps = np.arange(count)
+        assert (shifted(timesteps, count, 1.0) == timesteps).all()
+        assert shifted(timesteps, count, 50.0).max() < count
