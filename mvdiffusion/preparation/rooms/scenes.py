@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import PIL
+import torch
 from PIL import features
 from tqdm import tqdm
 
@@ -116,7 +117,7 @@ def _each_drawn(jobs: list[partial[None]], workers: int) -> Iterator[None]:
         yield from map(operator.call, jobs)
         return
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
             yield from pool.map(operator.call, jobs, chunksize=4)
         except BrokenProcessPool:
@@ -126,8 +127,9 @@ def _each_drawn(jobs: list[partial[None]], workers: int) -> Iterator[None]:
             ) from None
 
 
-def _end_with_parent() -> None:
-    """Let a worker die when its parent was killed, instead of waiting forever."""
+def _start_worker() -> None:
+    """Let a worker compute in one thread, and die when its parent was killed."""
+    torch.set_num_threads(1)  # there are as many workers as cores; more threads wait for each other
     parent = multiprocessing.parent_process()
     assert parent is not None
 
