@@ -304,6 +304,7 @@ def provenance() -> dict[str, Any]:
         "packages": package_versions(RECORDED_PACKAGES),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
+        "cpu_capability": _cpu_capability(),
         "cores": os.cpu_count(),
         "accelerator": _accelerator(),
     }
@@ -336,6 +337,12 @@ def _cpu_model() -> str:
     except OSError:
         found = None
     return found[1].strip() if found else platform.processor()
+
+
+def _cpu_capability() -> str | None:
+    """Instructions that PyTorch uses, on which rounding and the precision "auto" depend."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else str(torch.backends.cpu.get_cpu_capability())
 
 
 def _accelerator() -> str | None:

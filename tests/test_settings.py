@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import torch
 from pydantic import Field
 
 import mvdiffusion.cli
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.records import InputError
-from mvdiffusion.settings import Count, Positive, parse, read_settings, settings
+from mvdiffusion.settings import (
+    Count,
+    Positive,
+    choose_precision,
+    parse,
+    read_settings,
+    settings,
+)
 from mvdiffusion.training.settings import ViewSettings
 from mvdiffusion_eval import cli as evaluation
 
@@ -164,3 +172,29 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     source = text if text == "nowhere.yaml" else str(path)
     with pytest.raises(InputError, match=r"settings.*expected (JSON text|a mapping)"):
         read_settings(source)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [("AVX512", "bfloat16"), ("AVX2", "float32"), ("DEFAULT", "float32"), ("SVE256", "float32")],
+)
+def test_the_precision_auto_is_one_in_which_the_processor_has_instructions(
+    capability: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    assert choose_precision("auto", "cpu") == expected
+    assert choose_precision("bfloat16", "cpu") == "bfloat16"
+
+
+def test_processors_that_pytorch_says_to_compute_in_bfloat16_do_under_auto() -> None:
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    chosen = choose_precision("auto", "cpu")
+    assert native or chosen == "float32", "emulated: convolutions take 20 to 50 times as long"
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_old_gpus_compute_in_float32_under_auto(
+    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native)
+    assert choose_precision("auto", "cuda") == expected

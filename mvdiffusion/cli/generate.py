@@ -24,7 +24,7 @@ from mvdiffusion.commands import spread
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.outputs import check_apart
 from mvdiffusion.records import InputError, folder_sha256
-from mvdiffusion.settings import Device, Dtype, parse, read_settings
+from mvdiffusion.settings import Device, Precision, parse, read_settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Request:
         int | None,
         typer.Option(min=1, help="Number of views per pass of the UNet: less memory, same result."),
     ] = None
-    dtype: Annotated[Dtype, typer.Option(help="Precision of the UNet.")] = "float32"
+    dtype: Annotated[Precision, typer.Option(help="Precision of the UNet.")] = "float32"
     device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
     overwrite: Overwrite = False
 

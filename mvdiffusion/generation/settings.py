@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mvdiffusion.settings import Count, Dtype, Seed, UsableDevice, mistake, settings
+from mvdiffusion.settings import Count, Precision, Seed, UsableDevice, mistake, settings
 
 # Those of diffusers that solve the equation of DDIM's own noise schedule, in any number of steps.
 # Not among them: PNDM, which cannot take fewer than four; EDM, whose noise levels are others; and
@@ -51,7 +51,8 @@ class Generation(ExportSettings):
         algorithm_type: solver of DPMSolverMultistepScheduler; sde-dpmsolver++ adds fresh noise at
             every step; null means dpmsolver++, and no other scheduler takes one.
         batch_size: samples at once. Batches are cut from the whole list, whatever is finished.
-        dtype: precision of the UNet; all else is float32.
+        dtype: precision of the UNet; all else is float32. "auto" is bfloat16 where the device has
+            instructions for it, and float32 elsewhere.
     """
 
     num_inference_steps: Count = 50
@@ -60,7 +61,7 @@ class Generation(ExportSettings):
     scheduler: Scheduler = "DDIMScheduler"
     algorithm_type: Literal["dpmsolver++", "sde-dpmsolver++"] | None = None
     batch_size: Count = 1
-    dtype: Dtype = "float32"
+    dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         """Refuse a solver of another scheduler."""

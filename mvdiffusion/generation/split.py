@@ -20,7 +20,7 @@ from mvdiffusion.methods.base import Batch
 from mvdiffusion.pipelines import PIPELINES, MultiViewPipeline
 from mvdiffusion.pipelines.checks import check_numbers
 from mvdiffusion.pipelines.loading import check_model, is_multi_view, readable
-from mvdiffusion.settings import torch_device
+from mvdiffusion.settings import choose_precision, torch_device
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def load_pipeline(
     check_numbers(settings.num_inference_steps, settings.guidance_scale, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_view_chunk(settings.view_chunk)
-    if settings.dtype != "float32":
-        pipeline.unet.to(getattr(torch, settings.dtype))
-    return pipeline.to(torch_device(settings.device))
+    device = torch_device(settings.device)
+    pipeline.unet.to(getattr(torch, choose_precision(settings.dtype, device)))
+    return pipeline.to(device)
 
 
 def _generator(seed: int, sample: Any) -> torch.Generator:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from mvdiffusion.outputs import make_room
 from mvdiffusion.records import InputError, atomic_output
-from mvdiffusion.settings import Device, torch_device
+from mvdiffusion.settings import Device, choose_precision, torch_device
 from mvdiffusion.training.checkpoints import CheckpointFolder
 from mvdiffusion.training.settings import TrainingSettings
 from mvdiffusion.training.sittings import Sittings
@@ -366,11 +366,14 @@ def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
 def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> Accelerator:
     found = torch_device(device)
     if settings.mixed_precision == "fp16" and found == "cpu":
-        raise InputError("training.mixed_precision fp16 needs a CUDA device; on a CPU use bf16")
+        raise InputError("training.mixed_precision fp16 needs a CUDA device; on a CPU use auto")
+    precision: str = settings.mixed_precision
+    if precision == "auto":
+        precision = {"bfloat16": "bf16"}.get(choose_precision("auto", found), "no")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork
     return Accelerator(
         cpu=found == "cpu",
-        mixed_precision=settings.mixed_precision,
+        mixed_precision=precision,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         log_with="tensorboard",
         project_dir=log_dir,

@@ -81,7 +81,8 @@ class TrainingSettings:
         weight_decay: weight decay of AdamW.
         max_grad_norm: norm to which gradients are clipped.
         gradient_accumulation_steps: parts in which a batch is computed.
-        mixed_precision: autocast type.
+        mixed_precision: autocast type; "auto" is bf16 where the device has instructions for it,
+            and none elsewhere.
         ema_decay: decay of the averaged weights, which are saved.
         checkpoint_every: steps between resumable states.
         validate_every: steps between validation pictures.
@@ -99,7 +100,7 @@ class TrainingSettings:
     weight_decay: NonNegative = 0.01
     max_grad_norm: Positive = 1.0
     gradient_accumulation_steps: Count = 1
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16", "fp16", "auto"] = "no"
     ema_decay: Share = 0.999
     checkpoint_every: Count = 500
     validate_every: Count = 1000

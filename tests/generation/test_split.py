@@ -141,6 +141,17 @@ def test_the_solver_is_the_named_one_and_no_other_schedulers(model: Path) -> Non
         parse(GenerationSettings, {"algorithm_type": "sde-dpmsolver++"})
 
 
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX512", "bfloat16"), ("AVX2", "float32")])
+def test_the_unet_computes_in_the_precision_that_is_fast(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capability: str, dtype: str
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    settings = GenerationSettings(**{**vars(SETTINGS), "dtype": "auto"})
+    pipeline = load_pipeline("panorama", model, settings)
+    assert pipeline.unet.dtype == getattr(torch, dtype)
+    assert pipeline.vae.dtype == torch.float32
+
+
 def test_steps_are_spaced_as_the_model_says(model: Path) -> None:
     scheduler = load_pipeline("panorama", model, SETTINGS).scheduler
     scheduler.set_timesteps(5)

@@ -174,6 +174,20 @@ def test_half_precision_needs_a_gpu(tmp_path):
         fit(tmp_path, options(mixed_precision="fp16"))
 
 
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX512", "bfloat16"), ("AVX2", "float32")])
+def test_training_computes_in_the_precision_that_is_fast(tmp_path, monkeypatch, capability, dtype):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    seen = set()
+
+    class Watched(Regression):
+        def forward(self, *batch):
+            seen.add(torch.mm(torch.eye(2), torch.eye(2)).dtype)
+            return super().forward(*batch)
+
+    fit(tmp_path, options(mixed_precision="auto"), Watched())
+    assert seen == {getattr(torch, dtype)}
+
+
 class Killed(Exception):
     """Stands for the death of the process."""
 

@@ -16,7 +16,7 @@ from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, VaeSe
         ({"training__steps": "many"}, "'training.steps' is 'many'; expected a whole number"),
         ({"training__steps": True}, "'training.steps' is True"),
         ({"training__steps": 2.5}, "'training.steps' is 2.5"),
-        ({"training__mixed_precision": "bf17"}, "expected one of 'no', 'bf16', 'fp16'"),
+        ({"training__mixed_precision": "bf17"}, "expected one of 'no', 'bf16', 'fp16', 'auto'"),
         (
             {"training__steps": 0},
             "setting 'training.steps' is 0; expected a whole number, at least 1.",
