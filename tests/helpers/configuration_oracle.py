@@ -254,8 +254,8 @@ def read(cls: type, values: Config) -> Any:
 def _enough_samples(config: Config, task: str, settings: Config) -> None:
     rooms = config["data"]["sources"]["panorama"] == "rooms"
     if task != "depth" and rooms:
-        embedded = BASES["mini"]["data"]["rooms"]["num_scenes"]["test"]
-        assert (settings.get("num_samples") or 0) <= embedded, "too few rooms"
+        there = config["data"]["rooms"]["num_scenes"]["test"]
+        assert (settings.get("num_samples") or 0) <= there, "too few rooms"
 
 
 def _latent_size(config: Config, cut: Config) -> None:

@@ -115,7 +115,6 @@ def change(key: str, value: object) -> Config:
         ("outpaint.generation.num_samples", 65, "is 65; expected at most 64, those of the test "),
         ("panorama.control_samples", 65, "is 65; expected at most 64, those of the test split"),
         ("depth.generation.num_samples", 361, "is 361; expected at most 360, those of the test "),
-        ("data.rooms.num_scenes.test", 65, "is 65; expected at most 64, the rooms that data.dvc "),
         ("data.views.image_size", 60, "is 60; expected a multiple of 8, the pixels of a latent "),
         ("data.frames.width", 63, "is 63; expected a multiple of 8, the pixels of a latent cell."),
         ("data.frames.num_views", 73, "is 73; expected at most the 72 frames of a walk."),

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT
+from workflow_project import ROOT, embedded_files
 
+from mvdiffusion.preparation.rooms import ROOMS, RoomSettings
+from mvdiffusion.settings import parse
 from mvdiffusion_eval.metrics.base import LEAST_SAMPLES
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
@@ -101,6 +103,27 @@ def test_errors_by_step_are_promised_where_they_are_certain(
     tasks = Tasks(config, Sources(config))
     assert tasks.errors_by_step() == expected
     assert ("error_accumulation_panorama.csv" in tasks.figures) == expected
+
+
+def test_more_test_rooms_than_the_repository_holds_are_rendered() -> None:
+    few, many = (Sources(changed(read(), "data.rooms.num_scenes.test", n)) for n in (64, 65))
+    assert few.rooms_file("test") == "data/test.npy"
+    assert many.rooms_file("test") == "<results>/rooms/test/test.npy"
+    assert [s.rooms_file("validation") for s in (few, many)] == ["data/validation.npy"] * 2
+    assert set(many.drawn("rooms")) - set(few.drawn("rooms")) == {"test"}
+    for sources in (few, many):
+        assert len(sources.drawn("rooms")) == len(set(sources.drawn("rooms")))
+
+
+def test_rendered_test_rooms_begin_with_those_of_the_repository(tmp_path: Path) -> None:
+    rooms = read()["data"]["rooms"] | {"num_scenes": {"test": 2}}
+    ROOMS.render(tmp_path / "rooms", parse(RoomSettings, rooms), workers=1)
+    stored = embedded_files("data.dvc")
+    files = [path for path in (tmp_path / "rooms").rglob("test-0000*/**/*") if path.is_file()]
+    assert len(files) == 2 * (6 + 8)  # faces and captions
+    for path in files:
+        name = path.relative_to(tmp_path / "rooms").as_posix()
+        assert path.read_bytes() == stored[name].read_bytes(), name
 
 
 def test_the_embedded_base_is_the_start_of_all_tasks(

@@ -16,7 +16,7 @@ from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
 from workflow.lib.models import needed_models, own_training, training_section
-from workflow.lib.sources import EMBEDDED, EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP
+from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP
 
 if TYPE_CHECKING:
     from workflow.lib.sections import Configuration
@@ -130,12 +130,6 @@ def _wrong_sizes(config: Configuration) -> Mistakes:
 
 def _wrong_numbers_of_samples(config: Configuration) -> Mistakes:
     """Describe each number of samples that is above what there is to sample."""
-    data = config.data
-    if data.rooms and data.sources.panorama == "rooms":
-        for split, number in data.rooms.num_scenes.items():
-            if split in EMBEDDED and number > EMBEDDED[split]:
-                most = f"at most {EMBEDDED[split]}, the rooms that data.dvc holds"
-                yield mistake(f"data.rooms.num_scenes.{split}", number, most)
     for task in Task:
         there = _samples(config, task)
         section = getattr(config, task)

@@ -53,12 +53,19 @@ class Sources:
         """Name of the data that a task learns from and is tested on."""
         return str(self.config["data"]["sources"]["depth" if task == "depth" else "panorama"])
 
+    @property
+    def embedded(self) -> list[str]:
+        """Splits of the rooms that the repository holds; one of more rooms is rendered."""
+        asked = (self.config["data"].get("rooms") or {}).get("num_scenes", EMBEDDED)
+        return [split for split, held in EMBEDDED.items() if asked[split] <= held]
+
     def drawn(self, kind: str) -> list[str]:
         """Splits of the `rooms` or the `walks` that are rendered."""
         if kind == "walks":
             return list(SPLITS) if "walks" in self.used else []
-        train = ["train"] if "rooms" in self.used else []
-        return train + (["extractor"] if self.trains_extractors else [])
+        rooms = [split for split in SPLITS if split not in self.embedded]
+        own = rooms if "rooms" in self.used else []
+        return own + (["extractor"] if self.trains_extractors else [])
 
     def scenes(self, kind: str, split: str) -> dict[str, Any]:
         """Settings that decide one split of the rooms or the walks, and no other."""
@@ -69,7 +76,7 @@ class Sources:
         """Parameter of a rule that renders a split: the hash that is recorded, or nothing."""
         hashes = self.config["data"].get("expected_sha256") or {}
         own = hashes if kind == "rooms" else hashes.get(kind, {})
-        return lambda wildcards: own[wildcards.split] or ""
+        return lambda wildcards: own.get(wildcards.split) or ""
 
     def embedded_md5(self, folder: Literal["data", "base"]) -> str:
         """Hash of the embedded rooms in data.dvc, or of the embedded base in base.dvc.
@@ -96,8 +103,9 @@ class Sources:
         return recorded
 
     def rooms_file(self, split: str) -> str:
-        """Rooms of the splits for testing are embedded in the repository."""
-        return f"data/{split}.npy" if split in EMBEDDED else f"<results>/rooms/{split}/{split}.npy"
+        """The file that tells of the rooms of a split."""
+        rendered = f"<results>/rooms/{split}/{split}.npy"
+        return f"data/{split}.npy" if split in self.embedded else rendered
 
     def file(self, task: str, split: str) -> str:
         """The file that tells of a split's data; the data lie beside it."""

@@ -7,7 +7,7 @@ from workflow.lib.commands import external, named, repeated, train
 from workflow.lib.contents import content_sha256, scoring_packages
 from workflow.lib.datasets import DATASETS, SPLITS, dataset_root
 from workflow.lib.recipes import Recipes
-from workflow.lib.sources import EMBEDDED, Sources
+from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
 
 roots = {name: dataset_root(config, name) for name in DATASETS}

@@ -1,7 +1,7 @@
 # The test and validation rooms, which the DVC remote inside the repository holds. DVC checks the hash of
 # every file (`verify` in .dvc/config); the hash of all of them, in data.dvc, is part of the recipes.
 if "rooms" in sources.used:
-    for split in EMBEDDED:
+    for split in sources.embedded:
         recipes.register(
             f"rooms_{split}", settings={}, code=[], besides=[sources.embedded_md5("data")]
         )
@@ -24,7 +24,7 @@ rule fetch_data:
         "dvc --wait-for-lock pull --force {input} 2>&1 | tee {log}"
 
 
-# All other rooms are rendered, and their hash is compared with the recorded one. They are as old as
+# All other rooms are rendered, and their hash is compared with one that is recorded. They are as old as
 # their recipe, which decides every byte: deleted and rendered again, they train no model again.
 for split in sources.drawn("rooms"):
     recipes.register(
