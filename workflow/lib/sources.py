@@ -119,6 +119,17 @@ class Sources:
         """Input of a rule whose wildcard names the task: the file of a split."""
         return lambda wildcards: self.file(wildcards.task, name)
 
+    def learned(self, task: str = "") -> Callable[[Any], dict[str, str]]:
+        """Inputs of a rule that trains: the splits to learn from and to validate on.
+
+        Args:
+            task: whose data they are; without, that which the rule's wildcard names.
+        """
+        splits = {"data": "train", "validation": "validation"}
+        return lambda wildcards: {
+            name: self.file(task or wildcards.task, split) for name, split in splits.items()
+        }
+
     def steps(self, task: str, *splits: str) -> list[str]:
         """Steps whose results a command reads when it reads splits of a task's data."""
         source = self.of(task)

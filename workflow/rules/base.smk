@@ -55,9 +55,8 @@ if sources.trains_base:
 
 rule train_vae:
     input:
+        unpack(sources.learned("panorama")),
         settings=recipes.settings_file("vae"),
-        data=sources.file("panorama", "train"),
-        validation=sources.file("panorama", "validation"),
     output:
         model="<results>/models/vae/config.json",
         curve="<results>/curves/vae.jsonl",
@@ -87,9 +86,8 @@ if "decoder" in tasks.released:
 
 rule train_decoder:
     input:
+        unpack(sources.learned("panorama")),
         settings=recipes.settings_file("decoder"),
-        data=sources.file("panorama", "train"),
-        validation=sources.file("panorama", "validation"),
         base="<results>/models/vae/config.json",
     output:
         model="<results>/models/decoder/config.json",
@@ -118,9 +116,8 @@ if sources.trains_base:
 
 rule train_base:
     input:
+        unpack(sources.learned("panorama")),
         settings=recipes.settings_file("base"),
-        data=sources.file("panorama", "train"),
-        validation=sources.file("panorama", "validation"),
         base="<results>/models/vae/config.json",
     output:
         model="<results>/models/base/model_index.json",
@@ -150,9 +147,8 @@ if "unet" in tasks.released:
 
 rule train_unet:
     input:
+        unpack(sources.learned("panorama")),
         settings=recipes.settings_file("unet"),
-        data=sources.file("panorama", "train"),
-        validation=sources.file("panorama", "validation"),
         base="<results>/models/base/model_index.json",
     output:
         model="<results>/models/unet/model_index.json",
@@ -216,9 +212,8 @@ if "outpaint_base" in tasks.trained:
 
 rule train_inpainting:
     input:
+        unpack(sources.learned("outpaint")),
         settings=recipes.settings_file("outpaint_base"),
-        data=sources.file("outpaint", "train"),
-        validation=sources.file("outpaint", "validation"),
         base=tasks.model_index(tasks.base("outpaint")),
     output:
         model="<results>/models/outpaint_base/model_index.json",
@@ -227,6 +222,7 @@ rule train_inpainting:
         "<results>/logs/train_outpaint_base.log",
     benchmark:
         "<results>/benchmarks/train_outpaint_base.tsv"
+    priority: 1
     conda:
         "../envs/mvdiffusion.yaml"
     threads: training_threads

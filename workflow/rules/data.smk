@@ -44,7 +44,7 @@ rule render_rooms:
         "<results>/logs/rooms_{split}.log",
     benchmark:
         "<results>/benchmarks/rooms_{split}.tsv"
-    priority: 1
+    priority: 5  # first, as it takes all cores
     conda:
         "../envs/mvdiffusion.yaml"
     threads: cores

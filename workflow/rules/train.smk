@@ -1,5 +1,7 @@
-# The paper's two stages. The first trains the UNet on single views. It is left out if it is null in the
-# configuration; outpainting has none, because it starts from the inpainting model.
+# The paper's two stages. Trainings go before other steps that are ready, as the longest chains begin with
+# them; that of inpainting, whose chain is shorter, goes after these. The first stage trains the UNet on
+# single views. It is left out if it is null in the configuration; outpainting has none, because it starts
+# from the inpainting model.
 for task in tasks.names:
     if f"{task}_stage1" in tasks.trained:
         recipes.register_training(
@@ -12,9 +14,8 @@ for task in tasks.names:
 
 rule train_stage1:
     input:
+        unpack(sources.learned()),
         settings=recipes.settings_file("{task}_stage1"),
-        data=sources.split("train"),
-        validation=sources.split("validation"),
         base=tasks.model_file(tasks.base),
     output:
         model="<results>/models/{task}_stage1/model_index.json",
@@ -23,6 +24,7 @@ rule train_stage1:
         "<results>/logs/train_{task}_stage1.log",
     benchmark:
         "<results>/benchmarks/train_{task}_stage1.tsv"
+    priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
     threads: training_threads
@@ -44,9 +46,8 @@ for task in tasks.names:
 
 rule train_stage2:
     input:
+        unpack(sources.learned()),
         settings=recipes.settings_file("{task}_stage2"),
-        data=sources.split("train"),
-        validation=sources.split("validation"),
         base=tasks.model_file(tasks.single_view),
     output:
         model="<results>/models/{task}_stage2/model_index.json",
@@ -55,6 +56,7 @@ rule train_stage2:
         "<results>/logs/train_{task}_stage2.log",
     benchmark:
         "<results>/benchmarks/train_{task}_stage2.tsv"
+    priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
     threads: training_threads
@@ -76,9 +78,8 @@ for task, method in tasks.trainings:
 
 rule train_method:
     input:
+        unpack(sources.learned()),
         settings=recipes.settings_file("{task}_{method}_model"),
-        data=sources.split("train"),
-        validation=sources.split("validation"),
         base=tasks.model_file(tasks.start),
     output:
         model="<results>/models/{task}_{method}_model/model_index.json",
@@ -87,6 +88,7 @@ rule train_method:
         "<results>/logs/train_{task}_{method}.log",
     benchmark:
         "<results>/benchmarks/train_{task}_{method}.tsv"
+    priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
     threads: training_threads
