@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.records import InputError, provenance, read_json, sha256_file, write_json
+from mvdiffusion.settings import choose_precision
 
 from ..folders.samples import SampleFolder
 from ..settings import ClassifierSettings, ClipSettings, FaedSettings
@@ -224,6 +225,7 @@ def _fit(
     loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
     device = best_device()
+    dtype = getattr(torch, choose_precision("auto", device.type))
     network.to(device).to(memory_format=torch.channels_last).train()
     total = settings.epochs * (len(data.prompts) // settings.batch_size)
     if total == 0:
@@ -240,7 +242,7 @@ def _fit(
     for index, generator in bar:
         images = _augment(prepare(data.images[index], settings.image_size), generator)
         images = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = loss_of(images, index)
         optimizer.zero_grad()
         loss.backward()

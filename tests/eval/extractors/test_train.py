@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy
+from torch.nn.functional import cross_entropy
 
 from mvdiffusion.records import InputError, sha256_file
 from mvdiffusion_eval.extractors.train import (
@@ -42,6 +43,24 @@ def test_equal_seeds_give_equal_weights(rooms: Path, tmp_path: Path) -> None:
     written = json.loads((tmp_path / "a" / "extractor.json").read_text())
     assert written == json.loads(json.dumps(records[0]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)]
+)
+def test_training_computes_in_the_precision_that_is_fast(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: str, dtype: object
+) -> None:
+    seen = set()
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor, **options: float) -> torch.Tensor:
+        seen.add(torch.mm(torch.eye(2), torch.eye(2)).dtype)  # as autocast says
+        return cross_entropy(logits, labels, **options)
+
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("mvdiffusion_eval.extractors.train.cross_entropy", loss)
+    train_extractor(open_folder(rooms), settings(), tmp_path / "c")
+    assert seen == {dtype}
 
 
 def test_a_trained_extractor_is_kept(rooms: Path, tmp_path: Path) -> None:
