@@ -24,21 +24,23 @@ class LevelGeometry:
 
     Attributes:
         targets: indices of the target views, [G, V, T].
-        grid: where to sample each target, [G, V, T, P, h, w, 2] in `grid_sample` units of
-            unaligned corners.
+        places: where the tokens are in their targets, [G, V, h * w, N, 2]: x and y in cells,
+            integers at the cells' centers.
         displacement: what the position code encodes, [G, V, h * w, N, 1 or 2]; in query cells if
             two-dimensional (see the geometry that made it).
         valid: whether the token belongs to a correspondence, [G, V, h * w, N].
         counted: which tokens take part in the softmax, [G, V, h * w or 1, N]; None if all do.
         num_views: number of views V, also where the queries are those of some views alone.
+        size: rows h and columns w of the features.
     """
 
     targets: Tensor
-    grid: Tensor
+    places: Tensor
     displacement: Tensor
     valid: Tensor
     counted: Tensor | None
     num_views: int
+    size: tuple[int, int]
 
     def of_views(self, views: range) -> LevelGeometry:
         """Restrict the queries to some views; the targets stay any views."""
@@ -53,16 +55,14 @@ class LevelGeometry:
     @cached_property
     def reading(self) -> BilinearReading:
         """How the tokens [G, V, h * w, N] read cells [G, V, h, w]; not at all if not valid."""
-        samples, height, width = len(self.targets), *self.grid.shape[4:6]
-        size = torch.tensor([width, height], device=self.grid.device)
-        # [G, V, T, P, h, w, 2] → [G, V, h, w, T, P, 2]: the tokens' order is that of `valid`.
-        places = (((self.grid + 1) * size - 1) / 2).permute(0, 1, 4, 5, 2, 3, 6)
-        first = self.num_views * torch.arange(samples, device=self.grid.device)
-        images = (self.targets + first[:, None, None])[:, :, None, None, :, None]
+        samples, targets = len(self.targets), self.targets.shape[-1]
+        first = self.num_views * torch.arange(samples, device=self.targets.device)
+        images = (self.targets + first[:, None, None])[:, :, None, :, None]
+        apart = self.valid.unflatten(-1, (targets, -1)).shape  # [G, V, h * w, T, P]
         return BilinearReading.at(
-            torch.where(self.valid.view(places.shape[:-1])[..., None], places, -1.0),
-            images.expand(places.shape[:-1]),
-            (height, width),
+            torch.where(self.valid[..., None], self.places, -1.0),
+            images.expand(apart).flatten(3),
+            self.size,
             samples * self.num_views,
         )
 
@@ -232,17 +232,15 @@ class MultiViewGeometry(CorrespondenceGeometry):
         back, _ = project(backward, columns)
         displacement = (back.unflatten(3, (len(around), h * w)) - query[:2].T) / scale
 
-        # Cell centers at integers → -1 … 1 from edge to edge, as `align_corners=False` has it.
-        size = torch.tensor([w, h], device=K.device)
-        grid = ((2 * cells + 1) / size - 1).unflatten(4, (h, w))
         valid = valid.permute(0, 1, 4, 2, 3).flatten(3, 4)
         return LevelGeometry(
             targets=targets,
-            grid=grid,
+            places=cells.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid,
             counted=counted_tokens(valid, exists, self.attention.outside == "masked"),
             num_views=views,
+            size=(h, w),
         )
 
 

@@ -112,15 +112,15 @@ class DepthGeometry(CorrespondenceGeometry):
         else:
             back, valid = self._carry_back(depth, pixels, found, valid)
             displacement = torch.where(valid[..., None], (back - query) / scale, 0.0)
-        size = torch.tensor([w, h], device=xy.device)
         valid = valid.permute(0, 1, 4, 2, 3).flatten(3, 4)
         return LevelGeometry(
             targets=targets,
-            grid=((2 * cells + 1) / size - 1).unflatten(4, (h, w)),
+            places=cells.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             displacement=displacement.permute(0, 1, 4, 2, 3, 5).flatten(3, 4),
             valid=valid,
             counted=counted_tokens(valid, exists, self.variant == "paper"),
             num_views=depth.shape[1],
+            size=(h, w),
         )
 
     def _carry_back(

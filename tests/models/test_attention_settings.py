@@ -98,13 +98,13 @@ def test_one_cell_is_one_bilinear_sample() -> None:
 
 def test_a_wider_neighborhood_holds_the_narrower_ones() -> None:
     levels = {side: geometry(neighborhood=side).level(CELLS, CELLS) for side in (1, 3, 5)}
-    wide = levels[5].grid.unflatten(3, (5, 5))  # columns, then rows, around the correspondence
-    torch.testing.assert_close(wide[:, :, :, 1:4, 1:4].flatten(3, 4), levels[3].grid)
-    torch.testing.assert_close(wide[:, :, :, 2:3, 2:3].flatten(3, 4), levels[1].grid)
-    cells = ((wide + 1) * CELLS - 1) / 2
-    steps = cells - cells[:, :, :, 2:3, 2:3]
+    # By target, then columns, then rows, around the correspondence.
+    wide = levels[5].places.unflatten(3, (-1, 5, 5))
+    torch.testing.assert_close(wide[..., 1:4, 1:4, :].flatten(3, 5), levels[3].places)
+    torch.testing.assert_close(wide[..., 2, 2, :].flatten(3, 3), levels[1].places)
+    steps = wide - wide[..., 2:3, 2:3, :]
     for x, y in ((x, y) for x in range(5) for y in range(5)):
-        moved = steps[:, :, :, x, y] - torch.tensor([x - 2.0, y - 2.0])
+        moved = steps[..., x, y, :] - torch.tensor([x - 2.0, y - 2.0])
         assert moved.abs().max() < 1e-2
 
 
@@ -124,10 +124,8 @@ def test_tokens_outside_count_as_zero_or_not_at_all(variant: str, outside: str) 
         some += 1
         tokens = []
         for index in valid.nonzero().flatten().tolist():
-            target, neighbor = divmod(index, 9)
-            grid = level.grid[0, view, target, neighbor, cell // CELLS, cell % CELLS]
-            place = (((grid + 1) * CELLS - 1) / 2).tolist()
-            seen = x[level.targets[0, view, target]]
+            place = level.places[0, view, cell, index].tolist()
+            seen = x[level.targets[0, view, index // 9]]
             if released:
                 tokens.append(made.norm1(bilinear(seen, *place) + code[view, cell, index]))
             else:
@@ -222,8 +220,8 @@ def test_mirrored_cameras_turn_the_other_way() -> None:
     found = geometry(correspondences="mirrored")
     assert torch.equal(found.targets[0], turned.targets[0])
     one, other = (each.level(CELLS, CELLS) for each in (found, turned))
-    torch.testing.assert_close(one.grid, other.grid, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(one.grid, geometry().level(CELLS, CELLS).grid, atol=0.1)
+    torch.testing.assert_close(one.places, other.places, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(one.places, geometry().level(CELLS, CELLS).places, atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,10 @@ def test_attention_looks_where_the_correspondence_is(variant: str) -> None:
     assert set(moved.flatten(1).any(1).nonzero().flatten().tolist()) <= {0, 1, 2}
     level = cameras.level(8, 8)
     place = level.targets[0, 0].tolist().index(1)
-    cells = ((level.grid[0, 0, place] + 1) * 8 - 1) / 2  # view 0's tokens in view 1, [9, 8, 8, 2]
-    touching = ((cells - torch.tensor([2.0, 4.0])).abs() < 1).all(-1)
-    valid = level.valid[0, 0].unflatten(0, (8, 8)).unflatten(2, (2, 9))[:, :, place]
-    touching &= valid.permute(2, 0, 1)
-    assert torch.equal(moved[0], touching.any(0))
+    tokens = range(9 * place, 9 * place + 9)  # view 0's in view 1
+    touching = ((level.places[0, 0, :, tokens] - torch.tensor([2.0, 4.0])).abs() < 1).all(-1)
+    touching &= level.valid[0, 0, :, tokens]
+    assert torch.equal(moved[0], touching.any(-1).unflatten(0, (8, 8)))
     assert moved[0].any()
 
 
