@@ -2,6 +2,7 @@
 
 import json
 
+from PIL import Image
 from workflow_project import Project
 
 PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
@@ -13,7 +14,11 @@ def test_reference_is_a_copy_with_provenance(project: Project) -> None:
     metrics = (project.root / "results/metrics.json").read_text()
     assert (reference / "metrics.json").read_text() == metrics
     assert (reference / "tables/depth_main.md").exists()
-    assert (reference / "figures/contact_sheet_panorama.png").exists()
+    figures = {path.name for path in (reference / "figures").iterdir()}
+    assert {"contact_sheet_panorama.jpg", "overview_panorama.svg"} <= figures
+    assert not [name for name in figures if name.endswith(".png")]
+    with Image.open(reference / "figures/contact_sheet_panorama.jpg") as sheet:
+        assert (sheet.format, sheet.size) == ("JPEG", (1, 1))
     provenance = json.loads((reference / "provenance.json").read_text())
     steps = {"train_base", "train_depth_stage2", "generate_panorama_mvdiffusion", "walks_train"}
     assert steps <= set(provenance["seconds"])

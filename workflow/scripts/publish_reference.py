@@ -8,9 +8,12 @@ import json
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 from workflow.lib.current import CONFIG, RESULTS, refuse_unless_current
 
 REFERENCE = RESULTS / "reference" / "mini"
+QUALITY = 92  # of JPEG
 
 
 def main() -> None:
@@ -20,12 +23,24 @@ def main() -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     shutil.copytree(RESULTS / "tables", new / "tables")
-    shutil.copytree(RESULTS / "figures", new / "figures")
+    copy_figures(RESULTS / "figures", new / "figures")
     shutil.copy(RESULTS / "metrics.json", new)
     (new / "provenance.json").write_text(json.dumps(provenance(), indent=2, sort_keys=True) + "\n")
     shutil.rmtree(REFERENCE, ignore_errors=True)
     new.rename(REFERENCE)
     print(f"{REFERENCE}: replaced; look at it, then commit it")
+
+
+def copy_figures(figures: Path, copies: Path) -> None:
+    """Copy charts as SVG alone and pictures as JPEG: every clone of the repository carries them."""
+    copies.mkdir()
+    for path in sorted(figures.iterdir()):
+        if path.suffix != ".png":
+            shutil.copy(path, copies)
+        elif not path.with_suffix(".svg").exists():
+            with Image.open(path, formats=["PNG"]) as picture:
+                jpeg = picture.convert("RGB")
+            jpeg.save(copies / f"{path.stem}.jpg", quality=QUALITY, subsampling=0)
 
 
 def provenance() -> dict[str, object]:
