@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mvdiffusion.external.outputs import find_file, is_whole, names_of
+from mvdiffusion.external.outputs import find_files, is_whole
 from mvdiffusion.external.process import run
 from mvdiffusion.external.requests import (
     INPUTS,
@@ -47,8 +47,9 @@ class Run:
             output, frames = self.generation.output, []
             if self.requests.manifest.task == Task.DEPTH:
                 frames = list(read_trajectory(self.folder / INPUTS / sample).frames)
-            files = names_of(output, len(self.requests.manifest.yaw_deg), frames)
-            if all(is_whole(find_file(self.folder, output, sample, names)) for names in files):
+            count = len(self.requests.manifest.yaw_deg)
+            files = find_files(self.folder, output, sample, count, frames)
+            if all(map(is_whole, files.values())):
                 self._whole.add(sample)
         return sample in self._whole
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mvdiffusion.external.layouts import read_sample
-from mvdiffusion.external.outputs import find_file, names_of, samples_in
+from mvdiffusion.external.layouts import read_views
+from mvdiffusion.external.outputs import find_files, samples_in
 from mvdiffusion.external.requests import (
     INPUTS,
     REQUESTS,
@@ -74,7 +74,7 @@ def import_folder(
         return len(manifest.samples)
     for sample in tqdm(requests.samples, desc=f"importing {specification.name}"):
         if not target.has_sample(sample.id):
-            views = read_sample(folder, layout, sample.id, manifest, frames[sample.id])
+            views = read_views(files[sample.id], layout, manifest)
             sources = [str(file.relative_to(folder)) for file in files[sample.id]]
             record = {"seed": sample.seed, "files": sources}
             geometry = _geometry(manifest, inputs / sample.id)
@@ -122,9 +122,7 @@ def _geometry(manifest: Manifest, inputs: Path) -> tuple[Trajectory, Tensor] | N
 def _files(
     folder: Path, layout: Output, manifest: Manifest, sample: str, frames: tuple[int, ...]
 ) -> list[Path]:
-    names = names_of(layout, len(manifest.yaw_deg), frames)
-    files = {layout.files.format(sample=sample, **n): find_file(folder, layout, sample, n)
-             for n in names}  # fmt: skip
+    files = find_files(folder, layout, sample, len(manifest.yaw_deg), frames)
     if missing := [name for name, file in files.items() if file is None]:
         raise InputError(
             f"{folder}: the sample '{sample}' lacks {listed(missing)}; let the method make it, or "

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvdiffusion.external.outputs import find_file, names_of
 from mvdiffusion.geometry.cameras import intrinsics, level_rotations
 from mvdiffusion.geometry.cylinder import strip_to_views
 from mvdiffusion.geometry.panoramas import cut_views
@@ -21,37 +20,26 @@ from mvdiffusion.manifest import Manifest
 from mvdiffusion.methods.specification import FACES, Output
 from mvdiffusion.records import InputError
 
-Frames = tuple[int, ...]
 _STORED = {"up": 1, "down": -1}
 """Quarter turns counterclockwise from a picture that is upright, as specifications understand it,
 to Matterport3D's, whose up and down carry an extra yaw of −90°."""
 
 
-def read_sample(
-    folder: Path, output: Output, sample: str, wanted: Manifest, frames: Frames = ()
-) -> Tensor:
+def read_views(files: list[Path], output: Output, wanted: Manifest) -> Tensor:
     """Read what a method wrote of a sample as views of the cameras that are wanted.
 
     Args:
-        folder: what the method wrote.
-        output: in which layout.
-        sample: name of the sample.
+        files: those of the sample, in the layout's order.
+        output: in which layout they are.
         wanted: cameras and size of the views.
-        frames: numbers of the frames of a sequence.
 
     Returns:
         Views [V, 3, H, W] in −1 … 1.
 
     Raises:
-        InputError: a file is missing, broken, or of a shape that the layout does not have.
+        InputError: a file is broken, or of a shape that the layout does not have.
     """
-    names = names_of(output, len(wanted.yaw_deg), frames)
-    files = [find_file(folder, output, sample, each) for each in names]
-    if None in files:
-        missing = output.files.format(sample=sample, **names[files.index(None)])
-        raise InputError(f"{folder / missing}: no such file; expected a picture there.")
-    views = _LAYOUTS[output.layout]([file for file in files if file], output, wanted)
-    return views.clamp(-1, 1)
+    return _LAYOUTS[output.layout](files, output, wanted).clamp(-1, 1)
 
 
 def _views(files: list[Path], output: Output, wanted: Manifest) -> Tensor:

@@ -14,14 +14,29 @@ from mvdiffusion.records import InputError
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
-def names_of(output: Output, count: int, frames: Sequence[int] = ()) -> list[dict[str, object]]:
-    """List what tells the files of a sample apart, in order.
+def find_files(
+    folder: Path, output: Output, sample: str, count: int, frames: Sequence[int] = ()
+) -> dict[str, Path | None]:
+    """Find the files of a sample by the names that they should have, in order; None: not there.
 
     Args:
-        output: what the method writes.
+        folder: what the method has written.
+        output: what it writes, and the pattern of the names.
+        sample: name of the sample.
         count: number of views.
         frames: numbers of the frames of a sequence.
+
+    Raises:
+        InputError: several files fit one name.
     """
+    return {
+        output.files.format(sample=sample, **names): _find_file(folder, output, sample, names)
+        for names in _names(output, count, frames)
+    }
+
+
+def _names(output: Output, count: int, frames: Sequence[int]) -> list[dict[str, object]]:
+    """What tells the files of a sample apart, in order."""
     if output.layout == "views":
         return [{"view": view} for view in range(count)]
     if output.layout == "frames":
@@ -31,18 +46,7 @@ def names_of(output: Output, count: int, frames: Sequence[int] = ()) -> list[dic
     return [{}]
 
 
-def find_file(folder: Path, output: Output, sample: str, names: dict[str, object]) -> Path | None:
-    """Find one file of a sample.
-
-    Args:
-        folder: what the method has written.
-        output: the pattern of its names.
-        sample: name of the sample.
-        names: which of its files; see `names_of`.
-
-    Raises:
-        InputError: several files fit.
-    """
+def _find_file(folder: Path, output: Output, sample: str, names: dict[str, object]) -> Path | None:
     values = {name: glob.escape(str(value)) for name, value in (names | {"sample": sample}).items()}
     found = sorted(folder.glob(output.files.format(**values)))
     if len(found) > 1:
