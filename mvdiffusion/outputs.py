@@ -263,16 +263,16 @@ def check_empty(output: Path) -> None:
     Raises:
         InputError: something does.
     """
-    if output.is_dir():
-        foreign = next(output.iterdir(), None)
-        if foreign is not None:
-            raise InputError(
-                f"{output}: holds other files ({foreign.name}, …); expected a new or empty output "
-                "folder."
-            )
-    elif os.path.lexists(output):
+    if not os.path.lexists(output):  # asked first, as another process may make the folder now
+        return
+    if not output.is_dir():
         kind = "file" if output.exists() else "broken link"
         raise InputError(f"{output}: is a {kind}; expected a new or empty output folder.")
+    if (foreign := next(output.iterdir(), None)) is not None:
+        raise InputError(
+            f"{output}: holds other files ({foreign.name}, …); expected a new or empty output "
+            "folder."
+        )
 
 
 def check_apart(output: Path, *inputs: Path) -> None:

@@ -111,6 +111,18 @@ def test_a_folder_that_is_begun_while_it_is_looked_at_is_nobody_elses(tmp_path, 
     assert outputs.is_begun(tmp_path / "out", SETTINGS)
 
 
+def test_a_folder_that_is_made_while_it_is_looked_for_is_no_file(tmp_path, monkeypatch):
+    """Another process has made the folder, and not yet begun it."""
+    lexists = os.path.lexists
+
+    def made_meanwhile(path):
+        os.mkdir(path)
+        return lexists(path)
+
+    monkeypatch.setattr(outputs.os.path, "lexists", made_meanwhile)
+    assert not outputs.is_begun(tmp_path / "out", SETTINGS)
+
+
 def begin_elsewhere(folder):
     begin(folder, SETTINGS)
 
