@@ -55,13 +55,12 @@ class LevelGeometry:
     @cached_property
     def reading(self) -> BilinearReading:
         """How the tokens [G, V, h * w, N] read cells [G, V, h, w]; not at all if not valid."""
-        samples, targets = len(self.targets), self.targets.shape[-1]
+        samples, neighbors = len(self.targets), self.valid.shape[-1] // self.targets.shape[-1]
         first = self.num_views * torch.arange(samples, device=self.targets.device)
-        images = (self.targets + first[:, None, None])[:, :, None, :, None]
-        apart = self.valid.unflatten(-1, (targets, -1)).shape  # [G, V, h * w, T, P]
+        images = (self.targets + first[:, None, None]).repeat_interleave(neighbors, -1)
         return BilinearReading.at(
             torch.where(self.valid[..., None], self.places, -1.0),
-            images.expand(apart).flatten(3),
+            images[:, :, None].expand(self.valid.shape),
             self.size,
             samples * self.num_views,
         )
