@@ -56,7 +56,9 @@ class Request:
         int | None,
         typer.Option(min=1, help="Number of views per pass of the UNet: less memory, same result."),
     ] = None
-    dtype: Annotated[Precision, typer.Option(help="Precision of the UNet.")] = "float32"
+    dtype: Annotated[
+        Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")
+    ] = "float32"
     device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
     overwrite: Overwrite = False
 

@@ -29,10 +29,13 @@ _held: list[int] = []  # open files keep their locks
 
 
 def prepare_environment() -> None:
-    """Let rules run this environment's programs, activated or not, in a terminal's width."""
+    """Let rules run this environment's programs, activated or not, in a terminal's width.
+
+    Their memory, once freed, stays with them.
+    """
     programs = os.path.dirname(sys.executable)
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
-    # Freed memory stays with the process, as layers ask for it again: trainings take 6 % less time.
+    # Layers ask for it again and again: trainings take 6 % less time.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
     os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
