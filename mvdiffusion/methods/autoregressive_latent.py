@@ -55,6 +55,7 @@ def panorama(batch: Batch) -> Tensor:
             None,
             steps,
             guidance,
+            generator=[*batch.generators] or None,
             callback_on_step_end=keep_known,
         )
         views.append(pipeline.decode_latents(latents))

@@ -46,7 +46,12 @@ def test_it_runs_on_stable_diffusion_2_and_no_sample_depends_on_its_batch(
     found = []
     for batch_size in (1, 2):
         settings = GenerationSettings(
-            num_inference_steps=2, guidance_scale=2.0, batch_size=batch_size, device="cpu"
+            num_inference_steps=2,
+            guidance_scale=2.0,
+            scheduler="DPMSolverMultistepScheduler",
+            algorithm_type="sde-dpmsolver++",  # it draws further noise at every step
+            batch_size=batch_size,
+            device="cpu",
         )
         count = None if batch_size == 2 else 1
         manifest = split_manifest(Task.PANORAMA, name, large_views, count, "0" * 64)

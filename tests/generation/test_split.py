@@ -119,13 +119,18 @@ def test_each_sample_starts_from_its_own_noise(
 SDE = {"scheduler": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}
 
 
+@pytest.mark.parametrize("method", ["mvdiffusion", "independent", "autoregressive_latent"])
 @pytest.mark.parametrize("sampler", [{"scheduler": "DDPMScheduler"}, SDE], ids=["ddpm", "sde"])
 def test_a_stochastic_sampler_draws_of_each_samples_own_noise(
-    sampler: dict[str, str], model: Path, dataset: Matterport3DPanoramas, tmp_path: Path
+    sampler: dict[str, str],
+    method: str,
+    model: Path,
+    dataset: Matterport3DPanoramas,
+    tmp_path: Path,
 ) -> None:
     """Again, and in other batches, it makes the same images."""
     made = [
-        generate("mvdiffusion", model, dataset, tmp_path / name, **sampler, **size)
+        generate(method, model, dataset, tmp_path / name, **sampler, **size)
         for name, size in (("a", {}), ("b", {}), ("c", {"batch_size": 1}))
     ]
     first, again, alone = (read_views(folder.root / "b") for folder in made)
