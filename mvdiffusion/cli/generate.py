@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from mvdiffusion.cli.options import (
     Split,
 )
 from mvdiffusion.commands import spread
+from mvdiffusion.generation.settings import GenerationSettings, Scheduler, Solver
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.outputs import check_apart
 from mvdiffusion.records import InputError, folder_sha256
@@ -28,7 +29,6 @@ from mvdiffusion.settings import Device, Precision, parse, read_settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
-    from mvdiffusion.generation.settings import GenerationSettings
     from mvdiffusion.methods.declaration import Method
 
 generate_app = typer.Typer(
@@ -46,11 +46,28 @@ class Request:
     prompts: Annotated[
         Path | None, typer.Option(help="Text file of prompts, one line per view.")
     ] = None
+    prompt_prefix: Annotated[
+        str,
+        typer.Option(
+            help="Text put before every prompt: `prompt_prefix` of the data that the model was "
+            "trained on."
+        ),
+    ] = ""
     steps: Annotated[int, typer.Option(min=1, help="Number of denoising steps.")] = 50
     guidance_scale: Annotated[
         float, typer.Option(help="Scale of classifier-free guidance; 1 or less disables it.")
     ] = 9.0
     negative_prompt: Annotated[str, typer.Option(help="Negative prompt.")] = ""
+    scheduler: Annotated[
+        Scheduler, typer.Option(help="Scheduler of diffusers; its numbers come from the model.")
+    ] = "DDIMScheduler"
+    algorithm_type: Annotated[
+        Solver | None,
+        typer.Option(
+            help="Solver of DPMSolverMultistepScheduler; sde-dpmsolver++ adds fresh noise at every "
+            "step (default: dpmsolver++)."
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0
     view_chunk: Annotated[
         int | None,
@@ -64,14 +81,12 @@ class Request:
 
     def settings(self) -> GenerationSettings:
         """Return the settings of the sampling."""
-        from mvdiffusion.generation.settings import GenerationSettings
-
-        same = ("seed", "guidance_scale", "negative_prompt", "dtype", "device", "view_chunk")
-        values = {name: getattr(self, name) for name in same}
+        names = {field.name for field in fields(GenerationSettings)}
+        values = {name: value for name, value in vars(self).items() if name in names}
         return GenerationSettings(num_inference_steps=self.steps, **values)
 
     def texts(self, *, blank_lines: bool) -> list[str]:
-        """Return the one prompt, or the lines of the file.
+        """Return the one prompt, or the lines of the file, each after the prefix.
 
         Args:
             blank_lines: pass over those among the prompts; else they are forgotten prompts.
@@ -82,7 +97,7 @@ class Request:
         if (self.prompt is None) == (self.prompts is None):
             raise InputError("expected either --prompt TEXT or --prompts FILE.")
         if self.prompts is None:
-            return [str(self.prompt)]
+            return [f"{self.prompt_prefix}{self.prompt}"]
         try:
             text = self.prompts.read_text(encoding="utf-8-sig")  # Notepad's mark is no text
         except (OSError, UnicodeDecodeError) as error:
@@ -101,7 +116,7 @@ class Request:
                 f"--prompts {self.prompts}: line {lines.index('') + 1} is blank; expected a prompt "
                 f"in every line, or --num-views {len(texts)} beside it if no prompt is missing."
             )
-        return texts
+        return [self.prompt_prefix + text for text in texts]
 
 
 @dataclass(frozen=True)
@@ -175,7 +190,6 @@ def generate_split(
     """
     from mvdiffusion.generation import split as generation
     from mvdiffusion.generation.sample_folder import SampleFolder, split_manifest
-    from mvdiffusion.generation.settings import GenerationSettings
 
     made_with = find_method(method, task)
     others = _others(made_with, other or [])
@@ -248,13 +262,6 @@ def generate_depth(
             help="Step between the frames that are generated between key frames; 0 generates none.",
         ),
     ] = 1,
-    prompt_prefix: Annotated[
-        str,
-        typer.Option(
-            help="Text put before each caption of the scene: `data.frames.prompt_prefix` of the "
-            "model's training (released models: none)."
-        ),
-    ] = "",
 ) -> None:
     """Generate the images of a scene from its depth: key frames, then the frames between them.
 
@@ -274,7 +281,7 @@ def generate_depth(
         num_views,
         key_frames,
         stride,
-        prompt_prefix,
+        request.prompt_prefix,
         request.overwrite,
     )
 

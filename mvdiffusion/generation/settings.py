@@ -26,6 +26,7 @@ Scheduler = Literal[
     "LMSDiscreteScheduler",
     "UniPCMultistepScheduler",
 ]
+Solver = Literal["dpmsolver++", "sde-dpmsolver++"]
 
 
 @settings
@@ -59,7 +60,7 @@ class Generation(ExportSettings):
     guidance_scale: Annotated[float, Field(ge=0, le=100)] = 9.0
     negative_prompt: str = ""
     scheduler: Scheduler = "DDIMScheduler"
-    algorithm_type: Literal["dpmsolver++", "sde-dpmsolver++"] | None = None
+    algorithm_type: Solver | None = None
     batch_size: Count = 1
     dtype: Precision = "float32"
 

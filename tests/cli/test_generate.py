@@ -90,6 +90,33 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
         assert np.abs(one.astype(int) - other).max() <= 1  # chunks change the order of sums at most
 
 
+def test_a_model_is_asked_as_it_was_trained(
+    run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    """The prefix stands before the prompt, and the sampler is the named one."""
+    words = ("generate", "panorama", "--model", models["panorama"], *FAST, *FOUR, "--steps", 3)
+    solver = ("--scheduler", "DPMSolverMultistepScheduler", "--algorithm-type")
+    wishes = {
+        "whole": ("--prompt", "a red wall"),
+        "parts": ("--prompt-prefix", "a ", "--prompt", "red wall"),
+        "ode": ("--prompt", "a red wall", *solver, "dpmsolver++"),
+        "sde": ("--prompt", "a red wall", *solver, "sde-dpmsolver++"),
+    }
+    images = {}
+    for name, wish in wishes.items():
+        code, said = run(*words, *wish, "--output", tmp_path / name)
+        assert code == 0, said
+        images[name] = np.stack(pixels(tmp_path / name))
+    assert (images["whole"] == images["parts"]).all()
+    made = json.loads((tmp_path / "sde/manifest.json").read_text())["settings"]
+    assert (made["scheduler"], made["algorithm_type"]) == (solver[1], "sde-dpmsolver++")
+    assert (images["ode"] != images["whole"]).mean() > 0.2
+    assert (images["ode"] != images["sde"]).mean() > 0.2
+    ddim = ("--prompt", "x", "--algorithm-type", "sde-dpmsolver++", "--output", tmp_path / "x")
+    code, said = run(*words, *ddim)
+    assert (code, "as only DPMSolverMultistepScheduler takes one" in said) == (2, True)
+
+
 def test_outpaint_keeps_the_given_views(
     run: Run, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +158,11 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
     code, said = run(*words, *size, "--stride", 2, "--output", output)
     assert code == 0, said
+    code, said = run(*words, *size, "--stride", 0, "--prompt-prefix", "Look: ", "--output",
+                     tmp_path / "prefixed")  # fmt: skip
+    assert code == 0, said
+    captions = (sample_of(tmp_path / "prefixed") / "prompt.txt").read_text().splitlines()
+    assert all(caption.startswith("Look: a ") for caption in captions)
     cameras = json.loads((sample_of(output) / "cameras.json").read_text())
     assert cameras["frames"] == [0, 2, 4, 6, 8]
     assert cameras["key_frames"] == [0, 2, 4]
@@ -143,15 +175,15 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     )
     assert "sequence.mp4" in check_manifest(output)["files"]
     code, said = run(
-        *words, *size, "--stride", 0, "--key-frames", 2, "--prompt", "red", "--output",
-        tmp_path / "keys",
+        *words, *size, "--stride", 0, "--key-frames", 2, "--prompt", "red", "--prompt-prefix", "a ",
+        "--output", tmp_path / "keys",
     )  # fmt: skip
     assert code == 0, said
     assert json.loads((sample_of(tmp_path / "keys") / "cameras.json").read_text())["frames"] == [
         0,
         4,
     ]
-    assert (sample_of(tmp_path / "keys") / "prompt.txt").read_text() == "red\nred\n"
+    assert (sample_of(tmp_path / "keys") / "prompt.txt").read_text() == "a red\na red\n"
     assert "squeeze" not in said
     wide = ("--height", HEIGHT // 2, "--width", WIDTH, "--stride", 0, "--output", tmp_path / "wide")
     code, said = run(*words, *wide)
