@@ -105,14 +105,27 @@ def test_errors_by_step_are_promised_where_they_are_certain(
     assert ("error_accumulation_panorama.csv" in tasks.figures) == expected
 
 
-def test_more_test_rooms_than_the_repository_holds_are_rendered() -> None:
-    few, many = (Sources(changed(read(), "data.rooms.num_scenes.test", n)) for n in (64, 65))
-    assert few.rooms_file("test") == "data/test.npy"
-    assert many.rooms_file("test") == "<results>/rooms/test/test.npy"
-    assert [s.rooms_file("validation") for s in (few, many)] == ["data/validation.npy"] * 2
-    assert set(many.drawn("rooms")) - set(few.drawn("rooms")) == {"test"}
-    for sources in (few, many):
-        assert len(sources.drawn("rooms")) == len(set(sources.drawn("rooms")))
+@pytest.mark.parametrize(
+    ("key", "value", "rendered"),
+    [
+        ("num_scenes.test", 65, {"test"}),
+        ("num_scenes.test", 32, {"test"}),
+        ("num_scenes.validation", 8, {"validation"}),
+        ("seed", 1, {"validation", "test"}),
+        ("face_size", 64, {"validation", "test"}),
+        ("jpeg_quality", 95, {"validation", "test"}),
+    ],
+)
+def test_rooms_other_than_those_of_the_repository_are_rendered(
+    key: str, value: int, rendered: set[str]
+) -> None:
+    held, asked = Sources(read()), Sources(changed(read(), f"data.rooms.{key}", value))
+    assert held.rooms_file("test") == "data/test.npy"
+    for split in ("validation", "test"):
+        own = f"<results>/rooms/{split}/{split}.npy"
+        assert asked.rooms_file(split) == (own if split in rendered else f"data/{split}.npy")
+    assert set(asked.drawn("rooms")) - set(held.drawn("rooms")) == rendered
+    assert len(asked.drawn("rooms")) == len(set(asked.drawn("rooms")))
 
 
 def test_rendered_test_rooms_begin_with_those_of_the_repository(tmp_path: Path) -> None:

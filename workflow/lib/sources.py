@@ -18,6 +18,7 @@ READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data
 """Modules that read the data, by the layout of a task's samples."""
 EMBEDDED_BASE = "miniature"  # the base model that the repository holds
 EMBEDDED = {"validation": 16, "test": 64}  # rooms that the repository holds, by split
+EMBEDDED_ROOMS = {"seed": 0, "face_size": 128, "jpeg_quality": 92}  # what they were rendered with
 LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
 
 
@@ -55,9 +56,11 @@ class Sources:
 
     @property
     def embedded(self) -> list[str]:
-        """Splits of the rooms that the repository holds; one of more rooms is rendered."""
-        asked = (self.config["data"].get("rooms") or {}).get("num_scenes", EMBEDDED)
-        return [split for split, held in EMBEDDED.items() if asked[split] <= held]
+        """Splits of the rooms that the repository holds, just as asked; others are rendered."""
+        asked = self.config["data"].get("rooms") or {**EMBEDDED_ROOMS, "num_scenes": EMBEDDED}
+        if any(asked[key] != value for key, value in EMBEDDED_ROOMS.items()):
+            return []
+        return [split for split, held in EMBEDDED.items() if asked["num_scenes"][split] == held]
 
     def drawn(self, kind: str) -> list[str]:
         """Splits of the `rooms` or the `walks` that are rendered."""
