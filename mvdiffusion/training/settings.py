@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mvdiffusion.attention_settings import AttentionSettings
 from mvdiffusion.settings import (
@@ -326,14 +326,23 @@ class Diffusion(SingleView):
     scheduler: SchedulerOptions
 
 
+def _of_all_views(training: TrainingSettings) -> TrainingSettings:
+    """Refuse some views of a sample: all of them are denoised together."""
+    if (found := training.views_per_panorama) != 1:
+        raise mistake("views_per_panorama", found, "1, as all views of a sample train together")
+    return training
+
+
 @settings
 class MultiView(SingleView):
     """Training of the correspondence-aware attention alone (paper, section 4.1).
 
     Attributes:
+        training: numbers of the training; a batch is one of samples with all of their views.
         variant: "released" computes as the authors' code, "paper" the formula as printed.
     """
 
+    training: Annotated[TrainingSettings, AfterValidator(_of_all_views)]
     variant: Literal["released", "paper"] = field(default="released", kw_only=True)
 
 

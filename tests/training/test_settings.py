@@ -6,7 +6,15 @@ from tiny_training import BASE_PARTS, VAE_MODEL, settings
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts
-from mvdiffusion.training.settings import BaseSettings, MultiViewSettings, VaeSettings
+from mvdiffusion.training.settings import (
+    STAGE2_SETTINGS,
+    BaseSettings,
+    MultiFrameSettings,
+    MultiViewSettings,
+    VaeSettings,
+)
+
+FRAMES = {"height": 16, "width": 24, "num_views": 3}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,15 @@ def test_heads_divide_the_width_of_the_text_encoder():
     parts = BASE_PARTS | {"text_encoder": {"hidden_size": 32, "num_attention_heads": 3}}
     with pytest.raises(InputError, match=r"'text_encoder\.hidden_size' is 32; expected a multiple"):
         parse(BaseSettings, settings(**parts))
+
+
+@pytest.mark.parametrize("stage", STAGE2_SETTINGS.values())
+def test_attention_between_views_trains_on_all_of_them(stage):
+    wrong = r"'training\.views_per_panorama' is 2; expected 1, as all views of a sample train to"
+    data = {"data": FRAMES} if stage is MultiFrameSettings else {}
+    parse(stage, settings(**data))
+    with pytest.raises(InputError, match=wrong):
+        parse(stage, settings(**data, training__views_per_panorama=2))
 
 
 def test_a_training_starts_from_a_single_view_model(tmp_path):

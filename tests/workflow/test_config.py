@@ -10,6 +10,8 @@ from jsonschema import Draft202012Validator
 from snakemake_interface_common.exceptions import WorkflowError
 from workflow_project import ROOT, Project
 
+from mvdiffusion.methods.registry import method_names, methods
+from mvdiffusion.tasks import Task
 from workflow.lib.config import SCHEMA, checked, has_all_sections, read_config, schema_text
 
 WORKFLOW = ROOT / "workflow"
@@ -111,8 +113,8 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "expected a mapping of train, validation, test, extractor to values, with at least 4 "),
         ("seed", None, "setting 'seed' is missing; add it."),
         ("base.pretrained", {"panorama": "a", "outpaint": "b", "depth": "c"},
-         "setting 'base' is ['pretrained', 'vae', 'diffusion']; expected either 'pretrained' "
-         "alone, or both 'vae' and 'diffusion' to be trained."),
+         "setting 'base' is ['pretrained', 'vae', 'decoder', 'diffusion', 'unet']; expected either "
+         "'pretrained' alone, or both 'vae' and 'diffusion' to be trained."),
         ("base.pretrained", "minature",
          "setting 'base.pretrained' is 'minature'; expected 'miniature', or a mapping of tasks to "
          "models, or null."),
@@ -123,7 +125,10 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "setting 'base.pretrained' is {'panorama': 'a'}; expected a mapping of panorama, "
          "outpaint, depth to values, with at least 3 entries"),
         ("base", {}, "setting 'base' is []; expected either 'pretrained' alone, or both "),
-        ("base.vae", None, "setting 'base' is ['diffusion']; expected either 'pretrained' alone, "),
+        ("base.vae", None,
+         "setting 'base' is ['decoder', 'diffusion', 'unet']; expected either 'pretrained' "),
+        ("base", {"pretrained": "miniature", "unet": read("smoke")["base"]["unet"]},
+         "setting 'base' is ['pretrained', 'unet']; expected either 'pretrained' alone, or both "),
         ("data.rooms", None,
          "setting 'data.sources.panorama' is 'rooms'; expected 'data.rooms' and "
          "'data.expected_sha256' beside it."),
@@ -281,3 +286,12 @@ def test_every_number_of_an_experiment_says_where_it_is_from() -> None:
     assert [line.split(":")[0] for line in bare] == [
         "stage1", "validate_every", "log_every", "num_workers",
     ]  # fmt: skip
+
+
+def test_the_comparison_and_the_ablations_leave_no_method_out() -> None:
+    twins = {"ablation_paper", "ablation_masked", "ablation_overlapping"}  # MVDiffusion again there
+    for task in Task:
+        sections = [read(name).get(task, {}) for name in ("comparison", "ablations")]
+        named = {method for section in sections for method in section.get("methods", [])}
+        known = {name for name in method_names(task) if not methods()[name].is_external}
+        assert named == known - twins, task

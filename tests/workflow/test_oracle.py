@@ -113,6 +113,8 @@ def change(key: str, value: object) -> Config:
         ("datasets.scannet.root", "-rf", "expected text, matching ^[A-Za-z0-9._/]"),
         ("panorama.generation.num_inference_steps", 5000, "is 5000; expected at most 1000."),
         ("outpaint.generation.num_samples", 65, "is 65; expected at most 64, those of the test "),
+        ("panorama.trainings.panorama_finetune.circular_padding", True,
+         "is True; expected none, as the method has False"),
         ("panorama.control_samples", 65, "is 65; expected at most 64, those of the test split"),
         ("depth.generation.num_samples", 361, "is 361; expected at most 360, those of the test "),
         ("data.views.image_size", 60, "is 60; expected a multiple of 8, the pixels of a latent "),

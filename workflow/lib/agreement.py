@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import atan, degrees, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,22 @@ def _wrong_trainings(config: Configuration) -> Mistakes:
             elif training_section(vars(section), name) is None:
                 settings = f"the settings of `mvdiffusion train {command}`, which a method needs"
                 yield mistake(f"{task}.trainings.{name}", None, settings)
+            given = section.trainings.get(name) or {}
+            for key, found, own in _overruled(given, own_training(methods()[name]).changes):
+                that = f"none, as the method has {own!r}"
+                yield mistake(f"{task}.trainings.{name}.{key}", found, that)
+
+
+def _overruled(
+    given: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """List settings that a method has otherwise: the key, what is given, what the method has."""
+    for key, own in changes.items():
+        found = given.get(key, own)
+        if isinstance(own, Mapping) and isinstance(found, Mapping):
+            yield from ((f"{key}.{rest}", *both) for rest, *both in _overruled(found, own))
+        elif found != own:
+            yield key, found, own
 
 
 def _wrong_sizes(config: Configuration) -> Mistakes:

@@ -267,13 +267,13 @@ class Base:
     unet: SingleView | None = None
 
     def __post_init__(self) -> None:
-        """Refuse half a base, and two."""
-        optional = ("embedded_md5", "decoder", "unet")
-        models = {key: value for key, value in vars(self).items() if key not in optional}
-        given = [key for key, value in models.items() if value is not None]
-        if given not in (["pretrained"], ["vae", "diffusion"]):
+        """Refuse half a base, two, and a pretrained one that is refined."""
+        given = [key for key, value in vars(self).items() if value is not None]
+        models = [key for key in given if key != "embedded_md5"]
+        trained = {"vae", "diffusion"} <= {*models} and "pretrained" not in models
+        if models != ["pretrained"] and not trained:
             either = "either 'pretrained' alone, or both 'vae' and 'diffusion' to be trained"
-            raise mistake("", given, either)
+            raise mistake("", models, either)
 
 
 @settings

@@ -22,7 +22,7 @@ METHOD = Method(
     "SD (Pano)",
     (Task.PANORAMA,),
     model="panorama_finetune",
-    training=Training("panorama-finetune", start="base"),
+    training=Training("panorama-finetune", start="base", changes={"circular_padding": False}),
     place=40,
     published="SD (Pano)",
     color="#c2a33a",
