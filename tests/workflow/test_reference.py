@@ -5,10 +5,16 @@ import json
 from PIL import Image
 from workflow_project import Project
 
+from workflow.lib.seal import complaint
+
 PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
 
 
 def test_reference_is_a_copy_with_provenance(project: Project) -> None:
+    log = project.root / "results/training/depth_stage2/log"
+    log.mkdir(parents=True, exist_ok=True)
+    sittings = [{"seconds": 1000.0}, {"seconds": 200.0}, {"seconds": 5.0}]
+    (log / "sittings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in sittings))
     project.run(*PUBLISH)
     reference = project.root / "results/reference/mini"
     metrics = (project.root / "results/metrics.json").read_text()
@@ -19,9 +25,14 @@ def test_reference_is_a_copy_with_provenance(project: Project) -> None:
     assert not [name for name in figures if name.endswith(".png")]
     with Image.open(reference / "figures/contact_sheet_panorama.jpg") as sheet:
         assert (sheet.format, sheet.size) == ("JPEG", (1, 1))
+    assert complaint(reference.glob("*/recipe-*.json")) == ""
+    assert len([*reference.glob("*/recipe-*.json")]) == 2
+    assert not [*reference.rglob(".*")]
     provenance = json.loads((reference / "provenance.json").read_text())
     steps = {"train_base", "train_depth_stage2", "generate_panorama_mvdiffusion", "walks_train"}
     assert steps <= set(provenance["seconds"])
+    # A training that was stopped twice took what its sittings took, not the last one alone.
+    assert 1200 < provenance["seconds"]["train_depth_stage2"] < 1300
     assert set(provenance["images_settings_sha256"]) == {"panorama", "outpaint", "depth"}
     assert "Nothing to be done" in project.snakemake("run")
 

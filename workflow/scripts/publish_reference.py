@@ -10,7 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from mvdiffusion.records import read_json_lines
 from workflow.lib.current import CONFIG, RESULTS, refuse_unless_current
+from workflow.lib.seal import seal
 
 REFERENCE = RESULTS / "reference" / "mini"
 QUALITY = 92  # of JPEG
@@ -22,7 +24,7 @@ def main() -> None:
     new = REFERENCE.with_name(f".{REFERENCE.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    shutil.copytree(RESULTS / "tables", new / "tables")
+    shutil.copytree(RESULTS / "tables", new / "tables", ignore=shutil.ignore_patterns(".*"))
     copy_figures(RESULTS / "figures", new / "figures")
     shutil.copy(RESULTS / "metrics.json", new)
     (new / "provenance.json").write_text(json.dumps(provenance(), indent=2, sort_keys=True) + "\n")
@@ -32,15 +34,20 @@ def main() -> None:
 
 
 def copy_figures(figures: Path, copies: Path) -> None:
-    """Copy charts as SVG alone and pictures as JPEG: every clone of the repository carries them."""
+    """Copy charts as SVG alone and pictures as JPEG: every clone of the repository carries them.
+
+    The seal beside the copies is theirs.
+    """
     copies.mkdir()
-    for path in sorted(figures.iterdir()):
-        if path.suffix != ".png":
+    recipe = next(figures.glob("recipe-*.json"))
+    for path in sorted(figures.glob("[!.]*")):
+        if path.suffix != ".png" and path != recipe:
             shutil.copy(path, copies)
-        elif not path.with_suffix(".svg").exists():
+        elif path != recipe and not path.with_suffix(".svg").exists():
             with Image.open(path, formats=["PNG"]) as picture:
                 jpeg = picture.convert("RGB")
             jpeg.save(copies / f"{path.stem}.jpg", quality=QUALITY, subsampling=0)
+    seal(copies / recipe.name, sorted(copies.iterdir()))
 
 
 def provenance() -> dict[str, object]:
@@ -56,8 +63,10 @@ def provenance() -> dict[str, object]:
 
 
 def seconds(benchmark: Path) -> float:
-    """Wall-clock seconds in a Snakemake benchmark file."""
-    return float(benchmark.read_text().splitlines()[1].split("\t")[0])
+    """Wall-clock seconds of a step: its last job's, and those of a training's earlier sittings."""
+    last = float(benchmark.read_text().splitlines()[1].split("\t")[0])
+    log = RESULTS / "training" / benchmark.stem.removeprefix("train_") / "log"
+    return last + sum(line["seconds"] for line in read_json_lines(log / "sittings.jsonl")[:-1])
 
 
 if __name__ == "__main__":
