@@ -23,19 +23,39 @@ _SECRET = re.compile("TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KE
 _PROGRAMS = Path(sys.executable).parent
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
-# The system ends a process by a signal when its parent ends, however that ends (Linux). It is asked
-# for by a small program, which then becomes the command.
+# The system signals a process when its parent ends, however that ends (Linux). It is asked for by a
+# small program between this one and the command, which then ends all that the command has started.
 _LAUNCH = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, subprocess, sys, time
+
+def stop(number, frame):
+    raise SystemExit
+
+signal.signal(signal.SIGTERM, stop)
 try:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 except (OSError, AttributeError):
     pass
-if os.getppid() == int(sys.argv[1]):
-    try:
-        os.execvp(sys.argv[2], sys.argv[2:])
-    except OSError as error:
-        sys.exit(f"{sys.argv[2]}: {error.strerror}; install it, or make it executable")
+if os.getppid() != int(sys.argv[1]):
+    sys.exit()
+try:
+    code = subprocess.call(sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}; install it, or make it executable")
+except SystemExit:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
+    for _ in range(30):
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        time.sleep(0.1)
+    os.killpg(0, signal.SIGKILL)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
 
 

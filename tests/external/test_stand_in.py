@@ -131,6 +131,22 @@ def test_it_is_killed_midway_and_goes_on(
     Image.open(raw / "b/pano.png").load()
 
 
+def test_nothing_that_a_program_has_started_outlives_this_process(tmp_path: Path) -> None:
+    """Programs start others, as `conda run` does; killed, this process can end none of them."""
+    script = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
+    code = f"""
+from pathlib import Path
+from mvdiffusion.external.process import run
+run(["sh", "-c", {script!r}], Path({str(tmp_path)!r}), Path({str(tmp_path / "log.txt")!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as killed:
+        deadline, pid = time.monotonic() + 60, tmp_path / "pid"
+        while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(killed.pid, signal.SIGKILL)
+    assert is_ended(int(pid.read_text()), seconds=5)
+
+
 @pytest.mark.slow
 def test_it_fails_loudly(
     run: Run, write_specification: Callable[..., Path], words: tuple[object, ...], tmp_path: Path
