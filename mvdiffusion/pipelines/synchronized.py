@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
+from mvdiffusion.records import InputError
 
+# Samplers that start a step from latents which they have kept: a change between steps is lost.
+FORGETFUL = (
+    "DPMSolverSinglestepScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
 PAPER_CELLS = 64 * 64  # of a window, for which the paper's weight was chosen
 
 
@@ -30,6 +39,9 @@ class Synchronization:
             distance is a mean over the image, so that the gradient at a cell is the smaller, the
             more cells there are; for other windows the weight is scaled by their number.
         decay: factor of the weight from step to step.
+
+    Raises:
+        InputError: the pipeline's sampler would lose the change.
     """
 
     pipeline: MultiViewPipeline
@@ -37,6 +49,15 @@ class Synchronization:
     weight: float = 20.0
     decay: float = 0.95
     _step: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse samplers that would lose the change."""
+        name = type(self.pipeline.scheduler).__name__
+        if name in FORGETFUL:
+            raise InputError(
+                f"setting 'scheduler' is '{name}'; expected one that starts each step from the "
+                "latents it is given, such as DDIMScheduler, for SyncDiffusion changes them"
+            )
 
     def __call__(self, windows: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:
         """Draw windows to the anchor.

@@ -1,15 +1,20 @@
 """SyncDiffusion: foreseen images, gradients by finite differences, and what its step does."""
 
+import contextlib
 import copy
+import inspect
+from typing import Any, get_args
 
 import diffusers
 import pytest
 import torch
 
+from mvdiffusion.generation.settings import Scheduler
 from mvdiffusion.models.perceptual import FeatureDistance
 from mvdiffusion.pipelines.joint import Windows, denoise_jointly
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.pipelines.synchronized import Synchronization, clean_latents
+from mvdiffusion.records import InputError
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -85,6 +90,40 @@ def test_weight_zero_is_multidiffusion(own):
         )
     assert torch.equal(weightless, plain)
     assert not torch.allclose(drawn, plain, atol=1e-4)
+
+
+def loses_a_change(scheduler: Any) -> bool:
+    """Whether a step ends where it would have ended, had its latents not been changed before it."""
+    known = inspect.signature(scheduler.step).parameters
+    for changed in range(1, 5):
+        ends = []
+        for change in (0.0, 1.0):
+            scheduler.set_timesteps(6)
+            latents, said = noise(2, 1, 4, 8, 8)
+            for index, t in enumerate(scheduler.timesteps[: changed + 1]):
+                given = {"generator": torch.Generator().manual_seed(index)}
+                options = {key: value for key, value in given.items() if key in known}
+                latents = latents + change * (index == changed)
+                latents = scheduler.step(said, t, latents, **options).prev_sample
+            ends.append(latents)
+        if torch.allclose(*ends, atol=1e-4):  # of a change of 1
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", get_args(Scheduler))
+def test_a_sampler_that_would_lose_the_change_is_refused(own, name):
+    lost = []
+    for kind in ("epsilon", "sample"):  # the latter is not known to all
+        scheduler = getattr(diffusers, name)(prediction_type=kind)
+        with contextlib.suppress(NotImplementedError):
+            lost.append(loses_a_change(scheduler))
+    own.scheduler = getattr(diffusers, name).from_config(own.scheduler.config)
+    if any(lost):
+        with pytest.raises(InputError, match=f"'scheduler' is '{name}'; expected one that starts"):
+            Synchronization(own, squares)
+    else:
+        Synchronization(own, squares)
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
