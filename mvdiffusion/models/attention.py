@@ -144,7 +144,9 @@ class CrossViewAttention(CorrespondenceAttention):
     """The same layers without correspondences: each cell attends to all cells of all views.
 
     What remains if no camera is known. The position code is that of a cell's place on the strip of
-    all views side by side, for queries and tokens alike, so that places can be learned.
+    all views side by side, for queries and tokens alike, so that places can be learned. It is
+    measured in views: the code's waves are made for displacements of a few cells and would repeat
+    many times along a strip of cells.
     """
 
     def forward(
@@ -161,7 +163,8 @@ class CrossViewAttention(CorrespondenceAttention):
         views = geometry.K.shape[1]
         cells = x.unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B, V h w, C]
         strip = pixel_grid(h, w).to(x.device)[:2].T.repeat(views, 1, 1)  # [V, h * w, 2], cells
-        strip[..., 0] += w * torch.arange(views, device=x.device)[:, None]
+        strip = strip / strip.new_tensor([w, h])
+        strip[..., 0] += torch.arange(views, device=x.device)[:, None]
         code = frequency_code(strip.flatten(0, 1), channels, self.variant).to(x.dtype)
         released = self.variant == "released"
         tokens = self.norm1(cells + code) if released else self.norm1(cells) + code

@@ -199,7 +199,7 @@ def test_without_correspondences_it_is_plain_self_attention(variant: str) -> Non
     places = [
         (view * CELLS + c, r) for view in range(VIEWS) for r in range(CELLS) for c in range(CELLS)
     ]
-    xy = torch.tensor(places, dtype=torch.float32)
+    xy = torch.tensor(places, dtype=torch.float32) / CELLS  # in views
     angles = [xy[:, i : i + 1] * bands for i in (0, 1)]
     code = torch.cat([*(a.sin() for a in angles), *(a.cos() for a in angles)], 1)
     tokens = made.norm1(cells + code) if variant == "released" else made.norm1(cells) + code
