@@ -43,7 +43,7 @@ def release_base(
     vae_log: Annotated[Path, typer.Option(help="Log folder of its training.")],
     base: Annotated[Path, typer.Option(help="Folder of the base model trained on it.")],
     base_log: Annotated[Path, typer.Option(help="Log folder of its training.")],
-    rooms: Annotated[Path, typer.Option(help="Folder of the rooms that both learned from.")],
+    rooms: Annotated[Path, typer.Option(help="Folder of the rooms that all of them learned from.")],
     trials: Annotated[Path, typer.Option(help="Table of recipes that were tried, as CSV.")],
     decoder: Annotated[
         Path | None, typer.Option(help="Folder of the VAE with a fine-tuned decoder.")
@@ -67,7 +67,7 @@ def release_base(
         if model and log:
             tuned[part] = Training(part.replace("unet", "UNet"), model, log)
     release.release_base(release.Origin(*learned, rooms, trials, **tuned), output, overwrite)
-    print(f"{output}: the parts of {base}")
+    print(f"{output}: the released base model")
 
 
 def convert(

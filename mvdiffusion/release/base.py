@@ -28,7 +28,7 @@ class Origin:
     Attributes:
         vae: the training of the VAE.
         base: that of text encoder and UNet on it.
-        rooms: folder of the rooms that both learned from.
+        rooms: folder of the rooms that all of them learned from.
         trials: table of recipes that were tried, as CSV.
         decoder: the fine-tuning of the VAE's decoder, if there was one.
         unet: the fine-tuning of the UNet, if there was one.
