@@ -19,11 +19,22 @@ from mvdiffusion.geometry.resampling import sphere_rays, view_rays
 from mvdiffusion.methods.base import Batch
 from mvdiffusion.methods.registry import find_method
 from mvdiffusion.methods.whole_panorama.panorama_finetune import cut_from_panoramas
+from mvdiffusion.models import perceptual
+from mvdiffusion.models.perceptual import Lpips
 from mvdiffusion.pipelines import equirectangular
 from mvdiffusion.pipelines.equirectangular import generate_equirectangular
 from mvdiffusion.tasks import Task
 
-BASELINES = ("multidiffusion", "syncdiffusion", "panorama_finetune", "panorama_finetune_closed")
+BASELINES = (
+    "autoregressive_latent",
+    "independent",
+    "independent_base",
+    "independent_finetuned",
+    "multidiffusion",
+    "syncdiffusion",
+    "panorama_finetune",
+    "panorama_finetune_closed",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +73,35 @@ def test_it_runs_on_stable_diffusion_2_and_no_sample_depends_on_its_batch(
     assert found[0].shape == (8, 3, 64, 64)
     assert found[0].std() > 0.05
     assert (found[0] - found[1]).abs().max() < 0.02
+
+
+@pytest.mark.slow
+def test_large_windows_are_compared_by_lpips(
+    stable_diffusion_2: Path,
+    large_views: Matterport3DPanoramas,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The way of the paper's size, with random weights in the place of those of the download."""
+    made: list[torch.nn.Module] = []
+
+    def untrained() -> torch.nn.Module:
+        made.append(Lpips(pnet_rand=True))
+        return made[-1]
+
+    monkeypatch.setattr(perceptual, "SMALL", 64)
+    monkeypatch.setattr(perceptual, "Lpips", untrained)
+    settings = GenerationSettings(num_inference_steps=2, guidance_scale=2.0, device="cpu")
+    found = {}
+    for name in ("multidiffusion", "syncdiffusion"):
+        manifest = split_manifest(Task.PANORAMA, name, large_views, 1, "0" * 64)
+        folder = SampleFolder(tmp_path / name, manifest, {})
+        method = find_method(name, "panorama")
+        generate_split(method, stable_diffusion_2, large_views, settings, folder)
+        found[name] = read_views(folder.root / "a")
+    assert len(made) == 1
+    assert torch.isfinite(found["syncdiffusion"]).all()
+    assert (found["syncdiffusion"] - found["multidiffusion"]).abs().max() > 1 / 255
 
 
 def rays_of(image: torch.Tensor) -> torch.Tensor:

@@ -289,7 +289,8 @@ def test_every_number_of_an_experiment_says_where_it_is_from() -> None:
 
 
 def test_the_comparison_and_the_ablations_leave_no_method_out() -> None:
-    twins = {"ablation_paper", "ablation_masked", "ablation_overlapping"}  # MVDiffusion again there
+    # MVDiffusion again, in the miniature, and independent views, as it has a stage 1
+    twins = {"ablation_paper", "ablation_masked", "ablation_overlapping", "independent_finetuned"}
     for task in Task:
         sections = [read(name).get(task, {}) for name in ("comparison", "ablations")]
         named = {method for section in sections for method in section.get("methods", [])}
