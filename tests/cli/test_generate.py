@@ -110,8 +110,8 @@ def test_a_model_is_asked_as_it_was_trained(
     assert (images["whole"] == images["parts"]).all()
     made = json.loads((tmp_path / "sde/manifest.json").read_text())["settings"]
     assert (made["scheduler"], made["algorithm_type"]) == (solver[1], "sde-dpmsolver++")
-    assert (images["ode"] != images["whole"]).mean() > 0.2
-    assert (images["ode"] != images["sde"]).mean() > 0.2
+    assert (images["ode"] != images["whole"]).mean() > 0.1
+    assert (images["ode"] != images["sde"]).mean() > 0.1
     ddim = ("--prompt", "x", "--algorithm-type", "sde-dpmsolver++", "--output", tmp_path / "x")
     code, said = run(*words, *ddim)
     assert (code, "as only DPMSolverMultistepScheduler takes one" in said) == (2, True)
