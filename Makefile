@@ -14,7 +14,7 @@ look: $(READY)  ## a first look: a panorama after a short training
 	snakemake --cores all --quiet host reason rules --configfile workflow/config/look.yaml \
 		-- results/look/models/panorama_stage2/model_index.json
 	mvdiffusion generate panorama --model results/look/models/panorama_stage2 \
-		--prompt "a bedroom with blue walls, a bed and a window" \
+		--prompts workflow/config/bedroom.txt \
 		--prompt-prefix "This is one view of a scene. " --steps 20 --guidance-scale 2 \
 		--scheduler DPMSolverMultistepScheduler --algorithm-type sde-dpmsolver++ \
 		--output results/look/panorama --overwrite

@@ -39,7 +39,7 @@ except (OSError, AttributeError):
 if os.getppid() != int(sys.argv[1]):
     sys.exit()
 try:
-    code = subprocess.call(sys.argv[2:])
+    code = subprocess.Popen(sys.argv[2:]).wait()
 except OSError as error:
     sys.exit(f"{sys.argv[2]}: {error.strerror}; install it, or make it executable")
 except SystemExit:
