@@ -255,7 +255,7 @@ def test_given_views_of_outpainting() -> None:
     given = {
         name: read(name)["outpaint"]["stage2"]["given_view_shares"] for name in ("mini", "paper")
     }
-    assert given == {"mini": [0.4, 0.3, 0.3], "paper": None}
+    assert given == {"mini": [0.1, 0.2, 0.3, 0.4], "paper": None}
 
 
 def test_numbers_of_the_paper() -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "release": "release_base",
     "outpaint_base": "train_inpainting",
     ".*_panorama_finetune_model": "train_panorama_finetune",
+    ".*_independent_finetuned_model": "train_stage1",
     ".*_controlnet_model": "train_controlnet",
     ".*_stage1": "train_stage1",
     ".*_stage2": "train_stage2",

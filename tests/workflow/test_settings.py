@@ -48,7 +48,7 @@ CLASSES: dict[str, Any] = {
     "vae": VaeSettings,
     "decoder": DecoderSettings,
     "base": BaseSettings,
-    "unet|panorama_stage1|outpaint_base": ViewStage,
+    "unet|panorama_stage1|outpaint_base|panorama_independent_finetuned_model": ViewStage,
     "panorama_stage2": MultiViewSettings,
     "panorama_panorama_finetune_model": PanoramaStage,
     "depth_controlnet_model": ControlNetSettings,

@@ -140,7 +140,8 @@ def test_models_and_archives_that_are_replaced_under_their_name_are_seen(
     assert content_sha256("stabilityai/stable-diffusion-2-base") == ""
 
     base = dict.fromkeys(("panorama", "outpaint", "depth"), "mybase")
-    mine = {"base": {"vae": None, "diffusion": None, "pretrained": base}}
+    trained = dict.fromkeys(("vae", "decoder", "diffusion", "unet"))
+    mine = {"base": {**trained, "pretrained": base}}
     (project.root / "mine.yaml").write_text(yaml.safe_dump(mine))
     options = ("results/models/panorama_pretrained/model_index.json", "--configfile", "mine.yaml")
     project.snakemake(*options)

@@ -195,5 +195,6 @@ def test_models_and_settings_of_methods() -> None:
     paper = read("paper")
     assert Tasks(paper, Sources(paper)).trained == [
         "panorama_stage2", "outpaint_stage2", "depth_stage1", "depth_stage2",
-        "panorama_panorama_finetune_model", "depth_controlnet_model",
+        "panorama_panorama_finetune_model", "panorama_independent_finetuned_model",
+        "depth_controlnet_model",
     ]  # fmt: skip
