@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 from noise_data import write_rooms
-from tiny_stable_diffusion import write_stable_diffusion_2
+from tiny_stable_diffusion import few_noisy_steps, write_stable_diffusion_2
 
 from mvdiffusion.data.captions import join_captions
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -56,14 +56,7 @@ def test_it_runs_on_stable_diffusion_2_and_no_sample_depends_on_its_batch(
 ) -> None:
     found = []
     for batch_size in (1, 2):
-        settings = GenerationSettings(
-            num_inference_steps=2,
-            guidance_scale=2.0,
-            scheduler="DPMSolverMultistepScheduler",
-            algorithm_type="sde-dpmsolver++",  # it draws further noise at every step
-            batch_size=batch_size,
-            device="cpu",
-        )
+        settings = few_noisy_steps(batch_size)
         count = None if batch_size == 2 else 1
         manifest = split_manifest(Task.PANORAMA, name, large_views, count, "0" * 64)
         folder = SampleFolder(tmp_path / str(batch_size), manifest, {})

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 import torch
 from noise_data import write_rooms, write_scene
-from tiny_stable_diffusion import write_stable_diffusion_2
+from tiny_stable_diffusion import few_noisy_steps, write_stable_diffusion_2
 from tiny_training import places, start_afresh
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.generation.sample_folder import SampleFolder, read_views, split_manifest
-from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import generate_split
 from mvdiffusion.methods.registry import find_method
 from mvdiffusion.tasks import Task
@@ -71,14 +70,7 @@ def test_it_completes_and_no_sample_depends_on_its_batch(
     method, dataset, found = find_method(name, task), sets[task], []
     model, *others = (models[each] for each in method.models)
     for batch_size in (1, 2):
-        settings = GenerationSettings(
-            num_inference_steps=2,
-            guidance_scale=2.0,
-            scheduler="DPMSolverMultistepScheduler",
-            algorithm_type="sde-dpmsolver++",  # it draws further noise at every step
-            batch_size=batch_size,
-            device="cpu",
-        )
+        settings = few_noisy_steps(batch_size)
         count = None if batch_size == 2 else 1
         manifest = split_manifest(Task(task), name, dataset, count, "0" * 64)
         folder = SampleFolder(tmp_path / str(batch_size), manifest, {})

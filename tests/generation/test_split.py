@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_pipelines import model_of, own_methods
+from tiny_stable_diffusion import SDE
 from torch.nn.functional import interpolate
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
@@ -114,9 +115,6 @@ def test_each_sample_starts_from_its_own_noise(
     noise = draw_noise(pipeline, [dataset.load(0), dataset.load(1)], 16, 16, generators)
     assert not torch.isclose(noise[0], noise[1]).any(-1).all()
     assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
-
-
-SDE = {"scheduler": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}
 
 
 @pytest.mark.parametrize("method", ["mvdiffusion", "independent", "autoregressive_latent"])

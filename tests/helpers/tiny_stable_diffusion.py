@@ -1,15 +1,21 @@
 """Stable Diffusion 2 in its own parts and depth, of small width, as diffusers saves it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tiny_models import SD2_UNET
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.training.base import LATENT_SCHEDULER, build_tokenizer
 
 WIDTH = 16  # of the text embeddings
+SDE: dict[str, Any] = {
+    "scheduler": "DPMSolverMultistepScheduler",
+    "algorithm_type": "sde-dpmsolver++",
+}
 
 
 def write_stable_diffusion_2(folder: Path, in_channels: int = 4) -> Path:
@@ -46,3 +52,10 @@ def write_stable_diffusion_2(folder: Path, in_channels: int = 4) -> Path:
     )  # fmt: skip
     pipeline.save_pretrained(folder)
     return folder
+
+
+def few_noisy_steps(batch_size: int) -> GenerationSettings:
+    """Two guided steps of a sampler that draws further noise at every step."""
+    return GenerationSettings(
+        num_inference_steps=2, guidance_scale=2.0, batch_size=batch_size, device="cpu", **SDE
+    )

@@ -40,10 +40,10 @@ def copy_figures(figures: Path, copies: Path) -> None:
     """
     copies.mkdir()
     recipe = next(figures.glob("recipe-*.json"))
-    for path in sorted(figures.glob("[!.]*")):
-        if path.suffix != ".png" and path != recipe:
+    for path in sorted({*figures.glob("[!.]*")} - {recipe}):
+        if path.suffix != ".png":
             shutil.copy(path, copies)
-        elif path != recipe and not path.with_suffix(".svg").exists():
+        elif not path.with_suffix(".svg").exists():
             with Image.open(path, formats=["PNG"]) as picture:
                 jpeg = picture.convert("RGB")
             jpeg.save(copies / f"{path.stem}.jpg", quality=QUALITY, subsampling=0)
