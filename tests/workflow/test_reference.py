@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from PIL import Image
 from workflow_project import Project
 
@@ -41,3 +42,20 @@ def test_reference_is_refused_when_results_are_not_those_of_mini(project: Projec
     project.set("outpaint.generation.guidance_scale", 5.0)
     assert "finish `make run` first" in project.run(*PUBLISH, check=False)
     assert not (project.root / "results/reference").exists()
+
+
+@pytest.mark.slow
+def test_reference_of_another_configuration_has_its_name(project: Project) -> None:
+    """Whoever publishes another run names its configuration, whose results lie elsewhere."""
+    other = project.root / "workflow/config/other.yaml"
+    other.write_text("name: another run\nresults_dir: results/other\ntasks: [depth]\n")
+    refused = project.run(*PUBLISH, "workflow/config/other.yaml", check=False)
+    assert "finish `snakemake run --configfile workflow/config/other.yaml` first" in refused
+    project.snakemake("run", "--configfile", "workflow/config/other.yaml")
+    project.run(*PUBLISH, "workflow/config/other.yaml")
+    reference = project.root / "results/reference/other"
+    assert (reference / "tables/depth_main.md").exists()
+    assert not (reference / "tables/panorama_main.md").exists()
+    provenance = json.loads((reference / "provenance.json").read_text())
+    assert provenance["config"] == "workflow/config/other.yaml"
+    assert "generate_depth_mvdiffusion" in provenance["seconds"]

@@ -1,4 +1,4 @@
-"""Whether the results are those of the configuration and the code as they are now."""
+"""Whether results are those of a configuration and the code as they are now."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from pathlib import Path
 
 from workflow.lib.seal import complaint
 
-RESULTS = Path("results")
-CONFIG = Path("workflow/config/mini.yaml")
+MINI = Path("workflow/config/mini.yaml")
 
 
-def refuse_unless_current() -> None:
-    """Ask the workflow whether every result is there and belongs to mini as it is now.
+def refuse_unless_current(results: Path, config: Path) -> None:
+    """Ask the workflow whether every result is there and belongs to a configuration as it is now.
+
+    Args:
+        results: folder of the results.
+        config: the configuration file.
 
     Raises:
         SystemExit: with one sentence.
     """
-    command = ["snakemake", "--cores", "1", "--dry-run", "run"]
+    command = ["snakemake", "--cores", "1", "--dry-run", "run", "--configfile", str(config)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode or "Nothing to be done" not in answer.stdout + answer.stderr:
+        finish = "make run" if config == MINI else f"snakemake run --configfile {config}"
         sys.exit(
-            f"{RESULTS}: not the complete results of {CONFIG} and the code as they are now; "
-            "finish `make run` first"
+            f"{results}: not the complete results of {config} and the code as they are now; "
+            f"finish `{finish}` first"
         )
-    if found := complaint(sorted(RESULTS.glob("*/recipe-*.json"))):
+    if found := complaint(sorted(results.glob("*/recipe-*.json"))):
         sys.exit(found)

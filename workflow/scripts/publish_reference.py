@@ -1,36 +1,46 @@
-"""Copy the results of a complete run of mini to results/reference/mini, where no rule writes.
+"""Copy the results of a complete run to results/reference/<configuration>, where no rule writes.
 
-They are what a visitor sees before running anything; `make reference` calls this.
+They are what a visitor sees before running anything. `make reference` calls this for mini, and
+`python -m workflow.scripts.publish_reference workflow/config/comparison.yaml` is for another
+configuration.
 """
 
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from PIL import Image
 
 from mvdiffusion.records import read_json_lines
-from workflow.lib.current import CONFIG, RESULTS, refuse_unless_current
+from workflow.lib.config import read_config
+from workflow.lib.current import MINI, refuse_unless_current
 from workflow.lib.seal import seal
 
-REFERENCE = RESULTS / "reference" / "mini"
+REFERENCE = "results/reference"
 QUALITY = 92  # of JPEG
 
 
-def main() -> None:
-    """Refuse anything but a complete, current run of mini; otherwise replace the reference."""
-    refuse_unless_current()
-    new = REFERENCE.with_name(f".{REFERENCE.name}.new")
+def main(config: Path) -> None:
+    """Refuse anything but a complete, current run; otherwise replace the reference.
+
+    Args:
+        config: the run's configuration file.
+    """
+    results, reference = Path(read_config(config)["results_dir"]), Path(REFERENCE, config.stem)
+    refuse_unless_current(results, config)
+    new = reference.with_name(f".{reference.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    shutil.copytree(RESULTS / "tables", new / "tables", ignore=shutil.ignore_patterns(".*"))
-    copy_figures(RESULTS / "figures", new / "figures")
-    shutil.copy(RESULTS / "metrics.json", new)
-    (new / "provenance.json").write_text(json.dumps(provenance(), indent=2, sort_keys=True) + "\n")
-    shutil.rmtree(REFERENCE, ignore_errors=True)
-    new.rename(REFERENCE)
-    print(f"{REFERENCE}: replaced; look at it, then commit it")
+    shutil.copytree(results / "tables", new / "tables", ignore=shutil.ignore_patterns(".*"))
+    copy_figures(results / "figures", new / "figures")
+    shutil.copy(results / "metrics.json", new)
+    made = json.dumps(provenance(results, config), indent=2, sort_keys=True)
+    (new / "provenance.json").write_text(made + "\n")
+    shutil.rmtree(reference, ignore_errors=True)
+    new.rename(reference)
+    print(f"{reference}: replaced; look at it, then commit it")
 
 
 def copy_figures(figures: Path, copies: Path) -> None:
@@ -50,24 +60,24 @@ def copy_figures(figures: Path, copies: Path) -> None:
     seal(copies / recipe.name, sorted(copies.iterdir()))
 
 
-def provenance() -> dict[str, object]:
+def provenance(results: Path, config: Path) -> dict[str, object]:
     """What made the results, from the score files, and how long each step took."""
-    scores = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("scores/*/*.json"))]
+    scores = [json.loads(path.read_text()) for path in sorted(results.glob("scores/*/*.json"))]
     return {
-        "config": CONFIG.as_posix(),
-        "config_sha256": hashlib.sha256(CONFIG.read_bytes()).hexdigest(),
+        "config": config.as_posix(),
+        "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
         "images_settings_sha256": {score["task"]: score["settings_sha256"] for score in scores},
         "scored_with": scores[0]["provenance"],
-        "seconds": {path.stem: seconds(path) for path in sorted(RESULTS.glob("benchmarks/*.tsv"))},
+        "seconds": {path.stem: seconds(path) for path in sorted(results.glob("benchmarks/*.tsv"))},
     }
 
 
 def seconds(benchmark: Path) -> float:
     """Wall-clock seconds of a step: its last job's, and those of a training's earlier sittings."""
     last = float(benchmark.read_text().splitlines()[1].split("\t")[0])
-    log = RESULTS / "training" / benchmark.stem.removeprefix("train_") / "log"
+    log = benchmark.parents[1] / "training" / benchmark.stem.removeprefix("train_") / "log"
     return last + sum(line["seconds"] for line in read_json_lines(log / "sittings.jsonl")[:-1])
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else MINI)

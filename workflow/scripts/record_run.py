@@ -5,9 +5,10 @@ which. So the results are checked first.
 """
 
 import subprocess
+from pathlib import Path
 
-from workflow.lib.current import refuse_unless_current
+from workflow.lib.current import MINI, refuse_unless_current
 
 if __name__ == "__main__":
-    refuse_unless_current()
+    refuse_unless_current(Path("results"), MINI)
     subprocess.run(["dvc", "commit", "--quiet", "--force", "run"], check=True)
