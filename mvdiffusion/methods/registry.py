@@ -12,6 +12,7 @@ from pathlib import Path
 from mvdiffusion.methods.declaration import MODELS, Method
 from mvdiffusion.methods.specification import external_methods
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
 GROUP = "mvdiffusion.methods"  # of entry points, and the package of our own methods
 INSTALL = "`pip install -e .` again"  # entry points are those of the last installation
@@ -35,9 +36,7 @@ def find_method(name: str, task: str) -> Method:
         InputError: there is none of this name, or it cannot.
     """
     if name not in method_names(task):
-        raise InputError(
-            f"--method {name}: no such method of the task {task}; expected {expected(name, task)}."
-        )
+        raise InputError(f"--method {name}: expected {expected(name, task)}.")
     return methods()[name]
 
 
@@ -54,7 +53,8 @@ def expected(name: str, task: str) -> str:
             f"an installation that knows the method of {file}: this one is older than its source, "
             f"so run {INSTALL}"
         )
-    return f"one of {', '.join(method_names(task))}"
+    known = suggest(name, method_names(task)).removesuffix(".")
+    return f"a method of the task {task}{known}"
 
 
 @cache

@@ -63,7 +63,7 @@ def test_an_installation_older_than_its_source_is_told(monkeypatch: pytest.Monke
         find_method("independent", "panorama")
     with pytest.raises(InputError, match=r"ablations\.py: .* older .* `pip install -e \.` again"):
         find_method("ablation_paper", "panorama")
-    with pytest.raises(InputError, match=r"--method base: no such method .* expected one of"):
+    with pytest.raises(InputError, match=r"--method base: expected a method of the task pano"):
         find_method("base", "panorama")
     gone = EntryPoint("gone", f"{registry.GROUP}.gone:METHOD", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [gone])
@@ -82,5 +82,5 @@ def test_methods_of_others_are_known_and_run_elsewhere() -> None:
     assert "external/panfusion" not in method_names()  # which `generate split` offers
     with pytest.raises(InputError, match=r"run it by `mvdiffusion external run panfusion`"):
         method.function("panorama")
-    with pytest.raises(InputError, match=r"--method external/panfusion: no such method of the ta"):
+    with pytest.raises(InputError, match=r"--method external/panfusion: expected a method of th"):
         find_method("external/panfusion", "depth")

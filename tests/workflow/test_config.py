@@ -93,10 +93,16 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "setting 'outpaint.base.training.mixed_precision' is False; expected one of 'no', 'bf16'"),
         ("base.vae.loss.kl_weight", -1,
          "setting 'base.vae.loss.kl_weight' is -1; expected a number, at least 0."),
+        ("panorama.methods", ["panorama-finetune"],
+         "setting 'panorama.methods' is 'panorama-finetune'; expected a method of the task "
+         "panorama; did you mean 'panorama_finetune'? Known: ablation_decoder, "),
+        ("panorama.trainings", {"panorama-finetune": {}},
+         "setting 'panorama.trainings' is 'panorama-finetune'; expected a method of the task that "
+         "trains a model; did you mean 'panorama_finetune'? Known: ablation_decoder, "),
         ("panorama.methods", ["magic"],
-         "setting 'panorama.methods' is 'magic'; expected one of vae_reconstruction, "),
+         "setting 'panorama.methods' is 'magic'; expected a method of the task panorama; known: "),
         ("depth.methods", ["autoregressive_latent"],
-         "setting 'depth.methods' is 'autoregressive_latent'; expected one of vae_"),
+         "setting 'depth.methods' is 'autoregressive_latent'; expected a method of the task depth"),
         ("depth.methods", ["wrong_correspondence"],
          "setting 'depth.control_samples' is null; expected a number, as 'methods' names the "
          "control 'wrong_correspondence'."),

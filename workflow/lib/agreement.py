@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mvdiffusion.methods.declaration import MODELS
 from mvdiffusion.methods.registry import expected, find_method, method_names, methods
 from mvdiffusion.preparation.settings import ROOM_KINDS
-from mvdiffusion.settings import mistake
+from mvdiffusion.settings import mistake, suggest
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
@@ -91,7 +91,7 @@ def _wrong_trainings(config: Configuration) -> Mistakes:
         able = [name for name in method_names(task) if methods()[name].training]
         for name in section.trainings:
             if name not in able:
-                some = f"names of methods of the task that train a model: {', '.join(able)}"
+                some = f"a method of the task that trains a model{_known(name, able)}"
                 yield mistake(f"{task}.trainings", name, some if able else "{}")
         needed = [name for name in needed_models(section.methods) if name not in MODELS]
         for name in dict.fromkeys([*section.trainings, *needed]):
@@ -107,6 +107,10 @@ def _wrong_trainings(config: Configuration) -> Mistakes:
             for key, found, own in _overruled(given, own_training(methods()[name]).changes):
                 that = f"none, as the method has {own!r}"
                 yield mistake(f"{task}.trainings.{name}.{key}", found, that)
+
+
+def _known(wrong: str, names: list[str]) -> str:
+    return suggest(wrong, names).removesuffix(".")  # what follows adds it again
 
 
 def _overruled(
