@@ -9,6 +9,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from pydantic.dataclasses import is_pydantic_dataclass
+
 from mvdiffusion.methods.declaration import MODELS, Method
 from mvdiffusion.methods.specification import external_methods
 from mvdiffusion.records import InputError
@@ -115,7 +117,19 @@ def _load(entry: EntryPoint) -> Method:
         ) from error
     if not isinstance(method, Method) or method.name != entry.name:
         raise InputError(f"{_where(entry)}: expected a mvdiffusion.methods.Method of this name.")
+    if method.options is not None:
+        _check_options(method, method.options, entry)
     return replace(method, module=entry.module)
+
+
+def _check_options(method: Method, options: type, entry: EntryPoint) -> None:
+    if not is_pydantic_dataclass(options):
+        wanted = "a class under `mvdiffusion.settings.settings`"
+        raise InputError(f"{_where(entry)}: has options {options!r}; expected {wanted}.")
+    try:
+        method.read_options({})
+    except InputError as error:
+        raise InputError(f"{_where(entry)}: {error} Every option needs a default.") from None
 
 
 def _where(entry: EntryPoint) -> str:

@@ -11,6 +11,7 @@ from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError
 
 IMPORT = "from mvdiffusion.methods import Method, Training"
+LEVEL = "from mvdiffusion.settings import settings\n@settings\nclass Level:\n    level: float\n"
 MINE = f'{IMPORT}\nMETHOD = Method("mine", "Mine", ("panorama",)'
 
 
@@ -42,6 +43,8 @@ def test_every_method_has_its_functions_and_a_color_of_its_own() -> None:
         (f"{MINE}, model='magic')", {"mine": "METHOD"}, r"needs the model 'magic'; expected b"),
         (f"{MINE}, others=('mine',))", {"mine": "METHOD"}, r"or the name of a method with a train"),
         (f"{MINE}, training=Training('stage1', start='x'))", {"mine": "METHOD"}, r"model 'x'"),
+        (f"{MINE}, options=dict)", {"mine": "METHOD"}, r"'dict'>; expected a class under `mvdiff"),
+        (f"{LEVEL}{MINE}, options=Level)", {"mine": "METHOD"}, r"'options.level' is missing; .*d"),
         (f"{MINE.replace('mine', 'independent')})", {"independent": "METHOD"}, r"another of this"),
     ],
 )  # fmt: skip

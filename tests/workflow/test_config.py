@@ -99,6 +99,22 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
         ("panorama.trainings", {"panorama-finetune": {}},
          "setting 'panorama.trainings' is 'panorama-finetune'; expected a method of the task that "
          "trains a model; did you mean 'panorama_finetune'? Known: ablation_decoder, "),
+        ("panorama.options", {"sync-diffusion": {}},
+         "setting 'panorama.options' is 'sync-diffusion'; expected a method of the task that has "
+         "options; did you mean 'syncdiffusion'? Known: inpainting, multidiffusion, sync"),
+        ("panorama.options", {"repaint": {}},
+         "setting 'panorama.options' is 'repaint'; expected a method of the task that has options"),
+        ("panorama.options", {"syncdiffusion": {"wieght": 1.0}},
+         "unknown setting 'panorama.options.syncdiffusion.wieght'; did you mean 'weight'? Known: "),
+        ("panorama.options", {"syncdiffusion": {"network": "vgg"}},
+         "setting 'panorama.options.syncdiffusion.network' is 'vgg'; expected one of 'auto', 'fea"),
+        ("panorama.options", {"multidiffusion": {"stride": 1.0}},
+         "setting 'panorama.options.multidiffusion.stride' is 1.0; expected a number, above 0 and "
+         "below 1."),
+        ("depth.options", {"repaint": {"times": 0}},
+         "setting 'depth.options.repaint.times' is 0; expected a whole number, at least 1"),
+        ("depth.options", {"repaint": 4},
+         "setting 'depth.options.repaint' is 4; expected a mapping of keys to values."),
         ("panorama.methods", ["magic"],
          "setting 'panorama.methods' is 'magic'; expected a method of the task panorama; known: "),
         ("depth.methods", ["autoregressive_latent"],

@@ -32,6 +32,7 @@ def disagreements(config: Configuration) -> Mistakes:
     yield from _missing_data(config)
     yield from _missing_models(config)
     yield from _wrong_methods(config)
+    yield from _wrong_options(config)
     yield from _wrong_trainings(config)
     yield from _wrong_sizes(config)
     yield from _wrong_numbers_of_samples(config)
@@ -82,6 +83,16 @@ def _wrong_methods(config: Configuration) -> Mistakes:
             elif find_method(name, task).is_control and section.control_samples is None:
                 number = f"a number, as 'methods' names the control '{name}'"
                 yield mistake(f"{task}.control_samples", None, number)
+
+
+def _wrong_options(config: Configuration) -> Mistakes:
+    """Describe options of methods that are none, or have none."""
+    for task in Task:
+        able = [name for name in method_names(task) if methods()[name].options]
+        for name in getattr(config, task).options:
+            if name not in able:
+                some = f"a method of the task that has options{_known(name, able)}"
+                yield mistake(f"{task}.options", name, some if able else "{}")
 
 
 def _wrong_trainings(config: Configuration) -> Mistakes:
