@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,8 +185,8 @@ def generate_split(
 ) -> None:
     """Generate the samples of a split; when started again, finished samples are kept.
 
-    SETTINGS has the key `data` (as for `data export`) and the keys of `generation` in the
-    configuration.
+    SETTINGS has the key `data` (as for `data export`), the keys of `generation` in the
+    configuration, and, for a method that has some, the key `options`.
     """
     from mvdiffusion.generation import split as generation
     from mvdiffusion.generation.sample_folder import SampleFolder, split_manifest
@@ -195,7 +195,8 @@ def generate_split(
     others = _others(made_with, other or [])
     check_apart(output, data, model, *others.values())
     values = read_settings(settings)
-    views = values.pop("data", {})
+    views, own = values.pop("data", {}), values.pop("options", {})
+    options = made_with.read_options(own)
     numbers = parse(GenerationSettings, values)
     dataset = open_dataset(task, data, split, views)
     made_of = {
@@ -204,10 +205,11 @@ def generate_split(
         "data": views,
         "split": split,
         **numbers.deciding(),
+        **({"options": asdict(options)} if options else {}),
     }
     manifest = split_manifest(task, method, dataset, numbers.num_samples, settings_sha256 or None)
     folder = SampleFolder(output, manifest, made_of, overwrite=overwrite)
-    generation.generate_split(made_with, model, dataset, numbers, folder, others)
+    generation.generate_split(made_with, model, dataset, numbers, folder, others, options)
 
 
 @generate_app.command("panorama")

@@ -98,6 +98,7 @@ def generate_split(
     settings: GenerationSettings,
     folder: SampleFolder,
     others: Mapping[str, Path] | None = None,
+    options: Any = None,
 ) -> None:
     """Generate a split's samples with one method; finished samples are kept.
 
@@ -110,6 +111,7 @@ def generate_split(
         folder: where samples and, last, the manifest are written; knows the task and the samples,
             which are the split's first.
         others: folders of its further models by their names.
+        options: its own numbers, of the class `Method.options`; None takes the defaults.
 
     Raises:
         InputError: no model of the task.
@@ -125,17 +127,18 @@ def generate_split(
     pipeline = loaded.pop(method.model)
     count, size = len(manifest.samples), (manifest.height, manifest.width)
     # Depth may be rendered: then there are no color images, and only some methods need them.
-    options = {"views": method.reads_views} if manifest.task == Task.DEPTH else {}
+    reading = {"views": method.reads_views} if manifest.task == Task.DEPTH else {}
+    options = options or method.read_options({})
     starts = range(0, count, settings.batch_size)
     name = f"{manifest.task} {manifest.method}"
     for start in tqdm(starts, desc=name, unit="batch", mininterval=2):
         batch = range(start, min(start + settings.batch_size, count))
         if not all(folder.has_sample(manifest.samples[index]) for index in batch):
             # The whole batch again: results must not depend on what was finished before.
-            for samples in _by_shape([dataset.load(index, **options) for index in batch]):
+            for samples in _by_shape([dataset.load(index, **reading) for index in batch]):
                 generators = [_generator(settings.seed, sample) for sample in samples]
                 noise = draw_noise(pipeline, samples, *size, generators)
-                given = (samples, noise, settings.sampling(), dataset, loaded, generators)
+                given = (samples, noise, settings.sampling(), dataset, loaded, generators, options)
                 with torch.no_grad():
                     views = make_views(Batch(pipeline, *given))
                 _write(samples, views, settings.seed, folder)

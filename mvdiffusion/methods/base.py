@@ -26,6 +26,7 @@ class Batch:
         dataset: has the field of view, or the number of views that are denoised together.
         models: further models by name (`Method.others`).
         generators: of further noise, one per sample; they go on where the initial noise ends.
+        options: the method's own numbers, of the class `Method.options`.
     """
 
     pipeline: Any
@@ -35,6 +36,7 @@ class Batch:
     dataset: Any
     models: Mapping[str, Any] = field(default_factory=dict)
     generators: Sequence[torch.Generator] = ()
+    options: Any = None
 
     @property
     def prompts(self) -> list[list[str]]:

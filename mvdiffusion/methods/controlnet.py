@@ -11,12 +11,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdiffusion.methods.declaration import Method, Training
+from mvdiffusion.methods.inpainting import InpaintingOptions
+from mvdiffusion.settings import NonNegative, settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mvdiffusion.methods.base import Batch
+
+
+@settings
+class ControlNetOptions(InpaintingOptions):
+    """How a frame is painted, and how much its depth counts.
+
+    Attributes:
+        conditioning_scale: factor of what the ControlNet adds to the UNet; 1 is as it was trained.
+    """
+
+    conditioning_scale: NonNegative = 1.0
+
 
 METHOD = Method(
     "controlnet",
@@ -32,6 +46,7 @@ METHOD = Method(
     place=80,
     published="ControlNet (depth) with SD inpainting",
     color="#2a9d8f",
+    options=ControlNetOptions,
 )
 
 
@@ -49,6 +64,7 @@ def depth(batch: Batch) -> Tensor:
     prompts = list(zip(*batch.prompts, strict=True))  # by frame and sample
     generator = [*batch.generators] or None
     plain = batch.models["single-view"]
+    batch.pipeline.conditioning_scale = batch.options.conditioning_scale
     channel = normalized_inverse_depth(frames[0].depth[:, None], *noise.shape[-2:])
     first = sample_view(
         plain, prompts[0], noise[:, 0], sampling, extra_channels=channel, generator=generator
@@ -60,7 +76,12 @@ def depth(batch: Batch) -> Tensor:
         control = control_image(frames[frame].depth)[:, None]
         made.append(
             inpaint_view(
-                batch.pipeline, *given, warped, image_condition=control, generator=generator
+                batch.pipeline,
+                *given,
+                warped,
+                batch.options.dilation,
+                image_condition=control,
+                generator=generator,
             )
         )
     return torch.stack(made, 1)

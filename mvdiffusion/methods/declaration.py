@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import parse
 from mvdiffusion.tasks import Task
 
 Role = Literal["method", "upper bound", "control", "ablation"]
@@ -61,6 +62,8 @@ class Method:
         published: its name in the paper's tables, whose numbers then stand beside it.
         color: color of its lines and dots, `#rrggbb`; None takes the next free one.
         reads_views: whether it needs the real views of a sample, whatever the task.
+        options: class under `mvdiffusion.settings.settings` of the method's own numbers, which have
+            defaults; `Batch.options` is an instance. None: it has none.
         module: module that has a function per task; the registry fills it in, as the next.
         loaders: classes that load models of trainings, by their names.
     """
@@ -76,6 +79,7 @@ class Method:
     published: str = ""
     color: str | None = None
     reads_views: bool = False
+    options: type | None = None
     module: str = ""
     loaders: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,6 +111,24 @@ class Method:
             )
         function: Callable[..., Any] = getattr(import_module(self.module), task)
         return function
+
+    def read_options(self, values: Mapping[str, Any]) -> Any:
+        """Read the method's options, as JSON or YAML has them.
+
+        Args:
+            values: options by name; those that are missing have their defaults.
+
+        Returns:
+            An instance of `options`; None for a method without any.
+
+        Raises:
+            InputError: an option is unknown or has a wrong value, or the method has none.
+        """
+        if self.options:
+            return parse(self.options, values, "options")
+        if values:
+            raise InputError(f"setting 'options': the method {self.name} has none; leave it out.")
+        return None
 
     def pipeline(self, model: str, task: str) -> str:
         """Find what loads a model: the pipeline of a task, or a class of its own, `module:class`.

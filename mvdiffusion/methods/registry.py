@@ -9,9 +9,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from pydantic.dataclasses import is_pydantic_dataclass
+
 from mvdiffusion.methods.declaration import MODELS, Method
 from mvdiffusion.methods.specification import external_methods
 from mvdiffusion.records import InputError
+from mvdiffusion.settings import suggest
 
 GROUP = "mvdiffusion.methods"  # of entry points, and the package of our own methods
 INSTALL = "`pip install -e .` again"  # entry points are those of the last installation
@@ -35,9 +38,7 @@ def find_method(name: str, task: str) -> Method:
         InputError: there is none of this name, or it cannot.
     """
     if name not in method_names(task):
-        raise InputError(
-            f"--method {name}: no such method of the task {task}; expected {expected(name, task)}."
-        )
+        raise InputError(f"--method {name}: expected {expected(name, task)}.")
     return methods()[name]
 
 
@@ -54,7 +55,8 @@ def expected(name: str, task: str) -> str:
             f"an installation that knows the method of {file}: this one is older than its source, "
             f"so run {INSTALL}"
         )
-    return f"one of {', '.join(method_names(task))}"
+    known = suggest(name, method_names(task)).removesuffix(".")
+    return f"a method of the task {task}{known}"
 
 
 @cache
@@ -115,7 +117,19 @@ def _load(entry: EntryPoint) -> Method:
         ) from error
     if not isinstance(method, Method) or method.name != entry.name:
         raise InputError(f"{_where(entry)}: expected a mvdiffusion.methods.Method of this name.")
+    if method.options is not None:
+        _check_options(method, method.options, entry)
     return replace(method, module=entry.module)
+
+
+def _check_options(method: Method, options: type, entry: EntryPoint) -> None:
+    if not is_pydantic_dataclass(options):
+        wanted = "a class under `mvdiffusion.settings.settings`"
+        raise InputError(f"{_where(entry)}: has options {options!r}; expected {wanted}.")
+    try:
+        method.read_options({})
+    except InputError as error:
+        raise InputError(f"{_where(entry)}: {error} Every option needs a default.") from None
 
 
 def _where(entry: EntryPoint) -> str:

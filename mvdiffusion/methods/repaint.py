@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdiffusion.methods.declaration import Method
+from mvdiffusion.settings import Count, InnerShare, settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -17,10 +18,31 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("repaint", "RePaint", (Task.DEPTH,), place=70, published="RePaint", color="#6b8e23")
 
-JUMP_SHARE = 1 / 25  # of the sampler's steps: RePaint's 10 of 250
-TIMES = 4  # RePaint's 10 costs ten times plain sampling, for every frame
+@settings
+class RePaintOptions:
+    """How often RePaint denoises again.
+
+    Attributes:
+        jump_share: how far it climbs at a time (RePaint's j, 10 of 250 steps), as a share of the
+            sampler's steps; at least one step.
+        times: how often each level of noise is denoised; 1 never climbs. RePaint's r is 10, which
+            costs ten times plain sampling, for every frame.
+    """
+
+    jump_share: InnerShare = 1 / 25
+    times: Count = 4
+
+
+METHOD = Method(
+    "repaint",
+    "RePaint",
+    (Task.DEPTH,),
+    place=70,
+    published="RePaint",
+    color="#6b8e23",
+    options=RePaintOptions,
+)
 
 
 def depth(batch: Batch) -> Tensor:
@@ -36,7 +58,8 @@ def depth(batch: Batch) -> Tensor:
     size = noise.shape[-2:]
     frames = depth_views(*(batch.stack(name).to(noise.device) for name in ("depth", "K", "pose")))
     steps, guidance = (sampling[key] for key in ("num_inference_steps", "guidance_scale"))
-    resampling = Resampling(max(1, round(JUMP_SHARE * steps)), TIMES)
+    jump_length = max(1, round(batch.options.jump_share * steps))
+    resampling = Resampling(jump_length, batch.options.times)
     made: list[Tensor] = []
     for frame, here in enumerate(frames):
         prompts, start = [texts[frame] for texts in batch.prompts], noise[:, frame]

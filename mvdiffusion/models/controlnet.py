@@ -40,6 +40,7 @@ def run_with_controlnet(
     t: Tensor,
     embeds: Tensor,
     control: Tensor,
+    scale: float = 1.0,
 ) -> Tensor:
     """Run a UNet with what a ControlNet, whose precision may be another, adds to it.
 
@@ -50,13 +51,14 @@ def run_with_controlnet(
         t: the timestep, or one for each.
         embeds: embeddings of the prompts, [N, L, D].
         control: control images [N, 3, H, W].
+        scale: factor of what the ControlNet adds.
 
     Returns:
         The UNet's output [N, C, h, w].
     """
     seen = inputs[:, : controlnet.config.in_channels], embeds, control
     latents, text, image = (value.to(controlnet.dtype) for value in seen)
-    down, middle = controlnet(latents, t, text, image, return_dict=False)
+    down, middle = controlnet(latents, t, text, image, scale, return_dict=False)
     if controlnet.dtype != inputs.dtype:  # else autocast may have chosen another for the sums
         down, middle = [value.to(inputs.dtype) for value in down], middle.to(inputs.dtype)
     residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -108,10 +109,21 @@ class Lpips(nn.Module):
         return distances.flatten()
 
 
-def perceptual_distance(height: int) -> nn.Module:
-    """Load the distance for images of a height in pixels: LPIPS, and of small ones features.
+def perceptual_distance(network: str, height: int) -> nn.Module:
+    """Load a distance, which later calls return again.
+
+    Args:
+        network: "lpips" or "features"; "auto" takes features for small images.
+        height: of the images in pixels.
 
     Raises:
-        InputError: the package with a network's weights is not installed.
+        InputError: the package with the network's weights is not installed, or they cannot be
+            downloaded.
     """
-    return FeatureDistance() if height < SMALL else Lpips()
+    small = height < SMALL if network == "auto" else network == "features"
+    return _loaded(FeatureDistance if small else Lpips)
+
+
+@cache
+def _loaded(distance: type[nn.Module]) -> nn.Module:
+    return distance()

@@ -19,7 +19,12 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
 
     It loads the folders of that pipeline. Depth comes in as the `image_condition` of `denoise`: one
     control image per view, [B, V, 3, H, W] in 0 … 1 (see `mvdiffusion.models.controlnet`).
+
+    Attributes:
+        conditioning_scale: factor of what the ControlNet adds to the UNet.
     """
+
+    conditioning_scale: float = 1.0
 
     def __init__(
         self,
@@ -78,5 +83,6 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
         flat, embeds, control = (
             value.flatten(0, 1) for value in (inputs, prompt_embeds, image_condition)
         )
-        found = run_with_controlnet(self.controlnet, self.unet.unet, flat, t, embeds, control)
+        networks = self.controlnet, self.unet.unet
+        found = run_with_controlnet(*networks, flat, t, embeds, control, self.conditioning_scale)
         return found.unflatten(0, inputs.shape[:2])

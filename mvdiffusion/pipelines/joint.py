@@ -28,8 +28,6 @@ from mvdiffusion.pipelines.checks import Generators
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
 from mvdiffusion.records import InputError
 
-WINDOWS_PER_WIDTH = 4  # a window starts every quarter of its width, 16 of 64 cells: SyncDiffusion's
-
 Adjust = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Changes windows [B, n, C, h, w] before a step, given its timestep and the prompts' embeddings."""
 
@@ -47,10 +45,13 @@ class Windows:
     width: int
 
     @classmethod
-    def level(cls, window: int, width: int, closed: bool = True) -> Windows:
+    def level(cls, window: int, width: int, stride: int, closed: bool = True) -> Windows:
         """Place windows of `window` columns evenly along a strip of `width` columns.
 
         Args:
+            window: columns of a window.
+            width: columns of the strip.
+            stride: columns from a window's start to the next one's.
             closed: let windows cross the strip's ends, which closes the circle.
 
         Raises:
@@ -61,7 +62,7 @@ class Windows:
                 f"Expected windows no wider than the panorama's {width} columns of latents, got "
                 f"{window}: the views' field of view is too wide."
             )
-        stride, last = max(1, window // WINDOWS_PER_WIDTH), width - window
+        last = width - window
         starts = range(0, width, stride) if closed else sorted({*range(0, last, stride), last})
         return cls((torch.tensor([*starts])[:, None] + torch.arange(window)) % width, width)
 
@@ -160,6 +161,7 @@ def generate_jointly(
     prompts: Sequence[Sequence[str]],
     noise: Tensor,
     fov_deg: float,
+    stride: float,
     num_inference_steps: int,
     guidance_scale: float,
     negative_prompt: str = "",
@@ -174,6 +176,7 @@ def generate_jointly(
         prompts: by sample and view [B][V].
         noise: of the views [B, V, C, h, w]; its first columns become the strip's.
         fov_deg: horizontal field of view of the views in degrees.
+        stride: from a window's start to the next one's, as a share of its width.
         closed: close the circle (loop closure).
         num_inference_steps, guidance_scale, negative_prompt: see `denoise_jointly`.
         generator, adjust: see `denoise_jointly`.
@@ -185,14 +188,15 @@ def generate_jointly(
         InputError: the views do not cover the circle, or see too much of it.
     """
     views, height, width = noise.shape[1], *noise.shape[-2:]
-    columns = strip_columns(width, fov_deg, max(1, width // WINDOWS_PER_WIDTH))
+    step = max(1, int(stride * width))
+    columns = strip_columns(width, fov_deg, step)
     row = noise.movedim(1, -2).flatten(-2)
     if columns > row.shape[-1]:
         raise InputError(
             f"Expected views that cover the circle, got {views} of {fov_deg:g}°: a panorama that "
             "is denoised jointly closes; ask for more views."
         )
-    windows = Windows.level(width, columns, closed)
+    windows = Windows.level(width, columns, step, closed)
     chosen = [nearest_prompts(texts, windows.yaw_deg) for texts in prompts]
     latents = denoise_jointly(
         pipeline,

@@ -12,10 +12,6 @@ from torch.nn.functional import interpolate
 from mvdiffusion.geometry.warping import erode
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
 
-DILATION = 1 / 64
-"""How far what is to be painted reaches into the known pixels, as a share of the height: a latent
-cell of Stable Diffusion. There, pixels of warped views are interpolated with nothing."""
-
 
 def encode_view(
     pipeline: MultiViewPipeline, prompts: Sequence[str], sampling: Mapping[str, Any]
@@ -89,6 +85,7 @@ def inpaint_view(
     noise: Tensor,
     sampling: Mapping[str, Any],
     warped: tuple[Tensor, Tensor] | None = None,
+    dilation: float = 0.0,
     **options: Any,
 ) -> Tensor:
     """Paint one view of B samples with an inpainting model: what is known, and what continues it.
@@ -99,8 +96,10 @@ def inpaint_view(
     Args:
         pipeline: an inpainting model.
         prompts, noise, sampling, options: see `sample_view`.
-        warped: an image [B, 3, H, W] in 0 … 1 and its known pixels, bool [B or 1, H, W], into which
-            the mask is dilated; None: nothing is known.
+        warped: an image [B, 3, H, W] in 0 … 1 and its known pixels, bool [B or 1, H, W]; None:
+            nothing is known.
+        dilation: how far what is painted reaches into the known pixels, as a share of the height,
+            and at least a pixel; 0: not at all.
 
     Returns:
         Images [B, 3, H, W] in 0 … 1.
@@ -110,7 +109,8 @@ def inpaint_view(
         height, width = (side * factor for side in noise.shape[-2:])
         warped = noise.new_zeros(1, 3, height, width), noise.new_zeros(1, height, width).bool()
     image, known = (value.expand(len(noise), *value.shape[1:]) for value in warped)
-    known = erode(known, max(1, round(DILATION * known.shape[-2])))
+    if dilation:
+        known = erode(known, max(1, round(dilation * known.shape[-2])))
     channels = masked_image(pipeline, 2 * image - 1, known)
     latents = sample_view(pipeline, prompts, noise, sampling, extra_channels=channels, **options)
     return decode_view(pipeline, latents)

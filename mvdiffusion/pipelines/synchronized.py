@@ -2,7 +2,7 @@
 
 Before each step, every window's latents go down the gradient of a perceptual distance between the
 clean image that the model foresees of it and the one that it foresees of the anchor, the window in
-the middle (algorithm 1). Settings are those of the paper and its released code.
+the middle (algorithm 1).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Synchronization:
 
     pipeline: MultiViewPipeline
     distance: Callable[[Tensor, Tensor], Tensor]
-    weight: float = 20.0
-    decay: float = 0.95
+    weight: float
+    decay: float
     _step: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:

@@ -22,8 +22,16 @@ Run = Callable[..., tuple[int, str]]
 FILE = """
 import torch
 from mvdiffusion.methods import Method
+from mvdiffusion.settings import Share, settings
 
-METHOD = Method("gray", "Gray images", ("panorama",))
+
+@settings
+class Levels:
+    left: Share = 0.25
+    right: Share = 0.75
+
+
+METHOD = Method("gray", "Gray images", ("panorama",), options=Levels)
 
 PAIR = Method("pair", "Pair of models", ("panorama",), others=("inpainting",))
 
@@ -32,7 +40,8 @@ def panorama(batch):
     if batch.models:
         assert batch.models["inpainting"].unet.config["unet_config"]["in_channels"] == 9
         assert batch.pipeline.unet.config["unet_config"]["in_channels"] == 4
-    ramp = torch.linspace(0.25, 0.75, batch.size["width"])
+    levels = batch.options or Levels()
+    ramp = torch.linspace(levels.left, levels.right, batch.size["width"])
     return ramp.expand(*batch.noise.shape[:2], 3, *batch.size.values())
 """
 DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
@@ -65,6 +74,13 @@ def test_it_can_be_configured_and_has_its_step(package: Path, tmp_path: Path) ->
     experiment = load_experiment(overlay)
     assert "panorama/gray" in experiment.tasks.scored
     assert "panorama_gray" in experiment.recipes.steps
+    overlay.write_text(overlay.read_text().replace("gray]", "gray], options: {gray: {left: 0.5}}"))
+    steps = [each.recipes.steps for each in (experiment, load_experiment(overlay))]
+    told = [json.loads(each["panorama_gray"].settings)["options"] for each in steps]
+    assert told == [{"left": 0.25, "right": 0.75}, {"left": 0.5, "right": 0.75}]
+    changed = {step for step in steps[0] if steps[0][step].digest != steps[1][step].digest}
+    assert "panorama_gray" in changed
+    assert not changed & {"panorama_mvdiffusion", "panorama_stage2", "score_panorama_mvdiffusion"}
 
 
 @pytest.mark.slow
@@ -126,6 +142,35 @@ def test_its_images_are_generated_scored_and_shown(
     assert sheet[0] == "real"
     assert sheet[-1] == "mvdiffusion"
     assert "gray" in sheet
+
+
+def test_its_options_are_settings_and_recorded(
+    package: Path, run: Run, models: dict[str, Path], tmp_path: Path
+) -> None:
+    write_rooms(tmp_path / "rooms", "test", ["a", "b"], 0)
+
+    def generate(method: str, **options: object) -> tuple[int, str]:
+        settings = {"data": DATA, "num_inference_steps": 1, "device": "cpu", "options": options}
+        return run("generate", "split", "--method", method, "--model", models["panorama"], "--data",
+                   tmp_path / "rooms", "--settings", json.dumps(settings), "--output",
+                   tmp_path / "out")  # fmt: skip
+
+    for method, options, sentence in (
+        ("gray", {"letf": 0.5}, "unknown setting 'options.letf'; did you mean 'left'?"),
+        ("gray", {"left": 2}, "setting 'options.left' is 2; expected a number, at least 0"),
+        ("independent", {"left": 0.5}, "setting 'options': the method independent has none"),
+    ):
+        code, said = generate(method, **options)
+        assert (code, sentence in said) == (2, True), said
+    assert not (tmp_path / "out").exists()
+    code, said = generate("gray", left=0.5)
+    assert code == 0, said
+    row = np.asarray(Image.open(tmp_path / "out/a/0.png"))[0]
+    assert (row[0, 0], row[-1, 0]) == (128, 191)
+    recorded = json.loads((tmp_path / "out/manifest.json").read_text())["settings"]
+    assert recorded["options"] == {"left": 0.5, "right": 0.75}
+    code, said = generate("gray")  # images of other options are not these
+    assert (code, "--overwrite" in said) == (2, True)
 
 
 def test_a_further_model_is_an_option(

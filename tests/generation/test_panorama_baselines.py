@@ -75,24 +75,24 @@ def test_large_windows_are_compared_by_lpips(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The way of the paper's size, with random weights in the place of those of the download."""
+    """As at the paper's size, with random weights in the place of those of the download."""
     made: list[torch.nn.Module] = []
 
     def untrained() -> torch.nn.Module:
         made.append(Lpips(pnet_rand=True))
         return made[-1]
 
-    monkeypatch.setattr(perceptual, "SMALL", 64)
     monkeypatch.setattr(perceptual, "Lpips", untrained)
     settings = GenerationSettings(num_inference_steps=2, guidance_scale=2.0, device="cpu")
     found = {}
-    for name in ("multidiffusion", "syncdiffusion"):
-        manifest = split_manifest(Task.PANORAMA, name, large_views, 1, "0" * 64)
+    for name, given in (("multidiffusion", {}), ("syncdiffusion", {"network": "lpips"})):
+        manifest = split_manifest(Task.PANORAMA, name, large_views, 2, "0" * 64)
         folder = SampleFolder(tmp_path / name, manifest, {})
         method = find_method(name, "panorama")
-        generate_split(method, stable_diffusion_2, large_views, settings, folder)
+        options = method.read_options(given)
+        generate_split(method, stable_diffusion_2, large_views, settings, folder, options=options)
         found[name] = read_views(folder.root / "a")
-    assert len(made) == 1
+    assert len(made) == 1, "loaded once for two batches"
     assert torch.isfinite(found["syncdiffusion"]).all()
     assert (found["syncdiffusion"] - found["multidiffusion"]).abs().max() > 1 / 255
 

@@ -202,7 +202,8 @@ def _checks_of_task(
     for method in tasks.methods[task]:
         yield f"{task} {method}", lambda m=method: find_method(m, task).function(task)
         settings = tasks.generation(task, method)
-        cut = settings.pop("data")
+        cut, own = settings.pop("data"), settings.pop("options", {})
+        yield f"{task} {method}", lambda m=method, o=own: find_method(m, task).read_options(o)
         yield f"{task} {method}", lambda c=cut: read(data, c)
         yield f"{task} {method}", lambda s=settings: read(GenerationSettings, s)
         yield f"{task} {method}", lambda s=settings: _enough_samples(config, task, s)

@@ -11,6 +11,7 @@ from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.records import InputError
 
 IMPORT = "from mvdiffusion.methods import Method, Training"
+LEVEL = "from mvdiffusion.settings import settings\n@settings\nclass Level:\n    level: float\n"
 MINE = f'{IMPORT}\nMETHOD = Method("mine", "Mine", ("panorama",)'
 
 
@@ -42,6 +43,8 @@ def test_every_method_has_its_functions_and_a_color_of_its_own() -> None:
         (f"{MINE}, model='magic')", {"mine": "METHOD"}, r"needs the model 'magic'; expected b"),
         (f"{MINE}, others=('mine',))", {"mine": "METHOD"}, r"or the name of a method with a train"),
         (f"{MINE}, training=Training('stage1', start='x'))", {"mine": "METHOD"}, r"model 'x'"),
+        (f"{MINE}, options=dict)", {"mine": "METHOD"}, r"'dict'>; expected a class under `mvdiff"),
+        (f"{LEVEL}{MINE}, options=Level)", {"mine": "METHOD"}, r"'options.level' is missing; .*d"),
         (f"{MINE.replace('mine', 'independent')})", {"independent": "METHOD"}, r"another of this"),
     ],
 )  # fmt: skip
@@ -63,7 +66,7 @@ def test_an_installation_older_than_its_source_is_told(monkeypatch: pytest.Monke
         find_method("independent", "panorama")
     with pytest.raises(InputError, match=r"ablations\.py: .* older .* `pip install -e \.` again"):
         find_method("ablation_paper", "panorama")
-    with pytest.raises(InputError, match=r"--method base: no such method .* expected one of"):
+    with pytest.raises(InputError, match=r"--method base: expected a method of the task pano"):
         find_method("base", "panorama")
     gone = EntryPoint("gone", f"{registry.GROUP}.gone:METHOD", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [gone])
@@ -82,5 +85,5 @@ def test_methods_of_others_are_known_and_run_elsewhere() -> None:
     assert "external/panfusion" not in method_names()  # which `generate split` offers
     with pytest.raises(InputError, match=r"run it by `mvdiffusion external run panfusion`"):
         method.function("panorama")
-    with pytest.raises(InputError, match=r"--method external/panfusion: no such method of the ta"):
+    with pytest.raises(InputError, match=r"--method external/panfusion: expected a method of th"):
         find_method("external/panfusion", "depth")

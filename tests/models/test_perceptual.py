@@ -22,7 +22,12 @@ def test_features_are_compared_image_by_image(pair):
     assert found.shape == (2,)
     torch.testing.assert_close(found[1:], distance(*(each[1:] for each in pair)))
     assert (distance(pair[0], pair[0]) == 0).all()
-    assert isinstance(perceptual_distance(64), FeatureDistance)
+
+
+def test_the_size_of_images_or_the_reader_chooses_and_a_network_is_loaded_once():
+    chosen = [perceptual_distance("auto", 64), perceptual_distance("features", 512)]
+    assert isinstance(chosen[0], FeatureDistance)
+    assert chosen[0] is chosen[1]
 
 
 @pytest.mark.slow
@@ -48,5 +53,6 @@ def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
         raise URLError("no network")
 
     monkeypatch.setattr(lpips, "_get_tv_model_features", offline)
-    with pytest.raises(InputError, match=r"no network.*vgg16-397923af\.pth.*torch\.hub"):
-        perceptual_distance(512)
+    for choice in (("auto", 512), ("lpips", 64)):
+        with pytest.raises(InputError, match=r"no network.*vgg16-397923af\.pth.*torch\.hub"):
+            perceptual_distance(*choice)

@@ -70,7 +70,13 @@ def test_with_zero_convolutions_it_is_the_inpainting_model_exactly(
     assert torch.equal(made, inpaint_view(controlled, *given))
     assert torch.equal(made, inpaint_view(outpaint, *given))
     disturb(controlled.controlnet)
-    assert (inpaint_view(controlled, *given, image_condition=control) - made).abs().max() > 0.01
+    added = (inpaint_view(controlled, *given, image_condition=control) - made).abs().max()
+    assert added > 0.01
+    controlled.conditioning_scale = 0.0
+    assert torch.equal(made, inpaint_view(controlled, *given, image_condition=control))
+    controlled.conditioning_scale = 0.1
+    less = (inpaint_view(controlled, *given, image_condition=control) - made).abs().max()
+    assert 0 < less < added
 
 
 def test_the_control_image_is_near_in_white_and_nothing_in_black() -> None:
@@ -188,11 +194,16 @@ def test_frames_are_painted_from_the_warped_picture_of_the_frame_before(
     pictures = random(5, 2, 3, 12, 16)
 
     def paint(*given: Any, **options: Any) -> Tensor:
+        *given, dilation = given
+        assert dilation == 0.125
+        assert given[0].conditioning_scale == 0.5
         seen.append((*given, options["image_condition"]))
         return pictures[len(seen)]
 
     monkeypatch.setattr(sequential, "inpaint_view", paint)
-    batch = Batch(controlled, samples, start, SAMPLING, walks, {"single-view": depth})
+    options = method.ControlNetOptions(dilation=0.125, conditioning_scale=0.5)
+    others = {"single-view": depth}
+    batch = Batch(controlled, samples, start, SAMPLING, walks, others, options=options)
     images = method.depth(batch)
     assert torch.equal(images[:, 1:], pictures[1:].transpose(0, 1))
     posed = {name: batch.stack(name) for name in ("depth", "K", "pose")}
@@ -218,8 +229,9 @@ def test_frames_of_whole_walks(
     """End to end; a sample does not depend on its batch."""
     disturb(controlled.controlnet)
     samples, start = [walks.load(0, views=False), walks.load(1, views=False)], noise(2, 5, 4, 6, 8)
+    further = SAMPLING, walks, {"single-view": depth}, (), method.ControlNetOptions()
     made = [
-        method.depth(Batch(controlled, group, noises, SAMPLING, walks, {"single-view": depth}))
+        method.depth(Batch(controlled, group, noises, *further))
         for group, noises in ((samples, start), (samples[1:], start[1:]))
     ]
     assert made[0].shape == (2, 5, 3, 12, 16)

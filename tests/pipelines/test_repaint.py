@@ -178,11 +178,13 @@ def test_frames_get_the_warped_latents_of_the_frame_before(
     def record(
         _: object, noise: Tensor, __: object, image: Tensor, known: Tensor, *rest: Any
     ) -> Tensor:
+        assert rest[2] == Resampling(2, 3)  # nine tenths of two steps
         seen.append((noise, image, known, rest[-1]))
         return noise + 1  # some latents
 
     monkeypatch.setattr(module, "repaint", record)
-    batch = Batch(depth, samples, start, SAMPLING, walks, generators=generators(2))
+    options = method.RePaintOptions(jump_share=0.9, times=3)
+    batch = Batch(depth, samples, start, SAMPLING, walks, generators=generators(2), options=options)
     images = method.depth(batch)
     assert images.shape == (2, 5, 3, 12, 16)
     first = {"key_frames": [0, 2, 4], "correspondence_attention": False, "output_type": "pt"}

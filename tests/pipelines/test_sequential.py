@@ -11,6 +11,7 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.geometry.warping import erode
 from mvdiffusion.methods import inpainting
 from mvdiffusion.methods.base import Batch
+from mvdiffusion.methods.inpainting import InpaintingOptions
 from mvdiffusion.pipelines import MVDiffusionOutpaintPipeline, sequential
 from mvdiffusion.pipelines.sequential import inpaint_view, masked_image
 
@@ -26,22 +27,28 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize(("dilation", "pixels"), [(0.0, 0), (1 / 64, 1), (1 / 8, 2)])
 def test_only_known_pixels_beyond_the_dilation_are_seen(
-    outpaint: MVDiffusionOutpaintPipeline,
+    outpaint: MVDiffusionOutpaintPipeline, dilation: float, pixels: int
 ) -> None:
     """All other pixels may change; nothing of the result does."""
     known = random(2, 16, 16, seed=2) > 0.01
     image, other = random(2, 3, 16, 16), random(2, 3, 16, 16, seed=3)
     start = noise(2, 4, 8, 8)
-    first = inpaint_view(outpaint, PROMPTS, start, SAMPLING, (image, known))
-    seen = erode(known, 1)
-    assert 0.5 < seen.float().mean() < 0.95
+
+    def painted(image: Tensor) -> Tensor:
+        warped = image, known
+        return inpaint_view(outpaint, PROMPTS, start, SAMPLING, warped, dilation=dilation)
+
+    first, seen = painted(image), erode(known, pixels)
+    assert 0.5 < seen.float().mean() < 1
     changed = torch.where(seen[:, None], image, other)
     assert not torch.equal(changed, image)
-    again = inpaint_view(outpaint, PROMPTS, start, SAMPLING, (changed, known))
-    assert torch.equal(first, again)
-    moved = torch.where(seen[:, None], other, image)
-    assert not torch.equal(inpaint_view(outpaint, PROMPTS, start, SAMPLING, (moved, known)), first)
+    assert torch.equal(first, painted(changed))
+    if pixels:  # the outermost pixels that are still seen
+        edge = seen & ~erode(known, pixels + 1)
+        assert not torch.equal(painted(torch.where(edge[:, None], other, image)), first)
+    assert not torch.equal(painted(torch.where(seen[:, None], other, image)), first)
 
 
 def test_what_the_model_is_shown_is_what_it_was_trained_on(
@@ -92,8 +99,9 @@ def test_every_view_is_painted_from_the_one_before_it(
     found: dict[int, int | None] = {}
 
     def paint(
-        _: object, prompts: list[str], start: Tensor, __: object, warped: Any, **_options: Any
+        _: object, prompts: list[str], start: Tensor, __: object, warped: Any, **options: Any
     ) -> Tensor:
+        assert options["dilation"] == 0.125
         view = int(prompts[0])
         assert torch.equal(start, starts[:, view])
         found[view] = None
@@ -105,7 +113,9 @@ def test_every_view_is_painted_from_the_one_before_it(
 
     monkeypatch.setattr(sequential, "inpaint_view", paint)
     starts = noise(1, 8, 4, 8, 8)
-    made = getattr(inpainting, task)(Batch(outpaint, [sample], starts, SAMPLING, dataset))
+    options = InpaintingOptions(dilation=0.125)
+    batch = Batch(outpaint, [sample], starts, SAMPLING, dataset, options=options)
+    made = getattr(inpainting, task)(batch)
     assert found == expected
     assert list(found) == list(expected)
     assert made.shape == (1, 8, 3, 16, 16)

@@ -21,6 +21,9 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
+PAPER = (20.0, 0.95)  # weight and decay
+
+
 def squares(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return (images - others).square().mean((1, 2, 3))
 
@@ -77,15 +80,15 @@ def test_clean_latents_of_samplers_that_do_not_tell(name):
 
 
 def test_weight_zero_is_multidiffusion(own):
-    windows, start = Windows.level(8, 12), noise(1, 4, 8, 12)
+    windows, start = Windows.level(8, 12, 2), noise(1, 4, 8, 12)
     texts = [["a red room"] * len(windows.columns)]
     with torch.no_grad():
         plain, weightless, drawn = (
             denoise_jointly(own, start, texts, windows, 2, 2.0, adjust=adjust)
             for adjust in (
                 None,
-                Synchronization(own, squares, weight=0.0),
-                Synchronization(own, squares),
+                Synchronization(own, squares, weight=0.0, decay=1.0),
+                Synchronization(own, squares, *PAPER),
             )
         )
     assert torch.equal(weightless, plain)
@@ -121,9 +124,9 @@ def test_a_sampler_that_would_lose_the_change_is_refused(own, name):
     own.scheduler = getattr(diffusers, name).from_config(own.scheduler.config)
     if any(lost):
         with pytest.raises(InputError, match=f"'scheduler' is '{name}'; expected one that starts"):
-            Synchronization(own, squares)
+            Synchronization(own, squares, *PAPER)
     else:
-        Synchronization(own, squares)
+        Synchronization(own, squares, *PAPER)
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
@@ -133,7 +136,7 @@ def test_gradient_is_a_finite_difference(own, name):
     window, anchor = noise(1, 4, 8, 8), torch.zeros(1, 3, 16, 16)
     if name == "EulerDiscreteScheduler":
         own.scheduler._init_step_index(t)
-    sync = Synchronization(own, squares)
+    sync = Synchronization(own, squares, *PAPER)
     gradient = sync.gradient(window, t, embeds[:, 0], anchor)
     along, step = gradient / gradient.norm(), 0.05
     with torch.no_grad():
@@ -169,7 +172,7 @@ def test_a_step_draws_every_window_to_the_anchor(own):
 
 
 def test_a_sample_does_not_depend_on_its_batch(own):
-    windows, start = Windows.level(8, 10), noise(2, 4, 8, 10)
+    windows, start = Windows.level(8, 10, 2), noise(2, 4, 8, 10)
     texts = [["a red room"] * len(windows.columns), ["a room"] * len(windows.columns)]
     with torch.no_grad():
         both, alone = (
@@ -180,7 +183,7 @@ def test_a_sample_does_not_depend_on_its_batch(own):
                 windows,
                 2,
                 2.0,
-                adjust=Synchronization(own, squares),
+                adjust=Synchronization(own, squares, *PAPER),
             )
             for chosen in (slice(2), slice(1, 2))
         )

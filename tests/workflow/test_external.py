@@ -48,7 +48,7 @@ def test_their_places_and_names() -> None:
 def test_one_that_is_not_there_or_does_not_do_the_task(name: str) -> None:
     config = read_config(WORKFLOW / "config/mini.yaml")
     config["panorama"]["methods"] = [name]
-    with pytest.raises(Exception, match=f"'panorama.methods' is '{name}'; expected one of"):
+    with pytest.raises(Exception, match=f"'panorama.methods' is '{name}'; expected a method of"):
         checked(config, "mine.yaml")
 
 

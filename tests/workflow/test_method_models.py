@@ -98,7 +98,7 @@ def test_a_model_of_one_method_changes_nothing_for_the_others() -> None:
     ("name", "methods", "trainings", "sentence"),
     [
         ("mini", ["mvdiffusion"], {"independent": {}},
-         "'panorama.trainings' is 'independent'; expected names of methods of the task that"),
+         "'panorama.trainings' is 'independent'; expected a method of the task that trains "),
         ("mini", ["odd"], {}, "'panorama.methods' is 'odd'; expected methods whose training is "),
         ("paper", ["tuned"], {},
          "'panorama.trainings.tuned' is null; expected the settings of `mvdiffusion train stage1`"),

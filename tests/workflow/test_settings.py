@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from workflow_project import ROOT, load_experiment
 
 from mvdiffusion.generation.settings import ExportSettings, GenerationSettings
+from mvdiffusion.methods.registry import find_method
 from mvdiffusion.preparation.settings import (
     CaptionSettings,
     HousePreparation,
@@ -75,6 +77,10 @@ def class_of(step: str) -> Any:
 def read(step: str, path: Path) -> None:
     """Read a settings file as the command of a step does."""
     values, known = read_settings(str(path)), class_of(step)
+    options = values.pop("options", {}) if known is GenerationSettings else {}
+    if options:
+        task, _, method = step.partition("_")
+        assert asdict(find_method(method, task).read_options(options)) == options
     if known in (ExportSettings, GenerationSettings):
         parse(FrameSettings if step.startswith("depth") else ViewSettings, values.pop("data"))
     parse(known, values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mvdiffusion.methods.declaration import MODELS
 from mvdiffusion.methods.registry import expected, find_method, method_names, methods
 from mvdiffusion.preparation.settings import ROOM_KINDS
-from mvdiffusion.settings import mistake
+from mvdiffusion.settings import mistake, suggest
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
@@ -32,6 +32,7 @@ def disagreements(config: Configuration) -> Mistakes:
     yield from _missing_data(config)
     yield from _missing_models(config)
     yield from _wrong_methods(config)
+    yield from _wrong_options(config)
     yield from _wrong_trainings(config)
     yield from _wrong_sizes(config)
     yield from _wrong_numbers_of_samples(config)
@@ -84,6 +85,16 @@ def _wrong_methods(config: Configuration) -> Mistakes:
                 yield mistake(f"{task}.control_samples", None, number)
 
 
+def _wrong_options(config: Configuration) -> Mistakes:
+    """Describe options of methods that are none, or have none."""
+    for task in Task:
+        able = [name for name in method_names(task) if methods()[name].options]
+        for name in getattr(config, task).options:
+            if name not in able:
+                some = f"a method of the task that has options{_known(name, able)}"
+                yield mistake(f"{task}.options", name, some if able else "{}")
+
+
 def _wrong_trainings(config: Configuration) -> Mistakes:
     """Describe settings of models that no method trains, and models without settings."""
     for task in Task:
@@ -91,7 +102,7 @@ def _wrong_trainings(config: Configuration) -> Mistakes:
         able = [name for name in method_names(task) if methods()[name].training]
         for name in section.trainings:
             if name not in able:
-                some = f"names of methods of the task that train a model: {', '.join(able)}"
+                some = f"a method of the task that trains a model{_known(name, able)}"
                 yield mistake(f"{task}.trainings", name, some if able else "{}")
         needed = [name for name in needed_models(section.methods) if name not in MODELS]
         for name in dict.fromkeys([*section.trainings, *needed]):
@@ -107,6 +118,10 @@ def _wrong_trainings(config: Configuration) -> Mistakes:
             for key, found, own in _overruled(given, own_training(methods()[name]).changes):
                 that = f"none, as the method has {own!r}"
                 yield mistake(f"{task}.trainings.{name}.{key}", found, that)
+
+
+def _known(wrong: str, names: list[str]) -> str:
+    return suggest(wrong, names).removesuffix(".")  # what follows adds it again
 
 
 def _overruled(

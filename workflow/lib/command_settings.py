@@ -49,3 +49,6 @@ def command_settings(config: Mapping[str, Any]) -> Iterator[Told]:
         for name in dict.fromkeys([*config[task].get("trainings", {}), *needed]):
             kind = METHOD_TRAININGS[own_training(methods()[name]).command][task]
             yield f"{task}.trainings.{name}", kind, tasks.training_settings(task, name)
+        for name, given in config[task].get("options", {}).items():
+            if of_method := methods()[name].options:
+                yield f"{task}.options.{name}", of_method, given

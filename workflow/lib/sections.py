@@ -299,6 +299,8 @@ class TaskSection:
             names one.
         trainings: settings of models that single methods need, by the method's name; each has the
             keys of the command that makes it (see `training` in the method's declaration).
+        options: numbers of single methods, by the method's name; each has the keys of the class
+            that the method's declaration names as its `options`.
     """
 
     stage2: MultiView
@@ -306,6 +308,7 @@ class TaskSection:
     methods: Distinct[str]
     control_samples: Few | None = field(default=None, kw_only=True)
     trainings: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
 
 
 @settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from mvdiffusion.methods.declaration import EXTERNAL, MODELS
@@ -94,10 +95,14 @@ class Tasks:
         return {"data": self.config["data"][Task(task).layout], "num_samples": num_samples}
 
     def generation(self, task: str, method: str) -> dict[str, Any]:
-        """Settings of a method's sampling; a control looks at fewer samples."""
+        """Settings of a method's sampling, with its options; a control looks at fewer samples."""
         settings = self.settings(task, self.config[task]["generation"])
-        if find_method(method, task).is_control:
+        declared = find_method(method, task)
+        if declared.is_control:
             settings["num_samples"] = self.config[task]["control_samples"]
+        if declared.options:  # all of them, for the record beside the images
+            given = self.config[task].get("options", {}).get(method, {})
+            settings["options"] = asdict(declared.read_options(given))
         return settings
 
     def generation_code(self, task: str, method: str) -> list[str]:
@@ -313,8 +318,8 @@ class Tasks:
 
     def images_sha256(self, task: str) -> str:
         """Hash of everything upstream of a task's images; tables refuse scores of any other."""
-        # A model of a single method is part of the recipe of that method's images.
-        several = ("methods", "trainings")
+        # The model and the options of a single method are part of the recipe of its images.
+        several = ("methods", "trainings", "options")
         own = {key: value for key, value in self.config[task].items() if key not in several}
         return settings_sha256(
             {

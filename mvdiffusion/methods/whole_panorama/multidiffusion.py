@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdiffusion.methods.declaration import Method
+from mvdiffusion.settings import InnerShare, settings
 from mvdiffusion.tasks import Task
 
 if TYPE_CHECKING:
@@ -17,7 +18,27 @@ if TYPE_CHECKING:
 
     from mvdiffusion.methods.base import Batch
 
-METHOD = Method("multidiffusion", "MultiDiffusion", (Task.PANORAMA,), place=110, color="#5b8c3a")
+
+@settings
+class MultiDiffusionOptions:
+    """How windows cover the strip.
+
+    Attributes:
+        stride: from a window's start to the next one's, as a share of its width, at least a latent
+            cell: SyncDiffusion's 16 of 64 cells. MultiDiffusion's 8 of 64 costs twice as much.
+    """
+
+    stride: InnerShare = 1 / 4
+
+
+METHOD = Method(
+    "multidiffusion",
+    "MultiDiffusion",
+    (Task.PANORAMA,),
+    place=110,
+    color="#5b8c3a",
+    options=MultiDiffusionOptions,
+)
 
 
 def panorama(batch: Batch) -> Tensor:
@@ -29,6 +50,7 @@ def panorama(batch: Batch) -> Tensor:
         batch.prompts,
         batch.noise,
         batch.dataset.fov_deg,
+        batch.options.stride,
         **batch.sampling,
         generator=[*batch.generators] or None,
     )
