@@ -17,8 +17,8 @@ from torch.nn import functional as F
 def closed_convolutions(module: nn.Module, closed: bool = True) -> Iterator[None]:
     """Within it, a module's convolutions pad left and right with what is at the other edge.
 
-    That holds in the encoder of Stable Diffusion's VAE as well, where the convolutions that halve an
-    image pad nothing themselves: `Downsample2D` puts a column of zeros on their input's right.
+    That holds in the encoder of Stable Diffusion's VAE as well. The convolutions there that halve
+    an image pad nothing themselves: `Downsample2D` puts a column of zeros on their input's right.
 
     Args:
         module: a network of images that go once around; its weights are untouched.

@@ -113,11 +113,9 @@ def test_a_part_with_a_rate_factor_follows_the_schedule_slowed(tmp_path):
     """Beside two of PyTorch's optimizers, one per part, at the rates of the formula."""
 
     class Shifted(Regression):
-        rate_factors = {"shift": 0.1}
-
         def __init__(self):
             super().__init__()
-            self.shift = nn.Linear(1, 1, bias=False)
+            self.shift, self.rate_factors = nn.Linear(1, 1, bias=False), {"shift": 0.1}
 
         def forward(self, batch):
             ones = torch.ones_like(batch["y"])
