@@ -52,6 +52,21 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return low + (high - low) * height
 
 
+def parameter_groups(task: Any, parameters: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """Group what an optimizer trains by what the learning rate is multiplied by: `rate_factor`.
+
+    Args:
+        task: module; its attribute `rate_factors`, if it has one, holds the factors of some of its
+            parts by their names. That of all others is 1.
+        parameters: those that train, by their names in the task.
+    """
+    factors: Mapping[str, float] = getattr(task, "rate_factors", {})
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
+    return [{"params": each, "rate_factor": factor} for factor, each in groups.items()]
+
+
 class MicroBatches(Dataset["Batch | InputError"]):
     """Micro-batch m of a process as a pure function of m: consecutive examples, concatenated."""
 
@@ -103,7 +118,7 @@ def train(
         task: module whose forward pass is the loss; parameters with `requires_grad` are trained.
             `task.examples[position]` is a pure function of the seed and `position`, with the views
             of one panorama in front; `task.validate()` returns a picture [3, H, W] in [0, 1] and
-            figures to record.
+            figures to record. `task.rate_factors` may slow parts of it, see `parameter_groups`.
         name: what the progress bar and the tracker call the run.
         identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.
@@ -143,7 +158,7 @@ class _Run:
             key: value for key, value in task.named_parameters() if value.requires_grad
         }
         optimizer = torch.optim.AdamW(
-            self.parameters.values(),
+            parameter_groups(task, self.parameters),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=self.accelerator.device.type in ("cpu", "cuda"),
@@ -217,7 +232,7 @@ class _Run:
     def _micro_step(self, batch: Batch) -> None:
         accelerator = self.accelerator
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.settings)
+            group["lr"] = group["rate_factor"] * learning_rate(self.step, self.settings)
         with accelerator.accumulate(self.module):
             loss = self.module(batch)
             accelerator.backward(loss)

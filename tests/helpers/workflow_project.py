@@ -11,14 +11,22 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.api import SnakemakeApi, WorkflowApi
+from snakemake.dag import DAG
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
 
 from mvdiffusion.code_closure import import_closure
 from mvdiffusion.methods.registry import GROUP
@@ -235,14 +243,26 @@ class Experiment:
 
 def load_experiment(*configfiles: Path) -> Experiment:
     """Read the Snakefile of this repository as `snakemake --configfile` does."""
+    with _snakefile(configfiles) as loaded:
+        loaded.list_rules()
+        names = loaded._workflow_store.globals
+    return Experiment(**{name: names[name] for name in Experiment.__annotations__})
+
+
+def plan(*configfiles: Path) -> DAG:
+    """Plan the target `run` as `snakemake --dry-run --configfile` does: jobs and their order."""
+    with _snakefile(configfiles) as loaded:
+        loaded.dag(DAGSettings(targets={"run"})).execute_workflow(executor="dryrun")
+        return loaded._workflow_store.dag
+
+
+@contextlib.contextmanager
+def _snakefile(configfiles: Sequence[Path]) -> Iterator[WorkflowApi]:
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(io.StringIO()):
         monkeypatch.chdir(ROOT)
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-            loaded = api.workflow(
+            yield api.workflow(
                 resource_settings=ResourceSettings(cores=2),
                 config_settings=ConfigSettings(configfiles=list(configfiles)),
                 snakefile=ROOT / "Snakefile",
             )
-            loaded.list_rules()
-            names = loaded._workflow_store.globals
-    return Experiment(**{name: names[name] for name in Experiment.__annotations__})

@@ -110,6 +110,19 @@ def test_it_writes_a_folder_that_diffusers_loads(inpainting, walks, tmp_path, tr
     assert (where.output / "sha256.json").is_file()
 
 
+@pytest.mark.parametrize(("rate", "moved"), [(None, 1e-3), (1e-5, 1e-5)])
+def test_the_unet_trains_at_a_rate_of_its_own(inpainting, walks, tmp_path, rate, moved):
+    """AdamW's first step moves each weight that has a gradient by the learning rate."""
+    where = places(tmp_path, walks)
+    one = {"training__steps": 1, "training__weight_decay": 0.0, "training__ema_decay": 0.0}
+    train_controlnet(run(unet_learning_rate=rate, **one), inpainting, where)
+    before, after = weights(inpainting, "unet"), weights(where.output, "unet")
+    found = max((after[name] - before[name]).abs().max().item() for name in before)
+    assert found == pytest.approx(moved, rel=0.01)
+    zero = weights(where.output, "controlnet")["controlnet_mid_block.weight"]  # before the step
+    assert zero.abs().max().item() == pytest.approx(1e-3, rel=0.01)
+
+
 def test_it_goes_on_from_a_published_controlnet(inpainting, walks, tmp_path):
     parts = load_parts(inpainting)
     controlnet_of(parts.unet, 4, 2).save_pretrained(tmp_path / "published")
@@ -133,6 +146,9 @@ def test_wrong_starts_are_named(base_folder, inpainting, walks, tmp_path):
         train_controlnet(run(), base_folder, places(tmp_path, walks))
     with pytest.raises(InputError, match="'pretrained' is 'owner/name'; expected a folder"):
         train_controlnet(run(pretrained="owner/name"), inpainting, places(tmp_path, walks))
+    still = run(unet_learning_rate=1e-6, train_unet=False)
+    with pytest.raises(InputError, match="'unet_learning_rate' is 1e-06; expected null without"):
+        train_controlnet(still, inpainting, places(tmp_path, walks))
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match="no ControlNet"):

@@ -109,6 +109,37 @@ def test_first_step_is_adamw_on_the_clipped_gradient(tmp_path):
     torch.testing.assert_close(task.state_dict(), reference.state_dict())
 
 
+def test_a_part_with_a_rate_factor_follows_the_schedule_slowed(tmp_path):
+    """Beside two of PyTorch's optimizers, one per part, at the rates of the formula."""
+
+    class Shifted(Regression):
+        def __init__(self):
+            super().__init__()
+            self.shift, self.rate_factors = nn.Linear(1, 1, bias=False), {"shift": 0.1}
+
+        def forward(self, batch):
+            ones = torch.ones_like(batch["y"])
+            return (self.linear(batch["x"]) + self.shift(ones) - batch["y"]).square().mean()
+
+    values = {"learning_rate": 0.05, "final_learning_rate": 0.01, "weight_decay": 0.1}
+    settings = options(steps=6, ema_decay=0.0, max_grad_norm=0.5, **values)
+    reference = Shifted()
+    optimizers = {
+        0.1: torch.optim.AdamW(reference.shift.parameters(), weight_decay=0.1),
+        1.0: torch.optim.AdamW(reference.linear.parameters(), weight_decay=0.1),
+    }
+    for step in range(6):
+        reference(MicroBatches(reference.examples, settings)[step]).backward()
+        nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
+        rate = 0.01 + 0.04 * (1 + math.cos(math.pi * step / 6)) / 2
+        for factor, optimizer in optimizers.items():
+            optimizer.param_groups[0]["lr"] = factor * rate
+            optimizer.step()
+            optimizer.zero_grad()
+    task = fit(tmp_path, settings, Shifted())
+    torch.testing.assert_close(task.state_dict(), reference.state_dict())
+
+
 def test_result_is_the_exponential_moving_average(tmp_path):
     settings = options(steps=6, ema_decay=0.25, log_every=1, checkpoint_every=1)
     task = fit(tmp_path, settings)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from noise_data import write_rooms
 from safetensors.torch import load_file
-from tiny_stable_diffusion import write_stable_diffusion_2
 from tiny_training import VIEW, places, settings, start_afresh
 
 from mvdiffusion.cli.train import train_app
@@ -100,16 +98,6 @@ def test_several_views_of_a_panorama_are_refused():
     wrong = r"'training.views_per_panorama' is 2; expected 1, as a panorama is one image"
     with pytest.raises(InputError, match=wrong):
         parse(PanoramaStage, settings(training__views_per_panorama=2))
-
-
-@pytest.mark.slow
-def test_it_starts_from_stable_diffusion_2(tmp_path):
-    write_rooms(tmp_path / "rooms", "train", ["a", "b"], 0)
-    write_rooms(tmp_path / "rooms", "validation", ["c"], 1)
-    base = write_stable_diffusion_2(tmp_path / "sd2")
-    run = settings(training__steps=2) | {"data": {**VIEW, "image_size": 64}}
-    train_panorama_finetune(run, base, places(tmp_path, tmp_path / "rooms"))
-    assert load_parts(tmp_path / "output").unet.config.in_channels == 4
 
 
 def test_the_command_is_there():

@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
 from noise_data import HEIGHT, WIDTH, write_scene
 from safetensors.torch import load_file
-from tiny_models import single_view_unet
+from tiny_models import TASKS, single_view_unet
+from tiny_stable_diffusion import save_as_published
 from tiny_training import places, settings, start_afresh
-from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from mvdiffusion.conversion.base_model import fetch_base
 from mvdiffusion.generation.settings import GenerationSettings
@@ -20,11 +19,6 @@ from mvdiffusion.training.diffusion import load_parts
 from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import train_stage2
 
-NAMES = {
-    "panorama": "StableDiffusionPipeline",
-    "outpaint": "StableDiffusionInpaintPipeline",
-    "depth": "StableDiffusionDepth2ImgPipeline",
-}
 FRAMES = {"height": HEIGHT, "width": WIDTH, "num_views": 3, "num_between": 1}
 
 
@@ -37,25 +31,12 @@ def published(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     """Folders as Stable Diffusion's pipelines write them, with what belongs to each."""
     start_afresh()
     root = tmp_path_factory.mktemp("published")
-    small = DPTConfig(
-        hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=8,
-        image_size=16, patch_size=8, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8,
-        backbone_out_indices=[0, 1, 2, 3], reassemble_factors=[4, 2, 1, 0.5],
-    )  # fmt: skip
-    depth = {
-        "depth_estimator": DPTForDepthEstimation(small),
-        "feature_extractor": DPTImageProcessor(),
-    }
-    none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     parts = load_parts(base_folder)
     shared = {
         name: getattr(parts, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")
     }
-    for task, name in NAMES.items():
-        extra = depth if task == "depth" else none
-        pipeline = getattr(diffusers, name)(**shared, unet=single_view_unet(task), **extra)
-        pipeline.save_pretrained(root / task)
-    return {task: root / task for task in NAMES}
+    unets = {task: single_view_unet(task) for task in TASKS}
+    return {task: save_as_published(root / task, unet, **shared) for task, unet in unets.items()}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +47,7 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize("task", TASKS)
 def test_fetched_folders_hold_the_parts_and_the_same_weights(
     task: str, published: dict[str, Path], tmp_path: Path
 ) -> None:

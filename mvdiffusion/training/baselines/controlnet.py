@@ -38,10 +38,14 @@ from mvdiffusion.training.runs import Places, Run, Writer
 class ControlNetTask(DiffusionTask):
     """Denoising of single frames of which parts are given, with a ControlNet on their depth."""
 
-    def __init__(self, controlnet: ControlNetModel, *task: Any) -> None:
-        """Add the ControlNet to a `DiffusionTask`."""
-        super().__init__(*task)
+    def __init__(
+        self, controlnet: ControlNetModel, settings: ControlNetSettings, *task: Any
+    ) -> None:
+        """Add the ControlNet to a `DiffusionTask`, and the learning rate of the UNet beside it."""
+        super().__init__(settings, *task)
         self.controlnet = controlnet
+        rate = settings.training.learning_rate
+        self.rate_factors = {"unet": (settings.unet_learning_rate or rate) / rate}
 
     def predict(self, inputs: Tensor, embeds: Tensor, batch: Batch) -> Tensor:
         """Return the UNet's output [N, C, h, w] for N independent views.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from pathlib import Path
 
-from mvdiffusion.settings import mistake, settings
+from mvdiffusion.settings import LearningRate, mistake, settings
 from mvdiffusion.training.settings import STAGE2_SETTINGS, FrameStage, SingleView, ViewStage
 
 
@@ -37,15 +37,20 @@ class Controlled(SingleView):
 
     Attributes:
         train_unet: whether the inpainting UNet is fine-tuned with it, as in the paper's appendix.
+        unet_learning_rate: highest learning rate of the UNet, whose schedule is that of `training`
+            times a number; null: the same.
         pretrained: the ControlNet to start from, a folder or OWNER/NAME@REVISION of the Hugging
             Face hub; null: made of the UNet's encoder.
     """
 
     train_unet: bool = field(default=True, kw_only=True)
+    unet_learning_rate: LearningRate | None = field(default=None, kw_only=True)
     pretrained: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse a model of the hub without a revision: it could change."""
+        """Refuse a rate of what does not train, and a model of the hub that could change."""
+        if self.unet_learning_rate is not None and not self.train_unet:
+            raise mistake("unet_learning_rate", self.unet_learning_rate, "null without train_unet")
         name = self.pretrained
         if name is not None and "@" not in name and not Path(name).is_dir():
             raise mistake("pretrained", name, "a folder that is there, or OWNER/NAME@REVISION")
