@@ -23,6 +23,7 @@ NAMES = specification_names()
 WANTED = {
     *("mvdiffusion-released", "panfusion", "diffusion360", "dit360", "multidiffusion", "par"),
     *("syncdiffusion", "text2light", "text2room", "opencubediff", "dreamcube"),
+    *("smgd", "worldgen", "matrix-3d"),
 }
 PUBLISHED = {  # a result's specification, task and metric: its table, row and column
     ("mvdiffusion-released", "panorama", "fid"): ("1", "MVDiffusion", "FID"),
