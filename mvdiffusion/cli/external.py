@@ -65,7 +65,7 @@ def external_plan(name: Name, root: Root = Path("external")) -> None:
     """Print every step from an empty folder to a medal; nothing is run, nothing is downloaded."""
     from mvdiffusion.external.plan import plan_lines
 
-    print("\n".join(plan_lines(find_specification(name), root)))
+    print("\n".join(plan_lines(find_specification(name), root, name)))
 
 
 @external_app.command("install")
@@ -207,14 +207,18 @@ def external_check(
     output: Annotated[
         Path | None, typer.Option(help="Score file to write (default: FOLDER.json).")
     ] = None,
+    root: Root = Path("external"),
 ) -> None:
     """Score its images, compare them with the numbers of its paper, and give it a medal.
 
-    A score file that `mvdiffusion-eval score` has written is taken as it is.
+    A score file that `mvdiffusion-eval score` has written is taken as it is. If the method is
+    installed, its weights must still have the hashes on record.
     """
     from mvdiffusion.external import checking
+    from mvdiffusion.external.install import verify
 
     specification, score = find_specification(name), None
+    verify(specification, root)
     if generated is not None:
         path = generated
         if generated.is_dir():

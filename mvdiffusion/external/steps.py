@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvdiffusion.methods.specification import Checkpoint, Environment, Specification
+
+UNKNOWN_REVISION = (
+    "the revision of {0} is not on record, so the newest is fetched; to pin one, copy the "
+    "specification's file, put `revision: COMMIT` (40 digits, from the history of its files on the "
+    "hub) under `hub: {0}`, and give the copy's path in place of the name"
+)
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,26 @@ class Step:
         title: what it does.
         command: words of the command; none if a person has to do it.
         folder: where it runs.
-        makes: what is there afterwards.
-        sha256: hash that this file must have.
+        makes: weights that are there afterwards: a file or a folder.
+        part: where the command writes them; they get their place when they are whole and right.
+        sha256: hashes that they must have, by the files' names: inside the folder, or its own.
         by_hand: what a person has to do, unless `makes` is there.
+        warning: what is not known of it.
     """
 
     title: str
     command: tuple[str, ...] = ()
     folder: Path = Path()
     makes: Path | None = None
-    sha256: str | None = None
+    part: Path | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
+    warning: str = ""
 
     @property
     def words(self) -> str:
-        """The command as a line for a shell, or what has to be done."""
-        line = shlex.join(self.command) or self.by_hand
+        """The command as a line for a shell, or what has to be done, as a comment."""
+        line = shlex.join(self.command) or f"# {self.by_hand}"
         inside = f"cd {shlex.quote(str(self.folder))} && " if self.folder != Path() else ""
         return f"{inside}{line}"
 
@@ -157,16 +167,24 @@ def _environment_steps(environment: Environment, place: Place) -> Iterator[Step]
 
 def _checkpoint_step(checkpoint: Checkpoint, place: Place) -> Step:
     target = place.source / checkpoint.path
-    title, known = f"weights: {checkpoint.path}", (target, checkpoint.sha256)
+    title, part = f"weights: {checkpoint.path}", target.with_name(f"{target.name}.part")
     if checkpoint.by_hand:
         by_hand = f"put them at {target}: {checkpoint.by_hand}"
-        return Step(f"{title} (by hand)", (), Path(), *known, by_hand)
+        title = f"{title} (by hand)"
+        return Step(title, makes=target, sha256=checkpoint.sha256, by_hand=by_hand)
+    command, warning = _fetch(checkpoint, part), ""
+    if checkpoint.hub:
+        gate = " (accept its license on the hub, and set HF_TOKEN)" if checkpoint.gated else ""
+        title = f"{title} from the hub{gate}"
+        warning = "" if checkpoint.revision else UNKNOWN_REVISION.format(checkpoint.hub)
+    return Step(title, command, makes=target, part=part, sha256=checkpoint.sha256, warning=warning)
+
+
+def _fetch(checkpoint: Checkpoint, part: Path) -> tuple[str, ...]:
+    """Word a command that fetches weights; called again, it goes on."""
     if checkpoint.hub:
         patterns = [word for name in checkpoint.files for word in ("--include", name)]
         revision = ("--revision", checkpoint.revision) if checkpoint.revision else ()
-        fetch = ("hf", "download", checkpoint.hub, *revision, *patterns, "--local-dir", str(target))
-        gate = " (accept its license on the hub, and set HF_TOKEN)" if checkpoint.gated else ""
-        return Step(f"{title} from the hub{gate}", fetch, Path(), *known)
+        return ("hf", "download", checkpoint.hub, *revision, *patterns, "--local-dir", str(part))
     curl = ("curl", "--fail", "--location", "--silent", "--show-error", "--create-dirs")
-    resumed = ("--continue-at", "-", "--output", str(target), str(checkpoint.url))
-    return Step(title, (*curl, *resumed), Path(), *known)
+    return (*curl, "--continue-at", "-", "--output", str(part), str(checkpoint.url))

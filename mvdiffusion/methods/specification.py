@@ -30,11 +30,25 @@ def _below(path: str) -> str:
     return path
 
 
+_PINNED = re.compile(
+    r"[\w.-]+(\[[\w,.-]+\])?==[\w.+!]+"  # a release
+    r"|([\w.-]+ ?@ ?)?git\+\S+@[0-9a-f]{40}(#\S+)?"  # a commit
+    r"|([\w.-]+ ?@ ?)?https://\S+#sha256=[0-9a-f]{64}"  # a file
+)
+
+
+def _pinned(requirement: str) -> str:
+    if not _PINNED.fullmatch(requirement):
+        raise ValueError("one version: NAME==VERSION, git+URL@COMMIT or URL#sha256=HASH")
+    return requirement
+
+
 Layout = Literal["views", "equirectangular", "cube", "strip", "frames"]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Inside = Annotated[str, Field(pattern=r"^[A-Za-z0-9{_]"), AfterValidator(_below)]
+Requirement = Annotated[Text, AfterValidator(_pinned)]
 Command = Annotated[list[Text], Field(min_length=1)]
 
 RUN_FIELDS = ("source", "output", "requests", "script", "data")
@@ -66,20 +80,21 @@ class Environment:
         backend: how it is made: a virtual environment, conda, or a container.
         python: its version, such as "3.9"; null: the Python that runs this program, or the image's.
         image: image of a container, with its digest.
-        packages: requirements for pip, pinned.
-        requirements: requirements file of the repository, installed with them.
-        conda_packages: packages for conda, pinned.
+        packages: requirements for pip, each of one version.
+        requirements: requirements file of the repository, installed with them; what it leaves open
+            must be among them.
+        conda_packages: packages for conda, each of one version.
         channels: channels of conda.
-        install: further commands, run in the repository.
+        install: further commands, run in the repository; code from git is named by its commit.
         variables: environment variables, such as keys, that a container is handed, by name.
     """
 
     backend: Literal["venv", "conda", "apptainer", "docker"]
     python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
     image: Text | None = None
-    packages: list[Text] = field(default_factory=list)
+    packages: list[Requirement] = field(default_factory=list)
     requirements: Inside | None = None
-    conda_packages: list[Text] = field(default_factory=list)
+    conda_packages: list[Requirement] = field(default_factory=list)
     channels: list[Text] = field(default_factory=list)
     install: list[Command] = field(default_factory=list)
     variables: list[Text] = field(default_factory=list)
@@ -93,6 +108,9 @@ class Environment:
             raise mistake("image", self.image, "an image with its digest, NAME@sha256:…")
         if self.backend != "conda" and (self.conda_packages or self.channels):
             raise mistake("conda_packages", self.conda_packages, "none without the backend conda")
+        for word in (word for command in self.install for word in command):
+            if "git+" in word and not _PINNED.fullmatch(word):
+                raise mistake("install", word, "code from git by its commit, git+URL@COMMIT")
 
 
 @settings
@@ -103,27 +121,32 @@ class Checkpoint:
         path: where the code looks for them, below the repository.
         url: address of a file.
         hub: id of a model on the Hugging Face hub, whose files go into a folder.
-        revision: commit of the model on the hub; null if none is on record.
+        revision: commit of the model on the hub, all 40 digits; null if none is on record.
         files: patterns of the files that are needed of it (default: all).
         by_hand: how a person gets what no command can fetch.
-        sha256: hash of the file; null if none is on record.
+        sha256: hashes on record, by the files' names: inside the folder, or that of the file.
         gated: whether a license must be accepted on the hub first.
     """
 
     path: Inside
     url: Text | None = None
     hub: Text | None = None
-    revision: Text | None = None
+    revision: Commit | None = None
     files: list[Text] = field(default_factory=list)
     by_hand: Text | None = None
-    sha256: Sha256 | None = None
+    sha256: dict[Inside, Sha256] = field(default_factory=dict)
     gated: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse none or several sources."""
+        """Refuse none or several sources, and what goes with another one."""
         given = [key for key in ("url", "hub", "by_hand") if getattr(self, key)]
         if len(given) != 1:
             raise mistake("url", given, "exactly one of url, hub and by_hand")
+        if (self.revision or self.files) and not self.hub:
+            raise mistake("hub", self.hub, "a model of the hub, as a revision or files are given")
+        name = self.path.rpartition("/")[2]
+        if self.url and set(self.sha256) - {name}:
+            raise mistake("sha256", sorted(self.sha256), f"the hash of {name} alone")
 
 
 @settings
@@ -339,13 +362,22 @@ def find_specification(name: str) -> Specification:
     Raises:
         InputError: there is none, or it is not as `Specification` says.
     """
+    return read_specification(specification_file(name))
+
+
+def specification_file(name: str) -> Path:
+    """Find the file of a specification, as `find_specification` takes its name.
+
+    Raises:
+        InputError: there is none of this name.
+    """
     short = name.removeprefix(EXTERNAL)
     if name.endswith((".yaml", ".yml")):
-        return read_specification(Path(name))
+        return Path(name)
     if short not in (known := specification_names()):
         more = suggest(short, known).removesuffix(".")
         raise InputError(f"external method '{short}': unknown{more}; or give a YAML file.")
-    return read_specification(FOLDER / f"{short}.yaml")
+    return FOLDER / f"{short}.yaml"
 
 
 def read_specification(path: Path) -> Specification:

@@ -45,7 +45,7 @@ checked: by this test
 repository: {{url: {repository}, commit: {commit}, license: MIT}}
 environment: {{backend: venv}}
 checkpoints:
-  - {{path: weights/gain.txt, url: "{weights}", sha256: {sha256}}}
+  - {{path: weights/gain.txt, url: "{weights}", sha256: {{gain.txt: {sha256}}}}}
 tasks:
   panorama:
     command: [python, method.py, "{{requests}}", "{{output}}", "{pause}", "{broken}"]

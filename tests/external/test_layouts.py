@@ -141,6 +141,38 @@ def test_views_and_their_size(tmp_path: Path) -> None:
         read(tmp_path, layout(**vars(output) | {"fov_deg": 95.0}))
 
 
+@pytest.mark.parametrize("kind", ["views", "equirectangular", "cube"])
+def test_other_layouts_made_elsewhere(run, tmp_path: Path, kind: str) -> None:
+    """A method's own layout, or another one that the command line names."""
+    theirs, words = tmp_path / "theirs", {"views": ["import", "text2room"]}.get(kind)
+    if kind == "views":
+        for number, view in enumerate(expected_views()):
+            save(view, theirs / "one" / f"{number}.png")
+    elif kind == "equirectangular":
+        longitude = np.pi * (np.arange(1024) + 0.5) / 512 - np.pi
+        height = np.tan(np.pi / 2 - np.pi * (np.arange(FINE)[:, None] + 0.5) / FINE)
+        save(colors(np.sin(longitude), -height, np.cos(longitude)), theirs / "one_pano.png")
+        words = ["import", "multidiffusion", "--layout", kind, "--files", "{sample}_pano.png"]
+    else:
+        for direction, rays in UPRIGHT.items():
+            save(colors(*rays), theirs / "one" / f"{direction}.png")
+        words = ["import", "dreamcube", "--task", "outpaint"]
+    code, said = run(*words, theirs, "--size", SIZE, "--output", tmp_path / "ours")
+    assert code == 0, said
+    assert json.loads((tmp_path / "ours/manifest.json").read_text())["samples"] == ["one"]
+    for number, expected in enumerate(expected_views()):
+        view = np.asarray(Image.open(tmp_path / f"ours/one/{number}.png")).astype(float)
+        assert np.abs(view - expected).max() < 3
+
+
+def test_a_cube_needs_the_names_of_its_faces(run, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    words = ("import", "multidiffusion", tmp_path / "theirs", "--layout", "cube")
+    code, said = run(*words, "--files", "{sample}/{face}.png", "--output", tmp_path / "ours")
+    assert code == 2
+    assert "faces' is null; expected the six faces of a cube" in said
+
+
 def test_a_folder_made_elsewhere(run, tmp_path: Path) -> None:
     """Samples are found by the pattern of their files' names; the picture decides the views."""
     for name in ("one", "two"):

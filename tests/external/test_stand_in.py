@@ -172,8 +172,9 @@ def test_weights_with_another_hash(
     path = write_specification(sha256="f" * 64)
     code, said = run("install", path, "--root", tmp_path / "root")
     assert code == 2
-    assert "weights/gain.txt: its SHA-256 is 1121cfcc" in said
+    assert "weights/gain.txt.part: its SHA-256 is 1121cfcc" in said
     assert "'wrong commit'" not in said
+    assert list((tmp_path / "root/stand-in/source/weights").iterdir()) == []
 
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
