@@ -24,8 +24,7 @@ from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
 from ..tables.table import PRINTED, template
-from .contact_sheets import not_shown
-from .viewers import shown_in_viewers, viewers
+from .viewers import not_shown, shown_in_viewers, viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
@@ -67,6 +66,14 @@ OVERVIEW_CAPTION = (
     "All methods and metrics with 95 % intervals, without ablations, and without controls, which "
     "may cover fewer samples. Gray lines mark real views and (dashed) their VAE reconstruction."
 )
+RING_CAPTION = (
+    "One room by each method, unrolled. Views are cut in the middle of their overlaps and nothing "
+    "is blended, so an edge shows that two views disagree. Gray marks show where one view ends and "
+    "the next begins. At the red marks the loop closes: an autoregressive method starts to their "
+    "right, with view 0, goes on to the right, and ends to their left. Nobody chose the room: it "
+    "is the one whose closing pair, by the first method below the real views, has the median PSNR."
+)
+RING_ALT = "Unrolled panoramas of one room, a row per method, with the seam that closes the loop"
 STEP_CAPTION = (
     "Accumulation of errors: consistency and quality of each view against its distance from view "
     "0, with which an autoregressive method starts. Hollow markers: the pair that closes the loop."
@@ -141,6 +148,7 @@ def _task(
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
         _figure(figures / f"overview_{task}.png", OVERVIEW_CAPTION),
         _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
+        _figure(figures / f"ring_{task}.png", RING_CAPTION, RING_ALT),
         _figure(figures / f"error_accumulation_{task}.png", STEP_CAPTION),
     ]
     return {
@@ -181,13 +189,15 @@ def _bars(entries: Iterable[tuple[str, float, str, str]]) -> list[dict[str, str]
     ]
 
 
-def _figure(path: Path, caption: str) -> dict[str, Any] | None:
+def _figure(path: Path, caption: str, alt: str = "") -> dict[str, Any] | None:
+    """A figure, if it is there; its name is the alternative text of those without one."""
     if not path.is_file():
         return None
-    # The pictures of a sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
-    is_sheet = path.stem.startswith("contact_sheet")
-    uri = jpeg_uri(open_image(path), quality=90) if is_sheet else data_uri(path)
-    return {"name": path.stem, "uri": Markup(uri), "caption": caption}
+    # Pictures are a tenth of the size as JPEG; the lines of charts, which are SVG too, stay sharp.
+    is_chart = path.with_suffix(".svg").is_file()
+    uri = data_uri(path) if is_chart else jpeg_uri(open_image(path), quality=90)
+    alt = alt or path.stem.replace("_", " ")
+    return {"alt": alt, "uri": Markup(uri), "caption": caption}
 
 
 def _provenance(
