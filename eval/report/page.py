@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from mvdiffusion.images import open_image
@@ -24,6 +22,7 @@ from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
 from ..tables.table import PRINTED, template
+from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
 from .viewers import not_shown, shown_in_viewers, viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -98,7 +97,7 @@ def write_report(
         figures: folder made by `figures`.
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
-        benchmarks: folder of Snakemake's benchmark files, one TSV per rule.
+        benchmarks: folder of Snakemake's benchmark files, one TSV per step.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
@@ -127,7 +126,7 @@ def write_report(
         curves=_figure(figures / "training_curves.png", CURVES),
         published={"name": "published", **results["tables"]["published"]},
         provenance=_provenance(settings, scored or [provenance()]),
-        seconds=_seconds(benchmarks),
+        times=_times(benchmarks),
     )
     with atomic_output(output) as temporary:
         temporary.write_text(page)
@@ -229,16 +228,24 @@ def _provenance(
     ]
 
 
-def _seconds(benchmarks: Path | None) -> list[dict[str, str]]:
-    """Bars of the seconds per rule from Snakemake's benchmark files."""
-    measured: list[tuple[str, float, str, str]] = []
-    if benchmarks is None:
-        return []
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        row = pd.read_csv(path, sep="\t").iloc[0]
-        rule = re.sub(r"[_/]", " ", path.relative_to(benchmarks).with_suffix("").as_posix())
-        mebibytes = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
-        memory = "" if pd.isna(mebibytes) else f" · {mebibytes / 1024:.1f} GiB"
-        seconds = float(row["s"])
-        measured.append((rule, seconds, f"{seconds:.0f} s{memory}", ""))
-    return _bars(measured)
+def _times(benchmarks: Path | None) -> dict[str, Any]:
+    """Bars of the time of each kind of step and of each step, and what all of them took."""
+    steps = read_times(benchmarks) if benchmarks else []
+    if not steps:
+        return {}
+    kinds = [
+        (f"{kind} ({count} steps)" if count > 1 else kind, seconds, in_words(seconds), "")
+        for kind, (count, seconds) in seconds_by_kind(steps).items()
+    ]
+    each = [(step.name, step.seconds, _shown_time(step), "") for step in steps]
+    return {
+        "sum": in_words(sum(step.seconds for step in steps)),
+        "busy": in_words(busy_seconds(steps)),
+        "kinds": _bars(kinds),
+        "steps": _bars(each),
+    }
+
+
+def _shown_time(step: StepTime) -> str:
+    memory = "" if step.gibibytes is None else f" · {step.gibibytes:.1f} GiB"
+    return f"{step.seconds:.0f} s{memory}"

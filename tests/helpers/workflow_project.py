@@ -19,6 +19,7 @@ import pytest
 import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.workflow import Workflow
 
 from mvdiffusion.code_closure import import_closure
 from mvdiffusion.methods.registry import GROUP
@@ -233,7 +234,7 @@ class Experiment:
         return {file.relative_to(ROOT).as_posix() for file in files}
 
 
-def load_experiment(*configfiles: Path) -> Experiment:
+def load_workflow(*configfiles: Path) -> Workflow:
     """Read the Snakefile of this repository as `snakemake --configfile` does."""
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(io.StringIO()):
         monkeypatch.chdir(ROOT)
@@ -244,5 +245,10 @@ def load_experiment(*configfiles: Path) -> Experiment:
                 snakefile=ROOT / "Snakefile",
             )
             loaded.list_rules()
-            names = loaded._workflow_store.globals
+            return loaded._workflow_store
+
+
+def load_experiment(*configfiles: Path) -> Experiment:
+    """What the rules of a configuration share."""
+    names = load_workflow(*configfiles).globals
     return Experiment(**{name: names[name] for name in Experiment.__annotations__})

@@ -250,12 +250,14 @@ class Tasks:
         }
 
     def table_options(self, wildcards: Any, input: Any) -> list[str]:
-        """Parameter of the rule that makes the tables: hashes of settings, and training logs.
+        """Parameter of the rule that makes the tables: what to make them from.
 
         The hashes are those that the scores must have.
         """
         hashes = named(self.names, map(self.images_sha256, self.names))
         return [
+            *input.scores,
+            *("--settings", input.settings),
             *repeated("--settings-sha256", hashes),
             *repeated("--training-log", named([*self.training_logs], input.logs)),
         ]

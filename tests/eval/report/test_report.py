@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -317,7 +318,10 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
     (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
     (root / "benchmarks").mkdir()
-    (root / "benchmarks" / "train_vae.tsv").write_text("s\th:m:s\tmax_rss\n12.7\t0:00:12\t512\n")
+    for step, seconds in {"train_vae": 12.7, "train_clip": 30.0, "tables": 20.0}.items():
+        path = root / "benchmarks" / f"{step}.tsv"
+        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:12\t512\n")
+        os.utime(path, (1000, 1000))  # all end at the same time
     for method in ("real", "mvdiffusion"):
         target = shutil.copytree(world / method, root / "panorama" / method)
         for sample in ("room000", "room005"):
@@ -356,6 +360,10 @@ def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path)
     assert "&lt;toy&gt; &amp; co" in page
     assert "train vae" in page
     assert "13 s · 0.5 GiB" in page
+    assert "<span>train (2 steps)</span>" in page
+    assert "<span>43 s</span>" in page
+    assert "All steps together took 1 min 3 s." in page
+    assert "At least one of them was running for 30 s," in page
     value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
     assert f"{value['value']:.1f} dB" in page
     assert "not comparable with ours" in page
