@@ -297,7 +297,7 @@ def figures(
         int, typer.Option(help="Number of samples per contact sheet.", min=1)
     ] = 4,
 ) -> None:
-    """Draw contact sheets, overviews, PSNR per pair, accumulation of errors and training curves."""
+    """Draw contact sheets, unrolled panoramas, overviews, PSNR per pair, errors by step, losses."""
     from .report.figures import write_figures
     from .scoring.score_files import read_scores
 

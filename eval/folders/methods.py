@@ -6,7 +6,7 @@ packages add their methods (see `plugins`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,17 +59,6 @@ def methods() -> Mapping[str, Method]:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")
         found[method.name] = method
     return found
-
-
-def shown_side_by_side(given: Iterable[str] = ()) -> tuple[str, ...]:
-    """List what contact sheets show: real views, then the compared methods, ours last.
-
-    Args:
-        given: names of folders; those that nothing is known of are a user's methods.
-    """
-    known = {REAL.name: "", **{name: own.role for name, own in registry.methods().items()}}
-    compared = sorted(name for name in {*known, *given} if known.get(name, "method") == "method")
-    return (REAL.name, *sorted(compared, key=lambda name: (name == "mvdiffusion", rank(name))))
 
 
 def rank(method: str) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 from typing import Any, TypeVar
 
 import matplotlib
@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 
 from mvdiffusion.records import InputError
 
-from ..folders.methods import display_name, rank, shown_side_by_side
+from ..folders.methods import display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
 
 T = TypeVar("T")
 WIDTH, MARGIN, TITLE, ROW_GAP = 11.6, 0.14, 0.34, 0.04
 """Width in inches, share of it for labels, inches for each sample's prompt and between rows."""
+LABEL_LINE = 20
+"""Number of letters of a label that fit beside the pictures."""
 KEY_FRAMES_SHOWN, BETWEEN_SHOWN = 6, 3
 
 
@@ -41,40 +43,30 @@ class _Block:
 def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: Path) -> None:
     """Draw a few samples: one row per method, the views of a sample next to one another.
 
+    Every folder has a row, in the order of the tables; controls and the like say what they are.
+
     Raises:
         InputError: the folders have no sample in common.
     """
-    methods = shown_on_sheet(folders)
-    common = set.intersection(*(set(folders[method].sample_ids) for method in methods))
+    shown = {method: folders[method] for method in sorted(folders, key=rank)}
+    common = common_samples(shown)
     if not common:
-        raise InputError(f"{', '.join(methods)}: these folders have no sample in common.")
-    shown = {method: folders[method] for method in methods}
-    blocks = [_block(shown, sample_id) for sample_id in spread(sorted(common), num_samples)]
+        raise InputError(f"{', '.join(shown)}: these folders have no sample in common.")
+    blocks = [_block(shown, sample_id) for sample_id in spread(common, num_samples)]
     heights = [block.height for block in blocks]
     figure = Figure(figsize=(WIDTH, sum(heights)))
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, block in zip(parts, blocks, strict=True):
         _draw(part, block)
-    note = _note(folders[methods[0]]) + not_shown(folders, methods)
+    note = _note(next(iter(shown.values())))
     figure.text(MARGIN, 1.0, note, va="bottom", fontsize=8, color="#666666")
     figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
 
 
-def shown_on_sheet(given: Iterable[str]) -> list[str]:
-    """Choose the methods that a sheet compares: all but controls and upper bounds, if any."""
-    names = list(given)
-    return [method for method in shown_side_by_side(names) if method in names] or names
-
-
-def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
-    """Name the methods that a picture leaves out, to be added to its note; empty if there are none.
-
-    Args:
-        given: the methods there are.
-        shown: those in the picture.
-    """
-    others = [display_name(method) for method in sorted(given, key=rank) if method not in shown]
-    return f"; not shown: {'; '.join(others)}" if others else ""
+def common_samples(folders: Mapping[str, SampleFolder]) -> list[str]:
+    """List the samples that every folder has, sorted; controls may cover fewer than others."""
+    ids = [set(folder.sample_ids) for folder in folders.values()]
+    return sorted(set.intersection(*ids)) if ids else []
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:
@@ -119,11 +111,11 @@ def _block(folders: Mapping[str, SampleFolder], sample_id: str) -> _Block:
         depth = colored_depth(first.depth(sample_id))
         rows = [("Depth", _strips(depth, keys, interval))]
         rows += [
-            (_label(method), _strips(folder.views(sample_id), keys, interval))
+            (row_label(method), _strips(folder.views(sample_id), keys, interval))
             for method, folder in folders.items()
         ]
         return _Block(title, rows)
-    return _Block(title, [(_label(m), strip(f.views(sample_id))) for m, f in folders.items()])
+    return _Block(title, [(row_label(m), strip(f.views(sample_id))) for m, f in folders.items()])
 
 
 def _chosen_frames(folder: SequenceFolder, sample_id: str) -> tuple[list[int], list[int]]:
@@ -149,8 +141,11 @@ def strip(views: np.ndarray) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _label(method: str) -> str:
-    return display_name(method).replace(" ", "\n", 1)
+def row_label(method: str) -> str:
+    """Name a row: the method in short lines, and its role if it is no method like the others."""
+    role = shown_as(method).role
+    name = fill(display_name(method), LABEL_LINE, break_on_hyphens=False)
+    return name if role == "method" else f"{name}\n({role})"
 
 
 def _draw(part: Any, block: _Block) -> None:

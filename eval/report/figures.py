@@ -1,4 +1,4 @@
-"""Figures: contact sheets, overview, PSNR per pair, error per step, training curves.
+"""Figures: contact sheets, a ring of views, overview, PSNR per pair, error per step, losses.
 
 Equal inputs give equal bytes.
 """
@@ -24,6 +24,7 @@ from ..scoring.score_files import Score
 from ..tables.table import write_csv
 from .contact_sheets import contact_sheet
 from .overview import draw_overview, overview_table
+from .ring import draw_ring
 
 PAIR_AXIS = {
     "panorama": "pair of neighboring views (the last one closes the loop)",
@@ -59,9 +60,9 @@ def write_figures(
     """Write every figure that the inputs allow, with its numbers as CSV, atomically.
 
     Args:
-        folders: sample folders by task and method, for the contact sheets.
-        scores: scores by task and method, for the overview, the PSNR of each pair and what
-            changes with the steps from view 0.
+        folders: sample folders by task and method, for the contact sheets and the ring of views.
+        scores: scores by task and method, for the overview, the PSNR of each pair, the room whose
+            ring is shown, and what changes with the steps from view 0.
         curves: `metrics.jsonl` logs by name of the training run.
         num_samples: samples in each contact sheet.
         directory: folder to write; figures that are there are replaced, and files of yours stay.
@@ -73,6 +74,9 @@ def write_figures(
     with remade_output(Path(directory)) as temporary, matplotlib.rc_context(STYLE):
         for task, shown in folders.items():
             contact_sheet(shown, num_samples, temporary / f"contact_sheet_{task}.png")
+        draw_ring(
+            folders.get("panorama", {}), scores.get("panorama", {}), temporary / "ring_panorama.png"
+        )
         for task, compared in scores.items():
             overview = overview_table(task, compared)
             _save(draw_overview(overview), overview, temporary / f"overview_{task}")

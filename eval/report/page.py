@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from mvdiffusion.images import open_image
@@ -24,8 +22,8 @@ from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
 from ..tables.table import PRINTED, template
-from .contact_sheets import not_shown
-from .viewers import shown_in_viewers, viewers
+from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
+from .viewers import not_shown, shown_in_viewers, viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
@@ -67,6 +65,14 @@ OVERVIEW_CAPTION = (
     "All methods and metrics with 95 % intervals, without ablations, and without controls, which "
     "may cover fewer samples. Gray lines mark real views and (dashed) their VAE reconstruction."
 )
+RING_CAPTION = (
+    "One room by each method, unrolled. Views are cut in the middle of their overlaps and nothing "
+    "is blended, so an edge shows that two views disagree. Gray marks show where one view ends and "
+    "the next begins. At the red marks the loop closes: an autoregressive method starts to their "
+    "right, with view 0, goes on to the right, and ends to their left. Nobody chose the room: it "
+    "is the one whose closing pair, by the first method below the real views, has the median PSNR."
+)
+RING_ALT = "Unrolled panoramas of one room, a row per method, with the seam that closes the loop"
 STEP_CAPTION = (
     "Accumulation of errors: consistency and quality of each view against its distance from view "
     "0, with which an autoregressive method starts. Hollow markers: the pair that closes the loop."
@@ -91,7 +97,7 @@ def write_report(
         figures: folder made by `figures`.
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
-        benchmarks: folder of Snakemake's benchmark files, one TSV per rule.
+        benchmarks: folder of Snakemake's benchmark files, one TSV per step.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
@@ -120,7 +126,7 @@ def write_report(
         curves=_figure(figures / "training_curves.png", CURVES),
         published={"name": "published", **results["tables"]["published"]},
         provenance=_provenance(settings, scored or [provenance()]),
-        seconds=_seconds(benchmarks),
+        times=_times(benchmarks),
     )
     with atomic_output(output) as temporary:
         temporary.write_text(page)
@@ -141,6 +147,7 @@ def _task(
         _figure(figures / f"contact_sheet_{task}.png", SHEET_CAPTIONS[task]),
         _figure(figures / f"overview_{task}.png", OVERVIEW_CAPTION),
         _figure(figures / f"psnr_per_pair_{task}.png", PAIR_CAPTIONS[task]),
+        _figure(figures / f"ring_{task}.png", RING_CAPTION, RING_ALT),
         _figure(figures / f"error_accumulation_{task}.png", STEP_CAPTION),
     ]
     return {
@@ -181,13 +188,15 @@ def _bars(entries: Iterable[tuple[str, float, str, str]]) -> list[dict[str, str]
     ]
 
 
-def _figure(path: Path, caption: str) -> dict[str, Any] | None:
+def _figure(path: Path, caption: str, alt: str = "") -> dict[str, Any] | None:
+    """A figure, if it is there; its name is the alternative text of those without one."""
     if not path.is_file():
         return None
-    # The pictures of a sheet are a tenth of the size as JPEG; lines stay sharp as PNG.
-    is_sheet = path.stem.startswith("contact_sheet")
-    uri = jpeg_uri(open_image(path), quality=90) if is_sheet else data_uri(path)
-    return {"name": path.stem, "uri": Markup(uri), "caption": caption}
+    # Pictures are a tenth of the size as JPEG; the lines of charts, which are SVG too, stay sharp.
+    is_chart = path.with_suffix(".svg").is_file()
+    uri = data_uri(path) if is_chart else jpeg_uri(open_image(path), quality=90)
+    alt = alt or path.stem.replace("_", " ")
+    return {"alt": alt, "uri": Markup(uri), "caption": caption}
 
 
 def _provenance(
@@ -219,16 +228,24 @@ def _provenance(
     ]
 
 
-def _seconds(benchmarks: Path | None) -> list[dict[str, str]]:
-    """Bars of the seconds per rule from Snakemake's benchmark files."""
-    measured: list[tuple[str, float, str, str]] = []
-    if benchmarks is None:
-        return []
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        row = pd.read_csv(path, sep="\t").iloc[0]
-        rule = re.sub(r"[_/]", " ", path.relative_to(benchmarks).with_suffix("").as_posix())
-        mebibytes = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
-        memory = "" if pd.isna(mebibytes) else f" · {mebibytes / 1024:.1f} GiB"
-        seconds = float(row["s"])
-        measured.append((rule, seconds, f"{seconds:.0f} s{memory}", ""))
-    return _bars(measured)
+def _times(benchmarks: Path | None) -> dict[str, Any]:
+    """Bars of the time of each kind of step and of each step, and what all of them took."""
+    steps = read_times(benchmarks) if benchmarks else []
+    if not steps:
+        return {}
+    kinds = [
+        (f"{kind} ({count} steps)" if count > 1 else kind, seconds, in_words(seconds), "")
+        for kind, (count, seconds) in seconds_by_kind(steps).items()
+    ]
+    each = [(step.name, step.seconds, _shown_time(step), "") for step in steps]
+    return {
+        "sum": in_words(sum(step.seconds for step in steps)),
+        "busy": in_words(busy_seconds(steps)),
+        "kinds": _bars(kinds),
+        "steps": _bars(each),
+    }
+
+
+def _shown_time(step: StepTime) -> str:
+    memory = "" if step.gibibytes is None else f" · {step.gibibytes:.1f} GiB"
+    return f"{step.seconds:.0f} s{memory}"

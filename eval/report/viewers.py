@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import jpeg_uri
 from ..folders.methods import display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from .contact_sheets import colored_depth, spread
+from .contact_sheets import colored_depth, common_samples, spread
 
 SHOWN_SAMPLES = {"panorama": 3, "outpaint": 2, "depth": 2}
 """Samples per task in the viewers; the page must stay small enough to be mailed."""
@@ -45,18 +45,25 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
 def shown_in_viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
     """Names of the methods that have a viewer; controls of sequences have none."""
     found = [n for n in folders if task != "depth" or shown_as(n).role != "control"]
-    return sorted(found, key=rank) if _common(folders[name] for name in found) else []
+    chosen = {name: folders[name] for name in sorted(found, key=rank)}
+    return list(chosen) if common_samples(chosen) else []
 
 
-def _common(folders: Iterable[SampleFolder]) -> list[str]:
-    ids = [set(folder.sample_ids) for folder in folders]
-    return sorted(set.intersection(*ids)) if ids else []
+def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
+    """Name the methods that have no viewer, for the sentence above them; empty if all have one.
+
+    Args:
+        given: the methods there are.
+        shown: those with a viewer.
+    """
+    others = [display_name(method) for method in sorted(given, key=rank) if method not in shown]
+    return f"; not shown: {'; '.join(others)}" if others else ""
 
 
 def _panoramas(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     return [
         {"method": display_name(name), "sample": sample_id, "uri": Markup(_uri(folder, sample_id))}
-        for sample_id in spread(_common(folders.values()), SHOWN_SAMPLES[task])
+        for sample_id in spread(common_samples(folders), SHOWN_SAMPLES[task])
         for name, folder in folders.items()
     ]
 
@@ -95,7 +102,7 @@ def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
             "keys": first.evaluated_views(sample_id),
             **sprite_of(frames),
         }
-        for sample_id in spread(_common(shown.values()), SHOWN_SAMPLES["depth"])
+        for sample_id in spread(common_samples(shown), SHOWN_SAMPLES["depth"])
         for name, frames in [
             ("Depth, given", colored_depth(first.depth(sample_id))),
             *((display_name(name), folder.views(sample_id)) for name, folder in shown.items()),

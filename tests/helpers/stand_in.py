@@ -132,9 +132,8 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
         names = [f"{plot}.{kind}" for plot in plots for kind in ("png", "svg", "csv")]
         for name in names:
             save(Path(options["output-dir"][0]) / name, f"pair\n{result}\n")
-        for task in tasks:
-            sheet = Path(options["output-dir"][0]) / f"contact_sheet_{task}.png"
-            save(sheet, PIXEL + result.encode())
+        for picture in [*(f"contact_sheet_{task}" for task in tasks), "ring_panorama"]:
+            save(Path(options["output-dir"][0]) / f"{picture}.png", PIXEL + result.encode())
     else:
         if command == "score":
             task = Path(options["output"][0]).parent.name

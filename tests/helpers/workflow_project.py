@@ -27,6 +27,7 @@ from snakemake.settings.types import (
     Quietness,
     ResourceSettings,
 )
+from snakemake.workflow import Workflow
 
 from mvdiffusion.code_closure import import_closure
 from mvdiffusion.methods.registry import GROUP
@@ -241,11 +242,16 @@ class Experiment:
         return {file.relative_to(ROOT).as_posix() for file in files}
 
 
-def load_experiment(*configfiles: Path) -> Experiment:
+def load_workflow(*configfiles: Path) -> Workflow:
     """Read the Snakefile of this repository as `snakemake --configfile` does."""
     with _snakefile(configfiles) as loaded:
         loaded.list_rules()
-        names = loaded._workflow_store.globals
+        return loaded._workflow_store
+
+
+def load_experiment(*configfiles: Path) -> Experiment:
+    """What the rules of a configuration share."""
+    names = load_workflow(*configfiles).globals
     return Experiment(**{name: names[name] for name in Experiment.__annotations__})
 
 

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
-from workflow_project import ROOT, Project
+from workflow_project import ROOT, Project, load_workflow
 
 EVERY_RULE = ("--configfile", "workflow/config/paper.yaml")
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
@@ -36,6 +36,34 @@ def test_rules_are_short_and_logged(path: Path) -> None:
         assert len(lines) <= 20, f"{name} has {len(lines)} lines"
         assert "shell:" not in text or "log:" in text, f"{name} runs without a log"
         assert "run:" not in [line.strip() for line in lines], f"{name} holds code"
+
+
+UNTIMED = {
+    "write_report": "shows the times of the others",
+    **dict.fromkeys(["fetch_base", "fetch_house", "fetch_scene"], "waits for the network"),
+    **dict.fromkeys(
+        [
+            *("extract_house_labels", "extract_scene_labels", "prepare_house", "prepare_scene"),
+            *("split_houses", "split_scenes"),
+        ],
+        "makes one of many parts of a data set, which experiments share",
+    ),
+}
+"""Rules that run a command of the project and leave no time to the page, and why."""
+
+
+def test_every_rule_that_runs_a_command_of_ours_leaves_its_time_to_the_page() -> None:
+    """Paper's rules are all there are; `smoke_` and `base_` begin the names of their copies."""
+    commands = re.compile(r"python -m (mvdiffusion\.cli|mvdiffusion_eval) ")
+    workflow = load_workflow(ROOT / EVERY_RULE[1])
+    own = [rule for rule in workflow.rules if not rule.name.startswith(("smoke_", "base_"))]
+    ours = {rule.name: rule for rule in own if commands.search(rule.shellcmd or "")}
+    assert {"export_real", "export_extractor_rooms", "make_tables", "draw_figures"} < set(ours)
+    assert {name for name, rule in ours.items() if not rule.benchmark} == set(UNTIMED)
+    shown = f"{workflow.globals['config']['results_dir']}/benchmarks/"
+    of_datasets = {"caption_views", "caption_frames"}
+    for name in set(ours) - set(UNTIMED) - of_datasets:
+        assert str(ours[name].benchmark).startswith(shown), name
 
 
 def test_files_of_rules_hold_no_functions() -> None:

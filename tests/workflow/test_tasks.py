@@ -106,6 +106,25 @@ def test_errors_by_step_are_promised_where_they_are_certain(
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("tasks", ["panorama"], True),
+        ("tasks", ["outpaint", "depth"], False),
+        ("evaluation.score.protocols", ["paper-consistency-pano"], True),
+        ("evaluation.score.protocols", ["error-accumulation"], False),
+        ("data.views.num_views", 5, True),
+        ("data.views.num_views", 4, False),  # four views of 90° touch, and do not overlap
+        ("data.views.fov_deg", 45.0, False),
+    ],
+)
+def test_the_ring_is_promised_where_views_overlap_all_round(
+    key: str, value: object, expected: bool
+) -> None:
+    config = changed(read(), key, value)
+    assert ("ring_panorama.png" in Tasks(config, Sources(config)).figures) == expected
+
+
+@pytest.mark.parametrize(
     ("key", "value", "rendered"),
     [
         ("num_scenes.test", 65, {"test"}),

@@ -255,12 +255,14 @@ class Tasks:
         }
 
     def table_options(self, wildcards: Any, input: Any) -> list[str]:
-        """Parameter of the rule that makes the tables: hashes of settings, and training logs.
+        """Parameter of the rule that makes the tables: what to make them from.
 
         The hashes are those that the scores must have.
         """
         hashes = named(self.names, map(self.images_sha256, self.names))
         return [
+            *input.scores,
+            *("--settings", input.settings),
             *repeated("--settings-sha256", hashes),
             *repeated("--training-log", named([*self.training_logs], input.logs)),
         ]
@@ -272,7 +274,8 @@ class Tasks:
         names += ["error_accumulation_panorama"] if self.errors_by_step() else []
         names += ["training_curves"]
         plots = [f"{name}.{end}" for name in names for end in ("png", "svg", "csv")]
-        return [f"contact_sheet_{task}.png" for task in self.names] + plots
+        ring = ["ring_panorama.png"] if self.closes_rings() else []
+        return [f"contact_sheet_{task}.png" for task in self.names] + ring + plots
 
     def figure_options(self, wildcards: Any, input: Any) -> list[str]:
         """Parameter of the rule that draws the figures: what to draw them from."""
@@ -336,6 +339,17 @@ class Tasks:
             return _deciding({key: base[key] for key in ("vae", "diffusion")})
         embedded = self.sources.embeds_base
         return self.sources.embedded_md5("base") if embedded else base["pretrained"][task]
+
+    def closes_rings(self) -> bool:
+        """Whether views of panoramas go all the way round, and their closing pair is scored.
+
+        See eval/report/ring.py.
+        """
+        named = self.config["evaluation"]["score"].get("protocols")
+        if "panorama" not in self.names or (named and "paper-consistency-pano" not in named):
+            return False
+        views = parse(ViewSettings, self.config["data"]["views"])
+        return views.num_views > max(2, 360 / views.fov_deg)
 
     def errors_by_step(self) -> bool:
         """Whether panoramas are certainly scored step by step from view 0.

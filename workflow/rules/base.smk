@@ -190,6 +190,8 @@ rule release_base:
         "<results>/release/model_index.json",
     log:
         "<results>/logs/release_base.log",
+    benchmark:
+        "<results>/benchmarks/release_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     params:

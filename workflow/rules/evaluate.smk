@@ -18,6 +18,8 @@ use rule export_real as export_extractor_rooms with:
         "<results>/images/extractor_rooms/manifest.json",
     log:
         "<results>/logs/export_extractor_rooms.log",
+    benchmark:
+        "<results>/benchmarks/export_extractor_rooms.tsv"
     params:
         task="panorama",
         split="extractor",

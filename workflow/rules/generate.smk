@@ -20,6 +20,8 @@ rule export_real:
         "<results>/images/{task}/real/manifest.json",
     log:
         "<results>/logs/export_{task}_real.log",
+    benchmark:
+        "<results>/benchmarks/export_{task}_real.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     params:

@@ -1,4 +1,5 @@
-# What people look at: tables, figures, and one self-contained page.
+# What people look at: tables, figures, and one self-contained page. A seal is the first output of its
+# rule: the seal's command gets the file to write, then those that it is for.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 figures = expand("<results>/figures/{figure}", figure=tasks.figures)
 
@@ -22,20 +23,20 @@ rule make_tables:
         scores=scores,
         logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
+        seal=recipes.seal("tables"),
         tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
         metrics="<results>/metrics.json",
-        seal=recipes.seal("tables"),
     log:
         "<results>/logs/tables.log",
+    benchmark:
+        "<results>/benchmarks/tables.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     params:
         options=tasks.table_options,
     shell:
-        "python -m mvdiffusion_eval tables {input.scores} --settings {input.settings}"
-        " {params.options:q} --output-dir $(dirname {output.tables[0]})"
-        " --metrics {output.metrics} 2>&1 | tee {log}"
-        " && python -m workflow.lib.seal {output.seal} {output.tables} {output.metrics}"
+        "python -m mvdiffusion_eval tables {params.options:q} --output-dir $(dirname {output.seal})"
+        " --metrics {output.metrics} 2>&1 | tee {log} && python -m workflow.lib.seal {output}"
 
 
 recipes.register(
@@ -55,18 +56,19 @@ rule draw_figures:
         images=expand("<results>/images/{folder}/manifest.json", folder=tasks.scored),
         curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
-        figures=report(figures, category="Figures"),
         seal=recipes.seal("figures"),
+        figures=report(figures, category="Figures"),
     log:
         "<results>/logs/figures.log",
+    benchmark:
+        "<results>/benchmarks/figures.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
     params:
         options=tasks.figure_options,
     shell:
-        "python -m mvdiffusion_eval figures {params.options:q}"
-        " --output-dir $(dirname {output.figures[0]}) 2>&1 | tee {log}"
-        " && python -m workflow.lib.seal {output.seal} {output.figures}"
+        "python -m mvdiffusion_eval figures {params.options:q} --output-dir $(dirname {output.seal})"
+        " 2>&1 | tee {log} && python -m workflow.lib.seal {output}"
 
 
 recipes.register(

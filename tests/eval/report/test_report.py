@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -21,10 +22,10 @@ from scipy import stats
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.folders.opening import open_folder
-from mvdiffusion_eval.report.contact_sheets import not_shown, shown_on_sheet
+from mvdiffusion_eval.report.contact_sheets import LABEL_LINE, row_label
 from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
-from mvdiffusion_eval.report.viewers import shown_in_viewers, sprite_of, viewers
+from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of, viewers
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
@@ -75,6 +76,7 @@ def test_figures_are_byte_identical(
         assert f"psnr_per_pair_{task}.svg" in names
         assert f"overview_{task}.svg" in names
     assert "error_accumulation_panorama.svg" in names
+    assert "ring_panorama.png" in names
     for name in names:
         assert (figures / name).read_bytes() == (again / name).read_bytes()
 
@@ -175,30 +177,46 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
     assert np.ptp(np.diff(middles)) < 0.05 * np.diff(middles).mean()
 
 
-def test_the_contact_sheet_shows_a_users_method_between_real_views_and_ours(tmp_path: Path) -> None:
-    shades = {"wrong_correspondence": 9, "mvdiffusion": 99, "mine": 150, "real": 200}
+def test_the_contact_sheet_shows_every_method_in_the_order_of_the_tables(tmp_path: Path) -> None:
+    """Fifteen rows, given in another order: each as high as the others, in its own shade."""
+    methods = (
+        *("real", "vae_reconstruction", "inpainting", "panorama_finetune"),
+        *("panorama_finetune_closed", "independent_base", "independent_finetuned", "independent"),
+        *("autoregressive_latent", "multidiffusion", "syncdiffusion", "mvdiffusion"),
+        *("ablation_one_cell", "wrong_correspondence", "mine"),
+    )
     words = ["figures", "--output-dir", str(tmp_path / "figures")]
-    for method, shade in shades.items():
-        views = np.full((8, 16, 16, 3), shade, np.uint8)
-        folder = toy.write_folder(tmp_path / method, method, {"room": views})
+    for method in sorted(methods, reverse=True):
+        views = np.full((8, 16, 16, 3), 8 + 16 * methods.index(method), np.uint8)
+        rooms = ["a"] if method == "wrong_correspondence" else ["a", "b"]  # controls cover fewer
+        folder = toy.write_folder(tmp_path / method, method, dict.fromkeys(rooms, views))
         words += ["--generated", f"panorama/{method}={folder}"]
     toy.run(*words)
     sheet = Image.open(tmp_path / "figures" / "contact_sheet_panorama.png").convert("RGB")
-    column = np.asarray(sheet)[:, sheet.width // 2]
-    rows = {
-        method: (column == shade).all(-1).nonzero()[0]
-        for method, shade in shades.items()
-        if (column == shade).all(-1).sum() > 20
-    }
-    assert sorted(rows, key=lambda method: rows[method].mean()) == ["real", "mine", "mvdiffusion"]
+    column = np.asarray(sheet)[:, round(0.62 * sheet.width)]
+    rows = [(column == 8 + 16 * place).all(-1).nonzero()[0] for place in range(len(methods))]
+    assert min(map(len, rows)) >= 0.9 * max(map(len, rows)) > 50
+    middles = [row.mean() for row in rows]
+    assert middles == sorted(middles)
+    assert max(map(np.ptp, rows)) < 100, "one room: the other is not there for all"
 
 
-def test_a_picture_names_the_methods_that_it_leaves_out() -> None:
+def test_rows_say_what_is_no_method_like_the_others() -> None:
+    assert row_label("real") == "Real views"
+    assert row_label("mine") == "mine"
+    assert row_label("mvdiffusion") == "MVDiffusion"
+    roles = {"vae_reconstruction": "upper bound", "wrong_correspondence": "control"}
+    for method, role in {**roles, "ablation_one_cell": "ablation"}.items():
+        assert row_label(method).splitlines()[-1] == f"({role})"
+    longest = row_label("independent_finetuned").splitlines()
+    assert longest == ["Independent views,", "fine-tuned"]
+    assert max(map(len, longest)) <= LABEL_LINE
+
+
+def test_the_page_names_the_methods_that_have_no_viewer() -> None:
     given = ["wrong_correspondence", "mine", "real", "vae_reconstruction", "mvdiffusion"]
-    assert shown_on_sheet(given) == ["real", "mine", "mvdiffusion"]
-    note = not_shown(given, shown_on_sheet(given))
+    note = not_shown(given, ["real", "mine", "mvdiffusion"])
     assert note == "; not shown: VAE reconstruction; CAA, wrong correspondences"
-    assert shown_on_sheet(["wrong_correspondence"]) == ["wrong_correspondence"]
     assert not_shown(["mine"], ["mine"]) == ""
 
 
@@ -300,7 +318,10 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
     (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
     (root / "benchmarks").mkdir()
-    (root / "benchmarks" / "train_vae.tsv").write_text("s\th:m:s\tmax_rss\n12.7\t0:00:12\t512\n")
+    for step, seconds in {"train_vae": 12.7, "train_clip": 30.0, "tables": 20.0}.items():
+        path = root / "benchmarks" / f"{step}.tsv"
+        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:12\t512\n")
+        os.utime(path, (1000, 1000))  # all end at the same time
     for method in ("real", "mvdiffusion"):
         target = shutil.copytree(world / method, root / "panorama" / method)
         for sample in ("room000", "room005"):
@@ -339,10 +360,15 @@ def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path)
     assert "&lt;toy&gt; &amp; co" in page
     assert "train vae" in page
     assert "13 s · 0.5 GiB" in page
+    assert "<span>train (2 steps)</span>" in page
+    assert "<span>43 s</span>" in page
+    assert "All steps together took 1 min 3 s." in page
+    assert "At least one of them was running for 30 s," in page
     value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
     assert f"{value['value']:.1f} dB" in page
     assert "not comparable with ours" in page
     assert page.count("Accumulation of errors") == 1
+    assert page.count('alt="Unrolled panoramas of one room') == 1
 
 
 def test_a_missing_table_is_one_error(
