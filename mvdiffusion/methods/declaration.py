@@ -126,7 +126,7 @@ class Method:
         """
         if self.options:
             return parse(self.options, values, "options")
-        if values:
+        if values != {}:
             raise InputError(f"setting 'options': the method {self.name} has none; leave it out.")
         return None
 

@@ -65,7 +65,8 @@ def methods() -> Mapping[str, Method]:
 
     Raises:
         InputError: what a package registers is no method, has another name than its entry point,
-            the name of another method, or a model that nobody makes.
+            the name of another method, a model that nobody makes, or a training whose model nobody
+            runs.
     """
     found: dict[str, Method] = {}
     for entry in _entries():
@@ -73,8 +74,15 @@ def methods() -> Mapping[str, Method]:
             raise InputError(f"{_where(entry)}: there is another of this name; uninstall one.")
         found[entry.name] = _load(entry)
     trainings = {name: own.training for name, own in found.items() if own.training}
+    used = {model for own in found.values() for model in own.models}
+    used |= {training.start for training in trainings.values()}
     for entry in _entries():
         method = found[entry.name]
+        if method.training and method.name not in used:
+            raise InputError(
+                f"{_where(entry)}: has a training whose model no method runs; expected "
+                f"model='{method.name}' in its declaration."
+            )
         start = [method.training.start] if method.training else []
         for model in (*method.models, *start):
             if model not in MODELS and model not in trainings:

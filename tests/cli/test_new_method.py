@@ -77,6 +77,10 @@ def test_it_can_be_configured_and_has_its_step(package: Path, tmp_path: Path) ->
     steps = [each.recipes.steps for each in (experiment, load_experiment(overlay))]
     told = [json.loads(each["panorama_gray"].settings)["options"] for each in steps]
     assert told == [{"left": 0.25, "right": 0.75}, {"left": 0.5, "right": 0.75}]
+    plugin = package / "gray.py"
+    plugin.write_text(plugin.read_text() + "# edited\n")
+    edited = load_experiment(overlay).recipes.steps["panorama_gray"]
+    assert edited.digest != steps[1]["panorama_gray"].digest
     changed = {step for step in steps[0] if steps[0][step].digest != steps[1][step].digest}
     assert "panorama_gray" in changed
     assert not changed & {"panorama_mvdiffusion", "panorama_stage2", "score_panorama_mvdiffusion"}

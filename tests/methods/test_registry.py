@@ -13,6 +13,7 @@ from mvdiffusion.records import InputError
 IMPORT = "from mvdiffusion.methods import Method, Training"
 LEVEL = "from mvdiffusion.settings import settings\n@settings\nclass Level:\n    level: float\n"
 MINE = f'{IMPORT}\nMETHOD = Method("mine", "Mine", ("panorama",)'
+OWN = f"{MINE}, model='mine'"
 
 
 def test_tables_have_the_papers_order_and_those_of_other_packages_last(tmp_path: Path) -> None:
@@ -42,7 +43,8 @@ def test_every_method_has_its_functions_and_a_color_of_its_own() -> None:
         ("import missing", {"mine": "METHOD"}, r"'mine' .* could not be loaded: ModuleNotFound"),
         (f"{MINE}, model='magic')", {"mine": "METHOD"}, r"needs the model 'magic'; expected b"),
         (f"{MINE}, others=('mine',))", {"mine": "METHOD"}, r"or the name of a method with a train"),
-        (f"{MINE}, training=Training('stage1', start='x'))", {"mine": "METHOD"}, r"model 'x'"),
+        (f"{OWN}, training=Training('stage1', start='x'))", {"mine": "METHOD"}, r"model 'x'"),
+        (f"{MINE}, training=Training('stage1'))", {"mine": "METHOD"}, r"expected model='mine'"),
         (f"{MINE}, options=dict)", {"mine": "METHOD"}, r"'dict'>; expected a class under `mvdiff"),
         (f"{LEVEL}{MINE}, options=Level)", {"mine": "METHOD"}, r"'options.level' is missing; .*d"),
         (f"{MINE.replace('mine', 'independent')})", {"independent": "METHOD"}, r"another of this"),

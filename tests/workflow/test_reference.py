@@ -44,6 +44,20 @@ def test_reference_is_refused_when_results_are_not_those_of_mini(project: Projec
     assert not (project.root / "results/reference").exists()
 
 
+def test_reference_of_the_same_file_name_is_kept(project: Project) -> None:
+    kept = project.root / "results/reference/mini/provenance.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"config": "workflow/config/mini.yaml"}')
+    (project.root / "mini.yaml").write_text("name: mine\nresults_dir: results/mine\n")
+    said = [project.run(*PUBLISH, name, check=False) for name in ("mini.yaml", "none.yaml")]
+    said += [project.run(*PUBLISH, str(project.root / "mini.yaml"), check=False)]
+    assert "holds results of workflow/config/mini.yaml; rename mini.yaml" in said[0]
+    assert "none.yaml" in said[1]
+    assert "expected a file of this repository" in said[2]
+    assert not [text for text in said if "Traceback" in text]
+    assert kept.exists()
+
+
 @pytest.mark.slow
 def test_reference_of_another_configuration_has_its_name(project: Project) -> None:
     """Whoever publishes another run names its configuration, whose results lie elsewhere."""

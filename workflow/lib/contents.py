@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def content_sha256(name: str) -> str:
         with suppress(Exception):  # only slower without it
             write_json(KNOWN, known)
     return content
+
+
+def package_sha256(module: str) -> list[str]:
+    """Hash the Python files of the package that a module belongs to, or of the module alone.
+
+    Args:
+        module: its name; it has been imported.
+    """
+    package = sys.modules[module.partition(".")[0]]
+    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return [content_sha256(str(file)) for file in files or [package.__file__]]
 
 
 def _hash(file: Path, known: dict[str, object]) -> object:

@@ -15,6 +15,7 @@ from mvdiffusion.tasks import Task
 from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
+from workflow.lib.contents import package_sha256
 from workflow.lib.models import needed_models, own_training, training_settings
 from workflow.lib.recipes import Recipes
 from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP, Sources
@@ -77,9 +78,15 @@ class Tasks:
         methods = [find_method(name, task) for task in self.names for name in self.methods[task]]
         return [repr([getattr(method, name) for name in shown]) for method in methods]
 
-    def loaders(self, task: str, method: str) -> list[str]:
-        """Classes that load the models of a method, beside those of the tasks."""
-        return list(find_method(method, task).loaders.values())
+    def beside(self, task: str, method: str) -> list[str]:
+        """What decides a method's images beside settings, models and code of this project.
+
+        That is the hash of its task's settings, the classes that load its models, beside those of
+        the tasks, and the code of another package.
+        """
+        own = find_method(method, task)
+        foreign = [] if own.module.startswith("mvdiffusion.") else package_sha256(own.module)
+        return [self.images_sha256(task), *own.loaders.values(), *foreign]
 
     def folders(self, task: str) -> list[str]:
         """Folders of a task that are scored: the real images, and what each method makes."""

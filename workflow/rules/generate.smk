@@ -40,7 +40,7 @@ for task, method in [(task, method) for task in tasks.names for method in tasks.
     recipes.register(
         f"{task}_{method}",
         settings=tasks.generation(task, method),
-        besides=[tasks.images_sha256(task), *tasks.loaders(task, method)],
+        besides=tasks.beside(task, method),
         code=tasks.generation_code(task, method),
         after=[*tasks.models(task, method), *sources.steps(task, "test")],
         makes=[f"<results>/images/{task}/{method}"],

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from PIL import Image
+from snakemake_interface_common.exceptions import WorkflowError
 
-from mvdiffusion.records import read_json_lines
+from mvdiffusion.records import InputError, read_json_lines
 from workflow.lib.config import read_config
 from workflow.lib.current import MINI, refuse_unless_current
 from workflow.lib.seal import seal
@@ -28,7 +29,12 @@ def main(config: Path) -> None:
     Args:
         config: the run's configuration file.
     """
-    results, reference = Path(read_config(config)["results_dir"]), Path(REFERENCE, config.stem)
+    try:
+        results = Path(read_config(config)["results_dir"])
+    except (InputError, WorkflowError) as error:
+        sys.exit(str(error))
+    reference = Path(REFERENCE, config.stem)
+    refuse_another(reference, config)
     refuse_unless_current(results, config)
     new = reference.with_name(f".{reference.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -41,6 +47,19 @@ def main(config: Path) -> None:
     shutil.rmtree(reference, ignore_errors=True)
     new.rename(reference)
     print(f"{reference}: replaced; look at it, then commit it")
+
+
+def refuse_another(reference: Path, config: Path) -> None:
+    """Refuse to put results in the place of those of another configuration of the same file name.
+
+    Raises:
+        SystemExit: with one sentence.
+    """
+    if config.is_absolute() or not config.resolve().is_relative_to(Path.cwd().resolve()):
+        sys.exit(f"{config}: expected a file of this repository, named from its top folder")
+    made = reference / "provenance.json"
+    if made.exists() and (other := json.loads(made.read_text())["config"]) != config.as_posix():
+        sys.exit(f"{reference}: holds results of {other}; rename {config}")
 
 
 def copy_figures(figures: Path, copies: Path) -> None:
