@@ -286,7 +286,9 @@ def _part_at(schema: Mapping[str, Any], location: Iterable[object]) -> Mapping[s
         if isinstance(step, int):
             part = part.get("items", {})
         else:
-            part = part.get("properties", {}).get(step) or part.get("additionalProperties", {})
+            by_pattern = part.get("patternProperties", {}).values()
+            named = part.get("properties", {}).get(step)
+            part = named or part.get("additionalProperties") or next(iter(by_pattern), {})
         part = _resolved(part, schema)
     return part
 

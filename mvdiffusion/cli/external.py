@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +17,9 @@ from mvdiffusion.methods.specification import (
     find_specification,
     specification_names,
 )
+from mvdiffusion.methods.specification import Output as Files
 from mvdiffusion.outputs import check_apart, check_file
-from mvdiffusion.records import settings_sha256
+from mvdiffusion.records import InputError, settings_sha256
 from mvdiffusion.settings import Count, Seed, parse, read_settings, settings
 from mvdiffusion.tasks import Task
 
@@ -153,21 +155,12 @@ def external_import(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn what a method has written, here or elsewhere, into a sample folder to be scored."""
-    from dataclasses import asdict
-
     from mvdiffusion.external.importing import import_folder, requests_of
     from mvdiffusion.external.requests import INPUTS, REQUESTS
-    from mvdiffusion.methods.specification import Output as Files
 
     specification = find_specification(name)
     check_apart(output, folder, *([data] if data else []))
-    changes = {key: value for key, value in (("layout", layout), ("files", files)) if value}
-    found: Files | None = None
-    if changes:
-        specified = asdict(specification.generation(task).output)
-        if layout and layout != specified["layout"]:
-            specified["faces"] = None
-        found = parse(Files, specified | changes, "--files")
+    found = _changed(specification.generation(task).output, layout, files)
     with TemporaryDirectory() as scratch:  # for depth and cameras, which `run` would have left
         requests, inputs = None, None
         if data is not None:
@@ -183,6 +176,21 @@ def external_import(
             specification, folder, output, requests, found, inputs, overwrite=overwrite
         )
     print(f"{output}: {count} samples of {specification.title}")
+
+
+def _changed(specified: Files, layout: Layout | None, files: str | None) -> Files | None:
+    """The layout that options state; none if none is given."""
+    changes = {key: value for key, value in (("layout", layout), ("files", files)) if value}
+    if not changes:
+        return None
+    values = asdict(specified)
+    if layout and layout != specified.layout:
+        values["faces"] = None
+    try:
+        return parse(Files, values | changes)
+    except InputError as error:
+        given = " ".join(f"--{key} {value}" for key, value in changes.items())
+        raise InputError(f"{given}: {error}") from None
 
 
 @external_app.command("check")
@@ -263,8 +271,6 @@ def _run_identity(
     specification: Specification, task: Task, split: str, numbers: RunSettings, views: Any
 ) -> dict[str, Any]:
     """What decides what a method writes."""
-    from dataclasses import asdict
-
     return {
         "external": specification.name,
         "commit": specification.repository.commit,

@@ -28,14 +28,14 @@ def install(specification: Specification, root: Path, overwrite: bool = False) -
 
     Raises:
         InputError: a step fails, weights have another hash than on record, also those of a
-            finished installation, a person has to fetch some, or an installation of another commit
-            is there.
+            finished installation, a person has to fetch some, something else lies in their place,
+            or an installation of another commit is there.
     """
     place = Place((root / specification.name).resolve())
     begin(place.root, specification.installation(), overwrite=overwrite)
     done = _done(place)
     steps = installation_steps(specification, place)
-    left = [step for step in steps if step.words not in done]
+    left = [step for step in steps if not _is_done(step, done)]
     if not left:
         verify(specification, root)
         already_made(place.root)
@@ -44,7 +44,13 @@ def install(specification: Specification, root: Path, overwrite: bool = False) -
         if step.warning:
             print(f"warning: {step.warning}", file=sys.stderr)
         done[step.words] = _take(step, place)
+        if step.checks_out:
+            for other in steps:  # before the environment takes its hours
+                _refuse_others(other)
+        # Recorded before they get their place, so that nothing else that is there passes for them.
         write_json(place.root / _DONE, {"steps": done})
+        if step.makes and step.part and not step.makes.exists():
+            step.part.replace(step.makes)
     end(place.root)
     return place
 
@@ -61,7 +67,7 @@ def installed(specification: Specification, root: Path) -> Place:
     """
     place = Place((root / specification.name).resolve())
     done = _done(place)
-    left = [s for s in installation_steps(specification, place) if s.words not in done]
+    left = [s for s in installation_steps(specification, place) if not _is_done(s, done)]
     if left:
         raise InputError(
             f"{place.root}: {specification.method} is not installed there as specified ("
@@ -94,6 +100,10 @@ def _done(place: Place) -> dict[str, dict[str, str] | None]:
     return dict(read_json(record)["steps"]) if record.is_file() else {}
 
 
+def _is_done(step: Step, done: Mapping[str, object]) -> bool:
+    return step.words in done and (step.makes is None or step.makes.exists())
+
+
 def _take(step: Step, place: Place) -> dict[str, str] | None:
     """Take a step, and hash the weights that it makes.
 
@@ -102,9 +112,11 @@ def _take(step: Step, place: Place) -> dict[str, str] | None:
     if step.makes is None:
         run(step.command, step.folder, place.root / "log.txt")
         return None
+    if step.part:
+        _refuse_others(step)
     fetched = step.part if not step.makes.exists() else None
-    if fetched:
-        run(step.command, step.folder, place.root / "log.txt")
+    if fetched and not (fetched.is_file() and _has_all(step, fetched)):
+        _fetch(step, fetched, place)
     where = fetched or step.makes
     if not where.exists():
         raise InputError(f"{step.title}: {step.by_hand or f'{where} was not made'}.")
@@ -115,14 +127,40 @@ def _take(step: Step, place: Place) -> dict[str, str] | None:
         for name in _wrong(step, found) if fetched else ():
             _file(where, name).unlink(missing_ok=True)  # or the next call would keep it
         raise
-    if fetched:
-        fetched.replace(step.makes)
     if left := [name for name in found if name not in step.sha256]:
         print(
             f"{step.makes}: no hash is on record of {listed(left)}; {_DONE} has what was found",
             file=sys.stderr,
         )
     return found
+
+
+def _fetch(step: Step, part: Path, place: Place) -> None:
+    goes_on = part.is_file()
+    try:
+        run(step.command, step.folder, place.root / "log.txt")
+    except InputError as error:
+        if not goes_on:
+            raise
+        # Not deleted here: most failures are the network's, and hours of downloading may be in it.
+        raise InputError(
+            f"{error}\nThe download went on from {part}; if it keeps failing, delete this file."
+        ) from None
+
+
+def _refuse_others(step: Step) -> None:
+    """Refuse what is where weights belong, but was not put there as such, nor has their hashes."""
+    if step.makes and step.makes.exists() and not _has_all(step, step.makes):
+        raise InputError(
+            f"{step.makes}: is in the repository already, as no weights with all hashes on record; "
+            "choose another path for the weights in the specification."
+        )
+
+
+def _has_all(step: Step, where: Path) -> bool:
+    """Whether hashes are on record, and files have all of them."""
+    is_known = bool(step.sha256) and where.exists()
+    return is_known and not _wrong(step, _hashes(where, step.sha256))
 
 
 def _names(where: Path) -> list[str]:
@@ -151,10 +189,10 @@ def _check(step: Step, where: Path, found: Mapping[str, str]) -> None:
     """Refuse weights with other hashes than those on record."""
     if wrong := _wrong(step, found):
         file, more = _file(where, wrong[0]), f" ({len(wrong)} files are wrong)"
-        is_fetched = where == step.part
+        fetched_again = f"delete {step.makes}, and" if step.part else "replace it, and"
+        advice = "it was deleted:" if where == step.part else fetched_again
         raise InputError(
             f"{file}: its SHA-256 is {found.get(wrong[0], 'none, it is missing')}, but "
             f"{step.sha256[wrong[0]]} is on record{more if len(wrong) > 1 else ''}; "
-            f"{'it was deleted: ' if is_fetched else 'delete it, and '}run "
-            "`mvdiffusion external install` again."
+            f"{advice} run `mvdiffusion external install` again."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import string
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mvdiffusion.images import is_whole_png, read_rgb
 from mvdiffusion.methods.specification import Output
 from mvdiffusion.records import InputError
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_WILD = {"sample": "(?P<sample>[^/]+)", None: ""}  # None: a text without a field after it
 
 
 def find_files(
@@ -74,12 +75,13 @@ def samples_in(folder: Path, output: Output) -> list[str]:
         folder: the folder.
         output: the pattern of its files' names.
     """
-    pattern = re.escape(output.files)
-    for name in set(_FIELD.findall(output.files)):
-        group = "(?P<sample>[^/]+)" if name == "sample" else "[^/]+"
-        pattern = pattern.replace(re.escape(f"{{{name}}}"), group, 1)
-    pattern = pattern.replace(r"\*", "[^/]*")
-    wild = re.compile(pattern)
+    parts = string.Formatter().parse(output.files)
+    wild = re.compile(
+        "".join(
+            re.escape(text).replace(r"\*", "[^/]*") + _WILD.get(name, "[^/]+")
+            for text, name, _, _ in parts
+        )
+    )
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     matches = (wild.fullmatch(path) for path in paths if not path.startswith("."))
     return sorted({match["sample"] for match in matches if match})

@@ -27,7 +27,7 @@ def plan_lines(specification: Specification, root: Path, name: str) -> list[str]
         name: how the user calls it: its name, or its file.
     """
     place = Place((root / specification.name).resolve())
-    ours = f"mvdiffusion external {{}} {shlex.quote(name)}"
+    ours, method = "mvdiffusion external", shlex.quote(name)
     at = f"--root {shlex.quote(str(root))}"
     lines = [
         f"{specification.title}: {specification.paper}",
@@ -37,18 +37,18 @@ def plan_lines(specification: Specification, root: Path, name: str) -> list[str]
         f"  file: {specification_file(name)}",
         "in the commands, DATA is the data's folder, REAL that of its real views; RAW and SAMPLES "
         "are made",
-        f"install: {ours.format('install')} {at}",
+        f"install: {ours} install {method} {at}",
     ]
     for number, step in enumerate(installation_steps(specification, place), 1):
         lines += [f"  {number}. {step.title}", *(f"     {line}" for line in _step_lines(step))]
     for task, generation in specification.tasks.items():
         raw, samples = f"RAW/{task}", f"SAMPLES/{task}"
         words = f"--task {task} --data DATA --output {raw} {at}"
-        lines += [f"run: {ours.format('run')} {words}"]
+        lines += [f"run: {ours} run {method} {words}"]
         lines += _task_lines(specification, generation, place, Path(raw).resolve())
         words = f"{raw} --task {task} --output {samples}"
-        lines += [f"import: {ours.format('import')} {words}"]
-        lines += [f"check: {ours.format('check')} {samples} --reference REAL/{task} {at}"]
+        lines += [f"import: {ours} import {method} {words}"]
+        lines += [f"check: {ours} check {method} {samples} --reference REAL/{task} {at}"]
         lines += [f"  {result}" for result in _result_lines(specification, task)]
     return [*lines, *(f"note: {note}" for note in specification.notes)]
 
@@ -60,7 +60,7 @@ def _step_lines(step: Step) -> Iterator[str]:
         file = where if where.name.removesuffix(".part") == name else where / name
         lines.append(f"echo {shlex.quote(f'{sha256}  {file}')} | sha256sum --check")
     if step.part:
-        lines.append(shlex.join(["mv", str(step.part), str(step.makes)]))
+        lines.append(shlex.join(["mv", "--no-target-directory", str(step.part), str(step.makes)]))
     yield from " &&\n".join(lines).splitlines()
     if step.makes and not step.sha256:
         yield "warning: no hash is on record; what is found is written to installed.json"

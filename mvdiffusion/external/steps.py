@@ -55,6 +55,7 @@ class Step:
         part: where the command writes them; they get their place when they are whole and right.
         sha256: hashes that they must have, by the files' names: inside the folder, or its own.
         by_hand: what a person has to do, unless `makes` is there.
+        checks_out: whether the repository is there afterwards.
         warning: what is not known of it.
     """
 
@@ -65,6 +66,7 @@ class Step:
     part: Path | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
+    checks_out: bool = False
     warning: str = ""
 
     @property
@@ -93,6 +95,7 @@ def installation_steps(specification: Specification, place: Place) -> list[Step]
         Step(
             "repository: check it out",
             (*git, "checkout", "--quiet", "--detach", repository.commit),
+            checks_out=True,
         ),
         *_environment_steps(specification.environment, place),
         *(_checkpoint_step(checkpoint, place) for checkpoint in specification.checkpoints),

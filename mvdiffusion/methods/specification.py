@@ -10,13 +10,15 @@ import re
 import string
 from dataclasses import asdict, field
 from functools import cache
-from pathlib import Path
+from itertools import permutations
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field
 
 from mvdiffusion.methods.declaration import EXTERNAL, Method
+from mvdiffusion.pins import ONE_VERSION, check_pin, unpinned_in
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import FieldOfView, Text, YamlLoader, mistake, parse, settings, suggest
 from mvdiffusion.tasks import Task
@@ -30,25 +32,23 @@ def _below(path: str) -> str:
     return path
 
 
-_PINNED = re.compile(
-    r"[\w.-]+(\[[\w,.-]+\])?==[\w.+!]+"  # a release
-    r"|([\w.-]+ ?@ ?)?git\+\S+@[0-9a-f]{40}(#\S+)?"  # a commit
-    r"|([\w.-]+ ?@ ?)?https://\S+#sha256=[0-9a-f]{64}"  # a file
-)
+def _digits(count: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(f"[0-9a-f]{{{count}}}", text):
+            raise ValueError(
+                f"{count} hexadecimal digits in lowercase (found: {len(text)} characters)"
+            )
+        return text
 
-
-def _pinned(requirement: str) -> str:
-    if not _PINNED.fullmatch(requirement):
-        raise ValueError("one version: NAME==VERSION, git+URL@COMMIT or URL#sha256=HASH")
-    return requirement
+    return AfterValidator(check)
 
 
 Layout = Literal["views", "equirectangular", "cube", "strip", "frames"]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
-Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Commit = Annotated[str, _digits(40)]
+Sha256 = Annotated[str, _digits(64)]
 Inside = Annotated[str, Field(pattern=r"^[A-Za-z0-9{_]"), AfterValidator(_below)]
-Requirement = Annotated[Text, AfterValidator(_pinned)]
+Requirement = Annotated[Text, AfterValidator(check_pin)]
 Command = Annotated[list[Text], Field(min_length=1)]
 
 RUN_FIELDS = ("source", "output", "requests", "script", "data")
@@ -85,7 +85,9 @@ class Environment:
             must be among them.
         conda_packages: packages for conda, each of one version.
         channels: channels of conda.
-        install: further commands, run in the repository; code from git is named by its commit.
+        install: further commands, run in the repository; what they install with pip or conda has
+            one version, or is a folder of the repository, such as `.`; options have their values
+            after an equals sign.
         variables: environment variables, such as keys, that a container is handed, by name.
     """
 
@@ -108,9 +110,9 @@ class Environment:
             raise mistake("image", self.image, "an image with its digest, NAME@sha256:…")
         if self.backend != "conda" and (self.conda_packages or self.channels):
             raise mistake("conda_packages", self.conda_packages, "none without the backend conda")
-        for word in (word for command in self.install for word in command):
-            if "git+" in word and not _PINNED.fullmatch(word):
-                raise mistake("install", word, "code from git by its commit, git+URL@COMMIT")
+        if unpinned := [word for command in self.install for word in unpinned_in(command)]:
+            expected = f"{ONE_VERSION}, or ./FOLDER; and options as --NAME=VALUE"
+            raise mistake("install", unpinned[0], expected)
 
 
 @settings
@@ -144,7 +146,7 @@ class Checkpoint:
             raise mistake("url", given, "exactly one of url, hub and by_hand")
         if (self.revision or self.files) and not self.hub:
             raise mistake("hub", self.hub, "a model of the hub, as a revision or files are given")
-        name = self.path.rpartition("/")[2]
+        name = PurePosixPath(self.path).name
         if self.url and set(self.sha256) - {name}:
             raise mistake("sha256", sorted(self.sha256), f"the hash of {name} alone")
 
@@ -191,9 +193,11 @@ class Output:
         """Refuse a pattern that does not name the layout's files, and an incomplete cube."""
         each = {"views": "view", "frames": "frame", "cube": "face"}.get(self.layout)
         expected = {"sample"} | ({each} if each else set())
-        if (found := set(fields_of(self.files))) != expected:
+        if (found := sorted(fields_of("files", self.files))) != sorted(expected):
             words = " and ".join(f"{{{name}}}" for name in sorted(expected))
-            raise mistake("files", self.files, f"a pattern with {words} (found: {sorted(found)})")
+            raise mistake(
+                "files", self.files, f"a pattern with {words}, each once (found: {found})"
+            )
         if (self.layout == "cube") != (self.faces is not None):
             raise mistake("faces", self.faces, "the six faces of a cube, and none otherwise")
         if self.faces is not None and set(self.faces) != set(FACES):
@@ -224,7 +228,7 @@ class Generation:
     def __post_init__(self) -> None:
         """Refuse fields that nobody fills in, and a script that nobody runs."""
         known = (*RUN_FIELDS, *(SAMPLE_FIELDS if self.per_sample else ()))
-        used = {name for word in self.command for name in fields_of(word)}
+        used = {name for word in self.command for name in fields_of("command", word)}
         if wrong := sorted(used - set(known)):
             raise mistake("command", wrong[0], f"a field among {', '.join(known)}")
         if ("script" in used) != (self.script is not None):
@@ -293,6 +297,14 @@ class Specification:
     place: Annotated[int, Field(ge=0)] = 150
     published: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse weights of which one would lie among the other's files."""
+        paths = [PurePosixPath(checkpoint.path) for checkpoint in self.checkpoints]
+        for one, other in permutations(paths, 2):
+            if other.is_relative_to(one):
+                expected = "paths of which none is equal to another, or inside it"
+                raise mistake("checkpoints", [str(one), str(other)], expected)
+
     @property
     def method(self) -> str:
         """Name of the method in configurations, manifests and tables."""
@@ -321,12 +333,23 @@ class Specification:
         return self.installation() | {"generation": asdict(self.generation(task))}
 
 
-def fields_of(text: str) -> list[str]:
-    """Names in braces, in a text that `str.format` fills in."""
+def fields_of(key: str, text: str) -> list[str]:
+    """Names in braces, in a text that `str.format` fills in; they are filled in as they are.
+
+    Args:
+        key: of the text, for messages.
+        text: the text.
+
+    Raises:
+        PydanticCustomError: a brace is not closed, or a name has a conversion or a format.
+    """
     try:
-        return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        parts = list(string.Formatter().parse(text))
     except ValueError:
-        raise mistake("", text, "names in braces, each closed, such as {sample}") from None
+        raise mistake(key, text, "names in braces, each closed, such as {sample}") from None
+    if any(layout or conversion for _, _, layout, conversion in parts):
+        raise mistake(key, text, "names alone in braces, without ':' or '!', such as {sample}")
+    return [name for _, name, _, _ in parts if name is not None]
 
 
 def external_methods() -> dict[str, Method]:

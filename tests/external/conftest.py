@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from noise_data import write_rooms
 
 from mvdiffusion.cli import main
@@ -94,6 +95,24 @@ def write_specification(tmp_path: Path, repository: Path) -> Callable[..., Path]
         return path
 
     return write
+
+
+@pytest.fixture
+def track() -> Callable[[Path, str, str], None]:
+    """Have a specification's repository track a file, at a commit that the specification names."""
+
+    def track(specification: Path, name: str, content: str) -> None:
+        values = yaml.safe_load(specification.read_text())
+        folder = Path(values["repository"]["url"])
+        git(folder, "checkout", "--quiet", values["repository"]["commit"])
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "-m", "weights")
+        values["repository"]["commit"] = git(folder, "rev-parse", "HEAD")
+        specification.write_text(yaml.safe_dump(values))
+
+    return track
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mvdiffusion.external.layouts import read_views
-from mvdiffusion.external.outputs import find_files
+from mvdiffusion.external.outputs import find_files, samples_in
 from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.methods.specification import FACES, Output
@@ -171,6 +171,29 @@ def test_a_cube_needs_the_names_of_its_faces(run, tmp_path: Path) -> None:
     code, said = run(*words, "--files", "{sample}/{face}.png", "--output", tmp_path / "ours")
     assert code == 2
     assert "faces' is null; expected the six faces of a cube" in said
+
+
+def test_only_options_that_are_given_are_named(run, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    words = ("import", "multidiffusion", tmp_path / "theirs", "--output", tmp_path / "ours")
+    code, said = run(*words, "--layout", "cube")
+    assert code == 2
+    assert "--layout cube: setting 'files' is '{sample}/strip.png'; expected a pattern" in said
+    assert "--files" not in said
+    code, said = run(*words, "--files", "{sample:03d}.png")
+    assert code == 2
+    assert "--files {sample:03d}.png: setting 'files' is '{sample:03d}.png'; expected names" in said
+    assert "--layout" not in said
+
+
+def test_samples_of_a_pattern_with_braces(tmp_path: Path) -> None:
+    """Doubled braces are single ones in the names of files, as in `str.format`."""
+    output = layout(layout="views", files="{{{sample}}}-{{a/v{view}*.png")
+    for name in ("one", "two"):
+        (tmp_path / f"{{{name}}}-{{a").mkdir()
+        (tmp_path / f"{{{name}}}-{{a/v0 x.png").touch()
+    assert samples_in(tmp_path, output) == ["one", "two"]
+    assert list(find_files(tmp_path, output, "two", 1)) == ["{two}-{a/v0*.png"]
 
 
 def test_a_folder_made_elsewhere(run, tmp_path: Path) -> None:

