@@ -85,7 +85,7 @@ def write_report(
     figures: Path,
     metrics: Path,
     config: Path,
-    benchmarks: Path | None,
+    benchmarks: Mapping[str, Path],
     folders: Mapping[str, Mapping[str, SampleFolder]],
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
@@ -97,7 +97,7 @@ def write_report(
         figures: folder made by `figures`.
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
-        benchmarks: folder of Snakemake's benchmark files, one TSV per step.
+        benchmarks: Snakemake's benchmark files by step; those that are missing are left out.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
@@ -228,9 +228,9 @@ def _provenance(
     ]
 
 
-def _times(benchmarks: Path | None) -> dict[str, Any]:
+def _times(benchmarks: Mapping[str, Path]) -> dict[str, Any]:
     """Bars of the time of each kind of step and of each step, and what all of them took."""
-    steps = read_times(benchmarks) if benchmarks else []
+    steps = read_times(benchmarks)
     if not steps:
         return {}
     kinds = [
