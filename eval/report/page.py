@@ -70,7 +70,7 @@ RING_CAPTION = (
     "is blended, so an edge shows that two views disagree. Gray marks show where one view ends and "
     "the next begins. At the red marks the loop closes: an autoregressive method starts to their "
     "right, with view 0, goes on to the right, and ends to their left. Nobody chose the room: it "
-    "is the one whose closing pair, by the first method below the real views, has the median PSNR."
+    "is the one whose closing pair has the median PSNR by the method that the title names."
 )
 RING_ALT = "Unrolled panoramas of one room, a row per method, with the seam that closes the loop"
 STEP_CAPTION = (
