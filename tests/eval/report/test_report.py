@@ -215,8 +215,8 @@ def test_the_contact_sheet_shows_every_method_in_the_order_of_the_tables(tmp_pat
 
 
 def test_an_odd_folder_takes_no_contact_sheet_and_no_viewer_away(tmp_path: Path) -> None:
-    """It has one room of its own: its row is empty beside the rooms of the others."""
-    rooms = {"real": "abc", "odd": "x", "mvdiffusion": "abc", "blur": "a"}
+    """It has one room of its own: its row is empty; nor does a control with few choose."""
+    rooms = {"real": "abc", "odd": "x", "mvdiffusion": "abc", "wrong_correspondence": "a"}
     shades = {method: 30 + 50 * place for place, method in enumerate(rooms)}
     words, folders = ["figures", "--output-dir", str(tmp_path / "figures")], {}
     for method, names in rooms.items():
