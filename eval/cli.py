@@ -313,8 +313,13 @@ def report(
     metrics: Annotated[Path, typer.Option(help="metrics.json written by `tables`.")],
     config: Annotated[Path, typer.Option(help="Configuration file of the experiment (YAML).")],
     output: Annotated[Path, typer.Option(help="HTML page to write.")],
-    benchmarks: Annotated[
-        Path | None, typer.Option(help="Folder of Snakemake's benchmark files (TSV).")
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP=FILE",
+            help="Benchmark file of Snakemake (TSV) for the time of a step; one that is missing "
+            "is left out. May be repeated.",
+        ),
     ] = None,
     scores: Annotated[
         list[Path] | None,
@@ -332,7 +337,8 @@ def report(
     check_file(output)
     made = [read_score(path).content["provenance"] for path in scores or ()]
     folders = _open_by_task(generated)
-    write_report(tables, figures, metrics, config, benchmarks, folders, output, made)
+    times = {s: Path(path) for s, path in _pairs(benchmark, "--benchmark", "STEP=FILE").items()}
+    write_report(tables, figures, metrics, config, times, folders, output, made)
 
 
 @app.command()

@@ -30,6 +30,7 @@ class Method:
         published: its name in the tables of MVDiffusion's paper.
         role: a "control" may cover fewer samples and stays out of main tables, an "ablation" has
             a table of its own (see `mvdiffusion.methods.Method`).
+        of_project: whether this project makes it, rather than another package or a folder of yours.
         opens: opens a folder without a manifest in a layout of its own, None if it is not one.
     """
 
@@ -38,6 +39,7 @@ class Method:
     color: str | None = None
     published: str = ""
     role: Role = "method"
+    of_project: bool = False
     opens: Callable[[Path], SampleFolder | None] | None = None
 
 
@@ -53,7 +55,8 @@ def methods() -> Mapping[str, Method]:
     """
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():
-        found[name] = Method(name, own.title, own.color, own.published, own.role)
+        ours = own.module.startswith("mvdiffusion.")
+        found[name] = Method(name, own.title, own.color, own.published, own.role, ours)
     for name, method in load_plugins("methods", Method).items():
         if method.name in found:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill, shorten
@@ -27,15 +28,18 @@ KEY_FRAMES_SHOWN, BETWEEN_SHOWN = 6, 3
 
 @dataclass(frozen=True)
 class _Block:
-    """What is shown of a sample: a title, and labeled strips of pictures [h, w, 3]."""
+    """What is shown of a sample: a title, and labeled strips of pictures [h, w, 3].
+
+    A strip is None where a folder does not have the sample.
+    """
 
     title: str
-    rows: list[tuple[str, np.ndarray]]
+    rows: list[tuple[str, np.ndarray | None]]
 
     @property
     def height(self) -> float:
         """Inches."""
-        shape = self.rows[0][1].shape
+        shape = next(pictures.shape for _, pictures in self.rows if pictures is not None)
         row = WIDTH * (1 - MARGIN) * shape[0] / shape[1]
         return len(self.rows) * (row + ROW_GAP) + TITLE
 
@@ -44,15 +48,11 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     """Draw a few samples: one row per method, the views of a sample next to one another.
 
     Every folder has a row, in the order of the tables; controls and the like say what they are.
-
-    Raises:
-        InputError: the folders have no sample in common.
+    The row is empty where the folder does not have the sample.
     """
     shown = {method: folders[method] for method in sorted(folders, key=rank)}
-    common = common_samples(shown)
-    if not common:
-        raise InputError(f"{', '.join(shown)}: these folders have no sample in common.")
-    blocks = [_block(shown, sample_id) for sample_id in spread(common, num_samples)]
+    shared = shared_samples({method: folder.sample_ids for method, folder in shown.items()})
+    blocks = [_block(shown, sample_id) for sample_id in spread(shared, num_samples)]
     heights = [block.height for block in blocks]
     figure = Figure(figsize=(WIDTH, sum(heights)))
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -63,10 +63,18 @@ def contact_sheet(folders: Mapping[str, SampleFolder], num_samples: int, path: P
     figure.savefig(path, dpi=64, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
 
 
-def common_samples(folders: Mapping[str, SampleFolder]) -> list[str]:
-    """List the samples that every folder has, sorted; controls may cover fewer than others."""
-    ids = [set(folder.sample_ids) for folder in folders.values()]
-    return sorted(set.intersection(*ids)) if ids else []
+def shared_samples(sample_ids: Mapping[str, Iterable[str]]) -> list[str]:
+    """List the samples that the most methods have, sorted: all of them, unless one is odd.
+
+    Controls and ablations have no say if there are other methods: they may cover fewer samples.
+
+    Args:
+        sample_ids: of each method.
+    """
+    asked = [m for m in sample_ids if shown_as(m).role in ("method", "upper bound")]
+    counts = Counter(one for method in asked or sample_ids for one in set(sample_ids[method]))
+    most = max(counts.values(), default=0)
+    return sorted(one for one, count in counts.items() if count == most)
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:
@@ -100,7 +108,8 @@ def _note(folder: SampleFolder) -> str:
 
 
 def _block(folders: Mapping[str, SampleFolder], sample_id: str) -> _Block:
-    first = next(iter(folders.values()))
+    there = {name: folder for name, folder in folders.items() if sample_id in folder.sample_ids}
+    first = next(iter(there.values()))
     try:
         prompt = shorten(first.prompts(sample_id)[0], 130, placeholder=" …")
     except InputError:
@@ -108,14 +117,12 @@ def _block(folders: Mapping[str, SampleFolder], sample_id: str) -> _Block:
     title = f"{sample_id} · view 0: {prompt}"
     if isinstance(first, SequenceFolder):
         keys, interval = _chosen_frames(first, sample_id)
+        strips = {m: _strips(f.views(sample_id), keys, interval) for m, f in there.items()}
         depth = colored_depth(first.depth(sample_id))
-        rows = [("Depth", _strips(depth, keys, interval))]
-        rows += [
-            (row_label(method), _strips(folder.views(sample_id), keys, interval))
-            for method, folder in folders.items()
-        ]
-        return _Block(title, rows)
-    return _Block(title, [(row_label(m), strip(f.views(sample_id))) for m, f in folders.items()])
+        given = [("Depth", _strips(depth, keys, interval))]
+    else:
+        strips, given = {m: strip(f.views(sample_id)) for m, f in there.items()}, []
+    return _Block(title, [*given, *((row_label(m), strips.get(m)) for m in folders)])
 
 
 def _chosen_frames(folder: SequenceFolder, sample_id: str) -> tuple[list[int], list[int]]:
@@ -153,7 +160,10 @@ def _draw(part: Any, block: _Block) -> None:
     part.subplots_adjust(left=MARGIN, right=1, top=1 - TITLE / block.height, bottom=0, hspace=0.03)
     axes[0].set_title(block.title, fontsize=8, loc="left", pad=3)
     for axis, (label, pictures) in zip(axes, block.rows, strict=True):
-        axis.imshow(pictures, interpolation="lanczos")
+        if pictures is None:
+            axis.text(0, 0.5, "– (not among its samples)", va="center", fontsize=8, color="#666666")
+        else:
+            axis.imshow(pictures, interpolation="lanczos")
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -68,8 +68,7 @@ def write_figures(
         directory: folder to write; figures that are there are replaced, and files of yours stay.
 
     Raises:
-        InputError: a log is unreadable, folders have no sample in common, or the folder holds no
-            figures but other files.
+        InputError: a log is unreadable, or the folder holds no figures but other files.
     """
     with remade_output(Path(directory)) as temporary, matplotlib.rc_context(STYLE):
         for task, shown in folders.items():

@@ -70,7 +70,7 @@ RING_CAPTION = (
     "is blended, so an edge shows that two views disagree. Gray marks show where one view ends and "
     "the next begins. At the red marks the loop closes: an autoregressive method starts to their "
     "right, with view 0, goes on to the right, and ends to their left. Nobody chose the room: it "
-    "is the one whose closing pair, by the first method below the real views, has the median PSNR."
+    "is the one whose closing pair has the median PSNR by the method that the title names."
 )
 RING_ALT = "Unrolled panoramas of one room, a row per method, with the seam that closes the loop"
 STEP_CAPTION = (
@@ -85,7 +85,7 @@ def write_report(
     figures: Path,
     metrics: Path,
     config: Path,
-    benchmarks: Path | None,
+    benchmarks: Mapping[str, Path],
     folders: Mapping[str, Mapping[str, SampleFolder]],
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
@@ -97,7 +97,7 @@ def write_report(
         figures: folder made by `figures`.
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML.
-        benchmarks: folder of Snakemake's benchmark files, one TSV per step.
+        benchmarks: Snakemake's benchmark files by step; those that are missing are left out.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
@@ -228,9 +228,9 @@ def _provenance(
     ]
 
 
-def _times(benchmarks: Path | None) -> dict[str, Any]:
+def _times(benchmarks: Mapping[str, Path]) -> dict[str, Any]:
     """Bars of the time of each kind of step and of each step, and what all of them took."""
-    steps = read_times(benchmarks) if benchmarks else []
+    steps = read_times(benchmarks)
     if not steps:
         return {}
     kinds = [

@@ -9,7 +9,8 @@ is view 0, with which an autoregressive method starts, and to its left the view 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from mvdiffusion.geometry.cameras import intrinsics
 from mvdiffusion.geometry.resampling import sample_pixels
 
 from ..claims.claims import AUTOREGRESSIVE
-from ..folders.methods import REAL, display_name
+from ..folders.methods import REAL, display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder
 from ..metrics.seams import seen_latitude
 from ..scoring.score_files import Score
-from .contact_sheets import common_samples, row_label
+from .contact_sheets import row_label, shared_samples
+from .viewers import not_shown
 
 SHOWN = (REAL.name, *AUTOREGRESSIVE, "independent", "mvdiffusion")
-"""What the claims about the loop and the accumulation of errors compare, from top to bottom."""
+"""What the claims about the loop and the accumulation of errors compare, from top to bottom; below
+them are the methods that this project does not make."""
 CLOSING, OTHERS = "cross_view_psnr_closing", "cross_view_psnr_non_closing"
 LEAST_COLUMNS = 1600
 """Pixels of a strip's width; those of smaller views are enlarged by a whole factor."""
@@ -37,46 +40,84 @@ WIDTH, MARGIN, HEAD, GAP = 11.6, 1.8, 0.75, 0.3
 MARK, SOFT = "#c0161d", "#666666"
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """A row of the picture: its label, its pixels [h, w, 3], and the views they are cut from."""
+
+    label: str
+    pixels: np.ndarray
+    folder: PanoramaFolder
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        rows, columns = self.pixels.shape[:2]
+        return (WIDTH - MARGIN) * rows / columns
+
+
 def draw_ring(folders: Mapping[str, SampleFolder], scores: Mapping[str, Score], path: Path) -> None:
     """Draw one room by each compared method; nothing, if none has a ring whose PSNR is scored.
+
+    The title names those that are left out: their views look in other directions than those of the
+    first row, or they do not have the room.
 
     Args:
         folders: panoramas by method.
         scores: their scores by method.
         path: the picture.
     """
-    shown = _shown(folders, scores)
-    scored = [set(scores[method].samples) for method in shown]
-    rooms = [room for room in common_samples(shown) if all(room in ids for ids in scored)]
-    if not rooms:
+    rings = _rings(folders, scores)
+    first = next(iter(rings.values()), None)
+    aligned = [method for method in rings if first and rings[method].yaw_deg == first.yaw_deg]
+    samples = {m: {*rings[m].sample_ids} & {*scores[m].samples} for m in aligned}
+    shared = shared_samples(samples)
+    if not shared:
         return
-    judge = next((method for method in shown if method != REAL.name), REAL.name)
+    judge = _judge(method for method in aligned if samples[method].intersection(shared))
+    rooms = [room for room in shared if room in samples[judge]]
     room = median_room(scores[judge], rooms)
-    strips = {
-        f"{row_label(method)}\n\n{_agreement(scores[method], room)}": unrolled(folder, room)
-        for method, folder in shown.items()
-    }
-    figure = _draw(strips, shown[judge])
+    shown = [method for method in aligned if room in samples[method]]
+    strips = [
+        _Strip(
+            f"{row_label(method)}\n\n{_agreement(scores[method], room)}",
+            unrolled(rings[method], room),
+            rings[method],
+        )
+        for method in shown
+    ]
+    figure = _draw(strips)
     title = (
         f"{room}: among {len(rooms)} rooms the one whose closing pair has the median PSNR by "
-        f"{display_name(judge)}"
+        f"{display_name(judge)}{not_shown(rings, shown)}"
     )
     figure.axes[0].set_title(title, fontsize=9, loc="left", pad=30, color=SOFT)
     figure.savefig(path, dpi=96, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
 
 
-def _shown(
+def _rings(
     folders: Mapping[str, SampleFolder], scores: Mapping[str, Score]
 ) -> dict[str, PanoramaFolder]:
     """The compared methods whose views go all the way round, with a score of the closing pair."""
+    others = [
+        method
+        for method in sorted(folders, key=rank)
+        if method not in SHOWN
+        and shown_as(method).role == "method"
+        and not shown_as(method).of_project
+    ]
     return {
         method: folder
-        for method in SHOWN
+        for method in (*SHOWN, *others)
         if isinstance(folder := folders.get(method), PanoramaFolder)
         and seen_latitude(folder) > 0
         and method in scores
         and CLOSING in scores[method].metrics
     }
+
+
+def _judge(methods: Iterable[str]) -> str:
+    """The first method whose views are made; real ones decide only if there are no others."""
+    return min(methods, key=lambda method: method == REAL.name)
 
 
 def median_room(score: Score, rooms: Sequence[str]) -> str:
@@ -138,40 +179,46 @@ def _cut(folder: PanoramaFolder) -> float:
 
 
 def _agreement(score: Score, room: str) -> str:
-    """Print the PSNR of a room's pairs, if its views are not degenerate."""
-    closing, others = (score.values(metric, [room])[0] for metric in (CLOSING, OTHERS))
-    if not np.isfinite(closing):
+    """Print the PSNR of a room's pairs, as far as scored, if its views are not degenerate."""
+    names = {CLOSING: "closing pair", OTHERS: "other pairs"}
+    psnr = {m: score.values(m, [room])[0] for m in names if m in score.metrics}
+    if not np.isfinite(psnr[CLOSING]):
         return "degenerate views"
-    return f"closing pair {closing:.1f} dB\nother pairs {others:.1f} dB"
+    return "\n".join(f"{names[metric]} {value:.1f} dB" for metric, value in psnr.items())
 
 
-def _draw(strips: Mapping[str, np.ndarray], folder: PanoramaFolder) -> Figure:
-    """Draw strips [h, w, 3] beside their labels, with the views' names and marks at the seams."""
-    rows, columns = next(iter(strips.values())).shape[:2]
-    height = (WIDTH - MARGIN) * rows / columns
-    whole = HEAD + len(strips) * (height + GAP)
+def _draw(strips: Sequence[_Strip]) -> Figure:
+    """Draw strips of equal directions beside their labels, with the views' names and the seams.
+
+    All strips have one axis, of degrees from their left edge, whatever the size of their views.
+    """
+    heights = [strip.height for strip in strips]
+    whole = HEAD + sum(heights) + len(strips) * GAP
     figure = Figure(figsize=(WIDTH, whole))
-    axes = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
-    figure.subplots_adjust(MARGIN / WIDTH, GAP / whole, 1, 1 - HEAD / whole, 0, GAP / height)
-    seams = np.flatnonzero(np.diff(_nearest(folder, columns)[0])) + 0.5
-    for axis, (name, strip) in zip(axes, strips.items(), strict=True):
-        axis.imshow(strip, interpolation="lanczos", aspect="auto")
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    ratios = {"height_ratios": heights}
+    axes = figure.subplots(len(strips), 1, squeeze=False, gridspec_kw=ratios)[:, 0]
+    between = GAP / float(np.mean(heights))
+    figure.subplots_adjust(MARGIN / WIDTH, GAP / whole, 1, 1 - HEAD / whole, 0, between)
+    for axis, strip in zip(axes, strips, strict=True):
+        columns = strip.pixels.shape[1]
+        seams = (np.flatnonzero(np.diff(_nearest(strip.folder, columns)[0])) + 1) / columns * 360
+        axis.imshow(strip.pixels, interpolation="lanczos", aspect="auto", extent=(0, 360, 0, 1))
+        axis.set_ylabel(strip.label, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=seams, xticklabels=[], yticks=[])
         axis.tick_params(top=True, length=6, color=SOFT)
         axis.spines[:].set_visible(False)
         axis.grid(False)
-        _write(axis, columns / 2, 1, "▼", "bottom", MARK)  # beside the seam, not on it
+        _write(axis, 180, 1, "▼", "bottom", MARK)  # beside the seam, not on it
+    folder = strips[0].folder
     for view, yaw in enumerate(folder.yaw_deg):
-        column = (yaw - _cut(folder)) % 360 / 360 * columns
-        _write(axes[0], column, 1.02, f"view {view}", "bottom", SOFT)
+        _write(axes[0], (yaw - _cut(folder)) % 360, 1.02, f"view {view}", "bottom", SOFT)
     last = folder.num_views - 1
     closing = f"▲\nHere the loop closes: view {last}, the last one, beside view 0, the first."
-    _write(axes[-1], columns / 2, 0, closing, "top", MARK)
+    _write(axes[-1], 180, 0, closing, "top", MARK)
     return figure
 
 
-def _write(axis: Any, column: float, edge: float, text: str, va: str, color: str) -> None:
-    """Write above (edge 1) or below (0) a column of a strip."""
+def _write(axis: Any, angle: float, edge: float, text: str, va: str, color: str) -> None:
+    """Write above (edge 1) or below (0) a strip, at an angle from its left edge in degrees."""
     place = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": va}
-    axis.text(column - 0.5, edge, text, color=color, fontsize=9, **place)
+    axis.text(angle, edge, text, color=color, fontsize=9, **place)

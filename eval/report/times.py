@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,28 +35,35 @@ class StepTime:
         return self.name.partition(" ")[0]
 
 
-def read_times(benchmarks: Path) -> list[StepTime]:
-    """Read the benchmark files below a folder, one TSV per step, in the order of their names.
+def read_times(benchmarks: Mapping[str, Path]) -> list[StepTime]:
+    """Read the benchmark files of steps, one TSV per step, by the names of the steps.
+
+    A step without a file has not run on this machine (results may be fetched) and is left out.
 
     Raises:
         InputError: a file is no table with a column `s` of seconds.
     """
-    return [_read(path, benchmarks) for path in sorted(benchmarks.rglob("*.tsv"))]
+    return [_read(name, path) for name, path in benchmarks.items() if path.is_file()]
 
 
-def _read(path: Path, benchmarks: Path) -> StepTime:
-    name = re.sub(r"[_/]", " ", path.relative_to(benchmarks).with_suffix("").as_posix())
+def _read(name: str, path: Path) -> StepTime:
     try:
         row = pd.read_csv(path, sep="\t").iloc[0]
-        seconds = float(row["s"])
+        seconds = _not_negative(float(row["s"]))
+        mebibytes = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
+        gibibytes = None if pd.isna(mebibytes) else _not_negative(float(mebibytes)) / 1024
     except (OSError, KeyError, IndexError, ValueError) as error:
         raise InputError(
             f"{path}: not a benchmark file of Snakemake ({error!r}); expected a table with the "
-            "column 's'."
+            "column 's', seconds from 0."
         ) from None
-    mebibytes = pd.to_numeric(str(row.get("max_rss")), errors="coerce")
-    gibibytes = None if pd.isna(mebibytes) else float(mebibytes) / 1024
-    return StepTime(name, seconds, path.stat().st_mtime, gibibytes)
+    return StepTime(re.sub(r"[_/]", " ", name), seconds, path.stat().st_mtime, gibibytes)
+
+
+def _not_negative(number: float) -> float:
+    if not 0 <= number < math.inf:
+        raise ValueError(f"found {number}")
+    return number
 
 
 def seconds_by_kind(steps: Iterable[StepTime]) -> dict[str, tuple[int, float]]:

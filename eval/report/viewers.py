@@ -19,7 +19,7 @@ from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import jpeg_uri
 from ..folders.methods import display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from .contact_sheets import colored_depth, common_samples, spread
+from .contact_sheets import colored_depth, shared_samples, spread
 
 SHOWN_SAMPLES = {"panorama": 3, "outpaint": 2, "depth": 2}
 """Samples per task in the viewers; the page must stay small enough to be mailed."""
@@ -29,7 +29,7 @@ FRAME_WIDTH = 160
 
 
 def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
-    """Pictures of the same few samples of every method, in the order of the methods.
+    """Pictures of the same few samples of every method that has them, in the order of the methods.
 
     Returns:
         One entry per sample and method: `sample`, `method`, `uri`, and for sequences what the
@@ -45,8 +45,13 @@ def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, An
 def shown_in_viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
     """Names of the methods that have a viewer; controls of sequences have none."""
     found = [n for n in folders if task != "depth" or shown_as(n).role != "control"]
-    chosen = {name: folders[name] for name in sorted(found, key=rank)}
-    return list(chosen) if common_samples(chosen) else []
+    chosen = set(_viewed_samples(task, {name: folders[name] for name in found}))
+    return [name for name in sorted(found, key=rank) if chosen & set(folders[name].sample_ids)]
+
+
+def _viewed_samples(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
+    shared = shared_samples({name: folder.sample_ids for name, folder in folders.items()})
+    return spread(shared, SHOWN_SAMPLES[task])
 
 
 def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
@@ -63,8 +68,9 @@ def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
 def _panoramas(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     return [
         {"method": display_name(name), "sample": sample_id, "uri": Markup(_uri(folder, sample_id))}
-        for sample_id in spread(common_samples(folders), SHOWN_SAMPLES[task])
+        for sample_id in _viewed_samples(task, folders)
         for name, folder in folders.items()
+        if sample_id in folder.sample_ids
     ]
 
 
@@ -92,21 +98,25 @@ def _stitched(folder: SampleFolder, sample_id: str) -> Image.Image:
 
 def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     shown = {name: f for name, f in folders.items() if isinstance(f, SequenceFolder)}
-    if not shown:
-        return []
-    first = next(iter(shown.values()))
     return [
-        {
-            "method": name,
-            "sample": sample_id,
-            "keys": first.evaluated_views(sample_id),
-            **sprite_of(frames),
-        }
-        for sample_id in spread(common_samples(shown), SHOWN_SAMPLES["depth"])
-        for name, frames in [
-            ("Depth, given", colored_depth(first.depth(sample_id))),
-            *((display_name(name), folder.views(sample_id)) for name, folder in shown.items()),
-        ]
+        player
+        for sample_id in _viewed_samples("depth", shown)
+        for player in _players(
+            sample_id, {name: f for name, f in shown.items() if sample_id in f.sample_ids}
+        )
+    ]
+
+
+def _players(sample_id: str, folders: Mapping[str, SequenceFolder]) -> list[dict[str, Any]]:
+    first = next(iter(folders.values()))
+    shown = [
+        ("Depth, given", colored_depth(first.depth(sample_id))),
+        *((display_name(name), folder.views(sample_id)) for name, folder in folders.items()),
+    ]
+    keys = first.evaluated_views(sample_id)
+    return [
+        {"method": name, "sample": sample_id, "keys": keys, **sprite_of(frames)}
+        for name, frames in shown
     ]
 
 

@@ -1,5 +1,6 @@
 """Rules are wiring: short, logged, and in the form that Snakemake's own tools ask for."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
-from workflow_project import ROOT, Project, load_workflow
+from workflow_project import ROOT, Project, load_workflow, plan
 
 EVERY_RULE = ("--configfile", "workflow/config/paper.yaml")
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
@@ -64,6 +65,30 @@ def test_every_rule_that_runs_a_command_of_ours_leaves_its_time_to_the_page() ->
     of_datasets = {"caption_views", "caption_frames"}
     for name in set(ours) - set(UNTIMED) - of_datasets:
         assert str(ours[name].benchmark).startswith(shown), name
+
+
+BASE = yaml.safe_load((ROOT / "workflow/config/base.yaml").read_text())["base"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"base": BASE, "panorama": {"methods": ["mvdiffusion", "external/panfusion"]}}]
+)
+def test_the_page_gets_the_times_of_the_steps_of_this_run_and_no_others(
+    changes: dict, tmp_path: Path
+) -> None:
+    """The plan of Snakemake has them; only the release of a base is a target of its own."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changes))
+    dag = plan(tmp_path / "config.yaml")
+    planned = {str(job.benchmark) for job in dag.jobs if job.benchmark}
+    (page,) = [job for job in dag.jobs if job.rule.name == "write_report"]
+    words = list(page.params.options)
+    told = [after for word, after in itertools.pairwise(words) if word == "--benchmark"]
+    files = dict(pair.split("=") for pair in told)
+    folder = "results/benchmarks/"
+    assert len(files) == len(told)
+    assert {f"{folder}{name}.tsv" for name in files} == {*files.values()}
+    release = [f"{folder}{name}.tsv" for name in ("train_decoder", "train_unet", "release_base")]
+    assert {*files.values()} == planned | (set(release) if changes else set())
 
 
 def test_files_of_rules_hold_no_functions() -> None:

@@ -297,12 +297,34 @@ class Tasks:
         """Extractors that the configuration names, beside those that are trained."""
         return self.config["evaluation"]["score"].get("extractors", [])
 
+    @property
+    def timed(self) -> list[str]:
+        """Names of the benchmark files of this experiment, see `benchmark` in its rules."""
+        trained = [*self.trained, *self.released, *self.extractors]
+        rooms = ["export_extractor_rooms"] if self.extractors else []
+        return [
+            *(f"{kind}_{s}" for kind in ("rooms", "walks") for s in self.sources.drawn(kind)),
+            *dict.fromkeys(f"train_{step.removesuffix('_model')}" for step in trained),
+            *(["release_base"] if self.released else []),
+            *(f"export_{task}_real" for task in self.names),
+            *(f"generate_{task}_{name}" for task in self.names for name in self.made_here(task)),
+            *(f"external_{task}_{name}" for task, name in self.external),
+            *rooms,
+            *(f"score_{folder.replace('/', '_', 1)}" for folder in self.scored),
+            *("tables", "figures"),
+        ]
+
     def report_options(self, wildcards: Any, input: Any) -> list[str]:
-        """Parameter of the rule that writes the page: what it shows."""
+        """Parameter of the rule that writes the page: what it shows.
+
+        Times are no inputs: results that were fetched have none. What other configurations have
+        left beside them is not of this run.
+        """
+        folder = f"{self.config['results_dir']}/benchmarks"
         return [
             *("--tables", *folders_of(input.tables[:1]), "--metrics", str(input.metrics)),
             *("--figures", *folders_of(input.figures[:1])),
-            *("--benchmarks", f"{self.config['results_dir']}/benchmarks"),
+            *repeated("--benchmark", (f"{step}={folder}/{step}.tsv" for step in self.timed)),
             *repeated("--scores", input.scores),
             *repeated("--generated", named(self.scored, input.images)),
         ]

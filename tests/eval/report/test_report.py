@@ -22,7 +22,7 @@ from scipy import stats
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.folders.opening import open_folder
-from mvdiffusion_eval.report.contact_sheets import LABEL_LINE, row_label
+from mvdiffusion_eval.report.contact_sheets import LABEL_LINE, row_label, shared_samples
 from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
 from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of, viewers
@@ -178,7 +178,10 @@ def test_the_contact_sheet_shows_the_views_in_order(tmp_path: Path) -> None:
 
 
 def test_the_contact_sheet_shows_every_method_in_the_order_of_the_tables(tmp_path: Path) -> None:
-    """Fifteen rows, given in another order: each as high as the others, in its own shade."""
+    """Fifteen rows, given in another order: each as high as the others, in its own shade.
+
+    Of two rooms, the control has one, and its row of the other is empty.
+    """
     methods = (
         *("real", "vae_reconstruction", "inpainting", "panorama_finetune"),
         *("panorama_finetune_closed", "independent_base", "independent_finetuned", "independent"),
@@ -194,11 +197,59 @@ def test_the_contact_sheet_shows_every_method_in_the_order_of_the_tables(tmp_pat
     toy.run(*words)
     sheet = Image.open(tmp_path / "figures" / "contact_sheet_panorama.png").convert("RGB")
     column = np.asarray(sheet)[:, round(0.62 * sheet.width)]
-    rows = [(column == 8 + 16 * place).all(-1).nonzero()[0] for place in range(len(methods))]
-    assert min(map(len, rows)) >= 0.9 * max(map(len, rows)) > 50
-    middles = [row.mean() for row in rows]
-    assert middles == sorted(middles)
-    assert max(map(np.ptp, rows)) < 100, "one room: the other is not there for all"
+    starts = np.flatnonzero(np.diff(column[:, 0].astype(int), prepend=-1))
+    places = {8 + 16 * place: place for place in range(len(methods))}
+    runs = [
+        (places[column[top, 0]], top, end)
+        for top, end in zip(starts, [*starts[1:], len(column)], strict=True)
+        if column[top, 0] in places and end - top > 5
+    ]
+    lacks = methods.index("wrong_correspondence")
+    second = [place for place in range(len(methods)) if place != lacks]
+    assert [place for place, _, _ in runs] == [*range(len(methods)), *second]
+    heights = [end - top for _, top, end in runs]
+    assert min(heights) >= 0.9 * max(heights) > 50
+    top_of = {place: top for place, top, _ in runs[len(methods) :]}
+    pitch = top_of[1] - top_of[0]
+    assert top_of[lacks + 1] - top_of[lacks - 1] == pytest.approx(2 * pitch, abs=2), "empty"
+
+
+def test_an_odd_folder_takes_no_contact_sheet_and_no_viewer_away(tmp_path: Path) -> None:
+    """It has one room of its own: its row is empty; nor does a control with few choose."""
+    rooms = {"real": "abc", "odd": "x", "mvdiffusion": "abc", "wrong_correspondence": "a"}
+    shades = {method: 30 + 50 * place for place, method in enumerate(rooms)}
+    words, folders = ["figures", "--output-dir", str(tmp_path / "figures")], {}
+    for method, names in rooms.items():
+        views = np.full((8, 16, 16, 3), shades[method], np.uint8)
+        root = toy.write_folder(tmp_path / method, method, dict.fromkeys(names, views))
+        words += ["--generated", f"panorama/{method}={root}"]
+        folders[method] = open_folder(root)
+    toy.run(*words)
+    sheet = Image.open(tmp_path / "figures" / "contact_sheet_panorama.png").convert("RGB")
+    column = np.asarray(sheet)[:, round(0.62 * sheet.width), 0]
+    assert (column == shades["real"]).sum() > 3 * 50
+    assert (column == shades["mvdiffusion"]).sum() > 3 * 50
+    assert not (column == shades["odd"]).any()
+    there = shown_in_viewers("panorama", folders)
+    assert not_shown(rooms, there) == "; not shown: odd"
+    assert len(viewers("panorama", folders)) == sum(len(rooms[method]) for method in there)
+
+
+@pytest.mark.parametrize(
+    ("rooms", "shared"),
+    [
+        ({"real": "abcd", "mvdiffusion": "abcd"}, "abcd"),
+        ({"real": "abcd", "mvdiffusion": "abcd", "wrong_correspondence": "ab"}, "abcd"),
+        ({"real": "abcd", "mvdiffusion": "abcd", "ablation_one_cell": "ab"}, "abcd"),
+        ({"real": "abcd", "mvdiffusion": "abcd", "mine": "xy"}, "abcd"),
+        ({"real": "dcba", "mvdiffusion": "bcd", "mine": "dc"}, "cd"),
+        ({"wrong_correspondence": "ab"}, "ab"),
+        ({"mine": "a", "yours": "b"}, "ab"),
+        ({}, ""),
+    ],
+)
+def test_samples_are_shown_that_the_most_methods_have(rooms: dict[str, str], shared: str) -> None:
+    assert shared_samples(rooms) == list(shared)
 
 
 def test_rows_say_what_is_no_method_like_the_others() -> None:
@@ -236,11 +287,11 @@ def test_a_panorama_of_views_alone_is_stitched_for_the_viewer(tmp_path: Path) ->
         assert np.abs(np.array(shades) - pixel).sum(1).argmin() == view
 
 
-def test_methods_without_a_sample_in_common_are_named(tmp_path: Path) -> None:
+def test_methods_without_a_sample_in_common_have_viewers_of_their_own(tmp_path: Path) -> None:
     rooms = {name: {name: toy.views_of(0, 0)} for name in ("one", "two")}
     folders = {n: open_folder(toy.write_folder(tmp_path / n, n, v)) for n, v in rooms.items()}
-    assert viewers("panorama", folders) == []
-    assert not_shown(folders, shown_in_viewers("panorama", folders)) == "; not shown: one; two"
+    seen = [(shown["sample"], shown["method"]) for shown in viewers("panorama", folders)]
+    assert seen == [("one", "one"), ("two", "two")]
 
 
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
@@ -317,9 +368,10 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     arguments = ["tables", *files, "--output-dir", str(root / "tables")]
     toy.run(*arguments, "--metrics", str(root / "metrics.json"))
     (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
-    (root / "benchmarks").mkdir()
+    steps = [f"absent={root / 'absent.tsv'}"]
     for step, seconds in {"train_vae": 12.7, "train_clip": 30.0, "tables": 20.0}.items():
-        path = root / "benchmarks" / f"{step}.tsv"
+        path = root / f"{step}.tsv"
+        steps.append(f"{step}={path}")
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:12\t512\n")
         os.utime(path, (1000, 1000))  # all end at the same time
     for method in ("real", "mvdiffusion"):
@@ -333,7 +385,8 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
     toy.run(
         *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
         *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
-        *("--benchmarks", str(root / "benchmarks"), *toy.repeated("--generated", shown)),
+        *toy.repeated("--benchmark", steps),
+        *toy.repeated("--generated", shown),
         *("--scores", str(scores / "mvdiffusion.json")),
         *("--output", str(root / "report.html")),
     )

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import toy
+from matplotlib.figure import Figure
 from PIL import Image
 
+from mvdiffusion_eval.folders.methods import display_name
 from mvdiffusion_eval.folders.opening import open_folder
-from mvdiffusion_eval.report.ring import CLOSING, OTHERS, draw_ring, median_room, unrolled
+from mvdiffusion_eval.report.ring import (
+    CLOSING,
+    OTHERS,
+    _agreement,
+    _draw,
+    _Strip,
+    draw_ring,
+    median_room,
+    unrolled,
+)
 from mvdiffusion_eval.scoring.score_files import Score
 
-METHODS = ("real", "inpainting", "autoregressive_latent", "independent", "mvdiffusion")
+METHODS = ("real", "inpainting", "autoregressive_latent", "independent", "mvdiffusion", "mine")
 """From top to bottom."""
 
 
@@ -105,8 +117,8 @@ def shades_from_top(picture: Path, known: dict[int, str]) -> list[str]:
     """What known shades stand for, from top to bottom, a sixteenth of the width from the right."""
     image = np.asarray(Image.open(picture).convert("RGB")).astype(int)
     column = image[:, -image.shape[1] // 16]
-    found = [known[shade] for shade in column[:, 0] if shade in known]
-    return [name for i, name in enumerate(found) if i == 0 or name != found[i - 1]]
+    runs = np.split(column[:, 0], np.flatnonzero(np.diff(column[:, 0])) + 1)
+    return [known[run[0]] for run in runs if run[0] in known and len(run) > 5]  # letters are less
 
 
 def test_every_compared_method_shows_the_room_of_the_first_baseline(
@@ -114,10 +126,11 @@ def test_every_compared_method_shows_the_room_of_the_first_baseline(
 ) -> None:
     """Each method has shades of its own for its three rooms; the median differs by method."""
     medians = {"real": "a", "inpainting": "b", "autoregressive_latent": "c", "independent": "a",
-               "mvdiffusion": "c", "mine": "a", "vae_reconstruction": "a"}  # fmt: skip
+               "mvdiffusion": "c", "mine": "a", "vae_reconstruction": "a",
+               "multidiffusion": "a"}  # fmt: skip
     folders, scores, known = {}, {}, {}
     for number, (method, median) in enumerate(reversed(medians.items())):
-        shades = {room: 40 + 24 * number + 8 * place for place, room in enumerate("abc")}
+        shades = {room: 24 + 24 * number + 8 * place for place, room in enumerate("abc")}
         known |= {shade: f"{method} {room}" for room, shade in shades.items()}
         views = {room: plain_views(shade) for room, shade in shades.items()}
         folders[method] = open_folder(toy.write_folder(tmp_path / method, method, views))
@@ -132,6 +145,101 @@ def test_every_compared_method_shows_the_room_of_the_first_baseline(
     draw_ring(folders, scores, picture)
     shown = [method for method in METHODS if method != "inpainting"]
     assert shades_from_top(picture, known) == [f"{method} c" for method in shown]
+
+
+MARK = (0xC0, 0x16, 0x1D)
+
+
+def test_marks_are_at_the_seams_whatever_the_size_of_a_folders_views(
+    tmp_path: Path, picture: Path
+) -> None:
+    """The red marks are those of the picture's pixels, one above each strip and one below."""
+    sizes = {"real": 96, "inpainting": 32, "mvdiffusion": 50}
+    folders = {
+        method: open_folder(
+            toy.write_folder(tmp_path / method, method, {"room": painted_views(8, size)})
+        )
+        for method, size in sizes.items()
+    }
+    scores = {m: scored(m, {"room": 20.0}, (CLOSING, OTHERS)) for m in folders}
+    draw_ring(folders, scores, picture)
+    red = (np.asarray(Image.open(picture).convert("RGB")) == MARK).all(-1)
+    rows = np.flatnonzero(red.any(1))
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > 20) + 1)
+    columns = [np.flatnonzero(red[group[:3]].any(0)) for group in groups]
+    middles = [(found.min() + found.max()) / 2 for found in columns]
+    assert len(groups) == len(sizes) + 1
+    assert np.ptp(middles) <= 2
+
+
+@pytest.mark.parametrize(("count", "seams"), [(8, range(45, 360, 45)), (5, range(36, 360, 72))])
+def test_ticks_are_where_the_next_view_is_as_near(tmp_path: Path, count: int, seams: range) -> None:
+    """In degrees from the cut, which is at a seam of 8 views and in the middle of one of 5."""
+    strips = []
+    for size in (96, 32):
+        root = toy.write_folder(tmp_path / str(size), "m", {"room": painted_views(count, size)})
+        folder = open_folder(root)
+        strips.append(_Strip("m", unrolled(folder, "room"), folder))
+    for axis in _draw(strips).axes:
+        assert axis.get_xlim() == (0, 360)
+        assert axis.get_xticks() == pytest.approx(list(seams), abs=0.3)
+
+
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Titles of the pictures that are written."""
+    found: list[str] = []
+    keep = Figure.savefig
+
+    def savefig(self: Figure, *words: Any, **more: Any) -> None:
+        found.append(self.axes[0].get_title("left"))
+        keep(self, *words, **more)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return found
+
+
+def test_methods_that_do_not_fit_are_left_out_and_named(
+    tmp_path: Path, picture: Path, titles: list[str]
+) -> None:
+    """Other directions, other rooms; a method with few rooms is there if it has the one shown."""
+    made = {
+        **{"real": ("abc", 8), "inpainting": ("xyz", 8), "autoregressive_latent": ("abc", 8)},
+        **{"independent": ("b", 8), "mvdiffusion": ("abc", 5), "mine": ("bc", 8)},
+    }
+    folders, scores, known = {}, {}, {}
+    for number, (method, (rooms, count)) in enumerate(made.items()):
+        shades = {room: 30 + 30 * number + 8 * place for place, room in enumerate(sorted(rooms))}
+        known |= {shade: f"{method} {room}" for room, shade in shades.items()}
+        views = {room: plain_views(shade, count=count) for room, shade in shades.items()}
+        folders[method] = open_folder(toy.write_folder(tmp_path / method, method, views))
+        psnr = {room: 10.0 + place for place, room in enumerate(rooms)}
+        scores[method] = scored(method, psnr, (CLOSING, OTHERS))
+    draw_ring(folders, scores, picture)
+    shown = [f"{m} b" for m in ("real", "autoregressive_latent", "independent", "mine")]
+    assert shades_from_top(picture, known) == shown
+    left_out = "; ".join(map(display_name, ("inpainting", "mvdiffusion")))
+    assert titles == [
+        "b: among 1 rooms the one whose closing pair has the median PSNR by "
+        f"{display_name('autoregressive_latent')}; not shown: {left_out}"
+    ]
+
+
+def test_methods_of_other_packages_are_enough(
+    tmp_path: Path, picture: Path, titles: list[str]
+) -> None:
+    views = {"room": plain_views(90)}
+    folder = open_folder(toy.write_folder(tmp_path / "mine", "mine", views))
+    draw_ring({"mine": folder}, {"mine": scored("mine", {"room": 9.0}, (CLOSING,))}, picture)
+    assert shades_from_top(picture, {90: "mine room"}) == ["mine room"]
+    assert titles[0].endswith("by mine")
+
+
+def test_only_the_pairs_that_were_scored_are_printed() -> None:
+    closing = scored("real", {"room": 20.0}, (CLOSING,))
+    both = scored("real", {"room": 20.0}, (CLOSING, OTHERS))
+    assert _agreement(closing, "room") == "closing pair 20.0 dB"
+    assert _agreement(both, "room") == "closing pair 20.0 dB\nother pairs 20.0 dB"
 
 
 @pytest.mark.parametrize(("count", "names"), [(8, ("fid",)), (4, (CLOSING, OTHERS))])

@@ -20,19 +20,22 @@ TIMES = {  # seconds and the end of each step
 
 
 @pytest.fixture
-def benchmarks(tmp_path: Path) -> Path:
+def benchmarks(tmp_path: Path) -> dict[str, Path]:
+    files = {name: tmp_path / f"{name}.tsv" for name in TIMES}
     for name, (seconds, ended) in TIMES.items():
-        path = tmp_path / f"{name}.tsv"
+        path = files[name]
         path.parent.mkdir(exist_ok=True)
         memory = "-" if name == "rooms_train" else 2048
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:00\t{memory}\n")
         os.utime(path, (ended, ended))
-    return tmp_path
+    return files
 
 
-def test_steps_are_summed_by_kind_and_those_side_by_side_count_once(benchmarks: Path) -> None:
+def test_steps_are_summed_by_kind_and_those_side_by_side_count_once(
+    benchmarks: dict[str, Path],
+) -> None:
     steps = read_times(benchmarks)
-    assert [step.name for step in steps][1] == "score panorama external theirs"
+    assert steps[-1].name == "score panorama external theirs"
     assert {step.name: step.gibibytes for step in steps}["rooms train"] is None
     assert steps[-1].gibibytes == 2.0
     kinds = seconds_by_kind(steps)
@@ -47,8 +50,21 @@ def test_times_are_printed_in_units_of_their_size() -> None:
                        "2 h 0 min", "24 h 0 min"]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "s\n", "seconds\n3\n", "s\nx\n"])
+def test_a_step_without_a_file_is_left_out(benchmarks: dict[str, Path]) -> None:
+    benchmarks["train_panorama_stage1"].unlink()
+    (benchmarks["rooms_train"].parent / "train_of_another_run.tsv").write_text("of no interest")
+    found = [step.seconds for step in read_times(benchmarks)]
+    assert found == [100, 600, 500, 50]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "s\n", "seconds\n3\n", "s\nx\n", "s\nnan\n", "s\tmax_rss\n\t2\n"),
+        *("s\ninf\n", "s\n-5\n", "s\n-inf\n", "s\tmax_rss\n3\tinf\n", "s\tmax_rss\n3\t-1\n"),
+    ],
+)
 def test_a_file_that_is_no_benchmark_is_one_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.tsv").write_text(text)
     with pytest.raises(InputError, match=r"train\.tsv: not a benchmark file .* the column 's'"):
-        read_times(tmp_path)
+        read_times({"train": tmp_path / "train.tsv"})
