@@ -62,7 +62,7 @@ def package_sha256(module: str) -> list[str]:
     package = sys.modules[module.partition(".")[0]]
     folders = [Path(folder) for folder in getattr(package, "__path__", ())]
     files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
-    return [content_sha256(str(file)) for file in files or [package.__file__]]
+    return [content_sha256(str(file)) for file in files or [Path(str(package.__file__))]]
 
 
 def _hash(file: Path, known: dict[str, object]) -> object:
