@@ -16,4 +16,4 @@ sources = Sources(config)
 tasks = Tasks(config, sources)
 cores = workflow.cores or 1  # threads of a rule that uses all the cores Snakemake may use
 shared = max(1, cores // tasks.at_once)  # of a rule that shares them with others
-training_threads = shared if len(tasks.names) > 1 else cores
+training_threads = shared if len(tasks.names) + len(tasks.trainings) > 1 else cores
