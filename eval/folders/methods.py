@@ -55,8 +55,7 @@ def methods() -> Mapping[str, Method]:
     """
     found = {REAL.name: REAL}
     for name, own in registry.methods().items():
-        ours = own.module.startswith("mvdiffusion.")
-        found[name] = Method(name, own.title, own.color, own.published, own.role, ours)
+        found[name] = Method(name, own.title, own.color, own.published, own.role, own.is_ours)
     for name, method in load_plugins("methods", Method).items():
         if method.name in found:
             raise InputError(f"plug-in '{name}': the method '{method.name}' is already registered.")

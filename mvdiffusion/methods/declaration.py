@@ -94,6 +94,11 @@ class Method:
         return self.name.startswith(EXTERNAL)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether the code of this project makes its views, rather than that of somebody else."""
+        return self.module.startswith("mvdiffusion.")
+
+    @property
     def is_control(self) -> bool:
         """Whether it exists only as a control."""
         return self.role == "control"

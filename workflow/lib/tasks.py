@@ -85,7 +85,7 @@ class Tasks:
         the tasks, and the code of another package.
         """
         own = find_method(method, task)
-        foreign = [] if own.module.startswith("mvdiffusion.") else package_sha256(own.module)
+        foreign = [] if own.is_ours else package_sha256(own.module)
         return [self.images_sha256(task), *own.loaders.values(), *foreign]
 
     def folders(self, task: str) -> list[str]:
@@ -114,10 +114,10 @@ class Tasks:
 
     def generation_code(self, task: str, method: str) -> list[str]:
         """Modules of the project that make a method's images."""
-        own = find_method(method, task).module
+        own = find_method(method, task)
         command = ["mvdiffusion.cli.generate:generate_split", "mvdiffusion.cli.data:open_dataset"]
         split = [*command, "mvdiffusion.generation.split"]
-        return [*split, *([own] if own.startswith("mvdiffusion.") else [])]
+        return [*split, *([own.module] if own.is_ours else [])]
 
     def base(self, task: str) -> str:
         """The step that makes the model which the task's own training starts from."""
