@@ -8,7 +8,7 @@ it. Everything it needs can be imported from `mvdiffusion_eval`. An example with
 [project.entry-points."mvdiffusion_eval.metrics"]
 colorfulness = "my_package.color:METRIC"    # an `mvdiffusion_eval.Metric`
 [project.entry-points."mvdiffusion_eval.protocols"]
-my_protocols = "my_package:PROTOCOLS"       # path of a YAML file like `protocols/protocols.yaml`
+my_protocols = "my_package:PROTOCOLS"       # path of a YAML file, see `protocols.names`
 [project.entry-points."mvdiffusion_eval.methods"]
 mine = "my_package:METHOD"                  # an `mvdiffusion_eval.Method`
 ```

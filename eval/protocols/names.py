@@ -13,12 +13,14 @@ from mvdiffusion.records import InputError
 from ..plugins import load_plugins
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
-PROTOCOLS_FILE = Path(__file__).with_name("protocols.yaml")
+DEFINITIONS = Path(__file__).with_name("definitions")
 
 
 def protocol_files() -> list[Path]:
-    """Files of protocols: ours, and those of other packages."""
-    return [PROTOCOLS_FILE, *(Path(file) for file in load_plugins("protocols").values())]
+    """Files of protocols: ours, those of the paper first, and those of other packages."""
+    others = (Path(file) for file in load_plugins("protocols").values())
+    ours = sorted(DEFINITIONS.glob("*.yaml"), key=lambda file: (file.stem != "paper", file.stem))
+    return [*ours, *others]
 
 
 @cache

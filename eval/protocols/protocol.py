@@ -1,7 +1,7 @@
 """Named, versioned protocols: data that say which metrics run on which images, and how.
 
-`protocols.yaml` holds them; other packages add files of their own (see `plugins`). A protocol's
-name and version are stored with every number.
+The files in `definitions` hold them; other packages add files of their own (see `plugins`). A
+protocol's name and version are stored with every number.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _go_together(images: Images) -> Images:
 
 
 class Images(TypedDict, total=False):
-    """Which images are measured; see `protocols.yaml`.
+    """Which images are measured; see `definitions/paper.yaml`.
 
     Attributes:
         of: the views themselves, whole panoramas, or crops of these.

@@ -123,7 +123,7 @@ def test_a_method_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_protocol_does_not_take_anothers_name(monkeypatch: pytest.MonkeyPatch) -> None:
     protocols.metrics()  # known before there are these entries
-    entries(monkeypatch, again=names.PROTOCOLS_FILE)
+    entries(monkeypatch, again=names.DEFINITIONS / "paper.yaml")
     with pytest.raises(InputError, match="there already is a protocol 'paper-pano'"):
         protocols.protocols.__wrapped__()
 

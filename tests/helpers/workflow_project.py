@@ -49,7 +49,7 @@ PROJECT_FILES = (
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
     "mvdiffusion/training/baselines/settings.py",
     "mvdiffusion/training/networks.py", "eval/settings.py",
-    "eval/plugins.py", "eval/protocols/names.py", "eval/protocols/protocols.yaml",
+    "eval/plugins.py", "eval/protocols/names.py", "eval/protocols/definitions",
     "profiles",
 )  # fmt: skip
 
@@ -63,7 +63,9 @@ COMMANDS = {
         "train_vae", "train_decoder", "train_base", "train_inpainting", "train_stage1",
         "train_stage2", "train_controlnet", "train_panorama_finetune",
     ],
-    "eval/cli.py": ["train_extractor", "score", "tables", "figures", "report"],
+    "eval/cli/results.py": ["tables", "figures", "report"],
+    "eval/cli/scoring.py": ["score"],
+    "eval/cli/training.py": ["train_extractor"],
 }  # fmt: skip
 
 MODULES = {

@@ -83,8 +83,8 @@ def command_of(step: str) -> str | None:
 def imports_of(function: str) -> set[str]:
     """Modules that a command imports when it runs, by looking at its text."""
     modules: set[str] = set()
-    for file in [ROOT / "eval/cli.py", *(ROOT / "mvdiffusion/cli").glob("*.py")]:
-        package = "mvdiffusion_eval" if file.parent.name == "eval" else "mvdiffusion.cli"
+    for file in [*(ROOT / "eval/cli").glob("*.py"), *(ROOT / "mvdiffusion/cli").glob("*.py")]:
+        package = "mvdiffusion_eval.cli" if "eval" in file.parts else "mvdiffusion.cli"
         tree = ast.walk(ast.parse(file.read_text()))
         own = [n for n in tree if isinstance(n, ast.FunctionDef) and n.name == function]
         for node in [inner for found in own for inner in ast.walk(found)]:

@@ -32,7 +32,7 @@ for kind in tasks.extractors:
         settings={"seed": config["seed"]} | config["evaluation"]["extractors"][kind],
         besides=scoring_packages(),
         code=[
-            "mvdiffusion_eval.cli:train_extractor",
+            "mvdiffusion_eval.cli.training:train_extractor",
             "mvdiffusion_eval.extractors.train",
             "mvdiffusion_eval.folders.opening",
         ],
@@ -71,7 +71,7 @@ for task, name in [folder.split("/", 1) for folder in tasks.scored]:
         f"score_{task}_{name}",
         settings=config["evaluation"]["score"],
         besides=[*scoring_packages(), *map(content_sha256, tasks.named_extractors())],
-        code=["mvdiffusion_eval.cli:score", "mvdiffusion_eval.api"],
+        code=["mvdiffusion_eval.cli.scoring:score", "mvdiffusion_eval.api"],
         after=[*tasks.extractors, *(f"{task}_{other}" for other in [name, *tasks.compared(task)])],
         makes=[f"<results>/scores/{task}/{name}.json"],
     )

@@ -8,7 +8,7 @@ recipes.register(
     settings=config["evaluation"]["claims"],
     besides=tasks.declarations,
     code=[
-        "mvdiffusion_eval.cli:tables",
+        "mvdiffusion_eval.cli.results:tables",
         "mvdiffusion_eval.tables.results",
         "mvdiffusion_eval.claims.remarks",
     ],
@@ -43,7 +43,7 @@ recipes.register(
     "figures",
     settings={"num_samples": config["evaluation"]["contact_sheet_samples"]},
     besides=tasks.declarations,
-    code=["mvdiffusion_eval.cli:figures", "mvdiffusion_eval.report.figures"],
+    code=["mvdiffusion_eval.cli.results:figures", "mvdiffusion_eval.report.figures"],
     after=[*tasks.scores, *tasks.trained],
     makes=["<results>/figures"],
 )
@@ -76,7 +76,7 @@ recipes.register(
     settings=sources.shown_configuration(),
     besides=tasks.declarations,
     code=[
-        "mvdiffusion_eval.cli:report",
+        "mvdiffusion_eval.cli.results:report",
         "mvdiffusion_eval.report.page",
         "mvdiffusion_eval.scoring.score_files",
     ],

@@ -1,0 +1,37 @@
+"""The command `mvdiffusion-eval`: feature extractors, scores, comparisons, tables, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from mvdiffusion.commands import with_version
+from mvdiffusion.records import reporting_input_errors
+
+from .results import figures, report, tables
+from .scoring import compare, protocols, score
+from .training import train_extractor
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
+    help="Evaluate generated multi-view images: score folders, compare methods and decide the "
+    "paper's claims.",
+)
+with_version(app)
+for command in (score, compare, protocols, tables, figures, report, train_extractor):
+    app.command()(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an input error ends it with one message and exit code 2.
+
+    Args:
+        arguments: words of the command line, by default those of this process.
+    """
+    with reporting_input_errors("mvdiffusion-eval"):
+        app(args=arguments)

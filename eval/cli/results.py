@@ -1,0 +1,134 @@
+"""Commands that show scores: `tables`, `figures` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvdiffusion.outputs import check_file
+from mvdiffusion.records import write_json
+from mvdiffusion.settings import parse, read_settings
+
+from .. import console
+from .options import Generated, Json, SettingsOption, open_by_task, pairs
+
+
+def tables(
+    scores: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCORE.json...", help="Score files, one per task and method."),
+    ],
+    output_dir: Annotated[Path, typer.Option(help="Folder to write the tables to.")],
+    metrics: Annotated[
+        Path,
+        typer.Option(
+            help="File to write the headline numbers and verdicts to (JSON); all numbers are in "
+            "numbers.json beside the tables."
+        ),
+    ],
+    settings_sha256: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=HASH",
+            help="Hash of the settings with which the images of a task must have been made. Scores "
+            "with another hash are refused. May be repeated.",
+        ),
+    ] = None,
+    training_log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK/METHOD=FILE",
+            help="Log of the training of a method's model (metrics.jsonl). Adds parameters and "
+            "seconds per step to the table of ablations. May be repeated.",
+        ),
+    ] = None,
+    settings: SettingsOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write the result tables and decide the claims; scores that cannot be compared are refused."""
+    from ..claims.claims import decide
+    from ..claims.remarks import remarks_on
+    from ..scoring.score_files import identical_images, read_scores
+    from ..settings import ClaimSettings
+    from ..tables.results import headline_of, make_tables, numbers_of, printed_claims
+    from ..tables.table import write_tables
+
+    check_file(metrics)
+    by_task = read_scores(scores, pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
+    claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
+    remarks = remarks_on(by_task)
+    logs = pairs(training_log, "--training-log", "TASK/METHOD=FILE")
+    made = make_tables(by_task, claims, remarks, logs)
+    numbers = numbers_of(by_task, claims)
+    printed = printed_claims(claims)
+    write_tables(made, output_dir, printed, numbers)
+    write_json(metrics, headline_of(numbers))
+    for of_task in by_task.values():
+        console.print_warnings(identical_images(list(of_task.values())))
+    if as_json:
+        console.print_json(numbers)
+        return
+    console.print_tables([t for t in made if not t.name.endswith(("claims", "published"))])
+    console.print_claims(printed, remarks)
+
+
+def figures(
+    output_dir: Annotated[Path, typer.Option(help="Folder to write the figures to.")],
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SCORE.json", help="Score file to draw. May be repeated."),
+    ] = None,
+    generated: Generated = None,
+    curves: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE", help="Training log to draw (metrics.jsonl). May be repeated."
+        ),
+    ] = None,
+    num_samples: Annotated[
+        int, typer.Option(help="Number of samples per contact sheet.", min=1)
+    ] = 4,
+) -> None:
+    """Draw contact sheets, unrolled panoramas, overviews, PSNR per pair, errors by step, losses."""
+    from ..report.figures import write_figures
+    from ..scoring.score_files import read_scores
+
+    logs = {name: Path(path) for name, path in pairs(curves, "--curves", "NAME=FILE").items()}
+    by_task = read_scores(scores) if scores else {}
+    write_figures(open_by_task(generated), by_task, logs, num_samples, output_dir)
+
+
+def report(
+    tables: Annotated[Path, typer.Option(help="Folder written by `tables`.")],
+    figures: Annotated[Path, typer.Option(help="Folder written by `figures`.")],
+    metrics: Annotated[Path, typer.Option(help="metrics.json written by `tables`.")],
+    config: Annotated[Path, typer.Option(help="Configuration file of the experiment (YAML).")],
+    output: Annotated[Path, typer.Option(help="HTML page to write.")],
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP=FILE",
+            help="Benchmark file of Snakemake (TSV) for the time of a step; one that is missing "
+            "is left out. May be repeated.",
+        ),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SCORE.json",
+            help="Score file, whose machine and packages the page names. May be repeated.",
+        ),
+    ] = None,
+    generated: Generated = None,
+) -> None:
+    """Write one self-contained HTML page with all results."""
+    from ..report.page import write_report
+    from ..scoring.score_files import read_score
+
+    check_file(output)
+    made = [read_score(path).content["provenance"] for path in scores or ()]
+    folders = open_by_task(generated)
+    times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
+    write_report(tables, figures, metrics, config, times, folders, output, made)

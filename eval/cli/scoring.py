@@ -1,0 +1,97 @@
+"""Commands that score folders of images: `score`, `compare` and `protocols`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvdiffusion.commands import spread
+from mvdiffusion.outputs import check_file
+from mvdiffusion.records import write_json
+
+from .. import console
+from .options import Json, ScoringOptions
+
+
+@spread
+def score(
+    generated: Annotated[
+        Path, typer.Option(help="Folder of generated images, in any supported layout.")
+    ],
+    output: Annotated[Path, typer.Option(help="Score file to write (JSON).")],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the method; by default that of manifest.json, or the folder's name."
+        ),
+    ] = None,
+    as_json: Json = False,
+    *,
+    options: ScoringOptions,
+) -> None:
+    """Score one folder of images.
+
+    Without --extractor or --protocol, nothing is downloaded: consistency is measured, and image
+    quality by EfficientNet-Lite0, if the optional package of its weights is installed.
+
+    The task is read from manifest.json. A folder without one may contain plain views,
+    equirectangular images, or the output of the released code of MVDiffusion or PanFusion.
+    """
+    from ..api import score as score_folder
+
+    check_file(output)
+    result = score_folder(generated, method=method, **options.arguments())
+    write_json(output, result)
+    console.print_warnings(result["warnings"])
+    if as_json:
+        console.print_json(result)
+    else:
+        console.print_score(result)
+
+
+@spread
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]DIR...",
+            help="One folder of images per method, in any supported layout, or its score file. "
+            "NAME takes the place of the method's own name.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder to write the scores and tables to.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Method with which the others are compared; by default, the first."),
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare only the samples that all methods have.")
+    ] = False,
+    as_json: Json = False,
+    *,
+    options: ScoringOptions,
+) -> None:
+    """Score several methods with the same settings and compare them.
+
+    The tables contain confidence intervals, paired differences and p-values. All methods must have
+    the same samples unless --common is given.
+    """
+    from ..comparison import compare as compare_methods
+
+    comparison = compare_methods(
+        sources, output, baseline=baseline, common=common, **options.arguments()
+    )
+    console.print_comparison(comparison, as_json)
+
+
+def protocols(as_json: Json = False) -> None:
+    """List the protocols with their tasks, requirements and measurements."""
+    from ..protocols.listing import protocol_rows
+
+    rows = protocol_rows()
+    if as_json:
+        console.print_json(rows)
+    else:
+        console.print_protocols(rows)
