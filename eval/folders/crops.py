@@ -274,9 +274,9 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     Args:
         folder: samples of any layout.
         spec: as in the definitions of protocols: `{"of": "views"}`, the folder itself;
-            `{"of": "panoramas"}`, each whole panorama; or `{"of": "crops", "directions": …, "size": …}`, crops of them,
-            with a name out of `DIRECTIONS` and further arguments of `crop`; the field of view is
-            90 degrees if none is given.
+            `{"of": "panoramas"}`, each whole panorama; or `{"of": "crops", "directions": …,
+            "size": …}`, crops of them, with a name out of `DIRECTIONS` and further arguments of
+            `crop`; the field of view is 90 degrees if none is given.
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
