@@ -222,6 +222,7 @@ def external_check(
     A score file that `mvdiffusion-eval score` has written is taken as it is. If the method is
     installed, its weights must still have the hashes on record.
     """
+    from mvdiffusion import medals
     from mvdiffusion.external import checking
     from mvdiffusion.external.install import verify
 
@@ -240,10 +241,10 @@ def external_check(
             ]
             checking.score_folder(generated, path, ["--method", specification.method, *options])
         score = checking.read_score(path, specification)
-    comparisons = checking.compare(specification, score)
+    comparisons = medals.compare(specification, score)
     for each in comparisons:
         print(each.words)
-    print(f"{specification.title}: {checking.medal(score, comparisons)}")
+    print(f"{specification.title}: {medals.medal(score, comparisons)}")
 
 
 def _dataset(task: Task, data: Path, split: str, values: str) -> tuple[Any, RunSettings, Any]:

@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
-from mvdiffusion.external import checking, process
+from mvdiffusion import medals
+from mvdiffusion.external import process
 from mvdiffusion.external.generate import Run as External
 from mvdiffusion.external.requests import joined, make_requests, seed_of
 from mvdiffusion.external.steps import Place
@@ -198,9 +199,9 @@ def test_prompts_and_seeds() -> None:
     assert all(0 <= seed_of(number, "a") < 2**32 for number in range(50))
 
 
-def result(**score: object) -> list[checking.Comparison]:
+def result(**score: object) -> list[medals.Comparison]:
     found = {"task": "panorama", "images": {"num_samples": 1092}, "metrics": {}} | score
-    return checking.compare(find_specification("panfusion"), found)
+    return medals.compare(find_specification("panfusion"), found)
 
 
 def measured(value: float, protocol: str) -> dict[str, object]:
@@ -212,11 +213,11 @@ def test_medals() -> None:
     near = {"panorama_fid": measured(44.0, "panfusion-panorama")}
     far = near | {"panfusion_8_fid": measured(25.0, "panfusion-8")}
     other = {"panorama_fid": measured(45.21, "antialiased")}
-    assert checking.medal({}, result(metrics=near)) == "reproduced"
-    assert checking.medal({}, result(metrics=far)) == "runs"
-    assert checking.medal({}, result(metrics=other)) == "runs"
-    assert checking.medal({}, result(metrics=near, images={"num_samples": 64})) == "runs"
-    assert checking.medal(None, checking.compare(find_specification("panfusion"), None)) == (
+    assert medals.medal({}, result(metrics=near)) == "reproduced"
+    assert medals.medal({}, result(metrics=far)) == "runs"
+    assert medals.medal({}, result(metrics=other)) == "runs"
+    assert medals.medal({}, result(metrics=near, images={"num_samples": 64})) == "runs"
+    assert medals.medal(None, medals.compare(find_specification("panfusion"), None)) == (
         "numbers on record"
     )
     few = result(metrics=near, images={"num_samples": 64})[0]
