@@ -14,8 +14,7 @@ from mvdiffusion.outputs import made_before, remade_output
 from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
-from .claims.effects import difference_between, ratio_between
-from .folders.methods import REAL
+from .claims.blur import leads_by_blur
 from .folders.opening import open_folder
 from .scoring.score_files import (
     SAME_PANORAMAS,
@@ -26,7 +25,6 @@ from .scoring.score_files import (
     read_score,
 )
 from .scoring.verification import sealed
-from .settings import ClaimSettings
 from .tables.columns import UNPUBLISHED
 from .tables.comparison import comparison_table, difference_table
 from .tables.published import beside_published
@@ -112,50 +110,6 @@ def compare(
             write_json(written / "scores" / f"{score.method}.json", score.content)
         write_tables(tables, written / "tables")
     return Comparison(tuple(scores), tables)
-
-
-def leads_by_blur(scores: Sequence[Score]) -> list[str]:
-    """Find methods that are certainly more consistent than others, and much smoother.
-
-    Blur raises the PSNR of overlaps. As in claim 4, the limit is the share of gradient energy
-    `ClaimSettings.gradient_energy_band`. Real views are not blurred, whatever others add to them.
-
-    Returns:
-        A sentence per such method.
-    """
-    limit, warnings = ClaimSettings().gradient_energy_band, []
-    for score in (score for score in scores if score.method != REAL.name):
-        shares = {
-            other.method: share
-            for other in scores
-            if other is not score and _is_above(score, other, "cross_view_psnr")
-            for share in [_energy_share(score, other)]
-            if share < limit
-        }
-        if shares:
-            found = ", ".join(f"{share:.2f} of that of {name}" for name, share in shares.items())
-            warnings.append(
-                f"{score.method}: is more consistent than {' and '.join(shares)}, but its gradient "
-                f"energy is only {found}: blur raises the PSNR of overlaps, so its lead may come "
-                "from blur."
-            )
-    return warnings
-
-
-def _is_above(score: Score, other: Score, metric: str) -> bool:
-    try:
-        gain = difference_between(score, other, metric)
-    except KeyError:
-        return False
-    return gain.interval is not None and gain.interval[0] > 0
-
-
-def _energy_share(score: Score, other: Score) -> float:
-    """Gradient energy over that of another method; 1 where there is nothing to compare."""
-    metric = "gradient_energy"
-    if not all(metric in each.metrics and each.metrics[metric].value for each in (score, other)):
-        return 1.0
-    return ratio_between(score, other, metric).value
 
 
 def _entry(source: str | Path, cameras: Mapping[str, Any]) -> Score:

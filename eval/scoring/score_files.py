@@ -203,7 +203,20 @@ def read_score(path: str | Path) -> Score:
         InputError: it is missing, or is not a score file, or one of another version, or it was
             changed after it was written.
     """
-    score = Score(Path(path), read_json(path))
+    return checked_score(Path(path), read_json(path))
+
+
+def checked_score(path: Path, content: Any) -> Score:
+    """Check what was read of a score file, wherever it was read from.
+
+    Args:
+        path: names it in messages.
+        content: as JSON has it.
+
+    Raises:
+        InputError: as `read_score` does.
+    """
+    score = Score(path, content)
     check_content(score.path, score.content)
     if score.task not in TASKS:
         raise InputError(f"{path}: unknown task {score.task!r}; known: {', '.join(TASKS)}.")
@@ -224,16 +237,35 @@ def _check_settings(scores: Sequence[Score], expected: str | None) -> None:
 
 def _disagreements(score: Score, first: Score) -> Iterator[tuple[str, str]]:
     """What keeps two scores out of one table: each time what was found, and how to fix it."""
+    yield from image_disagreements(score, first, may_cover_fewer=score.is_control)
+    for metric in sorted(score.metrics.keys() & first.metrics.keys()):
+        yield from metric_disagreements(metric, score, first)
+
+
+def image_disagreements(
+    score: Score, first: Score, may_cover_fewer: bool = False
+) -> Iterator[tuple[str, str]]:
+    """How the images of two scores of one task differ, so that no numbers of theirs compare.
+
+    Args:
+        score: one of them.
+        first: the other one, which messages name by its path.
+        may_cover_fewer: whether the samples of `score` may be some of the other's, whose metrics
+            then compare only sample by sample.
+
+    Yields:
+        What was found, and how to fix it.
+    """
     ours, theirs = (each.content["images"] for each in (score, first))
-    for key in VIEW_KEYS if score.is_control else (*VIEW_KEYS, *SAMPLE_KEYS):
+    for key in VIEW_KEYS if may_cover_fewer else (*VIEW_KEYS, *SAMPLE_KEYS):
         if ours.get(key) != theirs.get(key):
             found = f"{key} is {_short(ours.get(key))}, but {_short(theirs.get(key))}"
             same = "score the same samples for every method of a table"
             yield f"{found} in {first.path}", SAME_PANORAMAS if key == "cut_from" else same
-    if score.is_control and not set(score.samples) <= set(first.samples):
+    if may_cover_fewer and not set(score.samples) <= set(first.samples):
         yield f"has samples that {first.path} lacks", "score the same samples"
     one, other = ((s.content.get("reference") or {}).get("sha256") for s in (score, first))
-    if not score.is_control and one and other and one != other:
+    if not may_cover_fewer and one and other and one != other:
         found = f"was compared with other real views (sha256 {one[:12]}…) than"
         yield f"{found} {first.path} ({other[:12]}…)", "give both the same --reference"
     ours, theirs = (each.content.get("settings", {}) for each in (score, first))
@@ -241,16 +273,28 @@ def _disagreements(score: Score, first: Score) -> Iterator[tuple[str, str]]:
         if ours.get(key) != theirs.get(key):
             found = f"was scored with {key} {ours.get(key)}, but {first.path} with"
             yield f"{found} {theirs.get(key)}", "score both again with the same settings"
-    for metric in sorted(score.metrics.keys() & first.metrics.keys()):
-        for key in ("protocol", "version", "extractor"):
-            one, other = (getattr(each.metrics[metric], key) for each in (score, first))
-            if one != other:
-                yield (
-                    f"{metric} has {key} {one}, but {other} in {first.path}",
-                    "numbers of different protocols or extractors are never put in one table: "
-                    "score both in the same way",
-                )
-        yield from _extractor_differences(metric, score, first)
+
+
+def metric_disagreements(metric: str, score: Score, first: Score) -> Iterator[tuple[str, str]]:
+    """How a metric that two scores have was measured differently.
+
+    Args:
+        metric: its name.
+        score: one of them.
+        first: the other one, which messages name by its path.
+
+    Yields:
+        What was found, and how to fix it.
+    """
+    for key in ("protocol", "version", "extractor"):
+        one, other = (getattr(each.metrics[metric], key) for each in (score, first))
+        if one != other:
+            yield (
+                f"{metric} has {key} {one}, but {other} in {first.path}",
+                "numbers of different protocols or extractors are never put in one table: "
+                "score both in the same way",
+            )
+    yield from _extractor_differences(metric, score, first)
 
 
 def _extractor_differences(metric: str, score: Score, first: Score) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from ..statistics import (
     t_test,
 )
 from .columns import CONSISTENCY, MAIN, fault_counts, shown_faults
-from .formatting import count_samples, decimals, notes_on_images, number
+from .formatting import count_samples, decimals, notes_on_images, number, with_interval
 from .table import Table
 
 COUNTS = ("num_samples", "num_images")
@@ -53,7 +53,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         own = {row["method"]: row for row in rows if row["metric"] == metric}
         digits = decimals([row["se"] for row in own.values()])
         any_row = next(iter(own.values()))
-        cells = [_with_interval(own.get(score.method), "value", digits) for score in scores]
+        cells = [with_interval(own.get(score.method), "value", digits) for score in scores]
         lines.append([_title(any_row), any_row["unit"], *cells])
     columns = ["metric", "unit", *(display_name(score.method) for score in scores)]
     about = _about(scores)
@@ -159,21 +159,13 @@ def _verdict(row: Mapping[str, Any], incomplete: Collection[str]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
-    cell = _with_interval(row, "difference", decimals([row["se"]]))
+    cell = with_interval(row, "difference", decimals([row["se"]]))
     p_values = [number(row[key], None, 4) for key in ("p_value", "p_holm")]
     return [_title(row), display_name(row["method"]), cell, *p_values, row["verdict"]]
 
 
 def _title(row: Mapping[str, Any]) -> str:
     return row["metric"] + ARROWS[row["higher_is_better"]]
-
-
-def _with_interval(row: Mapping[str, Any] | None, key: str, digits: int) -> str:
-    if row is None:
-        return "–"
-    if row["low"] is None:
-        return number(row[key], None, digits)
-    return f"{row[key]:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
 
 
 def _about(scores: Sequence[Score]) -> str:

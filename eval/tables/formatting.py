@@ -44,6 +44,21 @@ def number(value: float | None, se: float | None = None, digits: int = 2) -> str
     return f"{value:.{digits}f}{error}"
 
 
+def with_interval(row: Mapping[str, Any] | None, key: str, digits: int) -> str:
+    """Print a number of a row and its interval; a dash for no row.
+
+    Args:
+        row: with the bounds under `low` and `high`, None if they are not known.
+        key: of the number.
+        digits: behind the point.
+    """
+    if row is None:
+        return "–"
+    if row["low"] is None:
+        return number(row[key], None, digits)
+    return f"{row[key]:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+
+
 def count_samples(images: Mapping[str, Any], num_samples: int) -> str:
     """Describe the number of samples behind a table, and the number and size of their views.
 
