@@ -140,7 +140,9 @@ def _medals(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
     """
     for name in specification_names():
         specification = find_specification(EXTERNAL + name)
-        own = [score.content for score in scores if score.method == specification.method]
+        own: list[Mapping[str, Any] | None] = [
+            score.content for score in scores if score.method == specification.method
+        ]
         each = []
         for content in own or [None]:
             compared = compare(specification, content)

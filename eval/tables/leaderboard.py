@@ -25,6 +25,11 @@ from .formatting import count_samples, decimals, notes_on_images, with_interval
 from .published import CONFIDENCE, PublishedTable
 
 BEST, TIED = "best", "tied"
+SAME = (
+    "any score of the same samples and views, against the same real images, by this protocol with "
+    "its version and settings, and by the same networks and packages"
+)
+ALONE = "one another alone"
 NOT_RECORDED = (
     "Runs of which the numbers alone are on record: their samples, real views and values per "
     "sample are not."
@@ -95,7 +100,8 @@ class Group:
 
     Attributes:
         about: what was measured on what, in sentences.
-        apart: what it does not compare with, and why: a sentence each.
+        together: what its numbers can be compared with.
+        apart: what they do not compare with, and why: a sentence each.
     """
 
     task: str
@@ -103,6 +109,7 @@ class Group:
     about: tuple[str, ...]
     columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
+    together: str
     apart: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -160,14 +167,15 @@ def measured_groups(submissions: Sequence[Submission]) -> list[Group]:
     for task in TASKS:
         own = [each for each in submissions if each.score.task == task]
         sets = _apart(own, image_disagreements)
-        for of_set in sets:
+        names = [f"images {number}" if len(sets) > 1 else "" for number, _ in enumerate(sets, 1)]
+        for of_set, name in zip(sets, names, strict=True):
             others = [
-                f"{_images(other[0].score)} ({_named(other)}): {reason}."
-                for other in sets
+                f"{other_name.capitalize()}, {_images(other[0].score)} ({_named(other)}): {reason}."
+                for other, other_name in zip(sets, names, strict=True)
                 if other is not of_set
                 for reason in [_first(image_disagreements(of_set[0].score, other[0].score))]
             ]
-            groups += _of_set(task, of_set, others)
+            groups += _of_set(task, name, of_set, others)
     return groups
 
 
@@ -196,12 +204,20 @@ def _named(submissions: Sequence[Submission]) -> str:
     return ", ".join(names)
 
 
-def _of_set(task: str, of_set: Sequence[Submission], others: Sequence[str]) -> list[Group]:
+def _of_set(
+    task: str, images: str, of_set: Sequence[Submission], others: Sequence[str]
+) -> list[Group]:
     """The groups of scores of the same images, one per protocol and way of measuring it."""
-    used = (one.versioned_protocol for each in of_set for one in each.score.metrics.values())
+    scores = [each.score for each in of_set]
+    used = [  # in the order in which tables show their metrics
+        score.metrics[metric].versioned_protocol
+        for metric in measured_metrics(scores)
+        for score in scores
+        if metric in score.metrics
+    ]
     parts = [
         (protocol, part)
-        for protocol in sorted(set(used))
+        for protocol in dict.fromkeys(used)
         for part in _apart(
             [each for each in of_set if _metrics(each.score, protocol)],
             partial(_protocol_disagreements, protocol),
@@ -217,7 +233,9 @@ def _of_set(task: str, of_set: Sequence[Submission], others: Sequence[str]) -> l
             if name == protocol and other is not part
             for reason in [_first(_protocol_disagreements(name, part[0].score, other[0].score))]
         ]
-        groups.append(_measured(task, protocol, part, (*apart, *others, NOT_RECORDED, OF_OTHERS)))
+        title = f"{protocol}, {images}" if images else protocol
+        apart += [*others, NOT_RECORDED, OF_OTHERS]
+        groups.append(_measured(task, title, protocol, part, tuple(apart)))
     return groups
 
 
@@ -225,9 +243,7 @@ def _metrics(score: Score, protocol: str) -> list[str]:
     return [name for name, one in score.metrics.items() if one.versioned_protocol == protocol]
 
 
-def _protocol_disagreements(
-    protocol: str, score: Score, first: Score
-) -> Iterator[tuple[str, str]]:
+def _protocol_disagreements(protocol: str, score: Score, first: Score) -> Iterator[tuple[str, str]]:
     """How the metrics of a protocol that two scores have were measured differently."""
     for metric in _metrics(score, protocol):
         if metric in first.metrics:
@@ -235,11 +251,13 @@ def _protocol_disagreements(
 
 
 def _measured(
-    task: str, protocol: str, part: Sequence[Submission], apart: tuple[str, ...]
+    task: str, title: str, protocol: str, part: Sequence[Submission], apart: tuple[str, ...]
 ) -> Group:
     ordered = sorted(part, key=lambda each: (rank(each.score.method), each.score.method))
     scores = [each.score for each in ordered]
-    metrics = [m for m in measured_metrics(scores) if any(m in _metrics(s, protocol) for s in scores)]
+    metrics = [
+        m for m in measured_metrics(scores) if any(m in _metrics(s, protocol) for s in scores)
+    ]
     columns, cells = [], []
     for metric in metrics:
         rows = [s.row(metric) if metric in _metrics(s, protocol) else None for s in scores]
@@ -256,10 +274,9 @@ def _measured(
         for each, of_method in zip(ordered, zip(*cells, strict=True), strict=True)
     ]
     notes = (*_warnings(scores, metrics), *leads_by_blur(scores), *notes_on_images(metrics, scores))
-    title = f"{protocol}: {_images(scores[0])}"
     return Group(
-        task, title, tuple(_described(scores[0], protocol)), tuple(columns),
-        marked(columns, entries), apart, tuple(dict.fromkeys(notes)),
+        task, title, (f"{_images(scores[0])}.", *_described(scores[0], protocol)), tuple(columns),
+        marked(columns, entries), SAME, apart, tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
 
@@ -272,10 +289,11 @@ def _column(
     digits = decimals([se and se * scale for se in digits_of])
     cells = []
     for row in rows:
-        numbers = [row and row[key] for key in ("value", "low", "high")]
-        value, low, high = (None if n is None else n * scale for n in numbers)
-        shown = {"value": value, "low": low, "high": high}
-        cells.append(Cell(with_interval(row and shown, "value", digits), value, low, high))
+        if row is None:
+            cells.append(Cell())
+            continue
+        known = {k: row[k] and row[k] * scale for k in ("value", "low", "high")}
+        cells.append(Cell(with_interval(known, "value", digits), **known))
     first = there[0]
     by = f"by {first['extractor']}" if first["extractor"] else ""
     direction = first["higher_is_better"]
@@ -287,7 +305,7 @@ def _column(
 def _unranked(method: str, faults: dict[str, int]) -> str:
     """Why a method takes no rank: it is none, or has images that can make it look better."""
     role = "real images" if method == REAL.name else shown_as(method).role
-    found = [role] if role != "method" else []
+    found: list[str] = [role] if role != "method" else []
     found += [f"{count} {FAULTS[key]}" for key, count in faults.items() if count]
     return ", ".join(found)
 
@@ -347,7 +365,7 @@ def recorded_groups(run: str, about: str, task: str, rows: Sequence[dict[str, An
         groups.append(
             Group(
                 task, f"{protocol}: run “{run}”", (about,), tuple(columns),
-                marked(columns, entries), (RECORDED, OF_OTHERS),
+                marked(columns, entries), ALONE, (RECORDED, OF_OTHERS),
             )
         )  # fmt: skip
     return groups
@@ -368,8 +386,8 @@ def published_group(table: PublishedTable) -> Group:
     )
     about = (f"{table.source} ({CONFIDENCE[table.confidence]}).", f"{table.protocol}.")
     return Group(
-        table.task, f"Published: {table.cite}", about, columns, entries, (PUBLISHED,),
-        tuple(table.footnotes[1:]),
+        table.task, f"Published: {table.cite}", about, columns, entries, ALONE,
+        (PUBLISHED,), tuple(table.footnotes[1:]),
     )  # fmt: skip
 
 
