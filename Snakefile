@@ -55,7 +55,7 @@ include: "workflow/rules/generate.smk"
 include: "workflow/rules/external.smk"
 # images               -> <results>/extractors, <results>/scores/<task>/<method>.json
 include: "workflow/rules/evaluate.smk"
-# scores, images       -> <results>/tables, metrics.json, figures, report.html: verdicts on the claims
+# scores, images       -> <results>/tables, metrics.json, figures, leaderboard.html, report.html
 include: "workflow/rules/report.smk"
 # configuration, code  -> <results>/settings/<step>-<digest>.json: what every step reads first
 include: "workflow/rules/settings.smk"

@@ -122,6 +122,10 @@ def report(
         ),
     ] = None,
     generated: Generated = None,
+    leaderboard: Annotated[
+        Path | None,
+        typer.Option(help="Page written by `leaderboard`, which the page links to."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page with all results."""
     from ..report.page import write_report
@@ -131,4 +135,4 @@ def report(
     made = [read_score(path).content["provenance"] for path in scores or ()]
     folders = open_by_task(generated)
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
-    write_report(tables, figures, metrics, config, times, folders, output, made)
+    write_report(tables, figures, metrics, config, times, folders, output, made, leaderboard)

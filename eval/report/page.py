@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def write_report(
     folders: Mapping[str, Mapping[str, SampleFolder]],
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
+    leaderboard: Path | None = None,
 ) -> None:
     """Write the page; it needs no other file and no network.
 
@@ -101,6 +103,7 @@ def write_report(
         folders: sample folders by task and method, for the interactive viewers.
         output: the page.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
+        leaderboard: a page to link to, relative to `output`.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable.
@@ -127,6 +130,7 @@ def write_report(
         published={"name": "published", **results["tables"]["published"]},
         provenance=_provenance(settings, scored or [provenance()]),
         times=_times(benchmarks),
+        leaderboard=leaderboard and os.path.relpath(leaderboard, output.parent),
     )
     with atomic_output(output) as temporary:
         temporary.write_text(page)

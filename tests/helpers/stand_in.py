@@ -19,6 +19,7 @@ CODE = {
     "generate": ["mvdiffusion/pipelines/panorama.py"],
     "score": ["eval/functional/psnr.py"],
     "tables": ["eval/tables/published.yaml"],
+    "leaderboard": ["eval/tables/published.yaml"],
 }
 READ = ("data", "validation", "base", "model", "other", "views", "generated", "reference",
         "vae-reconstruction", "extractor", "scores", "tables", "figures", "metrics",
@@ -32,9 +33,10 @@ PIXEL = base64.b64decode(
 def main() -> None:
     """Run one command; its name is written to commands.log."""
     words = [word for word in sys.argv[1:3] if not word.startswith("-")]
-    words = words[:1] if words[0] == "tables" else words  # what follows are score files
+    of_scores = words[0] in ("tables", "leaderboard")  # what follows are score files
+    words = words[:1] if of_scores else words
     options = parse(sys.argv[1 + len(words) :])
-    scores = options.pop("") if words == ["tables"] else []
+    scores = options.pop("") if of_scores else []
     chosen = [
         value for key in ("", "unit", "task", "method", "kind") for value in options.get(key, [])
     ]

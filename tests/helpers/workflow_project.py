@@ -63,6 +63,7 @@ COMMANDS = {
         "train_vae", "train_decoder", "train_base", "train_inpainting", "train_stage1",
         "train_stage2", "train_controlnet", "train_panorama_finetune",
     ],
+    "eval/cli/leaderboard.py": ["leaderboard"],
     "eval/cli/results.py": ["tables", "figures", "report"],
     "eval/cli/scoring.py": ["score"],
     "eval/cli/training.py": ["train_extractor"],
@@ -105,6 +106,7 @@ MODULES = {
     "eval/report/figures.py": "",
     "eval/folders/opening.py": "",
     "eval/claims/remarks.py": "",
+    "eval/report/leaderboard.py": "from mvdiffusion_eval.tables.results import PUBLISHED\n",
     "eval/report/page.py": "",
 }
 
@@ -167,7 +169,8 @@ class Project:
     def results(self, folder: str = "results") -> dict[str, str]:
         """What a person would look at."""
         root = self.root / folder
-        files = [root / "metrics.json", *sorted(root.glob("tables/*")), root / "report.html"]
+        files = [root / "metrics.json", *sorted(root.glob("tables/*"))]
+        files += [root / "leaderboard.html", root / "report.html"]
         return {file.name: file.read_text() for file in files if file.exists()}
 
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "score_.*": "score",
     "tables": "tables",
     "figures": "figures",
+    "leaderboard": "leaderboard",
     "report": "report",
     ".*_pretrained": "fetch_base",
     ".*_labels": "data_labels",

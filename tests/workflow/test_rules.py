@@ -142,4 +142,4 @@ def test_the_report_of_snakemake_holds_tables_figures_and_the_page(
 ) -> None:
     made_project.snakemake("run", "--report", str(tmp_path / "report.zip"))
     held = {Path(name).name for name in ZipFile(tmp_path / "report.zip").namelist()}
-    assert {"claims.md", "overview_depth.png", "report.html"} <= held
+    assert {"claims.md", "overview_depth.png", "report.html", "leaderboard.html"} <= held

@@ -77,8 +77,8 @@ def test_changed_seed_without_snakemake_state(project: Project) -> None:
 @pytest.mark.parametrize(
     ("edited", "rerun"),
     [
-        ("eval/functional/psnr.py", {"score", "tables", "figures", "report"}),
-        ("eval/tables/published.yaml", {"tables", "report"}),
+        ("eval/functional/psnr.py", {"score", "tables", "figures", "leaderboard", "report"}),
+        ("eval/tables/published.yaml", {"tables", "leaderboard", "report"}),
     ],
 )
 def test_code_edits_rerun_what_uses_the_code(
@@ -117,7 +117,7 @@ def test_other_packages_are_scored_with_again_and_train_nothing(
     )
     project.snakemake("run", PYTHONPATH=str(installed.parent))
     names = {name.split()[0] for name in project.commands()}
-    assert names == {"train-extractor", "score", "tables", "figures", "report"}
+    assert names == {"train-extractor", "score", "tables", "figures", "leaderboard", "report"}
     assert "Nothing to be done" in project.snakemake("run", PYTHONPATH=str(installed.parent))
 
 
@@ -161,7 +161,7 @@ def test_guidance_scale_reruns_generation_and_what_follows(project: Project) -> 
     assert kept.items() < features(project).items(), "features of the same images are kept"
     made = {"generate split panorama independent", "generate split panorama mvdiffusion"}
     # Real views are exported again to carry the hash that all scores of a table must agree on.
-    assert ran == made | {"data export panorama", "score", "tables", "figures", "report"}
+    assert ran == made | {"data export panorama", "score", "tables", "figures", "leaderboard", "report"}
     assert project.results()["metrics.json"] != before["metrics.json"]
 
 
@@ -220,12 +220,12 @@ def test_a_task_left_out_disappears_and_comes_back_without_work(project: Project
     before = project.results()
     project.set("tasks", ["panorama"])
     project.snakemake("run")
-    assert set(project.commands()) == {"tables", "figures", "report"}
+    assert set(project.commands()) == {"tables", "figures", "leaderboard", "report"}
     assert "panorama_main.md" in project.results()
     assert "depth_main.md" not in project.results(), "left out tasks must not be shown"
     project.set("tasks", ["panorama", "outpaint", "depth"])
     project.snakemake("run")
-    assert set(project.commands()) == {"tables", "figures", "report"}
+    assert set(project.commands()) == {"tables", "figures", "leaderboard", "report"}
     assert project.results() == before
 
 

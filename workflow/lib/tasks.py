@@ -311,7 +311,7 @@ class Tasks:
             *(f"external_{task}_{name}" for task, name in self.external),
             *rooms,
             *(f"score_{folder.replace('/', '_', 1)}" for folder in self.scored),
-            *("tables", "figures"),
+            *("tables", "figures", "leaderboard"),
         ]
 
     def report_options(self, wildcards: Any, input: Any) -> list[str]:
@@ -327,6 +327,7 @@ class Tasks:
             *repeated("--benchmark", (f"{step}={folder}/{step}.tsv" for step in self.timed)),
             *repeated("--scores", input.scores),
             *repeated("--generated", named(self.scored, input.images)),
+            *("--leaderboard", str(input.leaderboard)),
         ]
 
     def compared(self, task: str) -> list[str]:

@@ -72,6 +72,32 @@ rule draw_figures:
 
 
 recipes.register(
+    "leaderboard",
+    settings={},
+    besides=tasks.declarations,
+    code=["mvdiffusion_eval.cli.leaderboard:leaderboard", "mvdiffusion_eval.report.leaderboard"],
+    after=tasks.scores,
+    makes=["<results>/leaderboard.html"],
+)
+
+
+rule write_leaderboard:
+    input:
+        recipes.settings_file("leaderboard"),
+        scores=scores,
+    output:
+        report("<results>/leaderboard.html", category="Page"),
+    log:
+        "<results>/logs/leaderboard.log",
+    benchmark:
+        "<results>/benchmarks/leaderboard.tsv"
+    conda:
+        "../envs/mvdiffusion.yaml"
+    shell:
+        "python -m mvdiffusion_eval leaderboard {input.scores} --output {output} 2>&1 | tee {log}"
+
+
+recipes.register(
     "report",
     settings=sources.shown_configuration(),
     besides=tasks.declarations,
@@ -80,7 +106,7 @@ recipes.register(
         "mvdiffusion_eval.report.page",
         "mvdiffusion_eval.scoring.score_files",
     ],
-    after=["tables", "figures"],
+    after=["tables", "figures", "leaderboard"],
     makes=["<results>/report.html"],
 )
 
@@ -94,6 +120,7 @@ rule write_report:
         images=rules.draw_figures.input.images,
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
+        leaderboard="<results>/leaderboard.html",
     output:
         report("<results>/report.html", category="Page"),
     log:

@@ -17,6 +17,7 @@ rule report:
     input:
         rules.tables.input,
         rules.draw_figures.output,
+        rules.write_leaderboard.output,
         rules.write_report.output,
 
 
