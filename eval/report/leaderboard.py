@@ -46,16 +46,11 @@ def write_leaderboard(sources: Sequence[Path], output: Path) -> None:
     Raises:
         InputError: a source is none of these, or damaged.
     """
-    groups: list[Group] = []
-    submissions = []
-    for path in sources:
-        if path.is_dir():
-            groups += _recorded(path)
-        else:
-            submissions.append(_submission(path))
-    groups = [*measured_groups(submissions), *groups, *map(published_group, published_tables())]
-    # Sorted by task alone: what was scored comes before what is on record or published.
-    groups.sort(key=lambda group: list(TASKS).index(group.task))
+    submissions = [_submission(path) for path in sources if not path.is_dir()]
+    recorded = [group for path in sources if path.is_dir() for group in _recorded(path)]
+    published = map(published_group, published_tables())
+    groups = [*measured_groups(submissions), *recorded, *published]
+    groups.sort(key=lambda group: list(TASKS).index(group.task))  # in each, ours come first
     script = (TEMPLATES / "leaderboard.js").read_text(encoding="utf-8")
     ours = [each.score for each in submissions if each.score.path.suffix != ".zip"]
     page = template(TEMPLATES / "leaderboard.html.j2").render(

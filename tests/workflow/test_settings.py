@@ -44,7 +44,8 @@ from mvdiffusion_eval.settings import (
 # What the command of a step reads; the first pattern that fits the step's name decides.
 CLASSES: dict[str, Any] = {
     # the repository holds these rooms and the miniature; the others' commands have no settings
-    "rooms_(validation|test)|miniature|release|figures|leaderboard|report|scannet_splits|.*_pretrained": None,
+    "rooms_(validation|test)|miniature|release|scannet_splits|.*_pretrained": None,
+    "figures|leaderboard|report": None,
     "rooms_.*": RoomSettings,
     "walks_.*": WalkSettings,
     "vae": VaeSettings,

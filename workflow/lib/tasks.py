@@ -318,16 +318,17 @@ class Tasks:
         """Parameter of the rule that writes the page: what it shows.
 
         Times are no inputs: results that were fetched have none. What other configurations have
-        left beside them is not of this run.
+        left beside them is not of this run. The leaderboard is only linked to.
         """
-        folder = f"{self.config['results_dir']}/benchmarks"
+        results = self.config["results_dir"]
+        folder = f"{results}/benchmarks"
         return [
             *("--tables", *folders_of(input.tables[:1]), "--metrics", str(input.metrics)),
             *("--figures", *folders_of(input.figures[:1])),
             *repeated("--benchmark", (f"{step}={folder}/{step}.tsv" for step in self.timed)),
             *repeated("--scores", input.scores),
             *repeated("--generated", named(self.scored, input.images)),
-            *("--leaderboard", str(input.leaderboard)),
+            *("--leaderboard", f"{results}/leaderboard.html"),
         ]
 
     def compared(self, task: str) -> list[str]:

@@ -106,7 +106,7 @@ recipes.register(
         "mvdiffusion_eval.report.page",
         "mvdiffusion_eval.scoring.score_files",
     ],
-    after=["tables", "figures", "leaderboard"],
+    after=["tables", "figures"],
     makes=["<results>/report.html"],
 )
 
@@ -120,7 +120,6 @@ rule write_report:
         images=rules.draw_figures.input.images,
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
-        leaderboard="<results>/leaderboard.html",
     output:
         report("<results>/report.html", category="Page"),
     log:
