@@ -15,8 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion import medals
+from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.external import process
 from mvdiffusion.external.generate import Run as External
 from mvdiffusion.external.requests import joined, make_requests, seed_of

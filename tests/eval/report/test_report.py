@@ -388,6 +388,7 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
         *toy.repeated("--benchmark", steps),
         *toy.repeated("--generated", shown),
         *("--scores", str(scores / "mvdiffusion.json")),
+        *("--leaderboard", str(root / "boards/leader & board.html")),
         *("--output", str(root / "report.html")),
     )
     return (root / "report.html").read_text()
@@ -410,6 +411,7 @@ def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path)
     assert "Not all methods are here; not shown: CAA, wrong correspondences." in page
     assert page.count("not shown:") == 1
     assert page.count("<section") == 3
+    assert page.count('href="boards/leader%20%26%20board.html"') == 2
     assert "&lt;toy&gt; &amp; co" in page
     assert "train vae" in page
     assert "13 s · 0.5 GiB" in page
