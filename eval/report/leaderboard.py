@@ -72,7 +72,7 @@ def _submission(path: Path) -> Submission:
     score = read_submission(path) if is_artifact else read_score(path)
     label = "/".join(path.parts[-2:])
     found = Submission(
-        Score(Path(label).with_suffix(path.suffix), score.content),
+        Score(Path(label), score.content),  # messages on the page name no folders of a machine
         f"submitted: {path.name}" if is_artifact else f"scored: {label}",
     )
     try:
