@@ -29,7 +29,7 @@ SAME = (
     "any score of the same samples and views, against the same real images, by this protocol with "
     "its version and settings, and by the same networks and packages"
 )
-ALONE = "one another alone"
+ALONE = "one another only"
 NOT_RECORDED = (
     "Runs of which the numbers alone are on record: their samples, real views and values per "
     "sample are not."
