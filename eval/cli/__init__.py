@@ -1,4 +1,4 @@
-"""The command `mvdiffusion-eval`: feature extractors, scores, comparisons, tables, report."""
+"""The command `mvdiffusion-eval`: scores, comparisons, tables, report, human studies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mvdiffusion.records import reporting_input_errors
 
 from .results import figures, report, tables
 from .scoring import compare, protocols, score
+from .study import study, study_score
 from .training import train_extractor
 
 app = typer.Typer(
@@ -23,7 +24,10 @@ app = typer.Typer(
     "paper's claims.",
 )
 with_version(app)
-for command in (score, compare, protocols, tables, figures, report, train_extractor):
+for command in (
+    *(score, compare, protocols, tables, figures, report, train_extractor),
+    *(study, study_score),
+):
     app.command()(command)
 
 
