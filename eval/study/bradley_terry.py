@@ -9,6 +9,7 @@ answers of one rater, and answers about one sample, depend on one another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ FEW_RATERS = 5
 """From this many raters on, they are taken for a random draw of all raters. The variance between
 fewer cannot be estimated: intervals are then about these raters, and clusters are samples alone."""
 
+NORMAL = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 TOLERANCE, MOST_ROUNDS = 1e-12, 100_000
 
 
@@ -119,7 +121,7 @@ def fit(wins: NDArray[np.float64]) -> NDArray[np.float64]:
 def strength_covariances(
     judgments: Judgments, wins: NDArray[np.float64], strength: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
-    """Estimate the covariance [M, M] of fitted strengths, in each way that `variance` chooses from.
+    """Estimate the covariance [M, M] of fitted strengths, in each way that `reach` chooses from.
 
     Args:
         judgments: the answers.
@@ -179,45 +181,61 @@ def quantile(judgments: Judgments) -> float:
     """Student's t of a 95 % interval, for the smaller number of clusters."""
     clusters = [len(np.unique(judgments.sample))]
     clusters += [len(np.unique(judgments.rater))] if are_random(judgments) else []
-    counts = [count for count in clusters if count > 1]
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, min(counts) - 1)) if counts else np.inf
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, min(c for c in clusters if c > 1) - 1))
 
 
-def variance(covariances: Sequence[NDArray[np.float64]], weights: NDArray) -> float:
-    """Estimate the variance of a weighted sum of strengths, on the safe side.
+def reach(
+    judgments: Judgments, covariances: Sequence[NDArray[np.float64]], weights: NDArray[np.float64]
+) -> float | None:
+    """Half the width of the interval of a weighted sum of strengths.
 
     Args:
+        judgments: the answers.
         covariances: from `strength_covariances`.
         weights: [M].
+
+    Returns:
+        That of clustered answers, but never less than that of independent ones; None without two
+        clusters.
     """
-    return max(float(weights @ each @ weights) for each in covariances)
+    errors = [math.sqrt(max(0.0, float(weights @ each @ weights))) for each in covariances]
+    if len(errors) == 1:
+        return None
+    return max(NORMAL * errors[0], quantile(judgments) * max(errors[1:]))
 
 
 def preference_interval(judgments: Judgments) -> tuple[float, float] | None:
     """Bounds of the share of answers that prefer the first of two methods.
 
     Wilson's interval for as many independent answers as tell as much as the clustered ones (Korn
-    and Graubard's effective sample size): never more than there are, and if all agree, one per
-    sample.
+    and Graubard's effective sample size), but never narrower than for independent ones. If all
+    answers agree, each sample counts as one.
 
     Args:
         judgments: about these two.
 
     Returns:
-        Lower and upper bound with probability `CONFIDENCE`; None with fewer than two samples.
+        Lower and upper bound with probability `CONFIDENCE`; None without two clusters.
     """
     count, share = len(judgments.won), float(judgments.won.mean())
     found = clustered((judgments.won - share)[:, None], judgments)
-    reach = quantile(judgments)
-    if not found or not np.isfinite(reach):
+    if not found:
         return None
+    if share in (0, 1):
+        return _wilson(share, len(np.unique(judgments.sample)), NORMAL)
+    low, high = _wilson(share, count, NORMAL)
     spread = max(float(each[0, 0]) for each in found) / count**2
-    effective = float(len(np.unique(judgments.sample)))
-    if spread > 0 and 0 < share < 1:
-        effective = min(float(count), share * (1 - share) / spread)
-    middle = (share + reach**2 / (2 * effective)) / (1 + reach**2 / effective)
-    inside = share * (1 - share) / effective + (reach / (2 * effective)) ** 2
-    half = reach * np.sqrt(inside) / (1 + reach**2 / effective)
+    if spread <= 0:
+        return low, high
+    wider = _wilson(share, share * (1 - share) / spread, quantile(judgments))
+    return min(low, wider[0]), max(high, wider[1])
+
+
+def _wilson(share: float, count: float, reach: float) -> tuple[float, float]:
+    """Wilson's interval (1927) of a share of independent answers, `reach` standard errors wide."""
+    middle = (share + reach**2 / (2 * count)) / (1 + reach**2 / count)
+    inside = share * (1 - share) / count + (reach / (2 * count)) ** 2
+    half = reach * math.sqrt(inside) / (1 + reach**2 / count)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

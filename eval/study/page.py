@@ -95,7 +95,7 @@ def write_study(
     used = sorted({shown.sample for shown in design.images.values()})
     texts = _texts(folders, used)
     asked = tuple(questions) or _default_questions(texts)
-    pictures = _pictures(design, folders, used, seed)
+    pictures = _pictures(design, folders, used)
     content: dict[str, Any] = {
         "questions": list(asked),
         "comparisons": [
@@ -176,7 +176,7 @@ def _default_questions(texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def _pictures(
-    design: Design, folders: Mapping[str, SampleFolder], samples: Sequence[str], seed: int
+    design: Design, folders: Mapping[str, SampleFolder], samples: Sequence[str]
 ) -> dict[str, bytes]:
     """JPEG files by image id, in the order of the ids, which says nothing."""
     drawn = draw_pictures(folders, samples)
@@ -184,7 +184,7 @@ def _pictures(
     for image, shown in sorted(design.images.items()):
         picture = drawn[shown.method, shown.sample]
         if shown.content == "noise":
-            picture = noise_like(picture, seed)
+            picture = noise_like(picture, int(image, 16))
         files[image] = encoded(picture)
     return files
 

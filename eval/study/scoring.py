@@ -25,14 +25,16 @@ from .bradley_terry import (
     groups,
     is_separated,
     preference_interval,
-    quantile,
+    reach,
     regularized,
     strength_covariances,
-    variance,
 )
 
 CATCH_SHARE = 0.75
 """Least share of right answers to catch trials with which a rater counts."""
+
+EQUAL = 1e-9
+"""Difference of strengths below which two methods have one rank."""
 
 PREFERENCE_COLUMNS = (
     *("question_number", "question", "method", "other", "share", "low", "high"),
@@ -197,42 +199,27 @@ def _strengths(
             "strengths infinite; half a preference each way is added to every pair."
         )
     strength = fit(wins)
-    covariances, reach = strength_covariances(answers, wins, strength), quantile(answers)
-    rows = []
+    covariances = strength_covariances(answers, wins, strength)
+    unit, rows = np.eye(len(methods)), []
     for method in np.argsort(-strength, kind="stable"):
         value = float(strength[method])
-        others = [other for other in range(len(methods)) if other != method]
-        leads = {other: _lead(int(method), other, strength, covariances) for other in others}
-        error = np.sqrt(variance(covariances, _centered(len(methods), int(method))))
-        is_known = np.isfinite(reach)
-        above = sum(gain + reach * se < 0 for gain, se in leads.values())
-        below = sum(gain - reach * se > 0 for gain, se in leads.values())
+        half = reach(answers, covariances, unit[method] - 1 / len(methods))  # of the mean 0
+        leads = [
+            (float(strength[method] - each), reach(answers, covariances, unit[method] - other))
+            for each, other in zip(strength, unit, strict=True)
+        ]
+        above = sum(lead < -(wide or np.inf) for lead, wide in leads)
+        below = sum(lead > (wide or np.inf) for lead, wide in leads)
         rows.append(
             {
                 "method": methods[method],
                 "strength": value,
-                "interval": [value - reach * error, value + reach * error] if is_known else None,
-                "rank": 1 + sum(gain < -1e-9 for gain, _ in leads.values()),
+                "interval": None if half is None else [value - half, value + half],
+                "rank": 1 + sum(lead < -EQUAL for lead, _ in leads),
                 "ranks": [1 + above, len(methods) - below],
             }
         )
     return rows, notes
-
-
-def _lead(
-    method: int, other: int, strength: np.ndarray, covariances: Sequence[np.ndarray]
-) -> tuple[float, float]:
-    """How much stronger a method is than another one, and the standard error."""
-    weights = np.zeros(len(strength))
-    weights[method], weights[other] = 1, -1
-    return float(weights @ strength), float(np.sqrt(variance(covariances, weights)))
-
-
-def _centered(count: int, method: int) -> np.ndarray:
-    """Weights of a method's strength above the mean of all."""
-    weights = np.full(count, -1 / count)
-    weights[method] += 1
-    return weights
 
 
 def _ratings(judgments: Sequence[Judgment]) -> np.ndarray:
