@@ -9,6 +9,7 @@ import typer
 from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
 
+from .checking import check
 from .results import figures, report, tables
 from .scoring import compare, protocols, score
 from .study import study, study_score
@@ -26,7 +27,7 @@ app = typer.Typer(
 with_version(app)
 for command in (
     *(score, compare, protocols, tables, figures, report, train_extractor),
-    *(study, study_score),
+    *(check, study, study_score),
 ):
     app.command()(command)
 
