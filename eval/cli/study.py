@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mvdiffusion.commands import spread
 from mvdiffusion.outputs import check_file, made_before
 from mvdiffusion.records import write_json
 
@@ -14,6 +16,47 @@ from .. import console
 from .options import Json
 
 
+@dataclass(frozen=True)
+class StudyOptions:
+    """Options of the design of a study."""
+
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--pairs",
+            help="Number of samples on which each pair of methods is compared, drawn at random; by "
+            "default all that the methods have in common, at most 10.",
+            min=1,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Sample to choose from, by default all. May be repeated."),
+    ] = None
+    questions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--question",
+            help="Question about each pair of images. May be repeated. By default consistency, "
+            "quality and, if there are prompts, fit to the text.",
+        ),
+    ] = None
+    catch: Annotated[
+        int,
+        typer.Option(
+            help="Number of catch trials, which find inattentive raters: in turn an image beside "
+            "noise, and one beside itself.",
+            min=0,
+        ),
+    ] = 0
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Move the key of another study to KEY.old."),
+    ] = False
+
+
+@spread
 def study(
     sources: Annotated[
         list[str],
@@ -30,53 +73,14 @@ def study(
             "OUTPUT with .key.json in place of .html."
         ),
     ],
-    pairs: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of samples on which each pair of methods is compared, drawn at random; by "
-            "default all that the methods have in common, at most 10.",
-            min=1,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 0,
-    samples: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="Sample to choose from, by default all. May be repeated."),
-    ] = None,
-    questions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--question",
-            help="Question about each pair of images. May be repeated. By default consistency, "
-            "quality and, if there are prompts, fit to the text.",
-        ),
-    ] = None,
-    catch: Annotated[
-        int,
-        typer.Option(
-            help="Number of catch trials, which find inattentive raters: in turn an image beside "
-            "noise, and one beside itself.",
-            min=0,
-        ),
-    ] = 0,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Move the key of another study to KEY.old."),
-    ] = False,
+    *,
+    options: StudyOptions,
 ) -> None:
     """Write the page of a blinded study: raters compare images of two methods at a time."""
     from ..study.page import write_study
 
-    sheet = write_study(
-        sources,
-        output,
-        count=pairs,
-        seed=seed,
-        samples=samples or (),
-        questions=questions or (),
-        catch=catch,
-        overwrite=overwrite,
-    )
+    lists = {"samples": options.samples or (), "questions": options.questions or ()}
+    sheet = write_study(sources, output, **vars(options) | lists)
     pictures = f", with its pictures in {sheet.pictures}" if sheet.pictures else ""
     console.print_notes(
         [
