@@ -153,6 +153,11 @@ element("answers").onclick = () => element("answers").select();
 for (const side of ["left", "right"]) {
   element(side).onclick = () => { element(side).className = element(side).className ? "" : "full"; };
 }
+// Strips stand one above the other, pictures that are less wide beside one another.
+element("left").onload = () => {
+  const { naturalWidth, naturalHeight } = element("left");
+  element("pictures").className = naturalWidth < 2.6 * naturalHeight ? "beside" : "";
+};
 document.onkeydown = (event) => {
   if (element("task").hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const { left, right } = shown(), choice = { 1: left, 2: right, 3: SAME }[event.key];
