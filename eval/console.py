@@ -113,6 +113,56 @@ def print_score(score: Mapping[str, Any]) -> None:
         print_notes([OF_EFFICIENTNET])
 
 
+def print_check(report: Mapping[str, Any]) -> None:
+    """Print what `scoring.integrity.check` found: folders, problems, protocols."""
+    for name in ("generated", "reference"):
+        if report[name]:
+            _print_checked(name, report[name])
+    rows = [
+        (
+            f"{row['name']} v{row['version']}",
+            ", ".join(row["measured"]) or "–",
+            "; ".join(dict.fromkeys(need for needs in row["lacking"].values() for need in needs)),
+        )
+        for row in report["protocols"]
+    ]
+    if rows:
+        print_table("Protocols", ("protocol", "could measure", "lacks for the rest"), rows)
+    weights = {k: here for row in report["protocols"] for k, here in row["extractors"].items()}
+    words = {True: "here", False: "not here", None: "unknown"}
+    if weights:
+        shown = ", ".join(f"{name}: {words[here]}" for name, here in sorted(weights.items()))
+        print_notes([f"weights: {shown}"])
+
+
+def _print_checked(name: str, found: Mapping[str, Any]) -> None:
+    faults, about = found["faults"], f"{name}, {found['root']}: "
+    if "task" in found:
+        about += (
+            f"{found['task']}, {found['samples']} samples, {found['images']} images of "
+            f"{found['width']}×{found['height']} px, {found['prompts']} samples with prompts"
+        )
+    else:
+        about += "could not be opened"
+    counts = ("constant", "near_constant", "repeated", "repeated_samples")
+    degenerate = ", ".join(f"{key.replace('_', ' ')}: {faults[key]}" for key in counts)
+    stopping = sum(problem["stops"] for problem in found["problems"])
+    notes = len(found["problems"]) - stopping
+    print_notes(
+        [
+            about,
+            f"decoded {found['decoded']} files in {found['seconds']:.1f} s; {degenerate}",
+            f"problems: {stopping}, notes: {notes}",
+        ]
+    )
+    if found["problems"]:
+        rows = [
+            ("problem" if each["stops"] else "note", each["file"], each["problem"])
+            for each in found["problems"]
+        ]
+        print_table(f"Problems of the {name} images", ("", "file", "found"), rows)
+
+
 def print_comparison(comparison: Comparison, as_json: bool) -> None:
     """Print the warnings and the tables of a comparison.
 

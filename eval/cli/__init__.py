@@ -1,4 +1,4 @@
-"""The command `mvdiffusion-eval`: feature extractors, scores, comparisons, tables, report."""
+"""The command `mvdiffusion-eval`: scores, comparisons, tables, report, human studies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
 
+from .checking import check
 from .leaderboard import leaderboard
 from .results import figures, report, tables
 from .scoring import compare, protocols, score
+from .study import study, study_score
 from .training import train_extractor
 
 app = typer.Typer(
@@ -24,7 +26,10 @@ app = typer.Typer(
     "paper's claims.",
 )
 with_version(app)
-for command in (score, compare, protocols, tables, figures, report, leaderboard, train_extractor):
+for command in (
+    *(score, check, compare, protocols, tables, figures, report, leaderboard),
+    *(study, study_score, train_extractor),
+):
     app.command()(command)
 
 

@@ -39,7 +39,7 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
-from .weights import checkpoints, load_pretrained
+from .weights import checkpoints, known_weights, load_pretrained
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FASTER_ON_CPUS = torch.channels_last
@@ -236,6 +236,17 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     efficientnet_lite.NAME: load_efficientnet,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
+
+
+def has_weights(name: str) -> bool | None:
+    """Tell whether a pretrained extractor's weights are here; nothing is downloaded.
+
+    None where it cannot be told, as its files are not in `weights.yaml`.
+    """
+    if name == efficientnet_lite.NAME:
+        return efficientnet_lite.is_installed()
+    known = known_weights().get(name)
+    return None if known is None else known.is_here
 
 
 def load_extractor(name_or_folder: str | Path) -> Extractor:

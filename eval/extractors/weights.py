@@ -53,6 +53,15 @@ class Weights:
             f"Hugging Face cache {HF_HUB_CACHE} (`hf download {self.repository}`)"
         )
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the file is where `fetch` finds it; its hash is not looked at."""
+        if self.url:
+            return (checkpoints() / self.file).is_file()
+        import huggingface_hub
+
+        return isinstance(huggingface_hub.try_to_load_from_cache(self.repository, self.file), str)
+
     def fetch(self) -> Path:
         """Find or download the file, and check its hash before it is used.
 

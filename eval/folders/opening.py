@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from itertools import filterfalse
 from pathlib import Path
+from typing import Any
 
 from mvdiffusion.manifest import (
     MANIFEST,
@@ -53,6 +54,26 @@ def open_folder(
         InputError: a view is missing, has another size or is not RGB, a camera is impossible,
             or the manifest disagrees.
     """
+    assumed: dict[str, Any] = {"fov_deg": fov_deg, "yaw_deg": yaw_deg, "view_size": view_size}
+    folder = recognize_folder(root, **assumed, panorama_height=panorama_height, real=real)
+    folder.check()
+    return folder
+
+
+def recognize_folder(
+    root: str | Path,
+    *,
+    fov_deg: float | None = None,
+    yaw_deg: Sequence[float] | None = None,
+    view_size: int = 512,
+    panorama_height: int | None = None,
+    real: bool = False,
+) -> SampleFolder:
+    """Open a sample folder without looking at the images of every sample; see `open_folder`.
+
+    Raises:
+        InputError: the layout is unknown, a camera is impossible, or the manifest disagrees.
+    """
     root = Path(root)
     fov_is_possible = fov_deg is None or 0 < fov_deg < 180
     if not fov_is_possible or not all(math.isfinite(yaw) for yaw in yaw_deg or ()):
@@ -78,7 +99,6 @@ def open_folder(
         ) from None
     if wrong := next(filterfalse(is_sample_id, folder.sample_ids), None):
         raise InputError(f"{root}: the sample {wrong!r}; expected {SAMPLE_ID}. Rename it.")
-    folder.check()
     return folder
 
 

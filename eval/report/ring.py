@@ -148,7 +148,7 @@ def unrolled(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     focal, center = float(K[0, 0]), K[:2, 2].numpy()
     own = 2 * math.pi * focal
     columns = 2 * round(own * math.ceil(LEAST_COLUMNS / own) / 2)
-    nearest, angle = _nearest(folder, columns)
+    nearest, angle = nearest_views(folder, columns)
     top = math.tan(math.radians(seen_latitude(folder)))
     rows = round(2 * top * columns / (2 * math.pi))
     height = ((np.arange(rows) + 0.5) / rows * 2 - 1) * top  # on a cylinder of radius 1
@@ -164,8 +164,16 @@ def unrolled(folder: PanoramaFolder, sample_id: str) -> np.ndarray:
     return strip
 
 
-def _nearest(folder: PanoramaFolder, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """The view that looks nearest to each column's direction, and the angle [w] off its middle."""
+def nearest_views(folder: PanoramaFolder, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the view that looks nearest to each column's direction in an unrolled strip.
+
+    Args:
+        folder: level views.
+        columns: w, the width of the strip.
+
+    Returns:
+        The views [w], and the angles [w] in radians between each column and its view's middle.
+    """
     direction = _cut(folder) + (np.arange(columns) + 0.5) / columns * 360
     off = np.mod(direction - np.array(folder.yaw_deg)[:, None] + 180, 360) - 180  # [V, w]
     nearest = np.abs(off).argmin(0)
@@ -201,7 +209,8 @@ def _draw(strips: Sequence[_Strip]) -> Figure:
     figure.subplots_adjust(MARGIN / WIDTH, GAP / whole, 1, 1 - HEAD / whole, 0, between)
     for axis, strip in zip(axes, strips, strict=True):
         columns = strip.pixels.shape[1]
-        seams = (np.flatnonzero(np.diff(_nearest(strip.folder, columns)[0])) + 1) / columns * 360
+        nearest, _ = nearest_views(strip.folder, columns)
+        seams = (np.flatnonzero(np.diff(nearest)) + 1) / columns * 360
         axis.imshow(strip.pixels, interpolation="lanczos", aspect="auto", extent=(0, 360, 0, 1))
         axis.set_ylabel(strip.label, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=seams, xticklabels=[], yticks=[])

@@ -1,0 +1,1 @@
+"""Human studies: a blinded sheet of pairs of images, and the scores of its answers."""
