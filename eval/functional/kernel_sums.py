@@ -1,6 +1,6 @@
 """Maximum mean discrepancy (Gretton et al., 2012) from sums of a kernel over pairs of images.
 
-The sums are kept by group of images, so that the discrepancy without a group needs no kernel again.
+The sums are kept by group of images, so that other weights of the groups need no kernel again.
 """
 
 from __future__ import annotations
@@ -33,25 +33,31 @@ class KernelSums:
     preds_count: Tensor
     target_count: Tensor
 
-    def mmd2(self, groups: Tensor, unbiased: bool) -> float:
-        """Squared discrepancy of the images of some groups.
+    def mmd2(self, weights: Tensor, unbiased: bool) -> Tensor:
+        """Squared discrepancy [], differentiable by the weights.
 
         Args:
-            groups: numbers of those groups.
+            weights: of the groups [G]: 1 for one to count as it is, 0 to leave it out.
             unbiased: leave k(x, x) out of the means within a set.
         """
-        # The sums of chosen groups are those of a submatrix: leaving a group out costs no kernel.
-        n, m = self.preds_count[groups].sum(), self.target_count[groups].sum()
+        n, m = ((weights * count).sum() for count in (self.preds_count, self.target_count))
         within_p, within_t, cross = (
-            sums[groups][:, groups].sum() for sums in (self.preds, self.target, self.cross)
+            (weights[:, None] * sums * weights).sum()
+            for sums in (self.preds, self.target, self.cross)
         )
         # An image and itself are no pair of the set: k(x, x) would draw the mean up.
         if unbiased:
-            within_p = (within_p - self.preds_own[groups].sum()) / (n * (n - 1))
-            within_t = (within_t - self.target_own[groups].sum()) / (m * (m - 1))
+            own_p, own_t, same_p, same_t = (
+                (weights.square() * own).sum()
+                for own in (self.preds_own, self.target_own, self.preds_count, self.target_count)
+            )
+            within_p, within_t = (
+                (within_p - own_p) / (n**2 - same_p),
+                (within_t - own_t) / (m**2 - same_t),
+            )
         else:
             within_p, within_t = within_p / n**2, within_t / m**2
-        return float(within_p + within_t - 2 * cross / (n * m))
+        return within_p + within_t - 2 * cross / (n * m)
 
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:
