@@ -40,24 +40,23 @@ class KernelSums:
             weights: of the groups [G]: 1 for one to count as it is, 0 to leave it out.
             unbiased: leave k(x, x) out of the means within a set.
         """
-        n, m = ((weights * count).sum() for count in (self.preds_count, self.target_count))
+        # Pairs within a group come and go once with it, not twice as a square would have it.
+        once = weights - weights.square()
+        p, t = self.preds_count, self.target_count
+        n, m = (weights * p).sum(), (weights * t).sum()
         within_p, within_t, cross = (
-            (weights[:, None] * sums * weights).sum()
+            (weights[:, None] * sums * weights).sum() + (once * sums.diagonal()).sum()
             for sums in (self.preds, self.target, self.cross)
+        )
+        pairs_p, pairs_t, pairs = (
+            one * other + (once * own).sum()
+            for one, other, own in ((n, n, p * p), (m, m, t * t), (n, m, p * t))
         )
         # An image and itself are no pair of the set: k(x, x) would draw the mean up.
         if unbiased:
-            own_p, own_t, same_p, same_t = (
-                (weights.square() * own).sum()
-                for own in (self.preds_own, self.target_own, self.preds_count, self.target_count)
-            )
-            within_p, within_t = (
-                (within_p - own_p) / (n**2 - same_p),
-                (within_t - own_t) / (m**2 - same_t),
-            )
-        else:
-            within_p, within_t = within_p / n**2, within_t / m**2
-        return within_p + within_t - 2 * cross / (n * m)
+            within_p, pairs_p = within_p - (weights * self.preds_own).sum(), pairs_p - n
+            within_t, pairs_t = within_t - (weights * self.target_own).sum(), pairs_t - m
+        return within_p / pairs_p + within_t / pairs_t - 2 * cross / pairs
 
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:
