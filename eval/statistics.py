@@ -13,7 +13,7 @@ Where two sets hardly differ, a Fréchet or kernel distance is nearly quadratic 
 so is the difference of two such distances where the methods do not differ. A jackknife counts the
 variance of a quadratic statistic twice (Efron and Stein, 1981): its errors are up to 1.5 times the
 spread. `linearize` measures the quadratic part, and `set_error` takes it off once. How often the
-intervals hold what they should is in docs/score.md, by simulation (benchmarks/coverage.py).
+intervals hold what they should is simulated (benchmarks/interval_coverage.py, docs/score.md).
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ COUNTS = ("num_samples", "num_images")
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 INTERVALS = (
     "Intervals are Student's t intervals between samples, never between views: from the values "
-    "per sample; for metrics of the whole set, from groups of samples; for ratios, by linearization."
+    "per sample; for metrics of the whole set, from groups of samples; for ratios, by "
+    "linearization."
 )
 
 

@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def coverage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import coverage
+    import interval_coverage
 
-    return coverage
+    return interval_coverage
 
 
 @pytest.mark.parametrize("metric", ["fid", "kid"])
