@@ -44,7 +44,7 @@ from mvdiffusion_eval.metrics.base import Inputs
 from mvdiffusion_eval.metrics.quality import frechet_statistic
 from mvdiffusion_eval.protocols.plan import collect_features, merge, plan
 from mvdiffusion_eval.settings import ScoreSettings
-from mvdiffusion_eval.statistics import jackknife
+from mvdiffusion_eval.statistics import linearize
 
 PARTS = ("libraries", "cache", "memory")
 VIEWS = 8
@@ -161,7 +161,7 @@ def measure_cache(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """How much there is to be scored: numbers per image, images per side, jackknife groups."""
+    """How much there is to be scored: numbers per image, images per side, groups of samples."""
 
     features: int
     images: int
@@ -191,7 +191,7 @@ ROWS = tuple(
 
 
 def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Fréchet distance with its jackknife and KID from features on disk, row by row."""
+    """Fréchet distance with its error and KID from features on disk, row by row."""
     found = []
     for number, row in enumerate(arguments.rows):
         sides = [
@@ -200,7 +200,8 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
         ]
         before = time.perf_counter()
         with PeakMemory(torch.device("cpu")).measure() as memory:
-            whole, _ = jackknife(frechet_statistic(*sides), row.images // VIEWS, row.groups)
+            group_of = np.arange(row.images // VIEWS) % row.groups
+            whole = linearize(frechet_statistic(*sides, group_of), row.groups).value.item()
             drawn = draw_subsets(row.images, row.images, 1000, 100, seed=0)
             kid = [_kernel_distance(sides[0].rows(i), sides[1].rows(j)) for i, j in drawn]
         seconds = time.perf_counter() - before
@@ -215,7 +216,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> list[dict[str
 
 def _kernel_distance(preds: torch.Tensor, target: torch.Tensor) -> float:
     ours, theirs = ((x, torch.zeros(len(x), dtype=torch.long)) for x in (preds, target))
-    return polynomial_sums(ours, theirs, 1).mmd2(torch.tensor([0]), unbiased=True)
+    return polynomial_sums(ours, theirs, 1).mmd2(torch.ones(1), unbiased=True).item()
 
 
 def write_features(folder: Path, count: int, size: int, seed: int) -> FeatureSet:

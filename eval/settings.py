@@ -47,8 +47,8 @@ class ScoreSettings:
             before it counts as hidden in one of them.
         lpips: network of the perceptual distance between views; none if empty.
         inception_splits: number of splits of the Inception score.
-        jackknife_groups: groups of the jackknife behind the standard errors of FID and the
-            Inception score.
+        jackknife_groups: groups of samples behind the standard errors of FID, the Inception score
+            and other numbers of whole sets.
         seed: seed of the Inception score's shuffle and of KID's subsets.
     """
 

@@ -2,17 +2,18 @@
 
 The unit is always the sample (a panorama, a sequence), never a view: the views of one sample
 depend on each other. A metric of a whole set, such as FID, has no value per sample; the
-pseudo-values of its jackknife take their place.
+pseudo-values of groups of samples take their place.
 
 Every interval is Student's t around a value with its standard error. A bootstrap (BCa) would follow
 the skew of a mean, but with the 10 or 20 samples of small evaluations it is too narrow, and it has
 no counterpart for jackknife groups and quotients. Student's t serves all three, and the claims'
 verdicts follow from the same intervals.
 
-The errors of differences between two Fréchet or kernel distances are on the safe side: where two
-methods do not differ, those of the jackknife are 1.3 to 1.5 times the true spread (such a statistic
-is nearly quadratic there), so that p < 0.05 comes in up to 3 % of cases instead of 5 %. Where they
-differ, errors are right within 10 %. Verdicts are safe, and differences near zero are found later.
+Where two sets hardly differ, a Fréchet or kernel distance is nearly quadratic in its samples, and
+so is the difference of two such distances where the methods do not differ. A jackknife counts the
+variance of a quadratic statistic twice (Efron and Stein, 1981): its errors are up to 1.5 times the
+spread. `linearize` measures the quadratic part, and `set_error` takes it off once. How often the
+intervals hold what they should is simulated (benchmarks/interval_coverage.py, docs/score.md).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from scipy import stats
+from torch import Tensor
 
 Statistic = TypeVar("Statistic", float, np.ndarray)
 
@@ -32,6 +35,9 @@ CONFIDENCE = 1 - SIGNIFICANCE
 
 RESAMPLES = 9999
 """Random patterns of signs of a test; all of them where there are fewer."""
+
+STEP = 0.1
+"""Change of the weights of groups between two slopes, whose difference is the curvature."""
 
 SEED = 0
 """Seed of random draws: equal values give equal p-values."""
@@ -111,6 +117,81 @@ def jackknife(
         return whole, np.array([whole])
     partial = [statistic(everything[everything % groups != group]) for group in range(groups)]
     return whole, groups * whole - (groups - 1) * np.array(partial)
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """Statistics of a whole set, and how they respond to the weights of groups of samples.
+
+    Attributes:
+        value: of all samples, [] or [K].
+        values: pseudo-values [G] or [G, K], value + G · slope by the weight of each group; their
+            standard error is that of the infinitesimal jackknife (Jaeckel, 1972).
+        curvatures: of each group [G] or [G, K], G · the derivative of its slope along weights of
+            the other half of the groups that rise and fall in turns.
+    """
+
+    value: np.ndarray
+    values: np.ndarray
+    curvatures: np.ndarray
+
+
+def linearize(statistic: Callable[[Tensor], Tensor], num_groups: int) -> Linearized:
+    """Linearize smooth statistics of a whole set, such as FID, in the weights of groups.
+
+    Deterministic, and paired between methods that score the same samples: pseudo-values and
+    curvatures of a difference are the differences of theirs.
+
+    Args:
+        statistic: maps weights of groups [G], 1 for each to count as it is, to a number or to
+            several [K]; differentiable.
+        num_groups: G.
+    """
+    value, slopes = _slopes(statistic, np.ones(num_groups))
+    group = np.arange(num_groups)
+    half, signs = group % 2, 1.0 - 2 * (group // 2 % 2)
+    bends = np.zeros_like(slopes)
+    # The groups that are looked at are never those that are moved: what a sample has to do with
+    # itself is bias of the statistic, and no part of its variance.
+    for moved in range(min(num_groups, 2)):
+        _, there = _slopes(statistic, 1 + STEP * signs * (half == moved))
+        bends[half != moved] = ((there - slopes) / STEP)[half != moved]
+    return Linearized(value, value + num_groups * slopes, num_groups * bends)
+
+
+def _slopes(
+    statistic: Callable[[Tensor], Tensor], weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics [] or [K], and their derivatives by the weights of groups [G] or [G, K]."""
+    at = torch.from_numpy(weights).requires_grad_()
+    found = statistic(at)
+    rows = [torch.autograd.grad(one, at, retain_graph=True)[0] for one in found.reshape(-1)]
+    slopes = torch.stack(rows, 1).reshape(len(weights), *found.shape)
+    return found.detach().numpy(), slopes.numpy()
+
+
+def set_error(values: np.ndarray, curvatures: np.ndarray) -> float | None:
+    """Standard error of a statistic of a whole set, or of a difference of two.
+
+    The variance between pseudo-values is that of the linear part and twice that of the quadratic
+    part. The latter is the mean square of the curvatures, and is subtracted once; that leaves at
+    least the quadratic part itself, half of which is the bound here, as both are estimates.
+
+    Args:
+        values: pseudo-values [G], see `Linearized`.
+        curvatures: [G]; zeros for a statistic whose quadratic part is not known.
+
+    Returns:
+        The standard error; None for a single group.
+
+    >>> set_error(np.array([1.0, 3.0]), np.zeros(2)) == mean_and_se(np.array([1.0, 3.0]))[1]
+    True
+    """
+    if len(values) < 2:
+        return None
+    quadratic = np.square(curvatures).mean()
+    variance = max(values.var(ddof=1) - quadratic, quadratic / 2)
+    return float(np.sqrt(variance / len(values)))
 
 
 def student_interval(

@@ -1,6 +1,6 @@
 """Maximum mean discrepancy (Gretton et al., 2012) from sums of a kernel over pairs of images.
 
-The sums are kept by group of images, so that the discrepancy without a group needs no kernel again.
+The sums are kept by group of images, so that other weights of the groups need no kernel again.
 """
 
 from __future__ import annotations
@@ -33,25 +33,30 @@ class KernelSums:
     preds_count: Tensor
     target_count: Tensor
 
-    def mmd2(self, groups: Tensor, unbiased: bool) -> float:
-        """Squared discrepancy of the images of some groups.
+    def mmd2(self, weights: Tensor, unbiased: bool) -> Tensor:
+        """Squared discrepancy [], differentiable by the weights.
 
         Args:
-            groups: numbers of those groups.
+            weights: of the groups [G]: 1 for one to count as it is, 0 to leave it out.
             unbiased: leave k(x, x) out of the means within a set.
         """
-        # The sums of chosen groups are those of a submatrix: leaving a group out costs no kernel.
-        n, m = self.preds_count[groups].sum(), self.target_count[groups].sum()
+        # Pairs within a group come and go once with it, not twice as a square would have it.
+        once = weights - weights.square()
+        p, t = self.preds_count, self.target_count
+        n, m = (weights * p).sum(), (weights * t).sum()
         within_p, within_t, cross = (
-            sums[groups][:, groups].sum() for sums in (self.preds, self.target, self.cross)
+            (weights[:, None] * sums * weights).sum() + (once * sums.diagonal()).sum()
+            for sums in (self.preds, self.target, self.cross)
+        )
+        pairs_p, pairs_t, pairs = (
+            one * other + (once * own).sum()
+            for one, other, own in ((n, n, p * p), (m, m, t * t), (n, m, p * t))
         )
         # An image and itself are no pair of the set: k(x, x) would draw the mean up.
         if unbiased:
-            within_p = (within_p - self.preds_own[groups].sum()) / (n * (n - 1))
-            within_t = (within_t - self.target_own[groups].sum()) / (m * (m - 1))
-        else:
-            within_p, within_t = within_p / n**2, within_t / m**2
-        return float(within_p + within_t - 2 * cross / (n * m))
+            within_p, pairs_p = within_p - (weights * self.preds_own).sum(), pairs_p - n
+            within_t, pairs_t = within_t - (weights * self.target_own).sum(), pairs_t - m
+        return within_p / pairs_p + within_t / pairs_t - 2 * cross / pairs
 
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:

@@ -205,7 +205,7 @@ class Inputs:
 
 
 LEAST_SAMPLES = 4
-"""With fewer, a jackknife of two groups would leave fewer than two samples."""
+"""With fewer there is next to nothing to tell an error from."""
 
 
 def needs_samples(inputs: Inputs) -> str:

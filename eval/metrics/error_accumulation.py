@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..extractors.base import FeatureExtractor, SimilarityExtractor
 from ..extractors.store import FeatureSet
 from ..functional.gradient_energy import gradient_energy
-from ..statistics import jackknife, mean_and_se, slope
+from ..statistics import linearize, mean_and_se, set_error, slope
 from .base import (
     Inputs,
     Metric,
@@ -29,9 +31,16 @@ from .base import (
     per_sample,
     register,
 )
-from .measurement import Measurement
 from .panorama_consistency import as_panoramas, needs_a_ring, neighbor_psnr
-from .quality import clip_scores, frechet_statistic, needs_prompts, sides_of
+from .quality import (
+    as_computed,
+    by_group,
+    clip_scores,
+    frechet_statistic,
+    groups_of_samples,
+    needs_prompts,
+    sides_of,
+)
 
 Rows = tuple[dict[str, Any], ...]
 
@@ -67,31 +76,39 @@ def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
 
 def _run_fid(inputs: Inputs, step: Step) -> Outcome:
     """Fréchet distance of each step's views from the real views of the same direction."""
-    count, num_views = len(inputs.real.sample_ids), as_panoramas(inputs.real).num_views
+    num_views, group_of = as_panoramas(inputs.real).num_views, groups_of_samples(inputs)
 
     def measure(extractor: FeatureExtractor) -> Outcome:
-        sides = sides_of(inputs, extractor)
+        preds, target = sides_of(inputs, extractor)
         of_step = [
-            frechet_statistic(*(_step(features, view, num_views) for features in sides))
+            frechet_statistic(
+                _step(preds, view, num_views), _step(target, view, num_views), group_of
+            )
             for view in range(num_views)
         ]
 
-        def distances(kept: np.ndarray) -> np.ndarray:
-            by_step = np.array([distance(kept) for distance in of_step])
-            mean = by_step.mean()  # 0 if all are 0, and then there is no slope
-            return np.append(by_step, slope(by_step[None])[0] / mean if mean > 0 else 0.0)
+        def distances(weights: Tensor) -> Tensor:
+            by_step = torch.stack([distance(weights) for distance in of_step])
+            return torch.cat([by_step, _rise(by_step)[None]])
 
-        whole, pseudo = jackknife(distances, count, inputs.settings.jackknife_groups)
-        errors = [mean_and_se(column)[1] for column in pseudo.T]
-        rise = Measurement(
-            float(whole[-1]), errors[-1], "of the mean per step", False,
-            step.protocol_with(extractor), step.version, str(extractor.identity),
-            tuple(pseudo[:, -1].tolist()), "group",
-        )  # fmt: skip
-        steps = _labeled(inputs, "fid", whole[:-1].tolist(), errors[:-1])
+        found = linearize(distances, int(group_of.max()) + 1)
+        errors = list(map(set_error, found.values.T, found.curvatures.T))
+        last = float(found.value[-1]), found.values[:, -1], found.curvatures[:, -1]
+        rise = by_group(*last, "of the mean per step", False, step, extractor)
+        steps = _labeled(inputs, "fid", found.value[:-1].tolist(), errors[:-1])
         return Outcome({step.key: rise}, steps=steps)
 
     return by_extractor(inputs, measure)
+
+
+def _rise(by_step: Tensor) -> Tensor:
+    """Slope of distances [V] as a share of their mean."""
+    plain, mean = by_step.detach().numpy(), by_step.mean()
+    if not mean > 0:
+        return 0 * mean  # all are 0, and then there is no slope
+    # A slope is linear: its derivatives are the slopes of unit vectors.
+    share = by_step @ torch.from_numpy(slope(np.eye(len(plain)))) / mean
+    return as_computed(float(slope(plain[None])[0] / plain.mean()), share)
 
 
 def _step(features: FeatureSet, step: int, num_views: int) -> FeatureSet:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
@@ -13,11 +14,18 @@ from ..functional.cmmd import SCALE, gaussian_sums
 from ..functional.kernel_sums import Grouped
 from ..functional.kid import draw_subsets, polynomial_sums, subsets_of
 from .base import Inputs, Metric, Step, register
-from .quality import Statistic, groups_of_samples, num_evaluated, of_sets, sides_of
+from .quality import (
+    SmoothStatistic,
+    as_computed,
+    groups_of_samples,
+    num_evaluated,
+    of_distances,
+    sides_of,
+)
 
 
-def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
-    """KID of the samples kept, on the same subsets without those left out."""
+def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothStatistic]:
+    """KID by the weights of groups, on the same subsets whatever they weigh."""
     preds, target = sides_of(inputs, extractor)
     group_of = groups_of_samples(inputs)
     size, subsets = step.options["subset_size"], step.options["subsets"]
@@ -32,9 +40,9 @@ def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statisti
         for ours, theirs in drawn
     ]
 
-    def distance(kept: np.ndarray) -> float:
-        groups = torch.from_numpy(np.unique(group_of[kept]))
-        return float(np.mean([of_subset.mmd2(groups, unbiased=True) for of_subset in sums]))
+    def distance(weights: Tensor) -> Tensor:
+        found = torch.stack([of_subset.mmd2(weights, unbiased=True) for of_subset in sums])
+        return as_computed(float(np.mean(found.tolist())), found.mean())
 
     return {step.key: distance}
 
@@ -46,7 +54,7 @@ def _kid_subsets(inputs: Inputs, step: Step) -> dict[str, int]:
     return {"subset_size": size, "subsets": subsets}
 
 
-def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
+def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothStatistic]:
     preds, target = sides_of(inputs, extractor)
     group_of = groups_of_samples(inputs)
 
@@ -57,15 +65,13 @@ def _cmmd(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statist
     count = int(group_of.max()) + 1
     sums = gaussian_sums(lambda: blocks(preds), lambda: blocks(target), count)
 
-    def discrepancy(kept: np.ndarray) -> float:
-        groups = torch.from_numpy(np.unique(group_of[kept]))
-        return SCALE * sums.mmd2(groups, unbiased=False)
-
-    return {step.key: discrepancy}
+    return {step.key: lambda weights: SCALE * sums.mmd2(weights, unbiased=False)}
 
 
 KID_OPTIONS = ("subsets", "subset_size")
 register(
-    Metric("kid", of_sets(_kid), KID_OPTIONS, uses="features", compares=True, used=_kid_subsets)
+    Metric(
+        "kid", of_distances(_kid), KID_OPTIONS, uses="features", compares=True, used=_kid_subsets
+    )
 )
-register(Metric("cmmd", of_sets(_cmmd), uses="similarity", compares=True))
+register(Metric("cmmd", of_distances(_cmmd), uses="similarity", compares=True))

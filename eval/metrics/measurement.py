@@ -15,9 +15,10 @@ class Measurement:
 
     Attributes:
         extractor: feature extractor that it was made with, if any, and the hash of its weights.
-        values: the numbers behind it, one per sample or per jackknife group (`values_per`), in
+        values: the numbers behind it, one per sample or per group of samples (`values_per`), in
             the order of the samples; differences between methods are taken pairwise from them.
             None for a sample that is left out.
+        curvatures: of each group, with the values of a whole set; see `statistics.Linearized`.
         repeats: the measurement of a protocol's first extractor that this one repeats with a
             further extractor; its own name is then that name, `_` and the name of the extractor.
         left_out: number of samples that do not count because they have no consistency, see
@@ -35,6 +36,7 @@ class Measurement:
     values_per: str | None = None
     repeats: str | None = None
     left_out: int = 0
+    curvatures: Sequence[float] | None = None
 
     @property
     def versioned_protocol(self) -> str:

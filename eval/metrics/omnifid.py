@@ -10,36 +10,42 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
+from torch import Tensor
 
 from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
 from .base import Inputs, Metric, Step, needs_samples, register
-from .quality import Statistic, frechet_statistic, of_sets, sides_of
+from .quality import SmoothStatistic, frechet_statistic, groups_of_samples, of_distances, sides_of
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
 """Faces in the order of the directions `cube_6`."""
 NUM_FACES = 6
 
 
-def omnifid(preds: FeatureSet, target: FeatureSet, per_face: bool) -> Statistic:
-    """OmniFID of the samples kept, for a jackknife.
+def omnifid(
+    preds: FeatureSet, target: FeatureSet, group_of: np.ndarray, per_face: bool
+) -> SmoothStatistic:
+    """OmniFID by the weights of groups.
 
     Args:
         preds, target: features of the six faces of every sample, in order.
+        group_of: group of each sample [S].
         per_face: mean of four distances around instead of the distance of one set.
     """
 
-    def distance(faces: Sequence[int]) -> Statistic:
-        return frechet_statistic(*(_faces(features, faces) for features in (preds, target)))
+    def distance(faces: Sequence[int]) -> SmoothStatistic:
+        return frechet_statistic(_faces(preds, faces), _faces(target, faces), group_of)
 
     around = [distance([face]) for face in AROUND] if per_face else [distance(AROUND)]
     poles = [distance([UP]), distance([DOWN])]
 
-    def statistic(kept: np.ndarray) -> float:
-        mean_around = sum(part(kept) for part in around) / len(around)
-        return (sum(part(kept) for part in poles) + mean_around) / 3
+    def statistic(weights: Tensor) -> Tensor:
+        mean_around = reduce(add, [part(weights) for part in around]) / len(around)
+        return (poles[0](weights) + poles[1](weights) + mean_around) / 3
 
     return statistic
 
@@ -51,11 +57,13 @@ def _faces(features: FeatureSet, faces: Sequence[int]) -> FeatureSet:
     return dataclasses.replace(features, keys=keys, sample_of=features.sample_of[chosen])
 
 
-def _readings(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
-    sides = sides_of(inputs, extractor)
-    return {step.key: omnifid(*sides, False), f"{step.key}_per_face": omnifid(*sides, True)}
+def _readings(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothStatistic]:
+    given = (*sides_of(inputs, extractor), groups_of_samples(inputs))
+    return {step.key: omnifid(*given, False), f"{step.key}_per_face": omnifid(*given, True)}
 
 
 register(
-    Metric("omnifid", of_sets(_readings), uses="features", compares=True, missing=needs_samples)
+    Metric(
+        "omnifid", of_distances(_readings), uses="features", compares=True, missing=needs_samples
+    )
 )

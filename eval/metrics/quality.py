@@ -6,35 +6,37 @@ panorama, those not given of an outpainted one, the key frames of a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..extractors.base import Extractor, SimilarityExtractor
 from ..extractors.store import FeatureSet
 from ..folders.samples import SampleFolder
 from ..functional.clip_score import clip_score
-from ..functional.fid import Moments, frechet_distance
+from ..functional.fid import Moments, frechet_distance, frechet_slopes
 from ..functional.inception_score import SplitSums, assign_splits, splits_of
-from ..statistics import jackknife, mean_and_se
+from ..statistics import jackknife, linearize, set_error
 from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
 from .measurement import Measurement
 
 Statistic = Callable[[np.ndarray], float]
 """A number of all samples, given the numbers of those that a jackknife keeps."""
 
-FEW_IMAGES = 4096
-"""Up to here, and up to twice as many images as features, the moments of what a jackknife keeps
-are gathered anew, which is exact for singular covariances too. Beyond, groups are taken off the
-whole."""
+SmoothStatistic = Callable[[Tensor], Tensor]
+"""A number [] of all samples, as a differentiable function of the weights of their groups [G]."""
 
 
 def of_sets(
     statistics: Callable[[Inputs, Step, Any], Mapping[str, Statistic]], better: bool = False
 ) -> Callable[[Inputs, Step], Outcome]:
     """Make what a metric runs: statistics of all samples with jackknife errors, by each extractor.
+
+    For statistics that are no smooth function of the samples' weights, or that are far from the
+    value that equal sets have; see `of_distances`.
 
     Args:
         statistics: given an extractor, the statistics by the name of their measurement.
@@ -58,14 +60,59 @@ def _per_group(
 ) -> Measurement:
     count = len(inputs.generated.sample_ids)
     value, pseudo_values = jackknife(statistic, count, inputs.settings.jackknife_groups)
+    nothing = np.zeros(len(pseudo_values))
+    return by_group(value, pseudo_values, nothing, "", better, step, extractor)
+
+
+def of_distances(
+    statistics: Callable[[Inputs, Step, Any], Mapping[str, SmoothStatistic]],
+) -> Callable[[Inputs, Step], Outcome]:
+    """Make what a metric runs: distances between sets with errors, by each extractor.
+
+    Args:
+        statistics: given an extractor, the statistics by the name of their measurement.
+    """
+
+    def run(inputs: Inputs, step: Step) -> Outcome:
+        def measure(extractor: Extractor) -> Outcome:
+            groups = int(groups_of_samples(inputs).max()) + 1
+            measurements = {}
+            for key, statistic in statistics(inputs, step, extractor).items():
+                one = linearize(statistic, groups)
+                measurements[key] = by_group(
+                    float(one.value), one.values, one.curvatures, "", False, step, extractor
+                )
+            return Outcome(measurements)
+
+        return by_extractor(inputs, measure)
+
+    return run
+
+
+def by_group(
+    value: float,
+    values: np.ndarray,
+    curvatures: np.ndarray,
+    unit: str,
+    better: bool,
+    step: Step,
+    extractor: Extractor,
+) -> Measurement:
+    """Make a measurement of a whole set, with its error from groups of samples.
+
+    Args:
+        values, curvatures: of each group [G], see `statistics.Linearized`.
+        better: whether higher is better.
+    """
     return Measurement(
-        value, mean_and_se(pseudo_values)[1], "", better, step.protocol_with(extractor),
-        step.version, str(extractor.identity), tuple(pseudo_values.tolist()), "group",
+        value, set_error(values, curvatures), unit, better, step.protocol_with(extractor),
+        step.version, str(extractor.identity), tuple(values.tolist()), "group",
+        curvatures=tuple(curvatures.tolist()),
     )  # fmt: skip
 
 
-def _fid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
-    return {step.key: frechet_statistic(*sides_of(inputs, extractor))}
+def _fid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothStatistic]:
+    return {step.key: frechet_statistic(*sides_of(inputs, extractor), groups_of_samples(inputs))}
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
@@ -130,30 +177,63 @@ def num_evaluated(folder: SampleFolder) -> int:
     return sum(len(folder.evaluated_views(sample_id)) for sample_id in folder.sample_ids)
 
 
-def frechet_statistic(preds: FeatureSet, target: FeatureSet) -> Statistic:
-    """Fréchet distance of the samples kept, for a jackknife; memory does not grow with them.
+def frechet_statistic(
+    preds: FeatureSet, target: FeatureSet, group_of: np.ndarray
+) -> SmoothStatistic:
+    """Fréchet distance by the weights of groups; memory does not grow with the images.
 
     Args:
         preds, target: features of generated and of real images.
-
-    Returns:
-        The distance, given the numbers of the samples kept.
+        group_of: group of each sample [S].
     """
-    sides = [(features, Moments.of(features.blocks())) for features in (preds, target)]
-    return lambda kept: frechet_distance(*(_moments(*side, kept) for side in sides))
+    return lambda weights: _FrechetDistance.apply(weights, (preds, target), group_of)
 
 
-def _moments(features: FeatureSet, whole: Moments, kept: np.ndarray) -> Moments:
-    left_out = np.setdiff1d(features.sample_of, kept)
-    if not len(left_out):
-        return whole
-    if whole.count <= max(FEW_IMAGES, 2 * len(whole.mean)):
-        return Moments.of(features.blocks(kept))
-    return whole.without(Moments.of(features.blocks(left_out)))
+class _FrechetDistance(torch.autograd.Function):
+    """The distance is known by its moments, its slopes by another pass through the features."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, sides: tuple[FeatureSet, FeatureSet], group_of: np.ndarray
+    ) -> Tensor:
+        ctx.sides, ctx.group_of, ctx.slopes = sides, group_of, None
+        ctx.shape = weights.shape
+        ctx.moments = [_moments(side, group_of, weights) for side in sides]
+        return torch.tensor(frechet_distance(*ctx.moments), dtype=torch.float64)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.slopes is None:
+            ctx.slopes = torch.zeros(ctx.shape, dtype=torch.float64)
+            for side, slopes in zip(ctx.sides, frechet_slopes(*ctx.moments), strict=True):
+                of_blocks = zip(_groups(side, ctx.group_of), side.blocks(), strict=True)
+                for groups, rows in of_blocks:
+                    ctx.slopes.index_add_(0, groups, slopes(rows))
+        return gradient * ctx.slopes, None, None
+
+
+def _moments(features: FeatureSet, group_of: np.ndarray, weights: Tensor) -> Moments:
+    if (weights == 1).all():
+        return Moments.of(features.blocks())
+    return Moments.of(features.blocks(), (weights[own] for own in _groups(features, group_of)))
+
+
+def _groups(features: FeatureSet, group_of: np.ndarray) -> Iterator[Tensor]:
+    """Groups of the images [n] of each block."""
+    for images in features.block_images():
+        yield torch.from_numpy(group_of[features.sample_of[images]])
+
+
+def as_computed(value: float, smooth: Tensor) -> Tensor:
+    """A number with the derivatives of another that differs from it by rounding alone.
+
+    Sums are rounded in another order by numpy than by torch; published numbers stay as they are.
+    """
+    return smooth + (value - smooth.detach())
 
 
 def groups_of_samples(inputs: Inputs) -> np.ndarray:
-    """Group of the jackknife that each sample is in [S]."""
+    """Group that each sample is in [S], for standard errors."""
     count = len(inputs.generated.sample_ids)
     return np.arange(count) % min(inputs.settings.jackknife_groups, count)
 
@@ -164,7 +244,7 @@ def needs_prompts(inputs: Inputs) -> str:
     return "" if any(map(folder.has_prompts, folder.sample_ids)) else "prompts of these images"
 
 
-register(Metric("fid", of_sets(_fid), uses="features", compares=True))
+register(Metric("fid", of_distances(_fid), uses="features", compares=True))
 register(
     Metric(
         "inception_score",

@@ -43,7 +43,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
     warnings = [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)]
     return sealed(
         {
-            "format": 3,
+            "format": 4,
             "task": generated.task,
             "method": generated.method,
             "settings_sha256": generated.settings_sha256,

@@ -19,7 +19,7 @@ from ..folders.methods import rank, shown_as
 from ..folders.samples import TASKS
 from ..functional.psnr import MAX_PSNR_DB
 from ..metrics.measurement import Measurement
-from ..statistics import mean_and_se, student_interval
+from ..statistics import mean_and_se, set_error, student_interval
 from .verification import check_content
 
 VIEW_KEYS = ("num_views", "height", "width", "fov_deg", "yaw_deg", "given_views", "cut_from")
@@ -105,7 +105,7 @@ class Score:
         return student_interval(one.value, one.se, count, most)
 
     def values(self, metric: str, samples: Sequence[str]) -> np.ndarray:
-        """The values behind a metric, for these samples (or per jackknife group of all).
+        """The values behind a metric, for these samples (or per group of all).
 
         Those of samples that are left out are NaN.
 
@@ -343,21 +343,28 @@ def _short(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Values of one metric by two methods, on the same samples [N] or jackknife groups [G].
+    """Values of one metric by two methods, on the same samples [N] or groups of samples [G].
 
     Attributes:
         difference: of the two metrics; where values are per sample, the mean of their differences.
         differences: first minus second, one by one.
-        of_sets: whether they are pseudo-values of a whole set, by group, instead of by sample.
+        curvatures: first minus second [G], if they are pseudo-values of a whole set, by group.
     """
 
     difference: float
     differences: np.ndarray
-    of_sets: bool
+    curvatures: np.ndarray | None = None
+
+    @property
+    def of_sets(self) -> bool:
+        """Whether they are of a whole set, by group, instead of by sample."""
+        return self.curvatures is not None
 
     @property
     def se(self) -> float | None:
         """Standard error of the difference."""
+        if self.curvatures is not None:
+            return set_error(self.differences, self.curvatures)
         return mean_and_se(self.differences)[1]
 
 
@@ -372,14 +379,15 @@ def pairs_of(first: Score, second: Score, metric: str) -> Pairs:
     one, other = first.metrics[metric], second.metrics[metric]
     if ours.shape != theirs.shape or one.values_per != other.values_per:
         raise KeyError(metric)
-    # Pseudo-values carry the error; the difference itself is that of the two statistics.
-    of_sets = one.values_per == "group"
+    if one.curvatures is not None and other.curvatures is not None:
+        # Pseudo-values carry the error; the difference itself is that of the two statistics.
+        bends = np.subtract(one.curvatures, other.curvatures)
+        return Pairs(one.value - other.value, ours - theirs, bends)
     differences = ours - theirs
     differences = differences[np.isfinite(differences)]  # without the samples that are left out
     if not len(differences):
         raise KeyError(metric)
-    difference = one.value - other.value if of_sets else float(differences.mean())
-    return Pairs(difference, differences, of_sets)
+    return Pairs(float(differences.mean()), differences)
 
 
 def common_samples(scores: Sequence[Score]) -> list[str]:

@@ -1,8 +1,8 @@
 """What makes a score file worth believing: nothing in it was changed, and its numbers agree.
 
 A score file ends in a hash of its own content, which any edit breaks. Beside that, each number must
-follow from the values behind it. That of a whole set (FID) does not: its pseudo-values give its
-error alone, so length and error are what is checked.
+follow from the values behind it. That of a whole set (FID) does not: its pseudo-values and
+curvatures give its error alone, so length and error are what is checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mvdiffusion.records import InputError, settings_sha256
 
 from ..folders.faults import Faults
 from ..metrics.measurement import Measurement
-from ..statistics import mean_and_se
+from ..statistics import mean_and_se, set_error
 
 NEEDED = ("task", "method", "settings_sha256", "images", "metrics", "pairs", "extractors")
 SEAL = "sha256"
@@ -91,13 +91,16 @@ def _contradictions(content: Mapping[str, Any]) -> Iterator[str]:
 def _contradiction(one: Measurement, counts: Mapping[str | None, int]) -> str:
     """What is wrong with a measurement, after its name; empty if nothing."""
     values = one.values or ()
-    numbers = [one.value, *([] if one.se is None else [one.se]), *values]
+    curvatures = one.curvatures or ()
+    numbers = [one.value, *([] if one.se is None else [one.se]), *values, *curvatures]
     if not all(_is_number(number) for number in numbers if number is not None):
         return "has a value that is not a finite number"
     if one.values_per not in counts:
         return f"has values per '{one.values_per}', which is neither sample nor group"
     if len(values) != counts[one.values_per]:
         return f"has {len(values)} values; expected {counts[one.values_per]}"
+    if len(curvatures) != (len(values) if one.values_per == "group" else 0):
+        return f"has {len(curvatures)} curvatures, but {len(values)} values"
     if values and values.count(None) != one.left_out:
         return f"lacks {values.count(None)} values; expected {one.left_out}"
     return _disagreement(one, [value for value in values if value is not None])
@@ -109,6 +112,8 @@ def _disagreement(one: Measurement, values: Sequence[float]) -> str:
     mean, se = mean_and_se(np.array(values, dtype=np.float64))
     if one.values_per == "sample" and not _agree(one.value, mean, values):
         return f"is {one.value:g}, but the mean of its values is {mean:g}"
+    if one.curvatures:
+        se = set_error(np.array(values), np.array(one.curvatures))
     if (one.se is None) != (se is None) or not _agree(one.se or 0.0, se or 0.0, values):
         return f"has the standard error {one.se}, but its values have {se}"
     return ""

@@ -27,7 +27,8 @@ COUNTS = ("num_samples", "num_images")
 PERCENT = f"{100 * CONFIDENCE:.0f} %"
 INTERVALS = (
     "Intervals are Student's t intervals between samples, never between views: from the values "
-    "per sample; for metrics of the whole set, from the jackknife; for ratios, by linearization."
+    "per sample; for metrics of the whole set, from groups of samples; for ratios, by "
+    "linearization."
 )
 
 
@@ -182,7 +183,7 @@ def _test_notes(num_samples: int, num_compared: int) -> tuple[str, ...]:
     return (
         "p: probability of a difference at least this large if the methods did not differ; by "
         "sign flips of the differences per sample, and for metrics of the whole set by Student's "
-        "t of the jackknife.",
+        "t of groups of samples.",
         "p (Holm): p corrected, for each metric, for the number of methods compared with the "
         f"baseline; a verdict is given where it is below {SIGNIFICANCE}. There is no correction "
         "for the number of metrics.",

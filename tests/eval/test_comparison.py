@@ -437,6 +437,7 @@ def invented(
         "fid": {
             **common,
             **{"value": fid, "values": pseudo.tolist(), "values_per": "group"},
+            **{"curvatures": [0.0] * len(pseudo)},
             **{"unit": "", "higher_is_better": False, "protocol": "p", "extractor": "e (1)"},
         },
     }

@@ -6,13 +6,16 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from mvdiffusion_eval import statistics
 from mvdiffusion_eval.statistics import (
     holm,
     jackknife,
+    linearize,
     mean_and_se,
+    set_error,
     sign_flip_test,
     student_interval,
     t_test,
@@ -93,6 +96,30 @@ def test_t_of_jackknifed_means_is_that_of_the_values_themselves() -> None:
     assert test.p_value == pytest.approx(expected.pvalue)
     bounds = expected.confidence_interval(0.95)
     assert interval == pytest.approx((bounds.low, bounds.high))
+
+
+def test_a_linear_statistic_has_the_error_of_a_mean() -> None:
+    values = np.random.default_rng(7).normal(0.4, 1.0, 12)
+    found = linearize(lambda weights: weights @ torch.from_numpy(values) / weights.sum(), 12)
+    assert found.value == pytest.approx(values.mean())
+    np.testing.assert_allclose(found.values, values)
+    assert set_error(found.values, found.curvatures) == pytest.approx(
+        mean_and_se(values)[1], rel=0.05
+    )
+    assert set_error(found.values[:1], found.curvatures[:1]) is None
+
+
+def test_a_quadratic_statistic_is_not_counted_twice() -> None:
+    """|mean|² of independent normal features in D dimensions: its variance is 2 D / N²."""
+    samples, size, errors, doubled = 24, 40, [], []
+    for seed in range(60):
+        x = torch.from_numpy(np.random.default_rng(seed).normal(size=(samples, size)))
+        found = linearize(lambda w, x=x: (w @ x / w.sum()).square().sum(), samples)
+        errors.append(set_error(found.values, found.curvatures) ** 2)
+        doubled.append(mean_and_se(found.values)[1] ** 2)
+    expected = 2 * size / samples**2
+    assert np.mean(doubled) / expected == pytest.approx(2, rel=0.1)
+    assert np.mean(errors) / expected == pytest.approx(1.1, rel=0.12)
 
 
 def test_holm_by_hand_and_in_any_order() -> None:

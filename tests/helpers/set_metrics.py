@@ -12,6 +12,7 @@ from mvdiffusion_eval.functional.kernel_sums import Grouped
 from mvdiffusion_eval.functional.kid import polynomial_sums
 
 ALL = torch.tensor([0])
+EQUAL = torch.ones(1, dtype=torch.float64)
 
 
 def frechet_distance(preds: Tensor, target: Tensor) -> float:
@@ -21,14 +22,16 @@ def frechet_distance(preds: Tensor, target: Tensor) -> float:
 
 def kernel_distance(preds: Tensor, target: Tensor) -> float:
     """KID of features [N, D] and [M, D], all of them in one subset."""
-    return polynomial_sums(_one_group(preds), _one_group(target), 1).mmd2(ALL, unbiased=True)
+    return (
+        polynomial_sums(_one_group(preds), _one_group(target), 1).mmd2(EQUAL, unbiased=True).item()
+    )
 
 
 def cmmd(preds: Tensor, target: Tensor) -> float:
     """Of embeddings [N, D] and [M, D]."""
     sides = [_one_group(x) for x in (preds, target)]
     sums = gaussian_sums(lambda: [sides[0]], lambda: [sides[1]], 1)
-    return SCALE * sums.mmd2(ALL, unbiased=False)
+    return SCALE * sums.mmd2(EQUAL, unbiased=False).item()
 
 
 def inception_score(logits: Tensor, split_of: Tensor) -> float:

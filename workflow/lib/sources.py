@@ -19,7 +19,7 @@ READERS = {"views": "mvdiffusion.data.matterport3d", "frames": "mvdiffusion.data
 EMBEDDED_BASE = "miniature"  # the base model that the repository holds
 EMBEDDED = {"validation": 16, "test": 64}  # rooms that the repository holds, by split
 EMBEDDED_ROOMS = {"seed": 0, "face_size": 128, "jpeg_quality": 92}  # what they were rendered with
-LEAST_SAMPLES_BY_STEP = 4  # so that a jackknife of two groups leaves two
+LEAST_SAMPLES_BY_STEP = 4  # fewer have no error worth printing
 
 
 class Sources:

@@ -33,7 +33,9 @@ ROOMS = RNG.normal(0, 1, len(SAMPLES))  # some rooms are harder, for every metho
 def measurement(
     value: float, se: float | None, values: list[float] | None = None, per: str = "sample"
 ) -> dict[str, Any]:
-    return asdict(Measurement(value, se, "", None, "protocol", 1, values=values, values_per=per))
+    curvatures = [0.0] * len(values) if values and per == "group" else None
+    about = {"values": values, "values_per": per, "curvatures": curvatures}
+    return asdict(Measurement(value, se, "", None, "protocol", 1, **about))
 
 
 def measured(mean: float, spread: float = 0.2, per: str = "sample") -> dict[str, Any]:

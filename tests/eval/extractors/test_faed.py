@@ -247,14 +247,17 @@ def test_faed_is_the_frechet_distance_of_whole_panoramas(
     folders = [write(tmp_path / "a", range(150)), write(tmp_path / "b", range(150, 300))]
     store = FeatureStore()
     preds, target = (store.features(panoramas(folder), extractor) for folder in folders)
-    found = frechet_statistic(preds, target)(np.arange(150))
+    group_of = np.arange(150) % 2
+    found = frechet_statistic(preds, target, group_of)(torch.ones(2)).item()
     one, two = (
         toy.features_of(extractor, np.stack([room(seed) for seed in seeds])).numpy()
         for seeds in (range(150), range(150, 300))
     )
     moments = [value for side in (one, two) for value in (side.mean(0), np.cov(side.T))]
     assert found == pytest.approx(cleanfid_distance(*moments), rel=1e-3)
-    assert frechet_statistic(preds, preds)(np.arange(150)) == pytest.approx(0, abs=1e-6)
+    assert frechet_statistic(preds, preds, group_of)(torch.ones(2)).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_a_score_has_faed_of_panoramas_and_nothing_else_by_its_extractor(

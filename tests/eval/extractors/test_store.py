@@ -34,9 +34,12 @@ from mvdiffusion_eval.extractors.base import (
 from mvdiffusion_eval.extractors.shards import Shards
 from mvdiffusion_eval.extractors.store import BATCH, FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.functional import fid
 from mvdiffusion_eval.functional.clip_score import clip_score
+from mvdiffusion_eval.functional.fid import Moments
 from mvdiffusion_eval.functional.inception_score import assign_splits
 from mvdiffusion_eval.metrics.base import Inputs
+from mvdiffusion_eval.metrics.quality import frechet_statistic
 from mvdiffusion_eval.settings import ScoreSettings
 from mvdiffusion_eval.statistics import jackknife
 
@@ -335,16 +338,29 @@ def test_scores_are_those_of_the_features_by_hand(
     groups = torch.arange(8).repeat_interleave(8) % 4
     splits = assign_splits(64, 2, seed=0)
     expected = {
-        "fid": lambda kept: frechet_distance(preds[kept], target[kept]),
-        "kid": lambda kept: kernel_distance(preds[kept], target[kept]),
-        "inception_score": lambda kept: inception_score(logits[kept], splits[kept]),
+        "fid": frechet_distance(preds, target),
+        "kid": kernel_distance(preds, target),
+        "inception_score": inception_score(logits, splits),
     }
-    for name, statistic in expected.items():
-        assert found[name]["value"] == pytest.approx(statistic(groups < 4), rel=1e-5), name
-        _, pseudo = jackknife(
-            lambda kept, of=statistic: of(torch.from_numpy(np.isin(np.arange(64) // 8, kept))), 8, 4
-        )
-        np.testing.assert_allclose(found[name]["values"], pseudo, rtol=1e-3, err_msg=name)
+    for name, value in expected.items():
+        assert found[name]["value"] == pytest.approx(value, rel=1e-5), name
+    _, pseudo = jackknife(
+        lambda kept: inception_score(
+            *(x[torch.from_numpy(np.isin(np.arange(64) // 8, kept))] for x in (logits, splits))
+        ),
+        8,
+        4,
+    )
+    np.testing.assert_allclose(found["inception_score"]["values"], pseudo, rtol=1e-3)
+    assert found["inception_score"]["curvatures"] == [0.0] * 4
+
+    def fid_of(weights: torch.Tensor) -> float:
+        return fid.frechet_distance(*(Moments.of([x], [weights[groups]]) for x in (preds, target)))
+
+    for group, value in enumerate(found["fid"]["values"]):
+        step = 1e-4 * torch.eye(4, dtype=torch.float64)[group]
+        slope = (fid_of(1 + step) - fid_of(1 - step)) / 2e-4
+        assert value == pytest.approx(found["fid"]["value"] + 4 * slope, rel=1e-3)
     prompts = [p for i in range(8) for p in open_folder(world / "real").prompts(f"room{i:03d}")]
     pairs = compare.encode_images(torch.from_numpy(ours).permute(0, 3, 1, 2))
     by_hand = clip_score(pairs, compare.encode_texts(prompts)).view(8, 8).mean(1)
@@ -360,24 +376,17 @@ def test_the_modern_protocol_is_for_all_tasks(scores: Path) -> None:
             assert ("kid" in metrics) == ("cmmd" in metrics) == (method != "real")
 
 
-def test_groups_are_taken_off_the_whole_where_there_are_many_images(
-    world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_distance_is_that_of_the_features_bit_by_bit(world: Path) -> None:
     folders = [open_folder(world / name) for name in ("independent", "real")]
     inputs = Inputs(*folders, (), ScoreSettings())
     sides = [inputs.store.features(folder, Means().extractor) for folder in folders]
-    kept = np.array([0, 1, 2, 4, 5, 6])
-    exact = mvdiffusion_eval.metrics.quality.frechet_statistic(*sides)(kept)
-    monkeypatch.setattr(mvdiffusion_eval.metrics.quality, "FEW_IMAGES", 10)
-    assert mvdiffusion_eval.metrics.quality.frechet_statistic(*sides)(kept) == pytest.approx(
-        exact, rel=1e-9
-    )
-    by_hand = [
-        read_all(world / n).reshape(8, 8, -1, 3)[kept].mean(2).reshape(-1, 3)
-        for n in ("independent", "real")
-    ]
-    expected = frechet_distance(*map(torch.from_numpy, by_hand))
-    assert exact == pytest.approx(expected, rel=1e-5)
+    statistic = frechet_statistic(*sides, np.arange(8) % 4)
+    whole = [torch.cat(list(side.blocks())) for side in sides]
+    assert statistic(torch.ones(4)).item() == frechet_distance(*whole)
+    weights = torch.tensor([1.5, 0.5, 1.0, 2.0], dtype=torch.float64)
+    own = weights[torch.arange(64) // 8 % 4]
+    expected = fid.frechet_distance(*(Moments.of([rows], [own]) for rows in whole))
+    assert statistic(weights).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.slow

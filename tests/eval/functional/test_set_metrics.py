@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from set_metrics import cmmd, frechet_distance, inception_score, kernel_distance
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -90,32 +88,47 @@ def test_moments_do_not_depend_on_the_blocks(count: int) -> None:
         assert fid.frechet_distance(*sides) == pytest.approx(whole, rel=1e-9)
 
 
-def test_moments_without_a_part_are_those_of_the_rest() -> None:
-    preds, target = features(6400, 64, 0), features(6400, 64, 1, 0.1)
-    part = torch.arange(6400) % 32 == 5
-    rest = [Moments.of(x.split(1000)).without(Moments.of([x[part]])) for x in (preds, target)]
-    assert rest[0].count == 6200
-    expected = frechet_distance(preds[~part], target[~part])
-    assert fid.frechet_distance(*rest) == pytest.approx(expected, rel=1e-9)
+def test_a_weight_of_two_is_an_image_twice() -> None:
+    sets = features(300, 24, 0), features(310, 24, 1, 0.1)
+    weights = [1 + torch.arange(len(x)).double() % 3 for x in sets]
+    pairs = list(zip(sets, weights, strict=True))
+    weighed = [Moments.of(x.split(100), w.split(100)) for x, w in pairs]
+    repeated = [x.repeat_interleave(w.long(), 0) for x, w in pairs]
+    assert fid.frechet_distance(*weighed) == pytest.approx(frechet_distance(*repeated), rel=1e-9)
 
 
-@given(
-    counts=st.tuples(st.integers(1, 60), st.integers(40, 200)),
-    size=st.integers(1, 12),
-    seed=st.integers(0, 2**20),
-    shift=st.floats(-3, 3),
-)
-@settings(max_examples=40, deadline=None)
-def test_the_rest_of_any_set_has_its_mean_and_covariance(
-    counts: tuple[int, int], size: int, seed: int, shift: float
-) -> None:
-    part, rest = features(counts[0], size, seed), features(counts[1], size, seed + 1, shift)
-    left = Moments.of([torch.cat([part, rest])]).without(Moments.of([part]))
-    assert left.count == counts[1]
-    np.testing.assert_allclose(left.mean, rest.double().mean(0), atol=1e-9)
-    covariance = (left.root.T @ left.root).numpy() / (left.count - 1)
-    expected = np.cov(rest.double().numpy().T).reshape(size, size)
-    np.testing.assert_allclose(covariance, expected, atol=1e-8)
+def closed_form(preds: np.ndarray, weights: np.ndarray, target: np.ndarray) -> float:
+    """The distance as it is published, of weighed images from others."""
+    means = weights @ preds / weights.sum(), target.mean(0)
+    apart = preds - means[0]
+    covariances = (apart.T * weights) @ apart / (weights.sum() - 1), np.cov(target.T)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    traces = [np.trace(x) for x in (*covariances, root)]
+    return float(np.square(means[0] - means[1]).sum()) + traces[0] + traces[1] - 2 * traces[2]
+
+
+def test_slopes_of_fid_are_those_of_scipys_closed_form() -> None:
+    preds, target = features(60, 6, 0)[:, 1:], features(80, 6, 1, 0.3)[:, 1:]
+    of_preds, of_target = fid.frechet_slopes(Moments.of([preds]), Moments.of([target]))
+    for slopes, one, other in ((of_preds, preds, target), (of_target, target, preds)):
+        found = slopes(one)
+        for image in (0, 7, 31):
+            step = 1e-4 * np.eye(len(one))[image]
+            ends = [closed_form(one.numpy(), 1 + s, other.numpy()) for s in (step, -step)]
+            expected = (ends[0] - ends[1]) / 2e-4
+            assert float(found[image]) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_slopes_of_fid_where_covariances_are_singular() -> None:
+    """Fewer images than features, with weights of all images: a root of no full rank is smooth."""
+    preds, target = features(20, 64, 0), features(24, 64, 1, 0.3)
+    slopes = fid.frechet_slopes(Moments.of([preds]), Moments.of([target]))[0](preds)
+    direction = torch.linspace(-1, 1, 20, dtype=torch.float64)
+    ends = [
+        fid.frechet_distance(Moments.of([preds], [1 + step * direction]), Moments.of([target]))
+        for step in (1e-4, -1e-4)
+    ]
+    assert float(slopes @ direction) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4)
 
 
 def test_a_single_image_has_no_distance() -> None:
@@ -170,14 +183,14 @@ def test_cmmd_is_the_mean_over_all_pairs() -> None:
 def test_kernel_sums_give_the_distance_without_a_group() -> None:
     preds, target = features(60, 16, 0), features(60, 16, 1, 0.2)
     groups = torch.arange(60) % 4
-    kept, others = groups != 2, torch.tensor([0, 1, 3])
+    kept, others = groups != 2, torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
     by_group = polynomial_sums((preds, groups), (target, groups), 4)
     expected = float(poly_mmd(preds[kept], target[kept]))
-    assert by_group.mmd2(others, unbiased=True) == pytest.approx(expected, rel=1e-9)
+    assert by_group.mmd2(others, unbiased=True).item() == pytest.approx(expected, rel=1e-9)
     sides = [list(zip(x.split(25), groups.split(25), strict=True)) for x in (preds, target)]
     in_blocks = gaussian_sums(lambda: sides[0], lambda: sides[1], 4)
     expected = cmmd(preds[kept], target[kept])
-    assert 1000 * in_blocks.mmd2(others, unbiased=False) == pytest.approx(expected, rel=1e-9)
+    assert 1000 * in_blocks.mmd2(others, unbiased=False).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_inception_score_without_a_group_is_that_of_the_rest() -> None:

@@ -57,6 +57,8 @@ EDITS: dict[str, Callable[[dict], None]] = {
     "'fid' has 0 values; expected 4": of("fid", values=None),
     "'clip_score' has the standard error None": of("clip_score", se=None),
     "'clip_score' has a value that is not a finite number": of("clip_score", value="99"),
+    "'fid' has 3 curvatures, but 4 values": of("fid", curvatures=[0.0, 0.0, 0.0]),
+    "'cross_view_psnr' has 1 curvatures, but 8 values": of("cross_view_psnr", curvatures=[0.0]),
     "'fid' has values per 'view', which": of("fid", values_per="view"),
     "'clip_score' lacks 0 values; expected 1": of("clip_score", left_out=1),
 }
