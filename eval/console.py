@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
+    from .artifacts.findings import Verification
     from .comparison import Comparison
     from .tables.table import Table
 
@@ -111,6 +112,24 @@ def print_score(score: Mapping[str, Any]) -> None:
     print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
     if "offline" in score["protocols"]:
         print_notes([OF_EFFICIENTNET])
+
+
+def print_verification(artifact: str, verification: Verification) -> None:
+    """Print the findings about an artifact and the verdict.
+
+    Args:
+        artifact: its name.
+        verification: what `mvdiffusion_eval.verify` returned.
+    """
+    rows = [(found.part, found.verdict, found.what) for found in verification.findings]
+    print_table(artifact, ("part", "verdict", "finding"), rows)
+    if not verification.agrees:
+        verdict = "is not what it says: see what differs"
+    elif verification.is_complete:
+        verdict = "agrees in every part"
+    else:
+        verdict = "agrees as far as it could be checked: see what is unverified"
+    _console().print(f"{artifact} {verdict}.", markup=False, highlight=False)
 
 
 def print_comparison(comparison: Comparison, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
 
+from .artifacts import pack, verify
 from .results import figures, report, tables
 from .scoring import compare, protocols, score
 from .training import train_extractor
@@ -23,7 +24,7 @@ app = typer.Typer(
     "paper's claims.",
 )
 with_version(app)
-for command in (score, compare, protocols, tables, figures, report, train_extractor):
+for command in (score, compare, protocols, tables, figures, report, train_extractor, pack, verify):
     app.command()(command)
 
 
