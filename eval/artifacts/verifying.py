@@ -187,11 +187,11 @@ class _Verifier:
         asked = {role: path for role, path in folders.items() if role in used}
         try:
             opened = open_scored(content, asked)
-            found += self._folders(content, opened)
+            others = self._folders(content, opened)
         except InputError as error:  # a view too many, or cameras that the score was not made with
-            found.append(Finding("images", "differs", str(error)))
-        if any(finding.verdict == "differs" for finding in found):
-            return found
+            others = [Finding("images", "differs", str(error))]
+        if others:
+            return [*found, *others]
         if not self.rescored:
             return [
                 *found,
