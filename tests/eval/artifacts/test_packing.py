@@ -41,7 +41,7 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, real = tmp_path_factory.mktemp("panoramas"), toy.real_samples(4)
     toy.write_folder(root / "real", "real", real)
     toy.write_folder(root / "made", "made", toy.noisy(real, 3))
-    scored(root / "made", root / "score.json", root / "real")
+    scored(root / "made", root / "score.json", root / "real", protocols=FEW)
     mvdiffusion_eval.pack(
         root / "score.json", root / "made", root / "made.zip", root / "real", images=True
     )
@@ -111,7 +111,13 @@ LAYOUTS: dict[str, tuple[Callable[[Path], tuple[Path, Path]], dict]] = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+SLOW = {"smaller ones", "PanFusion"}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param(each, marks=[pytest.mark.slow] if each in SLOW else []) for each in LAYOUTS],
+)
 def test_every_layout(layout: str, tmp_path: Path) -> None:
     make, options = LAYOUTS[layout]
     folder, real = make(tmp_path)
@@ -216,7 +222,7 @@ def test_what_the_reference_decides_is_unverified_without_it(panoramas: Path) ->
 def test_some_samples_of_a_folder(panoramas: Path, tmp_path: Path) -> None:
     """As `compare --common` scores them."""
     samples = ["room001", "room003"]
-    score = scored(panoramas / "made", tmp_path / "s.json", samples=samples)
+    score = scored(panoramas / "made", tmp_path / "s.json", samples=samples, protocols=FEW)
     packed = mvdiffusion_eval.pack(score, panoramas / "made", tmp_path / "a.zip", images=True)
     assert packed.manifest.arguments["samples"] == samples
     found = mvdiffusion_eval.verify(tmp_path / "a.zip")
@@ -229,7 +235,7 @@ def test_folders_that_were_not_scored_are_refused(panoramas: Path, tmp_path: Pat
         mvdiffusion_eval.pack(score, panoramas / "real", output)
     with pytest.raises(InputError, match="reference: the sha256 of the images is "):
         mvdiffusion_eval.pack(score, panoramas / "made", output, panoramas / "made")
-    alone = scored(panoramas / "made", tmp_path / "alone.json")
+    alone = scored(panoramas / "made", tmp_path / "alone.json", protocols=FEW)
     with pytest.raises(InputError, match=r"--reference: .*alone.json was scored without"):
         mvdiffusion_eval.pack(alone, panoramas / "made", output, panoramas / "real")
     assert not output.exists()

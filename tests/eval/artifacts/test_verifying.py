@@ -235,6 +235,29 @@ def test_changed_weights(
     assert told[0] == f"{name}: is a trained extractor; give its folder (--extractor)"
 
 
+def test_the_first_of_two_extractors_stays_the_first(
+    place: Path, extractors: list[Path], tmp_path: Path
+) -> None:
+    """Its numbers have no extractor in their names; a score file sorts the extractors."""
+    other = shutil.copytree(extractors[0], tmp_path / "another")
+    state = load_file(other / "weights.safetensors")
+    state["head.weight"] = 2 * state["head.weight"]
+    save_file(state, other / "weights.safetensors")
+    record = json.loads((other / "extractor.json").read_text())
+    new = {"name": "another", "weights_sha256": sha256_file(other / "weights.safetensors")}
+    write_json(other / "extractor.json", record | new)
+    settings = ScoreSettings(inception_splits=2, protocols=("paper-pano",))
+    networks = [extractors[0], other]
+    content = mvdiffusion_eval.score(place / "made", extractors=networks, settings=settings)
+    assert set(content["metrics"]) == {"inception_score", "inception_score_another"}
+    write_json(tmp_path / "s.json", content)
+    mvdiffusion_eval.pack(tmp_path / "s.json", place / "made", tmp_path / "a.zip")
+    found = mvdiffusion_eval.verify(
+        tmp_path / "a.zip", place / "made", extractors=[other, extractors[0]]
+    )
+    assert (found.of("differs"), found.of("unverified")) == ([], [])
+
+
 def test_other_versions_of_protocols_are_told(
     place: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
