@@ -116,7 +116,7 @@ def pack(
         },
         **{role: hashes.get(role) for role in ROLES},  # type: ignore[arg-type]
         prompts=prompts,
-        extractors=_weights(content),
+        extractors=weights_of(content),
         code=_code(),
         packages=content["provenance"]["packages"],
         command=shlex.join(_command(content)),
@@ -143,8 +143,8 @@ def _image_files(folder: SampleFolder, hashes: FolderHashes) -> dict[str, tuple[
     return {f"{IMAGES}/{n}": (folder.root / n, digest) for n, digest in hashes.files.items()}
 
 
-def _weights(content: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of weights by extractor; of score files before this key, the digits in the name."""
+def weights_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of weights by extractor, of a score file; of older ones, the digits in the name."""
     return {
         name: about.get("weights_sha256") or name.rpartition("(")[2].rstrip(")")
         for name, about in content["extractors"].items()

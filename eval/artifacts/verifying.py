@@ -38,7 +38,7 @@ from .layout import (
     read_strict_json,
 )
 from .opening import ROLES, Opened, disagreements, open_scored
-from .packing import CODE
+from .packing import CODE, weights_of
 from .rescoring import load_weights, numeric_differences, rescore
 
 LEAST_BYTES, MOST_GROWTH = 2**28, 16
@@ -208,8 +208,8 @@ class _Verifier:
             if one != other:
                 said = f"the {key} is {one!r} in {MANIFEST}, but {other!r} in {SCORES}"
                 findings.append(Finding("manifest", "differs", said))
-        if set(self.manifest.extractors) != set(content["extractors"]):
-            said = f"{MANIFEST} names other extractors than {SCORES}"
+        if self.manifest.extractors != weights_of(content):
+            said = f"{MANIFEST} names other weights of extractors than {SCORES}"
             findings.append(Finding("manifest", "differs", said))
         sets = read_strict_json(self.root / CROISSANT)["recordSet"]
         stated = next(one["data"] for one in sets if one["@id"] == SAMPLES)

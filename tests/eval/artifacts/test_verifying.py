@@ -144,6 +144,10 @@ def other_pairs(content: dict[str, Any]) -> None:
     content["pairs"][2]["psnr_db"] += 1
 
 
+def other_weights(content: dict[str, Any]) -> None:
+    content["extractors"]["inception-v3 (01234567)"] = {"weights_sha256": "01234567" * 8}
+
+
 def fewer_faults(content: dict[str, Any]) -> None:
     content["faults"]["repeated"] = 5
 
@@ -161,6 +165,7 @@ EDITS: dict[Callable, str] = {
     left_out: "cross_view_psnr_worst: is .*, but the score file lacks it",
     other_pairs: "pairs.2.psnr_db is recorded as .*, but scored again as",
     fewer_faults: "faults.repeated is recorded as 5, but found as 0",
+    other_weights: "manifest.json names other weights of extractors than scores.json",
     other_task: "the task is 'panorama' in manifest.json, but 'outpaint' in scores.json",
 }
 
