@@ -2,12 +2,14 @@
 
 `mvdiffusion_eval.score(generated, reference)` scores one folder, as `mvdiffusion-eval score` does
 on the command line; `mvdiffusion_eval.compare([one, other], output)` scores several with the same
-settings and compares them. What a plug-in is written with (see `plugins`) is exported here, too.
+settings and compares them; `pack` and `verify` hand a score on and check it. What a plug-in is
+written with (see `plugins`) is exported here, too.
 
 The rooms, each of which imports only from those before it: `functional` computes metrics of arrays;
 `folders` reads what a method wrote; `extractors` turn images into features; `metrics` run on
 folders; `protocols` say which metric is run on what; `scoring` makes and reads score files;
-`claims` decides the paper's claims; `tables` and `report` show them.
+`claims` decides the paper's claims; `artifacts` hands scores on, and checks those of others;
+`tables` and `report` show them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mvdiffusion.records import InputError as InputError
 
     from .api import score as score
+    from .artifacts.packing import pack as pack
+    from .artifacts.verifying import verify as verify
     from .comparison import Comparison as Comparison
     from .comparison import compare as compare
     from .folders.images import check_view as check_view
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
 HOMES = {
     "mvdiffusion_eval.api": ("score",),
+    "mvdiffusion_eval.artifacts.packing": ("pack",),
+    "mvdiffusion_eval.artifacts.verifying": ("verify",),
     "mvdiffusion_eval.comparison": ("compare", "Comparison"),
     "mvdiffusion_eval.folders.images": ("check_view", "image_header"),
     "mvdiffusion_eval.folders.methods": ("Method",),

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:  # torch takes seconds to import, `--help` should not
+    from .artifacts.findings import Verification
     from .comparison import Comparison
     from .tables.table import Table
 
@@ -161,6 +162,24 @@ def _print_checked(name: str, found: Mapping[str, Any]) -> None:
             for each in found["problems"]
         ]
         print_table(f"Problems of the {name} images", ("", "file", "found"), rows)
+
+
+def print_verification(artifact: str, verification: Verification) -> None:
+    """Print the findings about an artifact and the verdict.
+
+    Args:
+        artifact: its name.
+        verification: what `mvdiffusion_eval.verify` returned.
+    """
+    rows = [(found.part, found.verdict, found.what) for found in verification.findings]
+    print_table(artifact, ("part", "verdict", "finding"), rows)
+    if not verification.agrees:
+        verdict = "is not what it says: see what differs"
+    elif verification.is_complete:
+        verdict = "agrees in every part"
+    else:
+        verdict = "agrees as far as it could be checked: see what is unverified"
+    _console().print(f"{artifact} {verdict}.", markup=False, highlight=False)
 
 
 def print_comparison(comparison: Comparison, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 from mvdiffusion.commands import with_version
 from mvdiffusion.records import reporting_input_errors
 
+from .artifacts import pack, verify
 from .checking import check
 from .leaderboard import leaderboard
 from .results import figures, report, tables
@@ -28,7 +29,7 @@ app = typer.Typer(
 with_version(app)
 for command in (
     *(score, check, compare, protocols, tables, figures, report, leaderboard),
-    *(study, study_score, train_extractor),
+    *(pack, verify, study, study_score, train_extractor),
 ):
     app.command()(command)
 

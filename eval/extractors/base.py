@@ -92,6 +92,12 @@ class SimilarityExtractor:
 
 Extractor = FeatureExtractor | SimilarityExtractor
 
+
+def described(extractor: Any) -> dict[str, Any]:
+    """Describe anything with an identity and a description for a score file, weights in full."""
+    return {**extractor.description, "weights_sha256": extractor.identity.weights_sha256}
+
+
 CODE = ("mvdiffusion_eval.extractors.pretrained", "mvdiffusion_eval.folders.crops")
 """Modules whose code, with all that it imports, turns image files into features."""
 

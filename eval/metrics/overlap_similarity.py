@@ -13,6 +13,7 @@ import numpy as np
 
 from mvdiffusion.records import InputError
 
+from ..extractors.base import described
 from ..extractors.lpips import load_lpips
 from ..folders.images import resize_views
 from ..functional.cross_view_psnr import warp
@@ -34,7 +35,7 @@ def _run_ssim(inputs: Inputs, step: Step) -> Outcome:
 def _run_lpips(inputs: Inputs, step: Step) -> Outcome:
     lpips = load_lpips(step.options["network"])
     outcome = _outcome(inputs, step, lpips, False, str(lpips.identity))
-    return dataclasses.replace(outcome, extractors={str(lpips.identity): lpips.description})
+    return dataclasses.replace(outcome, extractors={str(lpips.identity): described(lpips)})
 
 
 def _outcome(

@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdiffusion.records import InputError, provenance
 
+from ..extractors.base import described
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.faults import find_faults
 from ..folders.samples import SampleFolder, SequenceFolder
@@ -52,7 +53,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
             "reference": describe_images(reference) if reference else None,
             "vae_reconstruction": describe_images(bound) if bound else None,
             "protocols": protocols,
-            "extractors": {str(e.identity): e.description for e in inputs.extractors}
+            "extractors": {str(e.identity): described(e) for e in inputs.extractors}
             | dict(outcome.extractors),
             "metrics": _numbers(outcome.measurements),
             "pairs": list(outcome.pairs),

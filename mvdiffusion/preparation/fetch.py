@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mvdiffusion.archives import check_archive
 from mvdiffusion.outputs import set_aside
-from mvdiffusion.preparation.archives import check_archive
 from mvdiffusion.preparation.sens import SensReader
 from mvdiffusion.preparation.splits import scene_list, split_of_scene
 from mvdiffusion.records import (

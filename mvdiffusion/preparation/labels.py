@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvdiffusion.archives import extract
 from mvdiffusion.outputs import begin, end
-from mvdiffusion.preparation.archives import extract
 from mvdiffusion.records import InputError, sha256_file
 
 _LABELS = {

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from mvdiffusion.archives import extract
 from mvdiffusion.data.splits import FACE, FACES, face_names, panorama_id, read_split
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.images import is_whole_png, read_face, save_png
 from mvdiffusion.outputs import begin, end
-from mvdiffusion.preparation.archives import extract
 from mvdiffusion.preparation.settings import HousePreparation
 from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, atomic_output, settings_sha256, sha256_file

@@ -23,6 +23,7 @@ from typing import IO, Any
 from mvdiffusion.records import InputError, atomic_output
 
 MAX_BYTES = 64 * 2**30  # of one archive's files; the largest of the real ones has a tenth of it
+MAX_MEMBERS = 2**20
 _CHUNK = 2**20
 _MAX_PADDING = 4 * 2**20  # zeros that may follow the end of a tar
 _MAX_READ = 16 * 2**20  # of a tar at once
@@ -101,9 +102,11 @@ def _check(archive: Path, wanted: re.Pattern[str], max_bytes: int) -> tuple[int,
     """Look at every entry; count the files wanted and their bytes."""
     files: dict[str, str] = {}  # by how a file system without cases would call them
     size = 0
-    for member in _members(archive):
+    for number, member in enumerate(_members(archive)):
+        if number == MAX_MEMBERS:
+            raise InputError(f"{archive}: has more than {MAX_MEMBERS:,} members; {_AGAIN}.")
         where = f"{archive}: its member {member.name!r}"
-        flaw = member.flaw or _name_flaw(member.name)
+        flaw = member.flaw or name_flaw(member.name)
         if member.is_file and not PurePosixPath(member.name).parts:
             flaw = flaw or "is a file without a name"
         if flaw:
@@ -138,8 +141,8 @@ def _check_space(archive: Path, output: Path, size: int) -> None:
         )
 
 
-def _name_flaw(name: str) -> str:
-    """Say why a name may not be written under a folder."""
+def name_flaw(name: str) -> str:
+    """Say why a name may not be written under a folder; empty if it may."""
     if name.startswith("/") or PureWindowsPath(name).drive:
         return "has an absolute path"
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:

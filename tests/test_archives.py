@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from archives_of_rooms import FOLDER, HOUSES, house_files, write_tar, write_zip
 
-from mvdiffusion.preparation.archives import check_archive, extract
+from mvdiffusion.archives import check_archive, extract
 from mvdiffusion.records import InputError
 
 FILES = {"a/one.txt": b"one" * 1000, "a/b/two.bin": bytes(range(256)) * 40, "three": b""}
