@@ -1,8 +1,8 @@
 """Which damages each metric of consistency tells apart from the images as they are.
 
-Every sample of a folder is damaged in the ways of `damages.py` and scored as any method is. A damage
-is told apart by a metric if the mean of the paired differences from the undamaged samples is beyond
-its 95 % interval; a metric that then calls it better than them can be fooled by it.
+Every sample of a folder is damaged in the ways of `damages.py` and scored as any method is. A
+damage is told apart by a metric if the mean of the paired differences from the undamaged samples is
+beyond its 95 % interval; a metric that then calls it better than them can be fooled by it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PIL import Image
 from real_frames import OVERLAP, key_frames, registered
 
 import mvdiffusion_eval
+from mvdiffusion.generation.export import cut_equirectangular_files
 from mvdiffusion.geometry.cameras import intrinsics
 from mvdiffusion.manifest import Trajectory, write_geometry
 from mvdiffusion.records import InputError, atomic_output, provenance, write_json
@@ -29,6 +30,7 @@ from mvdiffusion_eval.extractors.lpips import NETWORKS
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
+from mvdiffusion_eval.metrics.correspondence import SMALLEST
 from mvdiffusion_eval.settings import ScoreSettings
 from mvdiffusion_eval.statistics import mean_and_se, student_interval
 
@@ -42,9 +44,10 @@ METRICS = {
 }
 """Printed names and formats of the metrics."""
 PROTOCOLS = {
-    "panorama": ("paper-consistency-pano", "consistency-images", "correspondence"),
-    "depth": ("paper-consistency-depth", "consistency-images", "correspondence"),
+    "panorama": ("paper-consistency-pano", "consistency-images"),
+    "depth": ("paper-consistency-depth", "consistency-images"),
 }
+"""Protocols of a task, beside `correspondence`."""
 MOVED = {"panorama": 1 / 128, "depth": 1 / 48}
 """Shares of the height by which views are moved: 4 px of the paper's 512 and 192."""
 MARKS = {"worse": "↓", "better": "**↑**", "same": "="}
@@ -63,47 +66,38 @@ def measure(folder: SampleFolder, scratch: Path, lpips: str) -> dict[str, Any]:
     """
     task = "depth" if isinstance(folder, SequenceFolder) else "panorama"
     resolution = {} if task == "depth" else {"consistency_resolution": folder.height}
-    settings = ScoreSettings(lpips=lpips, **resolution)
+    large = min(folder.height, folder.width) >= SMALLEST
+    protocols = PROTOCOLS[task] + (("correspondence",) if large else ())
+    settings = ScoreSettings(protocols, lpips=lpips, **resolution)
     rows: dict[str, Any] = {}
+    real: dict[str, Any] = {}
     for control in CONTROLS:
         damaged = scratch / control.replace(" ", "-")
         _write(folder, control, damaged)
-        found, lacking = _scores(damaged, folder, PROTOCOLS[task], settings)
-        real = rows.get(REAL, {}).get("metrics", found)
-        rows[control] = {
-            "metrics": {name: _held_against(found[name], real[name]) for name in found},
-            "not_measured": lacking,
-        }
+        try:
+            found = _scores(damaged, folder, settings)
+        except InputError as error:
+            rows[control] = {"refused": str(error).removeprefix(f"{damaged}: ")}
+        else:
+            real = real or found
+            rows[control] = {name: _held_against(found[name], real[name]) for name in found}
         shutil.rmtree(damaged)
-    for row in rows.values():
-        for one in row["metrics"].values():
-            del one["values"]
     return {
         "task": task,
         "samples": len(folder.sample_ids),
         "size": [folder.width, folder.height],
+        "protocols": protocols,
         "controls": rows,
     }
 
 
-def _scores(
-    damaged: Path, folder: SampleFolder, protocols: Sequence[str], settings: ScoreSettings
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """What each protocol measures, and why one does not."""
+def _scores(damaged: Path, folder: SampleFolder, settings: ScoreSettings) -> dict[str, Any]:
+    """What the suite measures, by metric."""
     cameras = {}
     if isinstance(folder, PanoramaFolder):
         cameras = {"fov_deg": folder.fov_deg, "yaw_deg": folder.yaw_deg}
-    found, lacking = {}, {}
-    for protocol in protocols:
-        try:
-            content = mvdiffusion_eval.score(
-                damaged, protocols=[protocol], settings=settings, **cameras
-            )
-        except InputError as error:
-            lacking[protocol] = str(error).removeprefix(f"{damaged}: ")
-            continue
-        found |= {name: content["metrics"][name] for name in METRICS if name in content["metrics"]}
-    return found, lacking
+    metrics = mvdiffusion_eval.score(damaged, settings=settings, **cameras)["metrics"]
+    return {name: metrics[name] for name in METRICS if name in metrics}
 
 
 def _held_against(found: Mapping[str, Any], real: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +116,6 @@ def _held_against(found: Mapping[str, Any], real: Mapping[str, Any]) -> dict[str
         "interval": interval,
         "verdict": verdict,
         "left_out": int((~defined).sum()),
-        "values": found["values"],
     }
 
 
@@ -206,7 +199,9 @@ def _folders(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[str
             yield name, open_folder(only_key_frames(opened, scratch / name))
         elif isinstance(opened, EquirectangularFolder):
             for size in arguments.size:
-                yield f"{name}, {size} px", open_folder(source, view_size=size)
+                cut = scratch / f"{name}-{size}"  # once for all damages
+                cut_equirectangular_files(list(opened.files.values()), cut, size)
+                yield f"{name}, {size} px", open_folder(cut)
         else:
             yield name, opened
     for source in arguments.rgbd:
@@ -224,9 +219,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     """Lines of Markdown: a table for each folder."""
     for title, found in report["folders"].items():
         columns = [
-            name
-            for name in METRICS
-            if any(name in row["metrics"] for row in found["controls"].values())
+            name for name in METRICS if any(name in row for row in found["controls"].values())
         ]
         width, height = found["size"]
         yield f"**{title}**: {found['samples']} samples of {width} × {height} px"
@@ -234,15 +227,15 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
         yield "| | " + " | ".join(METRICS[name][0] for name in columns) + " |"
         yield "|---" * (len(columns) + 1) + "|"
         for control, row in found["controls"].items():
-            cells = [_cell(row["metrics"], name, control == REAL) for name in columns]
+            cells = [_cell(row, name, control == REAL) for name in columns]
             yield f"| {control} | " + " | ".join(cells) + " |"
         yield ""
 
 
-def _cell(metrics: Mapping[str, Any], name: str, real: bool) -> str:
-    if name not in metrics:
+def _cell(row: Mapping[str, Any], name: str, real: bool) -> str:
+    if name not in row:
         return "refused"
-    one = metrics[name]
+    one = row[name]
     number = format(one["value"], METRICS[name][1])
     if real:
         error = "" if one["se"] is None else f" ± {one['se']:{METRICS[name][1]}}"

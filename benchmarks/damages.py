@@ -1,4 +1,4 @@
-"""Views damaged on purpose: what a metric of consistency must tell apart from the views as they are."""
+"""Views damaged on purpose: what a metric of consistency must tell apart from the original ones."""
 
 from __future__ import annotations
 
