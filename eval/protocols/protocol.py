@@ -42,6 +42,7 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
     error_accumulation,
     given_view,
     kernel_distances,
+    met3r,
     omnifid,
     overlap_similarity,
     panorama_consistency,
