@@ -122,8 +122,8 @@ class FakeMEt3R(torch.nn.Module):
 def test_met3r_runs_where_it_is_installed_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    levels = np.array([0, 51, 102, 0, 51, 102, 0, 51], np.uint8)
-    views = np.zeros((8, 32, 32, 3), np.uint8) + levels[:, None, None, None]
+    levels = [0, 51, 102, 0, 51, 102, 0, 51]
+    views = np.zeros((8, 32, 32, 3), np.uint8) + np.array(levels, np.uint8)[:, None, None, None]
     views[:, :2] = 255  # content
     folder = textures.write_views(tmp_path / "steps", {"a": views, "b": views})
     with pytest.raises(InputError, match="'met3r' needs the package met3r"):
