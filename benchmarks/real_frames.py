@@ -46,13 +46,13 @@ def measure_frames(source: Path, scratch: Path, split: str) -> dict[str, Any]:
         scratch: a folder for what is made.
         split: name of the split that is made.
     """
-    frames, counts = _key_frames(source, scratch / "frames", split, OVERLAP)
+    frames, counts = key_frames(source, scratch / "frames", split, OVERLAP)
     rows: dict[str, Any] = {
         "key_frames": _protocol(frames, "cross_view_psnr"),
         "consecutive_frames": _protocol(frames, "consecutive_psnr"),
         "key_frames_of_overlap": {
             str(overlap): _protocol(
-                _key_frames(source, scratch / f"overlap-{overlap}", split, overlap)[0],
+                key_frames(source, scratch / f"overlap-{overlap}", split, overlap)[0],
                 "cross_view_psnr",
             )
             for overlap in OVERLAPS
@@ -181,7 +181,7 @@ def _pairs(folder: Path) -> Iterator[tuple[tuple[NDArray, NDArray], tuple[Camera
             yield (views[i], views[j]), (cameras[i], cameras[j])
 
 
-def _key_frames(
+def key_frames(
     source: Path, scratch: Path, split: str, overlap: float
 ) -> tuple[Path, dict[str, int]]:
     """Write the real frames as a sample folder: one sample of all key frames per recording."""

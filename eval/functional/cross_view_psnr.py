@@ -76,6 +76,23 @@ def overlap_of(
     return Overlap(query, target, H, mask)
 
 
+def seen_points(points: np.ndarray, overlap: Overlap) -> tuple[np.ndarray, np.ndarray]:
+    """Find where points of the query lie in the target, and which of them it sees.
+
+    Args:
+        points: pixels (x, y) of the query [N, 2], whole or not.
+        overlap: pair of views, of one size.
+
+    Returns:
+        Pixels (x, y) of the target [N, 2], and whether it sees the point there [N]: in front, and
+        not beyond its outer pixel centers.
+    """
+    height, width = overlap.mask.shape
+    x, y, z = overlap.H @ np.stack([*points.T, np.ones(len(points))])
+    xy = np.stack([x, y], 1) / np.where(z > 0, z, 1)[:, None]
+    return xy, (z > 0) & ((xy >= 0) & (xy <= [width - 1, height - 1])).all(1)
+
+
 def cross_view_psnr(
     views: np.ndarray, overlaps: Sequence[Overlap], other_views: np.ndarray | None = None
 ) -> np.ndarray:

@@ -64,16 +64,34 @@ def shared_pixels(query: Camera, target: Camera, max_difference: float) -> Share
     """
     height, width = query.depth.shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2)
-    known = query.depth.reshape(-1)
+    xy, seen = seen_points(grid, query, target, max_difference)
+    return SharedPixels(seen.reshape(height, width), xy[seen])
+
+
+def seen_points(
+    points: np.ndarray, query: Camera, target: Camera, max_difference: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find where points of `query` lie in `target`, and which of them it sees.
+
+    Args:
+        points: pixels (x, y) of the query [N, 2], whole or not; the nearest pixel has their depth.
+        query, target, max_difference: see `shared_pixels`.
+
+    Returns:
+        Pixels (x, y) of the target [N, 2], and whether it sees the point there [N]; a pixel of a
+        point that it does not see means nothing.
+    """
+    column, row = np.rint(points).astype(int).T
+    known = query.depth[row, column]
     cameras = [_double(m) for m in (query.K, query.pose, target.K, target.pose)]
-    xy, z = (found.numpy() for found in reproject(_double(grid), _double(known), *cameras))
+    xy, z = (found.numpy() for found in reproject(_double(points), _double(known), *cameras))
     last = np.array([target.depth.shape[1] - 1, target.depth.shape[0] - 1])
     inside = ((xy >= -ROUNDING) & (xy <= last + ROUNDING)).all(-1)
-    mask = (known > 0) & (z > 0) & inside
-    column, row = np.rint(np.where(mask[:, None], xy, 0)).astype(int).T
-    seen = target.depth[row, column]
-    mask &= (seen > 0) & (np.abs(z - seen) <= max_difference)
-    return SharedPixels(mask.reshape(height, width), xy[mask])
+    seen = (known > 0) & (z > 0) & inside
+    column, row = np.rint(np.where(seen[:, None], xy, 0)).astype(int).T
+    there = target.depth[row, column]
+    seen &= (there > 0) & (np.abs(z - there) <= max_difference)
+    return xy, seen
 
 
 def depth_psnr(query: np.ndarray, target: np.ndarray, shared: SharedPixels) -> float:

@@ -37,10 +37,12 @@ from mvdiffusion.tasks import Task
 from ..extractors.pretrained import STANDARD_EXTRACTORS
 from ..metrics import (  # noqa: F401 -- importing them registers the metrics
     controls,
+    correspondence,
     depth_consistency,
     error_accumulation,
     given_view,
     kernel_distances,
+    met3r,
     omnifid,
     overlap_similarity,
     panorama_consistency,

@@ -54,6 +54,14 @@ STRUCTURE = {
     "cross_view_ssim": "SSIM ↑",
     "cross_view_lpips": "LPIPS ↓",
 }
+MATCHES = {
+    "match_share": "matches in place ↑",
+    "match_share_closing": "matches in place, closing pair ↑",
+    "match_inliers": "matches in place, per pair ↑",
+    "match_ratio": "matches in place / real ↑",
+    "match_error": "error of matches (px) ↓",
+}
+"""Keypoint matches that lie where the cameras say; in main tables, their share and `/ real`."""
 STEPS = {
     "per_step_psnr": "PSNR per step from view 0 (dB) ↑",
     "per_step_fid": "FID per step, relative to its mean ↓",
@@ -70,18 +78,21 @@ CONTROL_VALUES = {
 }
 """What a gain of consistency must not come from: blur lowers the first, a palette that all scenes
 share raises the second."""
+MAIN_MATCHES = {name: MATCHES[name] for name in ("match_share", "match_ratio")}
 MAIN = {
     "panorama": {
         **QUALITY,
         **OMNIFID,
         "cross_view_psnr": "cross-view PSNR (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
+        **MAIN_MATCHES,
         **CONTROL_VALUES,
     },
     "outpaint": {
         **QUALITY,
         "cross_view_psnr": "cross-view PSNR (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
+        **MAIN_MATCHES,
         "given_view_kept": "given view kept (dB) ↑",
         **CONTROL_VALUES,
     },
@@ -89,16 +100,18 @@ MAIN = {
         **QUALITY,
         "cross_view_psnr": "consecutive key frames (dB) ↑",
         "cross_view_psnr_ratio": "ratio to real ↑",
+        **MAIN_MATCHES,
         **CONTROL_VALUES,
     },
 }
 CONSISTENCY = {
-    "panorama": {**RING, **STRUCTURE, **STEPS, **SEAMS},
+    "panorama": {**RING, **STRUCTURE, **MATCHES, **STEPS, **SEAMS},
     "outpaint": {
         **{metric: title for metric, title in RING.items() if metric != "cross_view_psnr_ratio"},
         "given_pairs_psnr": "pairs of the given view (dB) ↑",
         "given_view_psnr": "given view against real (dB) ↑",
         **STRUCTURE,
+        **MATCHES,
         **SEAMS,
     },
     "depth": {
@@ -110,6 +123,7 @@ CONSISTENCY = {
         "between_to_worse_key_psnr": "in-between with the worse key frame (dB) ↑",
         "between_minus_key_psnr": "in-between minus key frames (dB) ↑",
         **STRUCTURE,
+        **MATCHES,
     },
 }
 CONTROLS = {"cross_view_psnr": "cross-view PSNR (dB) ↑", **CONTROL_VALUES}
