@@ -1,4 +1,4 @@
-"""Seams of whole panoramas: equirectangular images, or views stitched to one.
+"""Seams of whole panoramas: equirectangular images, or views stitched to one; and of cube faces.
 
 Of views, only the rows that cover the full circle are used; the protocol's name then has a mark.
 """
@@ -12,14 +12,22 @@ import numpy as np
 import torch
 
 from mvdiffusion.geometry import panoramas as geometry
-from mvdiffusion.geometry.cameras import intrinsics, level_rotations
+from mvdiffusion.geometry.cameras import intrinsics, level_rotations, rotation
 from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
+from ..folders.crops import cube_6
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.samples import PanoramaFolder
 from ..functional.discontinuity import discontinuity_score
-from ..functional.seam import edge_step, worst_step
+from ..functional.seam import (
+    cube_edges,
+    edge_step,
+    edge_steps,
+    strip_sobel,
+    strip_ssim,
+    worst_step,
+)
 from .base import Inputs, Metric, Outcome, Step, per_sample, register
 from .panorama_consistency import as_panoramas
 
@@ -112,4 +120,46 @@ def _missing(inputs: Inputs) -> str:
     return "" if whole else "views that cover the full circle, or equirectangular panoramas"
 
 
+def _run_cube(inputs: Inputs, step: Step) -> Outcome:
+    width, folders = step.options["strip"], {"": inputs.generated}
+    if inputs.has_other_reference:
+        folders["_real"] = inputs.real
+    measurements = {}
+    for suffix, folder in folders.items():
+        rows = [
+            cube_seams(folder.views(sample_id), width)
+            for sample_id in inputs.samples(f"seams between cube faces of {folder.method}")
+        ]
+        for name, better in CUBE_SEAMS.items():
+            values = np.array([row[name] for row in rows])
+            way = None if suffix else better
+            measurements[f"{name}{suffix}"] = per_sample(values, "", way, step)
+    return Outcome(measurements)
+
+
+CUBE_SEAMS: dict[str, bool | None] = {"seam_ssim": None, "seam_sobel": None, "seam_step": False}
+"""What is measured at the edges of a cube, and whether more is better: blur raises the first and
+lowers the second, so that neither is better beyond real panoramas."""
+
+
+def cube_seams(faces: np.ndarray, width: int) -> dict[str, float]:
+    """Seam-SSIM and Seam-Sobel of a cube (JoPano, arXiv 2512.06885), and the step across its edges.
+
+    Means over the twelve edges; see `functional.seam`.
+
+    Args:
+        faces: uint8 [6, S, S, 3] in the order of the directions `cube_6`.
+        width: of the strips on either side of an edge, in pixels.
+    """
+    R = torch.stack([rotation(*look) for look in cube_6("")]).numpy()
+    pairs = (edge.strips(faces, width) for edge in cube_edges(R))
+    strips = [(first / 255, second / 255) for first, second in pairs]
+    return {
+        "seam_ssim": float(np.mean([strip_ssim(*pair) for pair in strips])),
+        "seam_sobel": float(np.mean([strip_sobel(*pair) for pair in strips])),
+        "seam_step": edge_steps(strips),
+    }
+
+
+register(Metric("cube_seams", _run_cube, options=("strip",), agreement=True))
 register(Metric("seams", _run, missing=_missing, agreement=True))
