@@ -6,7 +6,6 @@ have: two walls of one room differ.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -38,8 +37,8 @@ def gram_features(layers: Sequence[Tensor]) -> Tensor:
         flat = layer.reshape(count, channels, height * width)
         gram = flat @ flat.transpose(1, 2) / (channels * height * width)
         row, column = torch.triu_indices(channels, channels)
-        weight = torch.where(row == column, 1.0, math.sqrt(2)).to(layer)
-        parts.append(gram[:, row, column] * weight / channels)
+        counted = torch.where(row == column, 1, 2).to(layer).sqrt()
+        parts.append(gram[:, row, column] * counted / channels)
     return torch.cat(parts, 1)
 
 
