@@ -18,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.records import InputError, provenance, write_json
 from mvdiffusion_eval.extractors.base import FeatureExtractor
 from mvdiffusion_eval.extractors.pretrained import load_extractor
-from mvdiffusion_eval.folders.crops import select_images
+from mvdiffusion_eval.folders.crops import cube_6, select_images
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.folders.sampling import area
 from mvdiffusion_eval.functional.coherence import cosine_distances, squared_distances
 from mvdiffusion_eval.metrics.seams import cube_seams
 
@@ -84,13 +86,19 @@ def features_of(extractor: FeatureExtractor, windows: Images) -> Tensor:
     return torch.stack([extractor.outputs(own)["features"].double() for own in windows])
 
 
-def seams(faces: Images) -> dict[str, Any]:
-    """Measure the edges of cubes [S, 6, H, W, 3] under each control."""
+def seams(faces: Images, soft: Images) -> dict[str, Any]:
+    """Measure the edges of cubes under each control.
+
+    Args:
+        faces: of real panoramas [S, 6, H, W, 3].
+        soft: faces of the same panoramas, blurred as a whole.
+    """
     found: dict[str, Any] = {}
     for number, real in enumerate(faces):
         controls = {
             "real": real,
-            "blurred": blurred(real),
+            "blurred panorama": soft[number],
+            "each face blurred": blurred(real),
             "constant offset on one face": with_front(real, brighter(real[FRONT : FRONT + 1])[0]),
             "one face shifted by 4 px": with_front(real, np.roll(real[FRONT], SHIFT, 1)),
             "one face of another scene": with_front(real, faces[number - OTHER_SCENE, FRONT]),
@@ -100,6 +108,16 @@ def seams(faces: Images) -> dict[str, Any]:
             for name, value in cube_seams(cube, STRIP).items():
                 found.setdefault(control, {}).setdefault(name, []).append(value)
     return {c: {name: summary(v) for name, v in own.items()} for c, own in found.items()}
+
+
+def blurred_panoramas(folder: EquirectangularFolder, size: int) -> Images:
+    """Cube faces [S, 6, size, size, 3] of panoramas that are blurred all round."""
+    R = torch.stack([rotation(*look) for look in cube_6("")])
+    cubes, border = [], 4 * int(BLUR)
+    for sample_id in folder.sample_ids:
+        wide = np.pad(folder.panorama(sample_id), ((0, 0), (border, border), (0, 0)), "wrap")
+        cubes.append(area(blurred(wide[None])[0, :, border:-border], FOV_DEG, R, size))
+    return np.stack(cubes)
 
 
 def with_front(faces: Images, front: Images) -> Images:
@@ -145,7 +163,9 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
         "strip_px": STRIP,
         "four_views": coherence(around),
         "two_windows": coherence(images_of(folder, {"of": "windows"})),
-        "cube_seams": seams(images_of(folder, {**crops, "directions": "cube_6"})),
+        "cube_seams": seams(
+            images_of(folder, {**crops, "directions": "cube_6"}), blurred_panoramas(folder, size)
+        ),
         "provenance": provenance(),
     }
 
@@ -157,7 +177,8 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
         real = report[part]["real"]
         for control, measured in report[part].items():
             values = (
-                f"{name} {one['mean']:.4f} (gap {abs(one['mean'] - real[name]['mean']):.4f})"
+                f"{name} {one['mean']:.3f} ± {one['se']:.3f}, from real "
+                f"{one['mean'] - real[name]['mean']:+.3f}"
                 for name, one in measured.items()
             )
             yield f"  {control:<30}{'   '.join(values)}"

@@ -18,8 +18,16 @@ from ..extractors.base import FeatureExtractor
 from ..extractors.lpips import load_lpips
 from ..folders.samples import SampleFolder
 from ..functional.coherence import cosine_distances, knn_giqa, squared_distances
-from ..statistics import jackknife, mean_and_se
-from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
+from .base import (
+    Inputs,
+    Metric,
+    Outcome,
+    Step,
+    beside_real,
+    by_extractor,
+    per_sample,
+    register,
+)
 from .measurement import Measurement
 from .quality import sides_of
 
@@ -33,35 +41,14 @@ Distances = Callable[[SampleFolder], list[np.ndarray]]
 def _of_pairs(
     inputs: Inputs, step: Step, distances: Distances, by: FeatureExtractor | None = None
 ) -> dict[str, Measurement]:
-    """Mean and sum over pairs of windows; the mean of the real panoramas, and the gap to it."""
-
-    def measured(values: np.ndarray) -> Measurement:
-        return per_sample(values, "", None, step, by=by)
-
-    pairs = distances(inputs.generated)
-    mean = np.array([own.mean() for own in pairs])
-    measurements = {
-        step.key: measured(mean),
-        f"{step.key}_sum": measured(np.array([own.sum() for own in pairs])),
-    }
+    """Mean over pairs of windows, beside that of the real panoramas; and the sum over pairs."""
+    pairs, real = distances(inputs.generated), None
     if inputs.has_other_reference:
         real = np.array([own.mean() for own in distances(inputs.real)])
-        measurements[f"{step.key}_real"] = measured(real)
-        measurements[f"{step.key}_gap"] = _gap(inputs, mean, real, measurements[step.key])
+    mean, summed = (np.array([f(own) for own in pairs]) for f in (np.mean, np.sum))
+    measurements = beside_real(step.key, mean, real, inputs, step, by)
+    measurements[f"{step.key}_sum"] = per_sample(summed, "", None, step, by=by)
     return measurements
-
-
-def _gap(inputs: Inputs, made: np.ndarray, real: np.ndarray, like: Measurement) -> Measurement:
-    """Distance of the mean from that of the real panoramas, with the error of a jackknife."""
-
-    def statistic(kept: np.ndarray) -> float:
-        return float(abs(made[kept].mean() - real[kept].mean()))
-
-    value, pseudo = jackknife(statistic, len(made), inputs.settings.jackknife_groups)
-    se, values = mean_and_se(pseudo)[1], tuple(pseudo.tolist())
-    return dataclasses.replace(
-        like, value=value, se=se, higher_is_better=False, values=values, values_per="group"
-    )
 
 
 def _of_features(

@@ -18,7 +18,7 @@ from mvdiffusion.records import InputError
 
 from ..folders.crops import cube_6
 from ..folders.equirectangular import EquirectangularFolder
-from ..folders.samples import PanoramaFolder
+from ..folders.samples import PanoramaFolder, SampleFolder
 from ..functional.discontinuity import discontinuity_score
 from ..functional.seam import (
     cube_edges,
@@ -28,7 +28,8 @@ from ..functional.seam import (
     strip_ssim,
     worst_step,
 )
-from .base import Inputs, Metric, Outcome, Step, per_sample, register
+from .base import Inputs, Metric, Outcome, Step, beside_real, per_sample, register
+from .measurement import Measurement
 from .panorama_consistency import as_panoramas
 
 METRICS: dict[str, tuple[Callable[[np.ndarray], float], bool | None]] = {
@@ -121,25 +122,16 @@ def _missing(inputs: Inputs) -> str:
 
 
 def _run_cube(inputs: Inputs, step: Step) -> Outcome:
-    width, folders = step.options["strip"], {"": inputs.generated}
-    if inputs.has_other_reference:
-        folders["_real"] = inputs.real
-    measurements = {}
-    for suffix, folder in folders.items():
-        rows = [
-            cube_seams(folder.views(sample_id), width)
-            for sample_id in inputs.samples(f"seams between cube faces of {folder.method}")
-        ]
-        for name, better in CUBE_SEAMS.items():
-            values = np.array([row[name] for row in rows])
-            way = None if suffix else better
-            measurements[f"{name}{suffix}"] = per_sample(values, "", way, step)
+    def rows(folder: SampleFolder) -> dict[str, np.ndarray]:
+        ids = inputs.samples(f"seams between cube faces of {folder.method}")
+        found = [cube_seams(folder.views(i), step.options["strip"]) for i in ids]
+        return {name: np.array([row[name] for row in found]) for name in found[0]}
+
+    real = rows(inputs.real) if inputs.has_other_reference else {}
+    measurements: dict[str, Measurement] = {}
+    for name, values in rows(inputs.generated).items():
+        measurements |= beside_real(name, values, real.get(name), inputs, step)
     return Outcome(measurements)
-
-
-CUBE_SEAMS: dict[str, bool | None] = {"seam_ssim": None, "seam_sobel": None, "seam_step": False}
-"""What is measured at the edges of a cube, and whether more is better: blur raises the first and
-lowers the second, so that neither is better beyond real panoramas."""
 
 
 def cube_seams(faces: np.ndarray, width: int) -> dict[str, float]:

@@ -93,10 +93,13 @@ COHERENCE = {
 CUBE_SEAMS = {
     "seam_ssim": "Seam-SSIM",
     "seam_ssim_real": "Seam-SSIM, real panoramas",
+    "seam_ssim_gap": "Seam-SSIM, gap to real ↓",
     "seam_sobel": "Seam-Sobel",
     "seam_sobel_real": "Seam-Sobel, real panoramas",
-    "seam_step": "step across cube edges ↓",
+    "seam_sobel_gap": "Seam-Sobel, gap to real ↓",
+    "seam_step": "step across cube edges",
     "seam_step_real": "step across cube edges, real panoramas",
+    "seam_step_gap": "step across cube edges, gap to real ↓",
 }
 """Seams between cube faces."""
 CONTROL_VALUES = {

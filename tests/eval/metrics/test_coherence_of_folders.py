@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import foreign
 import numpy as np
 import pytest
 import torch
@@ -17,12 +18,16 @@ from torchmetrics.functional.image.lpips import _LPIPS
 
 import mvdiffusion_eval
 import mvdiffusion_eval.extractors.lpips as lpips_module
+from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.extractors.base import FeatureExtractor, Identity, SimilarityExtractor
 from mvdiffusion_eval.extractors.lpips import load_lpips
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
+from mvdiffusion_eval.folders.crops import cube_6
+from mvdiffusion_eval.folders.equirectangular import cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.metrics.base import Inputs
+from mvdiffusion_eval.metrics.seams import cube_seams
 from mvdiffusion_eval.protocols.plan import plan, protocols
 from mvdiffusion_eval.settings import ScoreSettings
 
@@ -200,3 +205,20 @@ def test_lpips_of_two_images_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> 
             expected += float((difference * weights).sum(1).mean())
     assert lpips.between(first, second) == pytest.approx(expected, rel=1e-4)
     assert lpips.between(first, first) == 0
+
+
+def test_cube_seams_of_a_folder_stand_beside_those_of_real_panoramas(tmp_path: Path) -> None:
+    real, made = (foreign.panoramas(tmp_path / name, 4) for name in ("real", "made"))
+    for path in made.glob("*.png"):  # its right half is darker: a seam in front and at the back
+        pixels = np.array(Image.open(path))
+        pixels[:, pixels.shape[1] // 2 :] //= 2
+        Image.fromarray(pixels).save(path)
+    found = mvdiffusion_eval.score(made, real, protocols=["cube-seams"])["metrics"]
+    names = ("seam_ssim", "seam_sobel", "seam_step")
+    R = torch.stack([rotation(*look) for look in cube_6("")])
+    expected = cube_seams(cut(np.array(Image.open(real / "room001.png")), 90.0, R, 512, 512), 5)
+    assert set(found) == {f"{name}{end}" for name in names for end in ("", "_real", "_gap")}
+    for name in names:
+        own, theirs, gap = (found[f"{name}{end}"]["value"] for end in ("", "_real", "_gap"))
+        assert gap == pytest.approx(abs(own - theirs))
+        assert found[f"{name}_real"]["values"][1] == pytest.approx(expected[name])
