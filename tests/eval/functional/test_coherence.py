@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import mse_loss
+from torch.nn.functional import mse_loss, pairwise_distance
 
 from mvdiffusion_eval.functional.coherence import (
     cosine_distances,
@@ -54,21 +54,21 @@ def test_the_sum_over_pairs_grows_with_the_width_and_the_mean_does_not() -> None
     assert float(six.sum() / five.sum()) == pytest.approx(1.5)
 
 
-def brute_force(preds: np.ndarray, target: np.ndarray, skipped: int) -> list[float]:
-    """KNN-GIQA with K = 3 as cientgu/GIQA computes it, image by image."""
+def brute_force(preds: torch.Tensor, target: torch.Tensor, skipped: int) -> list[float]:
+    """KNN-GIQA with K = 3, image by image, by the distance that its authors' code calls."""
     scores = []
     for one in preds:
-        distances = sorted(np.abs(one - target + 1e-6).sum(1))[skipped:]
-        scores.append(sum(1 / distance for distance in distances[:3]))
+        distances = pairwise_distance(one.expand_as(target), target, p=1).tolist()
+        scores.append(sum(1 / distance for distance in sorted(distances)[skipped:][:3]))
     return scores
 
 
 @pytest.mark.parametrize("skipped", [0, 1])
 def test_giqa_is_the_brute_force(skipped: int) -> None:
     rng = np.random.default_rng(1)
-    target = rng.normal(size=(12, 6))
-    preds = target if skipped else rng.normal(size=(7, 6))
-    found = knn_giqa(torch.from_numpy(preds), torch.from_numpy(target), 3, skipped)
+    target, others = (torch.from_numpy(rng.normal(size=(count, 6))) for count in (12, 7))
+    preds = target if skipped else others
+    found = knn_giqa(preds, target, 3, skipped)
     np.testing.assert_allclose(found.numpy(), brute_force(preds, target, skipped), rtol=1e-12)
 
 
