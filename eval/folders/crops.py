@@ -7,28 +7,22 @@ whose images are cut when they are read.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from mvdiffusion.geometry.cameras import rotation
-from mvdiffusion.records import InputError
 
+from .derived import DerivedFolder, Direction, Directions, WholeFolder, inherited
 from .equirectangular import EquirectangularFolder
 from .images import resize_views
 from .samples import PanoramaFolder, SampleFolder
 from .sampling import SAMPLINGS, enlarged
-
-Direction = tuple[float, float]
-"""Yaw to the right and pitch up, in degrees."""
-Directions = Callable[[str], tuple[Direction, ...]]
-"""Directions of the crops of a sample, by its id."""
+from .windows import windows
 
 
 def level_8(sample_id: str) -> tuple[Direction, ...]:
@@ -56,84 +50,6 @@ def cube_6(sample_id: str) -> tuple[Direction, ...]:
 
 DIRECTIONS: dict[str, Directions] = {f.__name__: f for f in (level_8, sphere_20, cube_6)}
 """Sets of directions by name."""
-
-
-@dataclass(frozen=True)
-class DerivedFolder(SampleFolder):
-    """Other images of the panoramas of a folder; all of them are evaluated.
-
-    Attributes:
-        source: the panoramas.
-        directions: where the images of each sample look; None if each is a whole panorama.
-    """
-
-    source: EquirectangularFolder
-    directions: Directions | None = None
-
-    def evaluated_views(self, sample_id: str) -> list[int]:
-        """All of them."""
-        return list(range(self.count(sample_id)))
-
-    def check_images(self, sample_id: str) -> None:
-        """Check the header of a sample's panorama."""
-        self.source.check_images(sample_id)
-
-    def view_paths(self, sample_id: str) -> list[Path]:
-        """Name the panorama of a sample."""
-        return self.source.view_paths(sample_id)
-
-    def prompt_path(self, sample_id: str) -> Path:
-        """Name the file of a sample's prompts."""
-        return self.source.prompt_path(sample_id)
-
-    def has_prompts(self, sample_id: str) -> bool:
-        """Whether a sample has prompts for these images: of the whole, or of equal directions."""
-        if not self.source.has_prompts(sample_id):
-            return False
-        try:
-            return self._prompts(sample_id) is not None
-        except InputError:  # for whoever asks for the prompts themselves
-            return True
-
-    def prompts(self, sample_id: str) -> list[str]:
-        """Prompts of a sample, one per image: that of the whole, or those of equal views."""
-        found = self._prompts(sample_id)
-        if found is None:
-            raise InputError(
-                f"{self.prompt_path(sample_id)}: found one prompt for each of the "
-                f"{self.source.num_views} views; expected one line, the prompt of the whole "
-                "panorama."
-            )
-        return found
-
-    def _prompts(self, sample_id: str) -> list[str] | None:
-        own = self.source.prompts(sample_id)
-        level = tuple((yaw, 0.0) for yaw in self.source.yaw_deg)
-        if self.directions and self.directions(sample_id) == level:
-            return own
-        return own[:1] * self.count(sample_id) if len(set(own)) == 1 else None
-
-
-@dataclass(frozen=True)
-class WholeFolder(DerivedFolder):
-    """Panoramas as they are, one image per sample."""
-
-    def count(self, sample_id: str) -> int:
-        """One."""
-        return 1
-
-    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
-        """Read the panorama of a sample: uint8 RGB [1, H, 2 H, 3]."""
-        panorama = self.source.panorama(sample_id)[None]
-        return panorama if which is None else panorama[list(which)]
-
-    def arrangement(self) -> dict[str, Any]:
-        """Size of the panoramas."""
-        return {"of": "panoramas", "panorama_size": list(self.source.panorama_size)}
-
-    def view_digests(self, sample_id: str) -> list[str]:
-        """Hash the panorama of a sample (64 hex digits)."""
-        return [self.source.panorama_digest(sample_id)]
 
 
 @dataclass(frozen=True)
@@ -231,7 +147,7 @@ def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | N
     alike = folder.fov_deg == fov_deg and folder.height == folder.width
     if not alike or any(DIRECTIONS[spec["directions"]](i) != looks for i in folder.sample_ids):
         return None
-    return ResizedFolder(**_common(folder, size, size))
+    return ResizedFolder(**inherited(folder, size, size))
 
 
 def crop(
@@ -254,7 +170,7 @@ def crop(
     """
     final = resized_to or size
     return CropFolder(
-        **_common(folder, final, final),
+        **inherited(folder, final, final),
         directions=directions,
         fov_deg=float(fov_deg),
         sampling=sampling,
@@ -265,7 +181,7 @@ def crop(
 def panoramas(folder: EquirectangularFolder) -> WholeFolder:
     """See every panorama as the one image of its sample."""
     width, height = folder.panorama_size
-    return WholeFolder(**_common(folder, height, width))
+    return WholeFolder(**inherited(folder, height, width))
 
 
 def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder | None:
@@ -274,9 +190,10 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     Args:
         folder: samples of any layout.
         spec: as in the definitions of protocols: `{"of": "views"}`, the folder itself;
-            `{"of": "panoramas"}`, each whole panorama; or `{"of": "crops", "directions": …,
-            "size": …}`, crops of them, with a name out of `DIRECTIONS` and further arguments of
-            `crop`; the field of view is 90 degrees if none is given.
+            `{"of": "panoramas"}`, each whole panorama; `{"of": "windows"}`, squares side by side
+            (see `windows`), or with `"drawn": True` one at random; or `{"of": "crops",
+            "directions": …, "size": …}`, crops of them, with a name out of `DIRECTIONS` and further
+            arguments of `crop`; the field of view is 90 degrees if none is given.
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
@@ -284,14 +201,12 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     """
     if spec["of"] == "views":
         return folder
+    if spec["of"] == "windows":
+        around = folder if isinstance(folder, PanoramaFolder) else None
+        return around and windows(around, spec.get("drawn", False))
     if not isinstance(folder, EquirectangularFolder):
         return _resized(folder, spec) if spec["of"] == "crops" else None
     if spec["of"] == "panoramas":
         return panoramas(folder)
     given = {"fov_deg": 90.0, **spec, "directions": DIRECTIONS[spec["directions"]]}
     return crop(folder, **{key: value for key, value in given.items() if key != "of"})
-
-
-def _common(folder: SampleFolder, height: int, width: int) -> dict[str, Any]:
-    values = {f.name: getattr(folder, f.name) for f in dataclasses.fields(SampleFolder)}
-    return values | {"height": height, "width": width, "source": folder}

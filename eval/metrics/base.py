@@ -22,7 +22,7 @@ from ..extractors.store import FeatureStore
 from ..folders.faults import Faults
 from ..folders.samples import SampleFolder
 from ..settings import ScoreSettings
-from ..statistics import mean_and_se, ratio_of_means
+from ..statistics import jackknife, mean_and_se, ratio_of_means
 from .measurement import Measurement
 
 
@@ -303,6 +303,48 @@ def by_extractor(inputs: Inputs, measure: Callable[[Any], Outcome]) -> Outcome:
     outcomes = [measure(extractor) for extractor in inputs.extractors]
     further = zip(outcomes[1:], inputs.extractors[1:], strict=True)
     return merge([*outcomes[:1], *(outcome.repeated_with(by) for outcome, by in further)])
+
+
+def beside_real(
+    key: str,
+    values: np.ndarray,
+    real: np.ndarray | None,
+    inputs: Inputs,
+    step: Step,
+    by: Extractor | None = None,
+) -> dict[str, Measurement]:
+    """Measure what is best where real images have it, neither above nor below.
+
+    Args:
+        key: name of the measurement.
+        values: of the generated samples [S].
+        real: of the same samples' real images [S]; None without any.
+        inputs: says how many groups the jackknife has.
+        step: what is measured.
+        by: the extractor.
+
+    Returns:
+        The value, without a better direction; with real images theirs (`<key>_real`), and the
+        distance between the two means (`<key>_gap`, lower is better, its error from a jackknife).
+    """
+    measurements = {key: per_sample(values, "", None, step, by=by)}
+    if real is None:
+        return measurements
+
+    def statistic(kept: np.ndarray) -> float:
+        return float(abs(values[kept].mean() - real[kept].mean()))
+
+    gap, pseudo_values = jackknife(statistic, len(values), inputs.settings.jackknife_groups)
+    measurements[f"{key}_real"] = per_sample(real, "", None, step, by=by)
+    measurements[f"{key}_gap"] = dataclasses.replace(
+        measurements[key],
+        value=gap,
+        se=mean_and_se(pseudo_values)[1],
+        higher_is_better=False,
+        values=tuple(pseudo_values.tolist()),
+        values_per="group",
+    )
+    return measurements
 
 
 def ratio_to_real(

@@ -1,4 +1,4 @@
-"""Seams of whole panoramas: equirectangular images, or views stitched to one.
+"""Seams of whole panoramas: equirectangular images, or views stitched to one; and of cube faces.
 
 Of views, only the rows that cover the full circle are used; the protocol's name then has a mark.
 """
@@ -12,15 +12,24 @@ import numpy as np
 import torch
 
 from mvdiffusion.geometry import panoramas as geometry
-from mvdiffusion.geometry.cameras import intrinsics, level_rotations
+from mvdiffusion.geometry.cameras import intrinsics, level_rotations, rotation
 from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
+from ..folders.crops import cube_6
 from ..folders.equirectangular import EquirectangularFolder
-from ..folders.samples import PanoramaFolder
+from ..folders.samples import PanoramaFolder, SampleFolder
 from ..functional.discontinuity import discontinuity_score
-from ..functional.seam import edge_step, worst_step
-from .base import Inputs, Metric, Outcome, Step, per_sample, register
+from ..functional.seam import (
+    cube_edges,
+    edge_step,
+    edge_steps,
+    strip_sobel,
+    strip_ssim,
+    worst_step,
+)
+from .base import Inputs, Metric, Outcome, Step, beside_real, per_sample, register
+from .measurement import Measurement
 from .panorama_consistency import as_panoramas
 
 METRICS: dict[str, tuple[Callable[[np.ndarray], float], bool | None]] = {
@@ -112,4 +121,37 @@ def _missing(inputs: Inputs) -> str:
     return "" if whole else "views that cover the full circle, or equirectangular panoramas"
 
 
+def _run_cube(inputs: Inputs, step: Step) -> Outcome:
+    def rows(folder: SampleFolder) -> dict[str, np.ndarray]:
+        ids = inputs.samples(f"seams between cube faces of {folder.method}")
+        found = [cube_seams(folder.views(i), step.options["strip"]) for i in ids]
+        return {name: np.array([row[name] for row in found]) for name in found[0]}
+
+    real = rows(inputs.real) if inputs.has_other_reference else {}
+    measurements: dict[str, Measurement] = {}
+    for name, values in rows(inputs.generated).items():
+        measurements |= beside_real(name, values, real.get(name), inputs, step)
+    return Outcome(measurements)
+
+
+def cube_seams(faces: np.ndarray, width: int) -> dict[str, float]:
+    """Seam-SSIM and Seam-Sobel of a cube (JoPano, arXiv 2512.06885), and the step across its edges.
+
+    Means over the twelve edges; see `functional.seam`.
+
+    Args:
+        faces: uint8 [6, S, S, 3] in the order of the directions `cube_6`.
+        width: of the strips on either side of an edge, in pixels.
+    """
+    R = torch.stack([rotation(*look) for look in cube_6("")]).numpy()
+    pairs = (edge.strips(faces, width) for edge in cube_edges(R))
+    strips = [(first / 255, second / 255) for first, second in pairs]
+    return {
+        "seam_ssim": float(np.mean([strip_ssim(*pair) for pair in strips])),
+        "seam_sobel": float(np.mean([strip_sobel(*pair) for pair in strips])),
+        "seam_step": edge_steps(strips),
+    }
+
+
+register(Metric("cube_seams", _run_cube, options=("strip",), agreement=True))
 register(Metric("seams", _run, missing=_missing, agreement=True))

@@ -41,9 +41,10 @@ def _needs(protocol: Protocol) -> str:
     tasks: dict[str, list[str]] = {}
     for task in protocol.tasks:
         tasks.setdefault(_needs_of(protocol, task), []).append(task)
+    named = "to be named (--protocol); " if protocol.on_request else ""
     if len(tasks) == 1:
-        return next(iter(tasks))
-    return ". ".join(f"{', '.join(names)}: {needs}" for needs, names in tasks.items())
+        return named + next(iter(tasks))
+    return named + ". ".join(f"{', '.join(names)}: {needs}" for needs, names in tasks.items())
 
 
 def _needs_of(protocol: Protocol, task: str) -> str:

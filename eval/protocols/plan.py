@@ -91,12 +91,15 @@ def plan(inputs: Inputs) -> tuple[list[Run], Inputs]:
 
 
 def _chosen(names: Sequence[str], task: str) -> list[Protocol]:
-    """The task's protocols that are named, or all of them."""
+    """The task's protocols that are named, or all but those that only run if they are named."""
     for name in names:
         if name not in protocols():
             raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
     of_task = [protocol for protocol in protocols().values() if task in protocol.tasks]
-    chosen = [protocol for protocol in of_task if protocol.name in names or not names]
+    if names:
+        chosen = [protocol for protocol in of_task if protocol.name in names]
+    else:
+        chosen = [protocol for protocol in of_task if not protocol.on_request]
     if not chosen:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "

@@ -36,6 +36,7 @@ from mvdiffusion.tasks import Task
 
 from ..extractors.pretrained import STANDARD_EXTRACTORS
 from ..metrics import (  # noqa: F401 -- importing them registers the metrics
+    coherence,
     controls,
     correspondence,
     depth_consistency,
@@ -56,9 +57,11 @@ from .names import protocol_files
 
 def _go_together(images: Images) -> Images:
     if ({"directions", "size"} <= set(images)) != (images["of"] == "crops") or (
-        images["of"] != "crops" and len(images) > 1
+        images["of"] != "crops" and len(set(images) - {"drawn"}) > 1
     ):
         raise ValueError("directions and size with 'of: crops', and nothing else without")
+    if "drawn" in images and images["of"] != "windows":
+        raise ValueError("drawn with 'of: windows' alone")
     return images
 
 
@@ -66,7 +69,8 @@ class Images(TypedDict, total=False):
     """Which images are measured; see `definitions/paper.yaml`.
 
     Attributes:
-        of: the views themselves, whole panoramas, or crops of these.
+        of: the views themselves, whole panoramas, crops of these, or windows that share no pixel.
+        drawn: whether one window per sample is drawn at random.
         directions: set of directions of the crops.
         size: height and width of a crop in pixels.
         fov_deg: field of view of a crop in degrees.
@@ -76,7 +80,8 @@ class Images(TypedDict, total=False):
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    of: Required[Literal["views", "panoramas", "crops"]]
+    of: Required[Literal["views", "panoramas", "crops", "windows"]]
+    drawn: bool
     directions: Literal["level_8", "sphere_20", "cube_6"]
     size: ImageSide
     fov_deg: FieldOfView
@@ -115,6 +120,7 @@ class Protocol:
         metrics: metrics by the name of what they measure; see `Measured`, beside options.
         count: images on either side behind its published numbers, if there are any.
         images: which images are measured, unless a metric says otherwise.
+        on_request: whether it runs only if it is named.
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
@@ -130,6 +136,7 @@ class Protocol:
     images: Annotated[Images, AfterValidator(_go_together)] = field(
         default_factory=lambda: Images(of="views")
     )
+    on_request: bool = False
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

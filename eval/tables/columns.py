@@ -37,6 +37,13 @@ DISTANCES = {
     "views_8_inception_score": "Inception score, 8 views ↑",
     "views_20_fid": "FID, 20 views ↓",
     "views_20_inception_score": "Inception score, 20 views ↑",
+    "window_fid": "FID, one window per panorama ↓",
+    "window_kid": "KID, one window per panorama ↓",
+    "window_clip_score": "CLIP score, one window per panorama (0-100) ↑",
+    "mean_giqa": "Mean-GIQA ↑",
+    "mean_giqa_real": "Mean-GIQA, real panoramas",
+    "efficientnet_mean_giqa": "Mean-GIQA (EfficientNet-Lite0) ↑",
+    "efficientnet_mean_giqa_real": "Mean-GIQA (EfficientNet-Lite0), real panoramas",
 }
 """Measures of image quality that the paper does not use."""
 OMNIFID = {
@@ -72,6 +79,37 @@ SEAMS = {
     "worst_step": "color step at the worst column",
 }
 """Seams of single panoramas."""
+COHERENCE = {
+    "intra_lpips": "Intra-LPIPS",
+    "intra_lpips_sum": "Intra-LPIPS, sum over pairs",
+    "intra_lpips_real": "Intra-LPIPS, real panoramas",
+    "intra_lpips_gap": "Intra-LPIPS, gap to real ↓",
+    "intra_style": "Intra-Style-L",
+    "intra_style_sum": "Intra-Style-L, sum over pairs",
+    "intra_style_real": "Intra-Style-L, real panoramas",
+    "intra_style_gap": "Intra-Style-L, gap to real ↓",
+    "efficientnet_intra_style": "style distance (EfficientNet-Lite0)",
+    "efficientnet_intra_style_sum": "style distance (EfficientNet-Lite0), sum over pairs",
+    "efficientnet_intra_style_real": "style distance (EfficientNet-Lite0), real panoramas",
+    "efficientnet_intra_style_gap": "style distance (EfficientNet-Lite0), gap to real ↓",
+    "efficientnet_intra_cosine": "cosine distance (EfficientNet-Lite0)",
+    "efficientnet_intra_cosine_sum": "cosine distance (EfficientNet-Lite0), sum over pairs",
+    "efficientnet_intra_cosine_real": "cosine distance (EfficientNet-Lite0), real panoramas",
+    "efficientnet_intra_cosine_gap": "cosine distance (EfficientNet-Lite0), gap to real ↓",
+}
+"""Coherence within one panorama. One view repeated gives zero: the gap to real ones counts."""
+CUBE_SEAMS = {
+    "seam_ssim": "Seam-SSIM",
+    "seam_ssim_real": "Seam-SSIM, real panoramas",
+    "seam_ssim_gap": "Seam-SSIM, gap to real ↓",
+    "seam_sobel": "Seam-Sobel",
+    "seam_sobel_real": "Seam-Sobel, real panoramas",
+    "seam_sobel_gap": "Seam-Sobel, gap to real ↓",
+    "seam_step": "step across cube edges",
+    "seam_step_real": "step across cube edges, real panoramas",
+    "seam_step_gap": "step across cube edges, gap to real ↓",
+}
+"""Seams between cube faces."""
 CONTROL_VALUES = {
     "gradient_energy": "gradient energy (1e-3)",
     "other_scene_psnr": "PSNR against another scene (dB)",
@@ -105,7 +143,7 @@ MAIN = {
     },
 }
 CONSISTENCY = {
-    "panorama": {**RING, **STRUCTURE, **MATCHES, **STEPS, **SEAMS},
+    "panorama": {**RING, **STRUCTURE, **MATCHES, **STEPS, **SEAMS, **COHERENCE, **CUBE_SEAMS},
     "outpaint": {
         **{metric: title for metric, title in RING.items() if metric != "cross_view_psnr_ratio"},
         "given_pairs_psnr": "pairs of the given view (dB) ↑",
@@ -113,6 +151,7 @@ CONSISTENCY = {
         **STRUCTURE,
         **MATCHES,
         **SEAMS,
+        **COHERENCE,
     },
     "depth": {
         "cross_view_psnr": "key frames (dB) ↑",

@@ -170,7 +170,7 @@ def test_no_other_protocol_takes_it(world: Path) -> None:
     by_it = {name for name, one in result["metrics"].items() if one["extractor"]}
     assert by_it == NAMES
     using = {name for name, p in protocols().items() if "efficientnet-lite0" in p.extractors}
-    assert using == {"offline"}
+    assert using == {"offline", "coherence"}  # of which the latter runs only if it is named
 
 
 @pytest.fixture

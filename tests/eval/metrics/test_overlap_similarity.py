@@ -90,9 +90,9 @@ def test_ssim_of_plain_images_is_the_closed_form() -> None:
 def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
     """LPIPS with untrained backbones: the same code, without a download."""
 
-    def make(name: str) -> torch.nn.Module:
+    def make(name: str, spatial: bool) -> torch.nn.Module:
         torch.manual_seed(0)
-        return _LPIPS(net=name, spatial=True, pnet_rand=True)
+        return _LPIPS(net=name, spatial=spatial, pnet_rand=True)
 
     monkeypatch.setattr(lpips_module, "make_network", make)
 
@@ -140,7 +140,7 @@ def test_a_score_says_which_packages_lpips_is_from(world: Path) -> None:
 
 
 def test_lpips_says_where_its_weights_belong(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str) -> None:
+    def offline(name: str, spatial: bool) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(lpips_module, "make_network", offline)
