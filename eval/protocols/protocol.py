@@ -40,6 +40,7 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
     depth_consistency,
     error_accumulation,
     given_view,
+    image_quality,
     kernel_distances,
     omnifid,
     overlap_similarity,

@@ -37,6 +37,15 @@ DISTANCES = {
     "views_8_inception_score": "Inception score, 8 views ↑",
     "views_20_fid": "FID, 20 views ↓",
     "views_20_inception_score": "Inception score, 20 views ↑",
+    "brisque": "BRISQUE ↓",
+    "niqe": "NIQE ↓",
+    "q_align_quality": "Q-Align quality ↑",
+    "q_align_aesthetics": "Q-Align aesthetics ↑",
+    "clip_i": "CLIP-I (0-100) ↑",
+    "hunyuanworld_brisque": "BRISQUE, HunyuanWorld's 6 views ↓",
+    "hunyuanworld_niqe": "NIQE, HunyuanWorld's 6 views ↓",
+    "hunyuanworld_q_align_quality": "Q-Align quality, HunyuanWorld's 6 views ↑",
+    "hunyuanworld_clip_score": "CLIP score, HunyuanWorld's 6 views (0-100) ↑",
 }
 """Measures of image quality that the paper does not use."""
 OMNIFID = {
