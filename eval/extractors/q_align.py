@@ -65,8 +65,12 @@ def load_rater(folder: str | Path) -> QualityExtractor:
 
     folder = Path(folder)
     try:
-        processor: Any = AutoProcessor.from_pretrained(folder, use_safetensors=True)
-        network: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True)
+        # Without the first, transformers would ask on the terminal whether to run code.
+        safe = {"trust_remote_code": False, "local_files_only": True}
+        processor: Any = AutoProcessor.from_pretrained(folder, use_safetensors=True, **safe)
+        network: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, use_safetensors=True, dtype="auto", **safe
+        )
     except (OSError, ValueError, ImportError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

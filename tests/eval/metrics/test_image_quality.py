@@ -12,13 +12,14 @@ import pytest
 import torch
 import toy
 from PIL import Image
-from tiny_rater import write_rater
+from tiny_rater import WORDS, write_rater
 
 import mvdiffusion_eval
 from mvdiffusion.records import InputError
-from mvdiffusion_eval.extractors.base import Identity, SimilarityExtractor
+from mvdiffusion_eval.extractors.base import Identity, QualityExtractor, SimilarityExtractor
 from mvdiffusion_eval.extractors.pretrained import load_extractor
 from mvdiffusion_eval.extractors.q_align import LEVELS, PROMPT, level_score, padded
+from mvdiffusion_eval.extractors.store import FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.natural_scenes.brisque import Regression, brisque
 from mvdiffusion_eval.functional.natural_scenes.niqe import Pristine, niqe
@@ -94,6 +95,25 @@ def test_folders_without_content_or_size_are_refused(tmp_path: Path) -> None:
     small = toy.write_folder(tmp_path / "small", "small", toy.real_samples(2))
     with pytest.raises(InputError, match="images of at least 192 × 192 pixels"):
         score(small, "image-quality")
+
+
+def test_every_image_is_scored_once_and_by_itself(tmp_path: Path) -> None:
+    """No batch is filled up with repetitions, and a second run finds the scores."""
+    folder = open_folder(toy.write_folder(tmp_path / "x", "x", rooms(3)))
+    seen = []
+
+    def score_one(image: np.ndarray) -> list[float]:
+        seen.append(image.shape)
+        return [float(image[0, 0, 0]), float(image.mean())]
+
+    one = QualityExtractor(
+        Identity("q", "0" * 64), {"kind": "quality"}, score_one, scores=("a", "b")
+    )
+    for _ in range(2):
+        found = FeatureStore(tmp_path / "cache").features(folder, one)
+    assert seen == [(SIZE, SIZE, 3)] * 6
+    expected = [[v[0, 0, 0], v.mean()] for i in folder.sample_ids for v in folder.views(i)]
+    assert found.rows(np.arange(6)).numpy() == pytest.approx(np.array(expected, float))
 
 
 @pytest.mark.slow
@@ -189,6 +209,12 @@ def test_a_model_of_transformers_rates_as_q_align_does(tmp_path: Path) -> None:
         assert (one["unit"], one["protocol"]) == ("1-5", "q-align@rater")
         assert one["higher_is_better"] is True
     assert found["q_align_quality"]["values"] != found["q_align_aesthetics"]["values"]
+
+
+def test_a_rater_knows_the_five_words(tmp_path: Path) -> None:
+    folder = write_rater(tmp_path / "rater", tuple(word for word in WORDS if word != "poor"))
+    with pytest.raises(InputError, match="does not tell the words excellent, good, fair, poor"):
+        load_extractor(folder)
 
 
 def test_models_with_code_of_their_own_are_not_run(tmp_path: Path) -> None:
