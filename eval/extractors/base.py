@@ -1,8 +1,9 @@
 """Feature extractors. Each has an identity (name and hash of its weights) that every number keeps.
 
-Two kinds: `FeatureExtractor` serves Fréchet distances, KID and the Inception score,
-`SimilarityExtractor` the CLIP score and CMMD. Those trained by
-`mvdiffusion-eval train-extractor` are folders; pretrained ones go by name, see `pretrained`.
+Three kinds: `FeatureExtractor` serves Fréchet distances, KID and the Inception score,
+`SimilarityExtractor` the CLIP score and CMMD, and `QualityExtractor` judges images one by one.
+Those trained by `mvdiffusion-eval train-extractor` are folders; pretrained ones go by name, see
+`pretrained`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from mvdiffusion.records import (
     sha256_file,
 )
 
+from ..folders.faults import FLAT, variation
 from .faed import PanoramaAutoencoder, encode
 from .networks import Classifier, best_device, make_clip, prepare, ready, tokenize
 
@@ -55,6 +57,7 @@ class FeatureExtractor:
     description: dict[str, Any]
     extract: Callable[[Tensor], tuple[Tensor, Tensor]]
     has_classes: bool = True
+    in_batches: ClassVar[bool] = True
 
     def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
         """Extract "features" and, with classes, "logits" of views uint8 [V, H, W, 3], on CPU."""
@@ -78,6 +81,7 @@ class SimilarityExtractor:
     encode_images: Callable[[Tensor], Tensor]
     encode_texts: Callable[[Sequence[str]], Tensor]
     context: int | None = None
+    in_batches: ClassVar[bool] = True
 
     def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
         """Embed uint8 views [V, H, W, 3]: "features" [V, D], on the CPU."""
@@ -90,7 +94,36 @@ class SimilarityExtractor:
             return self.encode_texts(prompts).cpu().contiguous()
 
 
-Extractor = FeatureExtractor | SimilarityExtractor
+@dataclass(frozen=True)
+class QualityExtractor:
+    """Scores of single images without a reference, each computed by itself.
+
+    Attributes:
+        score: scores [K] of an image, uint8 RGB [H, W, 3]; NaN where they are undefined.
+        scores: their names; none for a single one.
+        unit: of the scores.
+        better: whether higher is better.
+    """
+
+    identity: Identity
+    description: dict[str, Any]
+    score: Callable[[np.ndarray], Sequence[float]]
+    unit: str = ""
+    better: bool = False
+    scores: tuple[str, ...] = ("",)
+    in_batches: ClassVar[bool] = False
+
+    def outputs(self, views: np.ndarray) -> dict[str, Tensor]:
+        """Score uint8 views [V, H, W, 3]: "features" float64 [V, K]; NaN of constant views."""
+        undefined = [float("nan")] * len(self.scores)
+        found = [
+            undefined if flat else list(self.score(view))
+            for view, flat in zip(views, variation(views) < FLAT, strict=True)
+        ]
+        return {"features": torch.tensor(found, dtype=torch.float64)}
+
+
+Extractor = FeatureExtractor | SimilarityExtractor | QualityExtractor
 
 
 def described(extractor: Any) -> dict[str, Any]:

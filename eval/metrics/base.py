@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mvdiffusion.records import InputError
 
-from ..extractors.base import Extractor, SimilarityExtractor
+from ..extractors.base import Extractor, QualityExtractor, SimilarityExtractor
 from ..extractors.store import FeatureStore
 from ..folders.faults import Faults
 from ..folders.samples import SampleFolder
@@ -222,7 +222,8 @@ class Metric:
         run: measures; `inputs` holds the images that the step names and the extractors that
             serve it.
         options: names of the options that a step must give.
-        uses: what it needs an extractor for: "classes" (logits), "features" or "similarity".
+        uses: what it needs an extractor for: "classes" (logits), "features", "similarity" or
+            "quality" (scores of single images).
         compares: whether it needs real views, and their features.
         agreement: whether it measures how far parts of a sample agree, as constant images do
             without being right: samples without consistency are left out.
@@ -234,7 +235,7 @@ class Metric:
     name: str
     run: Callable[[Inputs, Step], Outcome]
     options: tuple[str, ...] = ()
-    uses: Literal["", "classes", "features", "similarity"] = ""
+    uses: Literal["", "classes", "features", "similarity", "quality"] = ""
     compares: bool = False
     missing: Callable[[Inputs], str] | None = None
     agreement: bool = False
@@ -245,6 +246,8 @@ class Metric:
         """Whether an extractor is of the kind that it uses."""
         if isinstance(extractor, SimilarityExtractor):
             return self.uses == "similarity"
+        if isinstance(extractor, QualityExtractor):
+            return self.uses == "quality"
         return self.uses == "features" or (self.uses == "classes" and extractor.has_classes)
 
     def lacks(self, inputs: Inputs) -> str:

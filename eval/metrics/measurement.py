@@ -22,7 +22,7 @@ class Measurement:
         repeats: the measurement of a protocol's first extractor that this one repeats with a
             further extractor; its own name is then that name, `_` and the name of the extractor.
         left_out: number of samples that do not count because they have no consistency, see
-            `folders.faults`; a method with some is incomplete.
+            `folders.faults`, or an image without a score; a method with some is incomplete.
     """
 
     value: float

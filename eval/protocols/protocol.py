@@ -42,6 +42,7 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
     depth_consistency,
     error_accumulation,
     given_view,
+    image_quality,
     kernel_distances,
     met3r,
     omnifid,

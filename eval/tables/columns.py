@@ -44,6 +44,15 @@ DISTANCES = {
     "mean_giqa_real": "Mean-GIQA, real panoramas",
     "efficientnet_mean_giqa": "Mean-GIQA (EfficientNet-Lite0) ↑",
     "efficientnet_mean_giqa_real": "Mean-GIQA (EfficientNet-Lite0), real panoramas",
+    "brisque": "BRISQUE ↓",
+    "niqe": "NIQE ↓",
+    "q_align_quality": "Q-Align quality ↑",
+    "q_align_aesthetics": "Q-Align aesthetics ↑",
+    "clip_i": "CLIP-I (0-100) ↑",
+    "hunyuanworld_brisque": "BRISQUE, HunyuanWorld's 6 views ↓",
+    "hunyuanworld_niqe": "NIQE, HunyuanWorld's 6 views ↓",
+    "hunyuanworld_q_align_quality": "Q-Align quality, HunyuanWorld's 6 views ↑",
+    "hunyuanworld_clip_score": "CLIP score, HunyuanWorld's 6 views (0-100) ↑",
 }
 """Measures of image quality that the paper does not use."""
 OMNIFID = {

@@ -96,6 +96,7 @@ def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[
     """
     num_images = scores[0].content["images"]["num_evaluated"]
     left_out = [_left_out(score) for score in scores if score.faults.undefined]
+    left_out += [note for score in scores if (note := _without_value(score, metrics))]
     few = few_images(scores[0].content.get("protocols", {}), metrics)
     of_all = (*identical_images(scores), *package_notes(scores))
     return (*of_all, *left_out, *few, *fid_notes(metrics, num_images))
@@ -107,6 +108,23 @@ def _left_out(score: Score) -> str:
         f"{display_name(score.method)} is incomplete: in {count} of {samples} samples neighboring "
         "views are constant and have no consistency. Its consistency, and its differences from "
         "others in consistency, are those of the other samples; it is never called better in it."
+    )
+
+
+def _without_value(score: Score, metrics: Collection[str]) -> str:
+    """Say which scores of single images a method lacks for some samples; empty if none."""
+    lacking = {metric: score.left_out(metric) for metric in metrics if score.left_out(metric)}
+    counts = [
+        f"{metric} (in {count} of {len(score.samples)} samples)"
+        for metric, count in lacking.items()
+        if score.metrics[metric].extractor
+    ]
+    if not counts:
+        return ""
+    return (
+        f"{display_name(score.method)} is incomplete in {', '.join(counts)}: an image of these "
+        "samples has too little content for a value. Its numbers are those of the other samples; "
+        "it is never called better in them."
     )
 
 
