@@ -25,7 +25,6 @@ from mvdiffusion_eval.folders.crops import (
     panoramas,
     select_images,
     sphere_20,
-    tangent_18,
 )
 from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
