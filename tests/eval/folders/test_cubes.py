@@ -21,6 +21,10 @@ from mvdiffusion_eval.folders.cubes import CubeFolder
 from mvdiffusion_eval.folders.equirectangular import cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import PanoramaFolder
+from mvdiffusion_eval.metrics.base import Inputs
+from mvdiffusion_eval.scoring.camera_checks import turned_faces
+from mvdiffusion_eval.scoring.sanity_checks import CHECKS
+from mvdiffusion_eval.settings import ScoreSettings
 
 SIZE = 64  # of a face; panoramas have twice as many rows
 WORDS = {"U": "up", "L": "left", "F": "front", "R": "right", "B": "back", "D": "down"}
@@ -178,14 +182,14 @@ def test_a_cube_with_wrong_faces_is_refused(tmp_path: Path, damage, message: str
 @pytest.mark.parametrize("face", ["U", "D"])
 def test_a_face_that_is_turned_wrongly_is_told(tmp_path: Path, face: str) -> None:
     root = write(tmp_path / "cubes", 3)
-    options = {"protocols": ["controls"], "view_size": 32}
-    right = mvdiffusion_eval.score(root, **options)  # type: ignore[arg-type]
-    assert not any("turned by" in warning for warning in right["warnings"])
+    inputs = Inputs(opened(root), None, (), ScoreSettings())
+    assert turned_faces in CHECKS
+    assert turned_faces(inputs) == ""
     for folder in root.iterdir():
         Image.open(folder / f"{face}.png").rotate(90).save(folder / f"{face}.png")
-    told = mvdiffusion_eval.score(root, **options)["warnings"]  # type: ignore[arg-type]
-    name = WORDS[face]
-    assert any(f"the faces '{name}' in {root} continue" in w and "by 270°" in w for w in told)
+    told = turned_faces(inputs)
+    assert told.startswith(f"the faces '{WORDS[face]}' in {root} continue their neighbors")
+    assert "by 270°" in told
 
 
 def test_numbered_files_stay_views(tmp_path: Path) -> None:
