@@ -174,6 +174,22 @@ def test_tangent_fid_is_its_formula(folders: tuple[Path, Path], extractors: list
     assert metrics["tangent_inception_score_mean"]["value"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_noise_at_the_poles_is_seen_by_those_who_look_there(
+    folders: tuple[Path, Path], extractors: list[Path], tmp_path: Path
+) -> None:
+    """Rows beyond 67.5 degrees are in no face around the horizon, and FIDclip leaves them out."""
+    for path in folders[1].glob("*.png"):
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[:16] = np.random.default_rng(0).integers(0, 256, pixels[:16].shape)
+        Image.fromarray(pixels).save(tmp_path / path.name)
+    metrics = scored((tmp_path, folders[1]), extractors, "dit360")
+    found = {name: one["value"] for name, one in metrics.items()}
+    assert found["dit360_fid_pole"] > 1e-5
+    assert found["dit360_fid"] > 1e-5
+    assert found["dit360_fid_clip"] < 1e-9
+    assert found["dit360_fid_equ"] < 1e-9
+
+
 def test_dit360s_columns_are_measured_at_once_and_one_network_may_be_missing(
     folders: tuple[Path, Path], extractors: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
