@@ -121,14 +121,14 @@ def test_cubes_are_scored_against_panoramas_of_their_size(
     for number in range(4):
         Image.fromarray(foreign.panorama(number + 4)).save(real / f"room{number}.png")
     options = {"extractors": extractors[:1], "protocols": ["smgd"], "view_size": 32}
-    result = mvdiffusion_eval.score(made, real, **options)  # type: ignore[arg-type]
+    result = mvdiffusion_eval.score(made, real, **options)
     assert set(result["metrics"]) == {"fid_pole", "fid_equ"}
     assert result["images"]["face_size"] == SIZE
     for path in real.iterdir():
         Image.open(path).resize((2 * SIZE, SIZE)).save(path)
     with pytest.raises(InputError, match="256×128 pixels, but those of the reference"):
-        mvdiffusion_eval.score(made, real, **options)  # type: ignore[arg-type]
-    smaller = mvdiffusion_eval.score(made, real, panorama_height=SIZE, **options)  # type: ignore[arg-type]
+        mvdiffusion_eval.score(made, real, **options)
+    smaller = mvdiffusion_eval.score(made, real, panorama_height=SIZE, **options)
     assert smaller["images"]["cut_from"] == [2 * SIZE, SIZE]
     assert smaller["images"]["resized_by"] == "sampling of the faces"
 
