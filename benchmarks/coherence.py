@@ -27,7 +27,7 @@ from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.sampling import area
 from mvdiffusion_eval.functional.coherence import cosine_distances, squared_distances
-from mvdiffusion_eval.metrics.seams import cube_seams
+from mvdiffusion_eval.metrics.panoramas.seams import cube_seams
 
 FOV_DEG, BLUR, OFFSET, SHIFT, STRIP = 90.0, 2.0, 16, 4, 5
 FRONT, OTHER_SCENE = 2, 1

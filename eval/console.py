@@ -68,7 +68,12 @@ def print_extractor(record: Mapping[str, Any]) -> None:
 def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
     """Print the list of protocols, see `protocols.listing`."""
     rows = [
-        (f"{p['name']} v{p['version']}", ", ".join(p["tasks"]), p["needs"], p["measures"])
+        (
+            f"{p['name']} v{p['version']}",
+            ", ".join(p["tasks"]),
+            f"{p['needs']}",
+            p["measures"],
+        )
         for p in protocols
     ]
     print_table("Protocols", ("protocol", "tasks", "requires (beside views)", "measures"), rows)
@@ -77,6 +82,9 @@ def print_protocols(protocols: Sequence[Mapping[str, Any]]) -> None:
         for version, change in enumerate(p["changelog"], 2):
             changes.setdefault(change, []).append(f"{p['name']} v{version}")
     print_notes([f"{', '.join(by)}: {change}." for change, by in changes.items()])
+    print_notes(
+        [f"{p['name']}, open in its source: {o}." for p in protocols for o in p["undefined"]]
+    )
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
@@ -110,7 +118,7 @@ def print_score(score: Mapping[str, Any]) -> None:
     ]
     title = f"{score['method']} ({score['task']}), {counts}; ± standard error between samples"
     print_table(title, ("metric", "value", "unit", "protocol", "extractor"), rows)
-    if "offline" in score["protocols"]:
+    if any(name.startswith("offline") for name in score["protocols"]):
         print_notes([OF_EFFICIENTNET])
 
 
@@ -198,7 +206,8 @@ def print_comparison(comparison: Comparison, as_json: bool) -> None:
     for table in shown:
         print_tables([table])
         print_notes(table.notes)
-    if any("offline" in score.content.get("protocols", ()) for score in comparison.scores):
+    used = {name for score in comparison.scores for name in score.content.get("protocols", ())}
+    if any(name.startswith("offline") for name in used):
         print_notes([OF_EFFICIENTNET])
 
 

@@ -30,6 +30,7 @@ Layers = Annotated[int, Field(ge=1, le=64)]
 Channels = Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
 Decibels = Annotated[float, Field(ge=-100, le=100)]  # all that PSNR and its differences can be
 DecibelMargin = Annotated[float, Field(ge=0, le=100)]
+InnerHalf = Annotated[float, Field(gt=0, lt=0.5)]
 Slope = Annotated[float, Field(ge=-1, le=1)]
 FEATURES_PER_ROW = 4  # FAED's, per row of pixels of a panorama: 2048 for 512 × 1024
 
@@ -46,6 +47,8 @@ class ScoreSettings:
         max_depth_difference: meters by which depths of one point may differ between two frames
             before it counts as hidden in one of them.
         lpips: network of the perceptual distance between views; none if empty.
+        without_poles: share of the rows of a panorama that FIDclip leaves out above, and as much
+            below.
         inception_splits: number of splits of the Inception score.
         jackknife_groups: groups of samples behind the standard errors of FID, the Inception score
             and other numbers of whole sets.
@@ -57,6 +60,7 @@ class ScoreSettings:
     consistency_resolution: ImageSide | None = None
     max_depth_difference: Positive | None = None
     lpips: Literal["", "alex", "vgg", "squeeze"] = ""
+    without_poles: InnerHalf | None = None
     inception_splits: Count | None = None
     jackknife_groups: Annotated[int, Field(ge=2)] = 32
     seed: Seed = 0
@@ -68,6 +72,7 @@ class ScoreSettings:
             given["max_depth_difference"] = self.max_depth_difference
         else:
             given["resolution"] = self.consistency_resolution
+            given["without_poles"] = self.without_poles
         return {name: value for name, value in given.items() if value is not None}
 
 

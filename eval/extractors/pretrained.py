@@ -9,7 +9,8 @@
 | `dinov2-vit-l-14` | "FD-DINOv2", KID | Stein et al., 2023 |
 | `clip-vit-l-14`, `clip-vit-b-16` | CLIP score, CMMD | OpenAI, by open_clip |
 | `clip-vit-l-14-336` | CMMD as published, CLIP score | OpenAI, by open_clip |
-| `efficientnet-lite0` | the protocol `offline` | an optional package of PyPI |
+| `places365-resnet50` | the Inception score of scenes | CSAIL; see `places365` |
+| `efficientnet-lite0` | the protocols `offline` | an optional package of PyPI |
 | `vgg19-style` | Intra-Style-L; see `style` | torchvision |
 | `efficientnet-lite0-style` | the protocol `coherence` | an optional package of PyPI |
 | `brisque`, `niqe` | scores of single images | the authors' releases, in this package |
@@ -42,8 +43,8 @@ from .base import (
 )
 from .inception import load_inception
 from .networks import best_device, ready
-from .q_align import CONFIG, load_rater
-from .quality import BRISQUE, NIQE, load_brisque, load_niqe
+from .places365 import load_places365
+from .quality import BRISQUE, CONFIG, NIQE, load_brisque, load_niqe, load_rater
 from .style import EFFICIENTNET_STYLE, VGG_STYLE, load_efficientnet_style, load_vgg19_style
 from .weights import checkpoints, known_weights, load_pretrained
 
@@ -239,6 +240,7 @@ STANDARD_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "clip-vit-l-14": lambda: load_open_clip("clip-vit-l-14", "ViT-L-14-quickgelu"),
     "clip-vit-b-16": lambda: load_open_clip("clip-vit-b-16", "ViT-B-16-quickgelu"),
     "clip-vit-l-14-336": lambda: load_open_clip("clip-vit-l-14-336", "ViT-L-14-336-quickgelu"),
+    "places365-resnet50": load_places365,
     efficientnet_lite.NAME: load_efficientnet,
     VGG_STYLE: load_vgg19_style,
     EFFICIENTNET_STYLE: load_efficientnet_style,

@@ -27,7 +27,8 @@ class Weights:
 
     Attributes:
         file: its name.
-        sha256: 64 hex digits of its hash, or the first of them.
+        sha256: 64 hex digits of its hash, or the first of them; empty if nobody has published it,
+            and then a user has to vouch for the file (see `vouched`).
         source: where the hash is from.
         url: where the file is from; or else
         repository: of huggingface.co.
@@ -67,8 +68,11 @@ class Weights:
 
         Raises:
             OSError, RuntimeError: it could not be downloaded.
+            MissingWeights: nobody vouches for it.
             InputError: its hash is another.
         """
+        if not self.sha256:
+            return self.vouched()
         if not self.url:
             import huggingface_hub
 
@@ -77,6 +81,29 @@ class Weights:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(self.url, str(path), self.sha256, progress=False)
         self.check(path)
+        return path
+
+    def vouched(self) -> Path:
+        """Find a file of unknown hash for which its user vouches, by its hash in a file beside it.
+
+        Raises:
+            MissingWeights: it is not here, or there is no hash beside it.
+            InputError: its hash is another than that.
+        """
+        path = checkpoints() / self.file
+        beside = path.with_name(f"{path.name}.sha256")
+        if not path.is_file() or not beside.is_file():
+            raise MissingWeights(
+                f"{path}: no SHA-256 of this file is known, so it is not downloaded; download it "
+                f"from {self.url}, and vouch for it by writing its hash beside it: "
+                f"`sha256sum {path.name} > {beside.name}`."
+            )
+        stated = beside.read_text(encoding="utf-8").split()
+        if stated[:1] != [sha256_file(path)]:
+            raise InputError(
+                f"{path}: found the SHA-256 {sha256_file(path)}; expected {' '.join(stated[:1])} "
+                f"({beside.name}); download the file again, or write its hash again."
+            )
         return path
 
     def check(self, path: Path) -> None:

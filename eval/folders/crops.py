@@ -37,10 +37,41 @@ def sphere_20(sample_id: str) -> tuple[Direction, ...]:
     the real one, from no fixed seed (its `EvalPanoGen.test_step`). Here the id of the sample is the
     seed, so that both sides, every method and every run look the same way.
     """
-    seed = int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big")
-    across, height = np.random.default_rng(seed).random((2, 20))
+    across, height = _random(sample_id).random((2, 20))
     yaw_deg, pitch_deg = 360 * across - 180, np.degrees(np.arcsin(2 * height - 1))
     return tuple(zip(yaw_deg.tolist(), pitch_deg.tolist(), strict=True))
+
+
+def level_random_8(sample_id: str) -> tuple[Direction, ...]:
+    """Eight level directions drawn independently and uniformly around the horizon.
+
+    As CubeDiff is evaluated, by what its authors wrote to a reader, and 360Anything after it. Here
+    the id of the sample is the seed; how those papers draw is not published.
+    """
+    return tuple((float(yaw), 0.0) for yaw in _random(sample_id).uniform(-180, 180, 8))
+
+
+def _random(sample_id: str) -> np.random.Generator:
+    """Random numbers of a sample, the same for every method, side and run."""
+    seed = int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big")
+    return np.random.default_rng(seed)
+
+
+TANGENT_ROWS = ((67.5, 3), (22.5, 6), (-22.5, 6), (-67.5, 3))
+"""Latitude in degrees and number of the tangent planes of each row, from above."""
+
+
+def tangent_18(sample_id: str) -> tuple[Direction, ...]:
+    """Eighteen tangent planes in four rows, the same for every sample (TanDiT's planes).
+
+    Each row is spread evenly with half a step left over at the seam; where its rows begin, TanDiT
+    does not say.
+    """
+    return tuple(
+        (360 * (plane + 0.5) / count - 180, pitch)
+        for pitch, count in TANGENT_ROWS
+        for plane in range(count)
+    )
 
 
 def cube_6(sample_id: str) -> tuple[Direction, ...]:
@@ -48,7 +79,9 @@ def cube_6(sample_id: str) -> tuple[Direction, ...]:
     return ((0.0, 90.0), (-90.0, 0.0), (0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (0.0, -90.0))
 
 
-DIRECTIONS: dict[str, Directions] = {f.__name__: f for f in (level_8, sphere_20, cube_6)}
+DIRECTIONS: dict[str, Directions] = {
+    f.__name__: f for f in (level_8, level_random_8, sphere_20, cube_6, tangent_18)
+}
 """Sets of directions by name."""
 
 
@@ -178,10 +211,17 @@ def crop(
     )
 
 
-def panoramas(folder: EquirectangularFolder) -> WholeFolder:
-    """See every panorama as the one image of its sample."""
+def panoramas(folder: EquirectangularFolder, without_poles: float = 0.0) -> WholeFolder:
+    """See every panorama as the one image of its sample.
+
+    Args:
+        folder: the panoramas.
+        without_poles: share of the rows that is left out above, and as much below, from 0 to less
+            than 0.5; rounded to whole rows.
+    """
     width, height = folder.panorama_size
-    return WholeFolder(**inherited(folder, height, width))
+    kept = height - 2 * round(without_poles * height)
+    return WholeFolder(**inherited(folder, kept, width), without_poles=without_poles)
 
 
 def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder | None:
@@ -190,10 +230,11 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     Args:
         folder: samples of any layout.
         spec: as in the definitions of protocols: `{"of": "views"}`, the folder itself;
-            `{"of": "panoramas"}`, each whole panorama; `{"of": "windows"}`, squares side by side
-            (see `windows`), or with `"drawn": True` one at random; or `{"of": "crops",
-            "directions": …, "size": …}`, crops of them, with a name out of `DIRECTIONS` and further
-            arguments of `crop`; the field of view is 90 degrees if none is given.
+            `{"of": "panoramas"}`, each whole panorama, with `without_poles` as in `panoramas`;
+            `{"of": "windows"}`, squares side by side (see `windows`), or with `"drawn": True` one
+            at random; or `{"of": "crops", "directions": …, "size": …}`, crops of them, with a name
+            out of `DIRECTIONS` and further arguments of `crop`; the field of view is 90 degrees if
+            none is given.
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
@@ -207,6 +248,6 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
     if not isinstance(folder, EquirectangularFolder):
         return _resized(folder, spec) if spec["of"] == "crops" else None
     if spec["of"] == "panoramas":
-        return panoramas(folder)
+        return panoramas(folder, spec.get("without_poles", 0.0))
     given = {"fov_deg": 90.0, **spec, "directions": DIRECTIONS[spec["directions"]]}
     return crop(folder, **{key: value for key, value in given.items() if key != "of"})

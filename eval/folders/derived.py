@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,24 +80,36 @@ class DerivedFolder(SampleFolder):
 
 @dataclass(frozen=True)
 class WholeFolder(DerivedFolder):
-    """Panoramas as they are, one image per sample."""
+    """Panoramas as they are or without their poles, one image per sample.
+
+    Attributes:
+        without_poles: share of the rows that is left out above, and as much below.
+    """
+
+    without_poles: float = 0.0
 
     def count(self, sample_id: str) -> int:
         """One."""
         return 1
 
     def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
-        """Read the panorama of a sample: uint8 RGB [1, H, 2 H, 3]."""
-        panorama = self.source.panorama(sample_id)[None]
+        """Read the panorama of a sample: uint8 RGB [1, height, width, 3]."""
+        rows = self.source.panorama(sample_id)
+        out = (len(rows) - self.height) // 2
+        panorama = rows[None, out : out + self.height]
         return panorama if which is None else panorama[list(which)]
 
     def arrangement(self) -> dict[str, Any]:
-        """Size of the panoramas."""
-        return {"of": "panoramas", "panorama_size": list(self.source.panorama_size)}
+        """Size of the panoramas, and what is left out of them."""
+        size = {"of": "panoramas", "panorama_size": list(self.source.panorama_size)}
+        return size | ({"without_poles": self.without_poles} if self.without_poles else {})
 
     def view_digests(self, sample_id: str) -> list[str]:
         """Hash the panorama of a sample (64 hex digits)."""
-        return [self.source.panorama_digest(sample_id)]
+        digest = self.source.panorama_digest(sample_id)
+        if not self.without_poles:
+            return [digest]
+        return [hashlib.sha256(f"{digest} middle {self.height}".encode()).hexdigest()]
 
 
 def inherited(folder: SampleFolder, height: int, width: int) -> dict[str, Any]:

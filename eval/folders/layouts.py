@@ -7,6 +7,7 @@
 | the same, depth | `<scene>_<frame>/` | `<frame>_pred.png`, real `<frame>_gt.png`, and cameras: \
 `<frame>_depth.png`, `<frame>_poses.txt`, `K.txt` |
 | PanFusion | `<scene>_<id>/` | `pano.png` or `pano.jpg` |
+| six cube faces | `<id>/` | `front.png` …, `F.png` … or `skybox0_sami.jpg` …; see `cubes` |
 | equirectangular images | `<id>.png`, `.jpg`, `.jpeg` or `.webp` | prompts in `<id>.txt` |
 
 In all but the last, prompts are in `prompt.txt` beside the views; depth of the released code has
@@ -28,6 +29,7 @@ from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.manifest import CAMERAS, RIGID, Trajectory, read_trajectory
 from mvdiffusion.records import InputError
 
+from .cubes import FRONT, CubeFolder, find_faces
 from .equirectangular import EquirectangularFolder
 from .images import image_header
 from .samples import PanoramaFolder, SampleFolder, SequenceFolder, numbered_files
@@ -37,8 +39,8 @@ PANORAMA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LOOKED_AT = 16
 """Number of samples whose size decides which of two sizes is the odd one."""
 EXPECTED = (
-    "expected <sample>/0.png …, <sample>/<frame>_pred.png …, <sample>/pano.png, or "
-    "equirectangular images"
+    "expected <sample>/0.png …, <sample>/<frame>_pred.png …, <sample>/pano.png, the faces "
+    "<sample>/front.png … of cubes, or equirectangular images"
 )
 
 
@@ -86,6 +88,8 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
     if numbered_files(first, "{frame}_pred.png"):
         return _released_sequences(root, found, assumed)
     if not numbered_files(first, "{view}.png"):
+        if not any((first / name).exists() for name in PANORAMA_NAMES) and find_faces(first):
+            return _cubes(root, found, assumed)
         return _equirectangular(root, _panoramas_in(root, found), assumed)
     is_released = bool(numbered_files(first, "{view}_natural.png"))
     return _panoramas(root, found, assumed, is_released and assumed.real)
@@ -210,11 +214,33 @@ def _loose_panoramas(root: Path) -> dict[str, Path]:
     return panoramas
 
 
+def _cubes(root: Path, found: Sequence[str], assumed: Assumptions) -> CubeFolder:
+    """Open cubes; their panoramas are twice as high as a face, unless stated otherwise."""
+    named = {name: find_faces(root / name) for name in found}
+    if missing := next((name for name, faces in named.items() if faces is None), None):
+        raise InputError(f"{root / missing}: contains no face 'front' of a cube; {EXPECTED}.")
+    turns = {name: own[0] for name, own in named.items() if own}
+    if odd := next((name for name in found if turns[name] != turns[found[0]]), None):
+        raise InputError(
+            f"{root / odd}: its faces are named as if up and down were {turns[odd]}, those of "
+            f"{found[0]} as if they were {turns[found[0]]}; name all of them in one way."
+        )
+    faces = {name: own[1] for name, own in named.items() if own}
+    size = _usual_size([faces[name][0] for name in found])[0]
+    fronts = {name: own[FRONT] for name, own in faces.items()}
+    seen = _equirectangular(root, fronts, assumed, (4 * size, 2 * size))
+    return CubeFolder(**vars(seen), faces=faces, face_size=size, turn=turns[found[0]])
+
+
 def _equirectangular(
-    root: Path, files: dict[str, Path], assumed: Assumptions
+    root: Path,
+    files: dict[str, Path],
+    assumed: Assumptions,
+    made: tuple[int, int] | None = None,
 ) -> EquirectangularFolder:
+    """Open panoramas; `made` is the width and height of those that are made of the files."""
     ids, size = tuple(sorted(files)), assumed.view_size
-    own = _usual_size([files[name] for name in ids])
+    own = made or _usual_size([files[name] for name in ids])
     wanted = (
         own
         if assumed.panorama_height is None

@@ -154,14 +154,26 @@ def sides_of(inputs: Inputs, extractor: Extractor) -> tuple[FeatureSet, FeatureS
 
 
 def _inception_score(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, Statistic]:
-    preds, splits = inputs.store.features(inputs.generated, extractor), step.options["splits"]
+    preds = inputs.store.features(inputs.generated, extractor)
+    return {step.key: inception_statistic(inputs, step, preds)}
+
+
+def inception_statistic(inputs: Inputs, step: Step, preds: FeatureSet) -> Statistic:
+    """Inception score of the samples kept, for a jackknife.
+
+    Args:
+        inputs: what the images are of.
+        step: with the option "splits".
+        preds: classes of the images, which may be some of each sample.
+    """
+    splits = step.options["splits"]
     split_of = assign_splits(len(preds), splits, inputs.settings.seed)
     sample_groups = groups_of_samples(inputs)
     sums = SplitSums(int(sample_groups.max()) + 1, splits)
     for images in preds.block_images():
         groups = torch.from_numpy(sample_groups[preds.sample_of[images]])
         sums.add(preds.rows(images, "logits"), groups, split_of[images])
-    return {step.key: lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))}
+    return lambda kept: sums.score(torch.from_numpy(np.unique(sample_groups[kept])))
 
 
 def _inception_splits(inputs: Inputs, step: Step) -> dict[str, int]:

@@ -31,6 +31,8 @@ def protocol_rows() -> list[dict[str, Any]]:
             "measures": protocol.measures,
             "source": protocol.source,
             "changelog": list(protocol.changelog),
+            "undefined": list(protocol.undefined),
+            "on_request": protocol.on_request,
         }
         for _, protocol in sorted(protocols().items())
     ]

@@ -96,10 +96,7 @@ def _chosen(names: Sequence[str], task: str) -> list[Protocol]:
         if name not in protocols():
             raise InputError(f"protocols: unknown '{name}'{suggest(name, protocols())}")
     of_task = [protocol for protocol in protocols().values() if task in protocol.tasks]
-    if names:
-        chosen = [protocol for protocol in of_task if protocol.name in names]
-    else:
-        chosen = [protocol for protocol in of_task if not protocol.on_request]
+    chosen = [p for p in of_task if (p.name in names if names else not p.on_request)]
     if not chosen:
         raise InputError(
             f"protocols: none of {list(names)} is for the task '{task}'; "
@@ -186,7 +183,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             seen.generated.check_prompts()  # before any work
         if views.can_load(step) and not missing and (error := views.load(step)):
             lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
-            unloaded.append(error)
+            unloaded += [] if step.optional else [error]
             continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
         if extractor or missing:
@@ -209,16 +206,21 @@ def _kind(spec: Mapping[str, Any]) -> str:
 def _with_settings(step: Step, inputs: Inputs) -> Step:
     """Let settings take the place of options; a changed one is marked in the protocol's name.
 
-    An empty option is one for settings to fill: that is no change.
+    What images are measured may be changed too. An empty option is one for settings to fill: that
+    is no change.
     """
     given = inputs.settings.options_for(inputs.generated.task)
-    new = {k: v for k, v in given.items() if k in step.options and v != step.options[k]}
+    known = {**step.images, **step.options}
+    new = {k: v for k, v in given.items() if k in known and v != known[k]}
     marks = [
         f"@{value}" if option == "resolution" else f"@{option}={value}"
         for option, value in new.items()
-        if step.options[option] != ""
+        if known[option] != ""
     ]
-    return dataclasses.replace(step, options={**step.options, **new}, changed="".join(marks))
+    images, options = (
+        {k: new.get(k, v) for k, v in own.items()} for own in (step.images, step.options)
+    )
+    return dataclasses.replace(step, images=images, options=options, changed="".join(marks))
 
 
 def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:

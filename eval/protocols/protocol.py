@@ -36,7 +36,6 @@ from mvdiffusion.tasks import Task
 
 from ..extractors.pretrained import STANDARD_EXTRACTORS
 from ..metrics import (  # noqa: F401 -- importing them registers the metrics
-    coherence,
     controls,
     correspondence,
     depth_consistency,
@@ -45,24 +44,31 @@ from ..metrics import (  # noqa: F401 -- importing them registers the metrics
     image_quality,
     kernel_distances,
     met3r,
-    omnifid,
     overlap_similarity,
     panorama_consistency,
+    precision_recall,
     quality,
-    seams,
 )
 from ..metrics.base import METRICS, Metric, Step, register
+from ..metrics.panoramas import coherence, faces, seams  # noqa: F401 -- likewise
 from ..plugins import load_plugins
+from ..settings import InnerHalf
 from .names import protocol_files
+
+ALLOWED = {
+    "views": {"of"},
+    "panoramas": {"of", "without_poles"},
+    "crops": {"of", "directions", "size", "fov_deg", "sampling", "resized_to"},
+    "windows": {"of", "drawn"},
+}
+"""Keys of `Images` by what they are."""
 
 
 def _go_together(images: Images) -> Images:
-    if ({"directions", "size"} <= set(images)) != (images["of"] == "crops") or (
-        images["of"] != "crops" and len(set(images) - {"drawn"}) > 1
-    ):
-        raise ValueError("directions and size with 'of: crops', and nothing else without")
-    if "drawn" in images and images["of"] != "windows":
-        raise ValueError("drawn with 'of: windows' alone")
+    of = images["of"]
+    if not set(images) <= ALLOWED[of] or (of == "crops") != ({"directions", "size"} <= set(images)):
+        known = ", ".join(sorted(ALLOWED[of] - {"of"})) or "nothing"
+        raise ValueError(f"beside 'of: {of}' {known} alone, and crops with directions and size")
     return images
 
 
@@ -77,17 +83,19 @@ class Images(TypedDict, total=False):
         fov_deg: field of view of a crop in degrees.
         sampling: how its pixels are sampled.
         resized_to: height and width in pixels that it then gets, in 8 bits.
+        without_poles: share of the rows of a panorama that is left out above, and below.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
     of: Required[Literal["views", "panoramas", "crops", "windows"]]
     drawn: bool
-    directions: Literal["level_8", "sphere_20", "cube_6"]
+    directions: Literal["level_8", "level_random_8", "sphere_20", "cube_6", "tangent_18"]
     size: ImageSide
     fov_deg: FieldOfView
     sampling: Literal["area", "panfusion", "py360convert"]
     resized_to: ImageSide
+    without_poles: InnerHalf
 
 
 @settings
@@ -99,12 +107,14 @@ class Measured:
         extractors: names of the pretrained extractors that the protocol is defined with.
         stand_in: kind of trained extractor that may take their place.
         images: which images are measured, if not those of the protocol.
+        optional: whether the protocol also runs if no weights of its extractors can be had.
     """
 
     metric: Text | None = None
     extractors: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     stand_in: Text | None = None
     images: Annotated[Images, AfterValidator(_go_together)] | None = None
+    optional: bool = False
 
 
 @settings
@@ -121,7 +131,8 @@ class Protocol:
         metrics: metrics by the name of what they measure; see `Measured`, beside options.
         count: images on either side behind its published numbers, if there are any.
         images: which images are measured, unless a metric says otherwise.
-        on_request: whether it runs only if it is named.
+        undefined: what its source leaves open, and what is done here, a line each.
+        on_request: whether it runs only if it is named, for the time that its images take.
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
@@ -137,6 +148,7 @@ class Protocol:
     images: Annotated[Images, AfterValidator(_go_together)] = field(
         default_factory=lambda: Images(of="views")
     )
+    undefined: tuple[Text, ...] = ()
     on_request: bool = False
 
     @cached_property
@@ -225,6 +237,11 @@ def _step(protocol: Protocol, key: str, given: Mapping[str, Any]) -> Step:
         if extractor not in STANDARD_EXTRACTORS:
             suggestion = suggest(extractor, STANDARD_EXTRACTORS)
             raise InputError(f"{where}: unknown extractor '{extractor}'{suggestion}")
-    images = own.images or protocol.images
-    extractors, place = own.extractors or (), (protocol.name, protocol.version)
-    return Step(key, name, *place, images, extractors, own.stand_in, options)
+    return Step(
+        *(key, name, protocol.name, protocol.version),
+        images=own.images or protocol.images,
+        extractors=own.extractors or (),
+        stand_in=own.stand_in,
+        options=options,
+        optional=own.optional,
+    )

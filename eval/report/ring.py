@@ -24,7 +24,7 @@ from mvdiffusion.geometry.resampling import sample_pixels
 from ..claims.claims import AUTOREGRESSIVE
 from ..folders.methods import REAL, display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder
-from ..metrics.seams import seen_latitude
+from ..metrics.panoramas.seams import seen_latitude
 from ..scoring.score_files import Score
 from .contact_sheets import row_label, shared_samples
 from .viewers import not_shown

@@ -78,10 +78,11 @@ def _uri(folder: SampleFolder, sample_id: str) -> str:
     """A sample's panorama as it lies there, or else stitched of its views."""
     path = folder.root / sample_id / "panorama.png"
     if isinstance(folder, EquirectangularFolder):
-        path = folder.files[sample_id]
-    if not path.is_file():
+        image = Image.fromarray(folder.panorama(sample_id))
+    elif path.is_file():
+        image = Image.fromarray(read_rgb(path))
+    else:
         return jpeg_uri(_stitched(folder, sample_id))
-    image = Image.fromarray(read_rgb(path))
     image.thumbnail(PANORAMA_SIZE)
     return jpeg_uri(image)
 

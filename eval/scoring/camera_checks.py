@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
+from mvdiffusion.geometry.view_cutting import pad_faces
 
+from ..folders.cubes import DOWN, UP, CubeFolder
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
@@ -28,6 +31,9 @@ ORDER_HEIGHT = 64
 
 OTHER_FOVS = range(45, 125, 5)
 """Horizontal fields of view in degrees that are tried."""
+
+STEP_GAIN = 0.6
+"""A face of a cube is turned wrongly if the steps at its edges shrink to less than this share."""
 
 
 def wrong_order(inputs: Inputs) -> str:
@@ -106,6 +112,39 @@ def wrong_field_of_view(inputs: Inputs) -> str:
         f"the {folder.fov_deg:g}° that were taken for theirs; state it in manifest.json, or by "
         "--fov-deg where there is none."
     )
+
+
+def turned_faces(inputs: Inputs) -> str:
+    """Find cubes whose upper or lower face continues its neighbors much better if it is turned."""
+    found = []
+    for folder in filter(None, (inputs.generated, inputs.reference)):
+        if not isinstance(folder, CubeFolder):
+            continue
+        cubes = [folder.read_faces(sample_id) for sample_id in examined(folder)]
+        for name, face in (("up", UP), ("down", DOWN)):
+            steps = [np.mean([edge_step(cube, face, turn) for cube in cubes]) for turn in range(4)]
+            if min(steps) < STEP_GAIN * steps[0]:
+                found.append(
+                    f"the faces '{name}' in {folder.root} continue their neighbors much better "
+                    f"turned by {90 * int(np.argmin(steps))}° (counterclockwise): by their names, "
+                    f"up and down are taken to be {folder.turn}; turn them, or name them otherwise"
+                )
+    return "; ".join(found)
+
+
+def edge_step(faces: Sequence[np.ndarray], face: int, turn: int) -> float:
+    """Mean difference in gray levels over the edges of a face of a cube that is turned.
+
+    Args:
+        faces: six RGB faces [S, S, 3] in Matterport3D's order and turns.
+        face: its number.
+        turn: quarters of a circle, counterclockwise.
+    """
+    turned = list(faces)
+    turned[face] = np.ascontiguousarray(np.rot90(faces[face], turn))
+    edge = pad_faces(turned)[face, ..., :3].astype(float)
+    steps = [np.abs(np.diff(np.rot90(edge, side)[:2, 1:-1], axis=0)).mean() for side in range(4)]
+    return float(np.mean(steps))
 
 
 def ring(folder: SampleFolder, height: int, width: int) -> list[Overlap]:

@@ -13,7 +13,7 @@ from mvdiffusion.records import InputError
 
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
-from ..metrics.seams import seen_latitude
+from ..metrics.panoramas.seams import seen_latitude
 from ..report.contact_sheets import KEY_FRAMES_SHOWN, spread, strip
 from ..report.ring import nearest_views, unrolled
 

@@ -33,7 +33,7 @@ from mvdiffusion_eval.settings import ClaimSettings, ScoreSettings
 from mvdiffusion_eval.tables.results import headline_of, make_tables, numbers_of
 
 BICUBIC = Image.Resampling.BICUBIC
-NAMES = {"efficientnet_fid", "efficientnet_kid", "efficientnet_class_score"}
+NAMES = {f"efficientnet_{name}" for name in ("fid", "kid", "class_score", "precision", "recall")}
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, inception_splits=2, jackknife_groups=2)
 
 
@@ -170,7 +170,8 @@ def test_no_other_protocol_takes_it(world: Path) -> None:
     by_it = {name for name, one in result["metrics"].items() if one["extractor"]}
     assert by_it == NAMES
     using = {name for name, p in protocols().items() if "efficientnet-lite0" in p.extractors}
-    assert using == {"offline", "coherence"}  # of which the latter runs only if it is named
+    # Of these, `coherence` and `offline-crops` run only if they are named.
+    assert using == {"offline", "offline-panoramas", "offline-crops", "coherence"}
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from mvdiffusion_eval.folders.crops import (
     crop,
     cube_6,
     level_8,
+    level_random_8,
     panoramas,
     select_images,
     sphere_20,
@@ -60,7 +61,10 @@ def test_directions_are_those_of_the_sample_whenever_asked() -> None:
     assert sphere_20("a") == sphere_20("a") != sphere_20("b")
     assert sphere_20("room0")[0] == pytest.approx((67.717109, 7.846150))  # in every run and place
     assert level_8("a") == tuple((45.0 * k, 0.0) for k in range(8))
-    assert set(DIRECTIONS) == {"level_8", "sphere_20", "cube_6"}
+    assert level_random_8("a") == level_random_8("a") != level_random_8("b")
+    assert all(-180 <= yaw < 180 and pitch == 0 for yaw, pitch in level_random_8("a"))
+    names = {"level_8", "level_random_8", "sphere_20", "cube_6", "tangent_18"}
+    assert set(DIRECTIONS) == names
 
 
 @pytest.mark.parametrize("name", ["level_8", "sphere_20"])

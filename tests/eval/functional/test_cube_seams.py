@@ -15,7 +15,7 @@ from mvdiffusion.geometry.cameras import rotation
 from mvdiffusion_eval.folders.crops import cube_6
 from mvdiffusion_eval.functional.seam import cube_edges, edge_steps, strip_sobel, strip_ssim
 from mvdiffusion_eval.functional.ssim import C1
-from mvdiffusion_eval.metrics.seams import cube_seams
+from mvdiffusion_eval.metrics.panoramas.seams import cube_seams
 
 SIZE, WIDTH = 64, 5
 UP, LEFT, FRONT, RIGHT, BACK, DOWN = range(6)

@@ -27,7 +27,7 @@ from mvdiffusion_eval.folders.crops import cube_6
 from mvdiffusion_eval.folders.equirectangular import cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.metrics.base import Inputs
-from mvdiffusion_eval.metrics.seams import cube_seams
+from mvdiffusion_eval.metrics.panoramas.seams import cube_seams
 from mvdiffusion_eval.protocols.plan import plan, protocols
 from mvdiffusion_eval.settings import ScoreSettings
 

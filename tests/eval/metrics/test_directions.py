@@ -40,6 +40,8 @@ PANORAMA = {
     "fid": "++0?+",
     "kid": "++0?+",
     "cmmd": "++0?+",
+    "inception_precision": "?-0?-",
+    "inception_recall": "?-0?-",
     "clip_score": "?-0?-",
     "inception_score": "?-000",
     "cross_view_psnr": "+---0",
@@ -150,7 +152,8 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, f
     rooms = {f"room{i:03d}": toy.views_of(i, i % 3, SIZE) for i in range(ROOMS)}
     turned = {f"room{i:03d}": turned_views(i) for i in range(ROOMS)}
     real = toy.write_folder(root / "real", "real", toy.noisy(rooms, GRAIN, seed=9))
-    protocols = ("paper-pano", "modern", "paper-consistency-pano", "consistency-images", "controls")
+    protocols = ("paper-pano", "modern", "prc")
+    protocols += ("paper-consistency-pano", "consistency-images", "controls")
     settings = ScoreSettings(protocols, EXTRACTORS, SIZE, inception_splits=1, jackknife_groups=2)
     found = {}
     for damage in ("nothing", *DAMAGES):

@@ -18,7 +18,7 @@ import mvdiffusion_eval
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.extractors.base import Identity, QualityExtractor, SimilarityExtractor
 from mvdiffusion_eval.extractors.pretrained import load_extractor
-from mvdiffusion_eval.extractors.q_align import LEVELS, PROMPT, level_score, padded
+from mvdiffusion_eval.extractors.quality import LEVELS, PROMPT, level_score, padded
 from mvdiffusion_eval.extractors.store import FeatureStore
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.natural_scenes.brisque import Regression, brisque

@@ -25,9 +25,13 @@ from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.folders.crops import cube_6
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.sampling import py360convert as py360convert_faces
-from mvdiffusion_eval.functional.discontinuity import discontinuity_score
-from mvdiffusion_eval.functional.seam import column_steps, edge_step, worst_step
-from mvdiffusion_eval.metrics.seams import panorama_reader
+from mvdiffusion_eval.functional.seam import (
+    column_steps,
+    discontinuity_score,
+    edge_step,
+    worst_step,
+)
+from mvdiffusion_eval.metrics.panoramas.seams import panorama_reader
 
 
 def whole(seed: int = 0) -> np.ndarray:

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from ..extractors.base import FeatureExtractor
-from ..extractors.lpips import load_lpips
-from ..folders.samples import SampleFolder
-from ..functional.coherence import cosine_distances, knn_giqa, squared_distances
-from .base import (
+from ...extractors.base import FeatureExtractor
+from ...extractors.lpips import load_lpips
+from ...folders.samples import SampleFolder
+from ...functional.coherence import cosine_distances, knn_giqa, squared_distances
+from ..base import (
     Inputs,
     Metric,
     Outcome,
@@ -28,8 +28,8 @@ from .base import (
     per_sample,
     register,
 )
-from .measurement import Measurement
-from .quality import sides_of
+from ..measurement import Measurement
+from ..quality import sides_of
 
 NEIGHBORS = 8
 """Real images that KNN-GIQA looks at, as in SyncDiffusion's evaluation."""

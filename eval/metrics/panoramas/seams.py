@@ -16,21 +16,21 @@ from mvdiffusion.geometry.cameras import intrinsics, level_rotations, rotation
 from mvdiffusion.images import read_rgb
 from mvdiffusion.records import InputError
 
-from ..folders.crops import cube_6
-from ..folders.equirectangular import EquirectangularFolder
-from ..folders.samples import PanoramaFolder, SampleFolder
-from ..functional.discontinuity import discontinuity_score
-from ..functional.seam import (
+from ...folders.crops import cube_6
+from ...folders.equirectangular import EquirectangularFolder
+from ...folders.samples import PanoramaFolder, SampleFolder
+from ...functional.seam import (
     cube_edges,
+    discontinuity_score,
     edge_step,
     edge_steps,
     strip_sobel,
     strip_ssim,
     worst_step,
 )
-from .base import Inputs, Metric, Outcome, Step, beside_real, per_sample, register
-from .measurement import Measurement
-from .panorama_consistency import as_panoramas
+from ..base import Inputs, Metric, Outcome, Step, beside_real, per_sample, register
+from ..measurement import Measurement
+from ..panorama_consistency import as_panoramas
 
 METRICS: dict[str, tuple[Callable[[np.ndarray], float], bool | None]] = {
     "discontinuity_score": (discontinuity_score, False),

@@ -1,0 +1,1 @@
+"""Metrics of whole panoramas: seams, coherence, and distances between sets of faces."""
