@@ -26,7 +26,7 @@ from .panorama_consistency import as_panoramas, overlaps_of
 
 SMALLEST = 192
 """Pixels; in smaller views there are too few keypoints, and they lie too far off: pairs of real
-panoramas have 37 matches of 192 px, 83 % of them in place, 14 and 66 % of 128 px, 3 and 21 % of 64 px
+panoramas have 37 matches at 192 px (83 % of them in place), 14 (66 %) at 128 px, 3 (21 %) at 64 px
 (docs/consistency.md)."""
 
 
