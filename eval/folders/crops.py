@@ -17,6 +17,7 @@ import torch
 
 from mvdiffusion.geometry.cameras import rotation
 
+from .cubes import FROM_FRONT, CubeFolder
 from .derived import DerivedFolder, Direction, Directions, WholeFolder, inherited
 from .equirectangular import EquirectangularFolder
 from .images import resize_views
@@ -166,6 +167,35 @@ class ResizedFolder(SampleFolder):
         return [hashlib.sha256(name.encode()).hexdigest() for name in names]
 
 
+@dataclass(frozen=True)
+class FaceFolder(DerivedFolder):
+    """The faces of cubes as they are given, at another size: up and down as seen from the front."""
+
+    source: CubeFolder
+
+    def count(self, sample_id: str) -> int:
+        """Six."""
+        return len(self.source.faces[sample_id])
+
+    def arrangement(self) -> dict[str, Any]:
+        """Size of the faces, and the size that they had."""
+        size = self.source.face_size
+        return {"of": "faces", "size": self.height, "resized_from": [size, size]}
+
+    def views(self, sample_id: str, which: Sequence[int] | None = None) -> np.ndarray:
+        """Read the faces of a sample, or some of them: uint8 RGB [V, size, size, 3]."""
+        faces = self.source.read_faces(sample_id, FROM_FRONT)
+        chosen = faces if which is None else [faces[face] for face in which]
+        resized = resize_views(np.stack(chosen), self.height, self.width)
+        return (255 * resized).round().astype(np.uint8)
+
+    def view_digests(self, sample_id: str) -> list[str]:
+        """Hash the files of a sample's faces with their number and size (64 hex digits each)."""
+        panorama = self.source.panorama_digest(sample_id)
+        names = [f"{panorama} face {face} at {self.height}" for face in range(6)]
+        return [hashlib.sha256(name.encode()).hexdigest() for name in names]
+
+
 def _resized(folder: SampleFolder, spec: Mapping[str, Any]) -> ResizedFolder | None:
     """Views that look as level crops would and are no smaller, at the size of these.
 
@@ -224,6 +254,12 @@ def panoramas(folder: EquirectangularFolder, without_poles: float = 0.0) -> Whol
     return WholeFolder(**inherited(folder, kept, width), without_poles=without_poles)
 
 
+def _is_of_faces(spec: Mapping[str, Any]) -> bool:
+    """Whether crops are the faces of a cube, in no way of sampling of other people."""
+    known = {"directions": "cube_6", "fov_deg": 90.0, "sampling": "area", "resized_to": None}
+    return all(spec.get(key, value) == value for key, value in known.items())
+
+
 def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder | None:
     """Derive the images that a protocol measures.
 
@@ -238,7 +274,8 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
 
     Returns:
         The images as samples; None if whole panoramas are wanted and the folder holds none. Views
-        that look as crops sampled by `area` would, and are no smaller, are resized to them instead.
+        that look as crops sampled by `area` would, and are no smaller, are resized to them instead;
+        and so are the faces of cubes, whose edges would be lost in a panorama made of them.
     """
     if spec["of"] == "views":
         return folder
@@ -249,5 +286,7 @@ def select_images(folder: SampleFolder, spec: Mapping[str, Any]) -> SampleFolder
         return _resized(folder, spec) if spec["of"] == "crops" else None
     if spec["of"] == "panoramas":
         return panoramas(folder, spec.get("without_poles", 0.0))
+    if isinstance(folder, CubeFolder) and _is_of_faces(spec):
+        return FaceFolder(**inherited(folder, spec["size"], spec["size"]), directions=cube_6)
     given = {"fov_deg": 90.0, **spec, "directions": DIRECTIONS[spec["directions"]]}
     return crop(folder, **{key: value for key, value in given.items() if key != "of"})

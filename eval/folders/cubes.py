@@ -56,11 +56,16 @@ class CubeFolder(EquirectangularFolder):
     face_size: int = 0
     turn: str = FROM_FRONT
 
-    def read_faces(self, sample_id: str) -> list[np.ndarray]:
-        """Read the faces of a sample, uint8 RGB [S, S, 3] each, turned as Matterport3D's."""
+    def read_faces(self, sample_id: str, turn: str = TURNED) -> list[np.ndarray]:
+        """Read the faces of a sample, uint8 RGB [S, S, 3] each.
+
+        Args:
+            sample_id: the sample.
+            turn: how the faces up and down are to be turned: `FROM_FRONT` or `TURNED`.
+        """
         faces = [read_rgb(path) for path in self.faces[sample_id]]
-        if self.turn == FROM_FRONT:
-            faces[UP], faces[DOWN] = np.rot90(faces[UP]), np.rot90(faces[DOWN], -1)
+        quarters = int(turn == TURNED) - int(self.turn == TURNED)
+        faces[UP], faces[DOWN] = np.rot90(faces[UP], quarters), np.rot90(faces[DOWN], -quarters)
         return [np.ascontiguousarray(face) for face in faces]
 
     def panorama(self, sample_id: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from PIL import Image
 import mvdiffusion_eval
 from mvdiffusion.geometry.cameras import level_rotations
 from mvdiffusion.records import InputError
-from mvdiffusion_eval.folders.crops import crop, cube_6
+from mvdiffusion_eval.folders.crops import FaceFolder, crop, cube_6, select_images
 from mvdiffusion_eval.folders.cubes import CubeFolder
 from mvdiffusion_eval.folders.equirectangular import cut
 from mvdiffusion_eval.folders.opening import open_folder
@@ -197,3 +197,23 @@ def test_numbered_files_stay_views(tmp_path: Path) -> None:
     (root / "manifest.json").unlink()
     folder = open_folder(root)
     assert type(folder) is PanoramaFolder
+
+
+@pytest.mark.parametrize("name", ["words", "Matterport3D"])
+def test_seams_of_a_cube_are_measured_on_its_own_faces(tmp_path: Path, name: str) -> None:
+    """A panorama made of the faces would blend their edges."""
+    folder = opened(write(tmp_path / "cubes", 1, name))
+    spec = {"of": "crops", "directions": "cube_6", "size": SIZE}
+    faces = select_images(folder, spec)
+    assert isinstance(faces, FaceFolder)
+    expected = np.stack([faces_of(0)[letter] for letter in "ULFRBD"])
+    assert np.array_equal(faces.views("room0"), expected)
+    assert np.array_equal(faces.views("room0", [5, 2]), expected[[5, 2]])
+    assert len(set(faces.view_digests("room0"))) == faces.count("room0") == 6
+    half = select_images(folder, {**spec, "size": SIZE // 2})
+    assert half is not None
+    means = expected.reshape(6, SIZE // 2, 2, SIZE // 2, 2, 3).mean((2, 4))
+    assert np.abs(half.views("room0") - means).max() <= 0.51
+    others = ({"sampling": "py360convert"}, {"fov_deg": 80.0}, {"resized_to": 32})
+    for other in others:
+        assert not isinstance(select_images(folder, {**spec, **other}), FaceFolder)

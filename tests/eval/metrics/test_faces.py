@@ -213,7 +213,7 @@ def test_costly_crops_run_only_where_they_are_named(folders: tuple[Path, Path]) 
     assert {"tandit", "cubediff", "dit360", "offline-crops"} <= on_request
     inputs = Inputs(open_folder(folders[0]), None, (), ScoreSettings())
     assert {run.protocol.name for run in plan(inputs)[0]} == {
-        *("paper-consistency-pano", "consistency-images", "controls", "equirect"),
+        *("paper-consistency-pano", "consistency-images", "controls", "equirect", "correspondence"),
         "error-accumulation",
     }
     crops = ScoreSettings(protocols=("offline-crops",))
