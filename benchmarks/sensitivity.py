@@ -254,13 +254,10 @@ def _random_azimuths(sample_id: str, seed: int) -> tuple[Direction, ...]:
     return tuple((float(yaw), 0.0) for yaw in random.uniform(-180, 180, 8))
 
 
-def precision_recall(world: World) -> dict[str, Values]:
-    """Number of neighbors, on eight level crops: precision, then recall."""
-    ways = {}
-    for k in (3, 5):
-        ways[f"precision, k = {k}"] = partial(_share, k=k)
-        ways[f"recall, k = {k}"] = partial(_recalled, k=k)
-    return {name: world.compared(cut(level_8, 299), measure) for name, measure in ways.items()}
+def neighbors(world: World, measure: Callable[..., float]) -> dict[str, Values]:
+    """Number of neighbors of precision or recall, on eight level crops."""
+    seen = cut(level_8, 299)
+    return {f"k = {k}": world.compared(seen, partial(measure, k=k)) for k in (3, 5)}
 
 
 def _share(one: FeatureSet, other: FeatureSet, k: int) -> float:
@@ -350,7 +347,8 @@ PARTS: dict[str, Callable[[World], dict[str, Values]]] = {
     "FID of whole panoramas": whole,
     "FID of whole panoramas, resized": reference_resize,
     "FID of 8 level crops": crops,
-    "precision and recall of 8 level crops": precision_recall,
+    "precision of 8 level crops": lambda world: neighbors(world, _share),
+    "recall of 8 level crops": lambda world: neighbors(world, _recalled),
     "TangentFID": tangent,
 }
 """Variants by metric; the first of each is the suite's own choice."""
@@ -364,27 +362,36 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
         about = {key: getattr(arguments, key) for key in ("count", "height", "seed")}
         world = make_world(arguments.panoramas, Path(name), **about)
         made = {"blur_px": BLUR, "noise": NOISE, "extractor": str(world.extractor.identity)}
-        found: dict[str, dict[str, Values]] = {}
-        report = {"format": 1, **about, **made, "values": found, "provenance": provenance()}
+        found: list[dict[str, Any]] = []
+        report = {"format": 1, **about, **made, "rows": found, "provenance": provenance()}
         for part in arguments.parts:
-            found[part] = PARTS[part](world)
-            print("\n".join(rows_of(part, found[part])), flush=True)
+            variants = PARTS[part](world)
+            found += [{"metric": part, "choice": name, **v} for name, v in variants.items()]
+            print("\n".join(table_rows(found)[-len(variants) :]), flush=True)
             if arguments.output is not None:
                 write_json(arguments.output, report)
     return report
 
 
-def rows_of(part: str, variants: Mapping[str, Values]) -> Iterator[str]:
-    """Lines for a terminal: values of both sets, and how far they are from the first variant's."""
-    yield f"{part:<42}{'blurry':>10}{'other':>10}"
-    own = next(iter(variants.values()))
-    for name, values in variants.items():
-        numbers = "".join(f"{values[method]:10.3f}" for method in METHODS)
-        changes = "".join(
-            f"{100 * (values[method] / own[method] - 1):+8.1f} %" if own[method] else ""
-            for method in METHODS
-        )
-        yield f"  {name:<40}{numbers}{changes}"
+def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows of a Markdown table: values of both sets, and how far they are from a metric's first.
+
+    Args:
+        rows: of the report.
+    """
+    lines, first = [], rows[0]
+    for row in rows:
+        is_first = row is rows[0] or row["metric"] != first["metric"]
+        first = row if is_first else first
+        numbers = [f"{row[method]:.3g}" for method in METHODS]
+        changes = ["" if is_first else _change(row[method], first[method]) for method in METHODS]
+        name = row["metric"] if is_first else ""
+        lines.append(f"| {name} | {row['choice']} | {' | '.join([*numbers, *changes])} |")
+    return lines
+
+
+def _change(value: float, own: float) -> str:
+    return f"{100 * (value / own - 1):+.0f} %" if own else ""
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
