@@ -22,7 +22,7 @@ from ..extractors.store import FeatureStore
 from ..folders.faults import Faults
 from ..folders.samples import SampleFolder
 from ..settings import ScoreSettings
-from ..statistics import jackknife, mean_and_se, ratio_of_means
+from ..statistics import jackknife, mean_and_se, ratio_of_means, set_error
 from .measurement import Measurement
 
 
@@ -340,14 +340,16 @@ def beside_real(
         return float(abs(values[kept].mean() - real[kept].mean()))
 
     gap, pseudo_values = jackknife(statistic, len(values), inputs.settings.jackknife_groups)
+    nothing = np.zeros(len(pseudo_values))
     measurements[f"{key}_real"] = per_sample(real, "", None, step, by=by)
     measurements[f"{key}_gap"] = dataclasses.replace(
         measurements[key],
         value=gap,
-        se=mean_and_se(pseudo_values)[1],
+        se=set_error(pseudo_values, nothing),
         higher_is_better=False,
         values=tuple(pseudo_values.tolist()),
         values_per="group",
+        curvatures=tuple(nothing.tolist()),
     )
     return measurements
 
