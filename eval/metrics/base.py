@@ -40,7 +40,6 @@ class Step:
             name.
         options: of the metric.
         changed: marks of the options that settings have changed.
-        optional: whether the protocol also runs if no weights of its extractors can be had.
     """
 
     key: str
@@ -52,7 +51,6 @@ class Step:
     stand_in: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     changed: str = ""
-    optional: bool = False
 
     def protocol_with(self, extractor: Extractor | None = None, at: str = "") -> str:
         """Name the protocol, with marks where it differs from the published one.

@@ -183,15 +183,15 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             seen.generated.check_prompts()  # before any work
         if views.can_load(step) and not missing and (error := views.load(step)):
             lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
-            unloaded += [] if step.optional else [error]
+            unloaded.append(error)
             continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
             steps.append((step, dataclasses.replace(seen, extractors=serving)))
-    if unloaded and not any(not metrics()[step.metric].uses for step, _ in steps):
-        raise unloaded[0]  # half of what was asked for, by other extractors, is not enough
+    if unloaded and not steps:
+        raise unloaded[0]
     return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
 
 
