@@ -1,7 +1,8 @@
 """Leads of methods that may come from something else than better images.
 
 Blur raises the PSNR of overlaps, sharpening the number of keypoint matches. Noise that nobody sees,
-JPEG and sharpening improve numbers that look at no real images, such as BRISQUE.
+JPEG and sharpening improve numbers that look at no real images, such as BRISQUE, and copies of the
+given view have the best CLIP-I.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from ..scoring.score_files import Score
 from ..settings import ClaimSettings
 from .effects import difference_between, ratio_between
 
-ALONE = ("image_quality", "inception_score")
-"""Metrics that look at no real images, whatever their measurements are called."""
+ALONE = ("image_quality", "inception_score", "clip_i")
+"""Metrics that look at no real images of the same views, whatever their measurements are called."""
 
 
 def doubtful_leads(scores: Sequence[Score]) -> list[str]:
@@ -86,8 +87,8 @@ def _without_real_images(score: Score, scores: Sequence[Score]) -> str:
         return ""
     than = " and ".join(f"than {name} in {', '.join(found)}" for name, found in leads.items())
     return (
-        f"{score.method}: is better {than}, but in no Fréchet distance: numbers that look at no "
-        "real images improve with noise, sharpening and JPEG, and depend on what is shown."
+        f"{score.method}: is better {than}, but in no Fréchet distance: without real images to "
+        "compare with, noise, sharpening, JPEG or one view repeated may improve these numbers."
     )
 
 

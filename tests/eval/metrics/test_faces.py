@@ -22,6 +22,7 @@ from mvdiffusion_eval.extractors.weights import MissingWeights
 from mvdiffusion_eval.folders.crops import crop, select_images, tangent_18
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.metrics.base import Inputs
+from mvdiffusion_eval.metrics.panoramas.faces import bound_of_planes
 from mvdiffusion_eval.protocols.plan import plan
 from mvdiffusion_eval.protocols.protocol import protocols
 from mvdiffusion_eval.settings import ScoreSettings
@@ -172,6 +173,14 @@ def test_tangent_fid_is_its_formula(folders: tuple[Path, Path], extractors: list
     scores = [np.mean([of_plane(plane[split]) for split in order]) for plane in p]
     expected = np.average(scores, weights=weights)
     assert metrics["tangent_inception_score_mean"]["value"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_planes_that_are_all_alike_have_an_error() -> None:
+    """As those of copies of the real panoramas are; the standard error follows from slopes."""
+    values = torch.zeros(18, dtype=torch.float64, requires_grad=True)
+    (slopes,) = torch.autograd.grad(bound_of_planes(values, 1), values)
+    assert slopes.isfinite().all()
+    assert slopes.sum().item() == pytest.approx(1)
 
 
 def test_noise_at_the_poles_is_seen_by_those_who_look_there(
