@@ -167,7 +167,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
         metric = metrics()[step.metric]
-        extractor = "" if not metric.uses or views.can_serve(step, metric) else AN_EXTRACTOR
+        extractor = "" if not metric.uses or views.can_serve(step, metric) else _wanted(step)
         seen = views.of(step.images)
         if seen is None:
             each = (_kind(step.images), extractor, metric.lacks(views.inputs))
@@ -193,6 +193,13 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     if unloaded and not steps:
         raise unloaded[0]
     return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
+
+
+def _wanted(step: Step) -> str:
+    """Name the extractor that a step lacks."""
+    if step.extractors or not step.stand_in:
+        return AN_EXTRACTOR
+    return f"a feature extractor of the kind '{step.stand_in}' (--extractor)"
 
 
 def _kind(spec: Mapping[str, Any]) -> str:
