@@ -197,11 +197,10 @@ def test_without_a_network_extractors_that_need_none_are_run(
     result = mvdiffusion_eval.score(made, real, protocols=["dit360"], view_size=32)
     assert set(result["metrics"]) == {"dit360_brisque", "dit360_niqe"}
     fids = ", ".join(f"'dit360_{name}'" for name in ("fid", "fid_clip", "fid_pole", "fid_equ"))
-    told = [
-        one for one in result["warnings"] if one.startswith(f"dit360: {fids} were not measured")
-    ]
-    assert len(told) == 1
-    assert "weights-inception-2015-12-05-6726825d.pth" in told[0]
+    (told,) = (one for one in result["warnings"] if one.startswith(f"dit360: {fids} were not me"))
+    assert "weights-inception-2015-12-05-6726825d.pth" in told
+    faed = "dit360: 'dit360_faed' was not measured because it needs a feature extractor of the kind"
+    assert f"{faed} 'faed' (--extractor)." in result["warnings"]
 
 
 def test_without_a_network_a_protocol_of_extractors_alone_is_refused(
