@@ -253,7 +253,8 @@ class Metric:
     def lacks(self, inputs: Inputs) -> str:
         """Return what an input lacks besides an extractor; empty if nothing."""
         if self.compares and not inputs.has_other_reference:
-            return "real views (--reference)"
+            same = inputs.reference is not None
+            return "other real views than these images" if same else "real views (--reference)"
         return self.missing(inputs) if self.missing else ""
 
 

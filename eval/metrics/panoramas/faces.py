@@ -35,6 +35,7 @@ from ..quality import (
     of_distances,
     of_sets,
     sides_of,
+    splits_used,
 )
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
@@ -173,5 +174,6 @@ register(
         ("splits",),
         uses="classes",
         missing=needs_samples,
+        used=lambda inputs, step: splits_used(inputs, step, len(inputs.generated.sample_ids)),
     )
 )
