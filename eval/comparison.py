@@ -14,7 +14,7 @@ from mvdiffusion.outputs import made_before, remade_output
 from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
-from .claims.blur import leads_by_blur
+from .claims.leads import doubtful_leads
 from .folders.opening import open_folder
 from .scoring.score_files import (
     SAME_PANORAMAS,
@@ -47,13 +47,13 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """Methods of the same images, warnings of scoring with the method's name, leads by blur."""
+        """Methods of the same images, warnings of scoring by method, and doubtful leads."""
         of_methods = [
             f"{score.method}: {warning}"
             for score in self.scores
             for warning in score.content.get("warnings", ())
         ]
-        return [*identical_images(self.scores), *of_methods, *leads_by_blur(self.scores)]
+        return [*identical_images(self.scores), *of_methods, *doubtful_leads(self.scores)]
 
 
 def compare(
@@ -98,7 +98,7 @@ def compare(
         scores = [_scored(entry, shared, options) for entry in entries]
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
-    notes = (*_restriction(entries, shared), *leads_by_blur(scores))
+    notes = (*_restriction(entries, shared), *doubtful_leads(scores))
     main = main_table(first.task, scores, UNPUBLISHED)
     tables = (
         comparison_table(scores, notes),

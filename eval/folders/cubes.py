@@ -39,7 +39,7 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """How up and down are turned, and names of the faces up, left, front, right, back, down."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-UP, FRONT, DOWN = 0, 2, 5
+UP, LEFT, FRONT, RIGHT, DOWN = 0, 1, 2, 3, 5
 
 
 @dataclass(frozen=True)

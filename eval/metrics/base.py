@@ -22,7 +22,7 @@ from ..extractors.store import FeatureStore
 from ..folders.faults import Faults
 from ..folders.samples import SampleFolder
 from ..settings import ScoreSettings
-from ..statistics import jackknife, mean_and_se, ratio_of_means
+from ..statistics import jackknife, mean_and_se, ratio_of_means, set_error
 from .measurement import Measurement
 
 
@@ -40,7 +40,6 @@ class Step:
             name.
         options: of the metric.
         changed: marks of the options that settings have changed.
-        optional: whether the protocol also runs if no weights of its extractors can be had.
     """
 
     key: str
@@ -52,7 +51,6 @@ class Step:
     stand_in: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     changed: str = ""
-    optional: bool = False
 
     def protocol_with(self, extractor: Extractor | None = None, at: str = "") -> str:
         """Name the protocol, with marks where it differs from the published one.
@@ -255,7 +253,8 @@ class Metric:
     def lacks(self, inputs: Inputs) -> str:
         """Return what an input lacks besides an extractor; empty if nothing."""
         if self.compares and not inputs.has_other_reference:
-            return "real views (--reference)"
+            same = inputs.reference is not None
+            return "other real views than these images" if same else "real views (--reference)"
         return self.missing(inputs) if self.missing else ""
 
 
@@ -340,14 +339,16 @@ def beside_real(
         return float(abs(values[kept].mean() - real[kept].mean()))
 
     gap, pseudo_values = jackknife(statistic, len(values), inputs.settings.jackknife_groups)
+    nothing = np.zeros(len(pseudo_values))
     measurements[f"{key}_real"] = per_sample(real, "", None, step, by=by)
     measurements[f"{key}_gap"] = dataclasses.replace(
         measurements[key],
         value=gap,
-        se=mean_and_se(pseudo_values)[1],
+        se=set_error(pseudo_values, nothing),
         higher_is_better=False,
         values=tuple(pseudo_values.tolist()),
         values_per="group",
+        curvatures=tuple(nothing.tolist()),
     )
     return measurements
 

@@ -177,7 +177,12 @@ def inception_statistic(inputs: Inputs, step: Step, preds: FeatureSet) -> Statis
 
 
 def _inception_splits(inputs: Inputs, step: Step) -> dict[str, int]:
-    largest, splits = splits_of(num_evaluated(inputs.generated), step.options["splits"])
+    return splits_used(inputs, step, num_evaluated(inputs.generated))
+
+
+def splits_used(inputs: Inputs, step: Step, count: int) -> dict[str, int]:
+    """What the splits of an Inception score come to with so many images, for a score file."""
+    largest, splits = splits_of(count, step.options["splits"])
     logits = inputs.store.features(inputs.generated, inputs.extractors[0]).rows(
         np.array([0]), "logits"
     )

@@ -167,7 +167,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     for step in protocol.steps:
         step = _with_settings(step, views.inputs)
         metric = metrics()[step.metric]
-        extractor = "" if not metric.uses or views.can_serve(step, metric) else AN_EXTRACTOR
+        extractor = "" if not metric.uses or views.can_serve(step, metric) else _wanted(step)
         seen = views.of(step.images)
         if seen is None:
             each = (_kind(step.images), extractor, metric.lacks(views.inputs))
@@ -183,16 +183,23 @@ def _run(protocol: Protocol, views: _Views) -> Run:
             seen.generated.check_prompts()  # before any work
         if views.can_load(step) and not missing and (error := views.load(step)):
             lacking[step.key] = f"a feature extractor: {str(error).rstrip('.')}"
-            unloaded += [] if step.optional else [error]
+            unloaded.append(error)
             continue
         serving = tuple(e for e in views.extractors if _serves(e, step, metric))
         if extractor or missing:
             lacking[step.key] = " and ".join(filter(None, (extractor, missing)))
         else:
             steps.append((step, dataclasses.replace(seen, extractors=serving)))
-    if unloaded and not any(not metrics()[step.metric].uses for step, _ in steps):
-        raise unloaded[0]  # half of what was asked for, by other extractors, is not enough
+    if unloaded and not steps:
+        raise unloaded[0]
     return Run(protocol, tuple(steps), lacking, views.inputs.generated.sample_ids)
+
+
+def _wanted(step: Step) -> str:
+    """Name the extractor that a step lacks."""
+    if step.extractors or not step.stand_in:
+        return AN_EXTRACTOR
+    return f"a feature extractor of the kind '{step.stand_in}' (--extractor)"
 
 
 def _kind(spec: Mapping[str, Any]) -> str:

@@ -107,14 +107,12 @@ class Measured:
         extractors: names of the pretrained extractors that the protocol is defined with.
         stand_in: kind of trained extractor that may take their place.
         images: which images are measured, if not those of the protocol.
-        optional: whether the protocol also runs if no weights of its extractors can be had.
     """
 
     metric: Text | None = None
     extractors: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     stand_in: Text | None = None
     images: Annotated[Images, AfterValidator(_go_together)] | None = None
-    optional: bool = False
 
 
 @settings
@@ -243,5 +241,4 @@ def _step(protocol: Protocol, key: str, given: Mapping[str, Any]) -> Step:
         extractors=own.extractors or (),
         stand_in=own.stand_in,
         options=options,
-        optional=own.optional,
     )

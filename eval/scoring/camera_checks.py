@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
 from mvdiffusion.geometry.view_cutting import pad_faces
 
-from ..folders.cubes import DOWN, UP, CubeFolder
+from ..folders.cubes import DOWN, FRONT, LEFT, RIGHT, UP, CubeFolder
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import resize_views
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
@@ -129,6 +129,28 @@ def turned_faces(inputs: Inputs) -> str:
                     f"turned by {90 * int(np.argmin(steps))}° (counterclockwise): by their names, "
                     f"up and down are taken to be {folder.turn}; turn them, or name them otherwise"
                 )
+    return "; ".join(found)
+
+
+def swapped_faces(inputs: Inputs) -> str:
+    """Find cubes whose front continues much better with left and right swapped."""
+    found = []
+    for folder in filter(None, (inputs.generated, inputs.reference)):
+        if not isinstance(folder, CubeFolder):
+            continue
+        cubes = [folder.read_faces(sample_id) for sample_id in examined(folder)]
+        swapped = [list(cube) for cube in cubes]
+        for cube in swapped:
+            cube[LEFT], cube[RIGHT] = cube[RIGHT], cube[LEFT]
+        given, other = (
+            np.mean([edge_step(c, FRONT, 0) for c in each]) for each in (cubes, swapped)
+        )
+        if other < STEP_GAIN * given:
+            found.append(
+                f"the faces 'front' in {folder.root} continue much better with 'left' and 'right' "
+                "swapped: either these are, or all faces are mirrored, as seen from outside the "
+                "cube; expected faces as seen from inside"
+            )
     return "; ".join(found)
 
 

@@ -24,7 +24,14 @@ from ..functional.depth_psnr import sample_shared, shared_pixels
 from ..functional.gradient_energy import gradient_energy
 from ..metrics.base import Inputs
 from ..metrics.depth_consistency import cameras_of
-from .camera_checks import examined, ring, turned_faces, wrong_field_of_view, wrong_order
+from .camera_checks import (
+    examined,
+    ring,
+    swapped_faces,
+    turned_faces,
+    wrong_field_of_view,
+    wrong_order,
+)
 
 COPIED_SHARE, HALF_A_LEVEL = 0.98, 0.51
 """Values of an overlap that are their neighbor's, warped and rounded to bytes: nearly all if they
@@ -351,6 +358,7 @@ CHECKS: tuple[Callable[[Inputs], str], ...] = (
     wrong_order,
     wrong_field_of_view,
     turned_faces,
+    swapped_faces,
     other_prompts,
     unreadable_prompts,
     long_prompts,

@@ -89,9 +89,13 @@ def _protocol_warnings(runs: Sequence[Run], inputs: Inputs) -> list[str]:
     for run in runs:
         name, count = run.protocol.name, run.protocol.count
         if name in inputs.settings.protocols:
+            keys_of: dict[str, list[str]] = {}
+            for key, need in run.lacking.items():
+                keys_of.setdefault(need, []).append(f"'{key}'")
             warnings += [
-                f"{name}: '{k}' was not measured because it needs {need}."
-                for k, need in run.lacking.items()
+                f"{name}: {', '.join(keys)} {'was' if len(keys) == 1 else 'were'} not measured "
+                f"because {'it needs' if len(keys) == 1 else 'they need'} {need}."
+                for need, keys in keys_of.items()
             ]
         pretrained = any(
             e.identity.name in step.extractors for step, seen in run.steps for e in seen.extractors

@@ -99,8 +99,9 @@ class Score:
     def interval(self, metric: str) -> tuple[float, float] | None:
         """Confidence interval of a measurement, cut off at what PSNR can be; None if unknown."""
         one = self.metrics[metric]
-        # Quotients keep no values, but an error over the samples.
-        count = len(one.values or self.samples) - one.left_out
+        # Quotients keep no values, but an error over the samples; groups are of those not left out.
+        count = len(one.values or self.samples)
+        count -= one.left_out if one.values_per != "group" else 0
         most = MAX_PSNR_DB if one.unit == "dB" else math.inf
         return student_interval(one.value, one.se, count, most)
 
@@ -110,7 +111,8 @@ class Score:
         Those of samples that are left out are NaN.
 
         Raises:
-            KeyError: the metric was not measured, or is not stored by sample.
+            KeyError: the metric was not measured, or is not stored by sample, or by groups of
+                other samples.
         """
         measurement = self.metrics[metric]
         if measurement.values is None:
@@ -119,7 +121,7 @@ class Score:
         if measurement.values_per == "sample":
             position = {sample: i for i, sample in enumerate(self.samples)}
             return values[[position[sample] for sample in samples]]
-        if list(samples) != self.samples:
+        if list(samples) != self.samples or measurement.left_out:
             raise KeyError(metric)
         return values
 

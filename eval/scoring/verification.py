@@ -79,18 +79,20 @@ def _contradictions(content: Mapping[str, Any]) -> Iterator[str]:
     Faults(**content.get("faults", {}))
     if len(images["samples"]) != images["num_samples"]:
         yield f"lists {len(images['samples'])} samples, but counts {images['num_samples']}"
-    groups = min(content["settings"]["jackknife_groups"], images["num_samples"])
-    counts = {"sample": images["num_samples"], "group": groups, None: 0}
+    samples, groups = images["num_samples"], content["settings"]["jackknife_groups"]
     for metric, one in content["metrics"].items():
         if differ := sorted(keys ^ set(one)):
             yield f"is of another version ('{metric}' differs in the keys {', '.join(differ)})"
-        if problem := _contradiction(Measurement(**one), counts):
+        measured = Measurement(**one)
+        used = samples - measured.left_out  # which groups are made of
+        counts = {"sample": samples, "group": min(groups, used), None: 0}
+        if problem := _contradiction(measured, counts):
             yield f"'{metric}' {problem}"
 
 
 def _contradiction(one: Measurement, counts: Mapping[str | None, int]) -> str:
     """What is wrong with a measurement, after its name; empty if nothing."""
-    values = one.values or ()
+    values = tuple(one.values or ())
     curvatures = one.curvatures or ()
     numbers = [one.value, *([] if one.se is None else [one.se]), *values, *curvatures]
     if not all(_is_number(number) for number in numbers if number is not None):
@@ -101,8 +103,9 @@ def _contradiction(one: Measurement, counts: Mapping[str | None, int]) -> str:
         return f"has {len(values)} values; expected {counts[one.values_per]}"
     if len(curvatures) != (len(values) if one.values_per == "group" else 0):
         return f"has {len(curvatures)} curvatures, but {len(values)} values"
-    if values and values.count(None) != one.left_out:
-        return f"lacks {values.count(None)} values; expected {one.left_out}"
+    without = one.left_out if one.values_per == "sample" else 0
+    if values.count(None) != without:
+        return f"lacks {values.count(None)} values; expected {without}"
     return _disagreement(one, [value for value in values if value is not None])
 
 

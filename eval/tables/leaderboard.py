@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..claims.blur import leads_by_blur
+from ..claims.leads import doubtful_leads
 from ..folders.methods import REAL, display_name, rank, shown_as
 from ..folders.samples import TASKS
 from ..metrics.measurement import ARROWS
@@ -273,7 +273,11 @@ def _measured(
         )
         for each, of_method in zip(ordered, zip(*cells, strict=True), strict=True)
     ]
-    notes = (*_warnings(scores, metrics), *leads_by_blur(scores), *notes_on_images(metrics, scores))
+    notes = (
+        *_warnings(scores, metrics),
+        *doubtful_leads(scores),
+        *notes_on_images(metrics, scores),
+    )
     return Group(
         task, title, (f"{_images(scores[0])}.", *_described(scores[0], protocol)), tuple(columns),
         marked(columns, entries), SAME, apart, tuple(dict.fromkeys(notes)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -18,7 +19,9 @@ import walks
 from PIL import Image
 from scipy import stats
 
+from mvdiffusion_eval.claims.leads import doubtful_leads
 from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.metrics.measurement import Measurement
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.tables.comparison import comparison_table, difference_table
@@ -506,6 +509,48 @@ def test_fid_of_few_images_comes_with_a_warning() -> None:
         for table in (comparison_table(scores), difference_table(scores, scores[0])):
             found = any(f"FID of {evaluated} images is biased" in note for note in table.notes)
             assert found == warned
+
+
+def damaged(method: str, rows: dict[str, tuple[str, bool, float]]) -> Score:
+    """Score of four samples with values about a level, by metric: its kind, direction and level."""
+    spread = np.array([-0.1, 0.1, 0.05, -0.05])
+    samples, metrics, kinds = [f"s{i}" for i in range(4)], {}, {}
+    for name, (kind, better, level) in rows.items():
+        one = Measurement(level, 0.04, "", better, "p", 1, None, tuple(level + spread), "sample")
+        metrics[name], kinds[name] = dataclasses.asdict(one), {"metric": kind}
+    protocols = {"p": {"metrics": kinds}}
+    images = {"samples": samples, "num_samples": 4}
+    content = {"method": method, "metrics": metrics, "protocols": protocols, "images": images}
+    return Score(Path(f"{method}.json"), content)
+
+
+def levels(
+    matches: float, energy: float, quality: float, distance: float
+) -> dict[str, tuple[str, bool, float]]:
+    return {
+        "match_inliers": ("keypoint_matches", True, matches),
+        "gradient_energy": ("gradient_energy", True, energy),
+        "new_brisque": ("image_quality", False, quality),
+        "new_fid": ("fid", False, distance),
+    }
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ((5.0, 5.0, 5.0, 5.0), []),
+        ((9.0, 9.0, 5.0, 5.0), ["sharpening and contrast raise the number of matches"]),
+        ((9.0, 6.0, 5.0, 5.0), []),
+        ((5.0, 5.0, 3.0, 5.0), ["better than honest in new_brisque, but in no Fréchet distance"]),
+        ((5.0, 5.0, 3.0, 3.0), []),
+        ((5.0, 5.0, 7.0, 3.0), []),
+    ],
+)  # fmt: skip
+def test_leads_by_sharpening_and_noise_are_told(own: tuple[float, ...], told: list[str]) -> None:
+    honest, other = damaged("honest", levels(5, 5, 5, 5)), damaged("other", levels(*own))
+    found = [one for one in doubtful_leads([honest, other]) if one.startswith("other: ")]
+    assert len(found) == len(told)
+    assert all(part in one for part, one in zip(told, found, strict=True))
 
 
 def test_a_lead_by_blur_is_told_in_text_tables_and_json(

@@ -35,6 +35,7 @@ from ..quality import (
     of_distances,
     of_sets,
     sides_of,
+    splits_used,
 )
 
 UP, AROUND, DOWN = 0, (1, 2, 3, 4), 5
@@ -122,8 +123,10 @@ def bound_of_planes(values: Tensor, worse: int) -> Tensor:
     tensor(True)
     """
     mean = mean_of_planes(values)
-    variance = mean_of_planes((values - mean) ** 2)
-    return mean + worse * REACH * torch.sqrt(variance / len(values))
+    shares = torch.as_tensor(WEIGHTS / WEIGHTS.sum(), dtype=values.dtype)
+    # A norm, as its derivative is finite where all planes are alike, as those of copies are.
+    deviation = torch.linalg.vector_norm(shares.sqrt() * (values - mean))
+    return mean + worse * REACH * deviation / len(values) ** 0.5
 
 
 def _tangent_fid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothStatistic]:
@@ -171,5 +174,6 @@ register(
         ("splits",),
         uses="classes",
         missing=needs_samples,
+        used=lambda inputs, step: splits_used(inputs, step, len(inputs.generated.sample_ids)),
     )
 )

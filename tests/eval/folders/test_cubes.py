@@ -22,7 +22,7 @@ from mvdiffusion_eval.folders.equirectangular import cut
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.folders.samples import PanoramaFolder
 from mvdiffusion_eval.metrics.base import Inputs
-from mvdiffusion_eval.scoring.camera_checks import turned_faces
+from mvdiffusion_eval.scoring.camera_checks import swapped_faces, turned_faces
 from mvdiffusion_eval.scoring.sanity_checks import CHECKS
 from mvdiffusion_eval.settings import ScoreSettings
 
@@ -190,6 +190,24 @@ def test_a_face_that_is_turned_wrongly_is_told(tmp_path: Path, face: str) -> Non
     told = turned_faces(inputs)
     assert told.startswith(f"the faces '{WORDS[face]}' in {root} continue their neighbors")
     assert "by 270°" in told
+
+
+@pytest.mark.parametrize("mistake", ["names", "mirrored"])
+def test_faces_as_seen_from_outside_are_told(tmp_path: Path, mistake: str) -> None:
+    root = write(tmp_path / "cubes", 3)
+    inputs = Inputs(opened(root), None, (), ScoreSettings())
+    assert swapped_faces in CHECKS
+    assert swapped_faces(inputs) == ""
+    for folder in root.iterdir():
+        if mistake == "names":
+            (folder / "L.png").rename(folder / "was_left")
+            (folder / "R.png").rename(folder / "L.png")
+            (folder / "was_left").rename(folder / "R.png")
+        else:
+            for path in folder.glob("*.png"):
+                Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    told = swapped_faces(inputs)
+    assert told.startswith(f"the faces 'front' in {root} continue much better")
 
 
 def test_numbered_files_stay_views(tmp_path: Path) -> None:

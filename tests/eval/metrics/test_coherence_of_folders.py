@@ -14,12 +14,13 @@ import pytest
 import torch
 import toy
 from PIL import Image
+from scipy import stats
 from torchmetrics.functional.image.lpips import _LPIPS
 
 import mvdiffusion_eval
 import mvdiffusion_eval.extractors.lpips as lpips_module
 from mvdiffusion.geometry.cameras import rotation
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, write_json
 from mvdiffusion_eval.extractors.base import FeatureExtractor, Identity, SimilarityExtractor
 from mvdiffusion_eval.extractors.lpips import load_lpips
 from mvdiffusion_eval.extractors.pretrained import STANDARD_EXTRACTORS
@@ -29,10 +30,11 @@ from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.metrics.base import Inputs
 from mvdiffusion_eval.metrics.panoramas.seams import cube_seams
 from mvdiffusion_eval.protocols.plan import plan, protocols
+from mvdiffusion_eval.scoring.score_files import Score, pairs_of, read_score
 from mvdiffusion_eval.settings import ScoreSettings
 
 ROOMS = 10
-SETTINGS = ScoreSettings(lpips="squeeze", jackknife_groups=5)
+SETTINGS = ScoreSettings(lpips="squeeze", jackknife_groups=ROOMS)
 PAIRED = ("efficientnet_intra_style", "efficientnet_intra_cosine")
 
 
@@ -76,8 +78,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     real = {f"room{i:03d}": toy.views_of(i, i % 3) for i in range(ROOMS)}
     other = {f"room{i:03d}": toy.views_of(500 + i, i % 3) for i in range(ROOMS)}
     all_views = np.stack(list(other.values()))
+    black = {name: views * (name != "room003") for name, views in other.items()}
     methods = {
         "real": real,
+        "black": black,
         "other": other,
         "repeated": {name: np.stack([views[0]] * 8) for name, views in other.items()},
         "scenes": {
@@ -94,9 +98,15 @@ def score(folder: Path, reference: Path | None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scores(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    methods = ("other", "repeated", "scenes")
-    return {name: score(folders[name], folders["real"])["metrics"] for name in methods}
+def results(folders: dict[str, Path]) -> dict[str, Score]:
+    methods = ("other", "repeated", "scenes", "black")
+    made = {name: score(folders[name], folders["real"]) for name in methods}
+    return {name: Score(Path(f"{name}.json"), content) for name, content in made.items()}
+
+
+@pytest.fixture(scope="module")
+def scores(results: dict[str, Score]) -> dict[str, dict[str, Any]]:
+    return {name: one.content["metrics"] for name, one in results.items() if name != "black"}
 
 
 def by_hand(folder: Path, sample_id: str) -> tuple[list[float], list[float]]:
@@ -138,6 +148,31 @@ def test_one_view_repeated_is_zero_and_no_better_than_other_scenes(
     assert value["repeated"] == pytest.approx(0, abs=1e-6)
     assert value["repeated"] < value["other"] < value["scenes"]
     assert min(gap["repeated"], gap["scenes"]) > 2 * gap["other"]
+
+
+@pytest.mark.parametrize("name", ["other", "black"])
+def test_score_files_with_a_gap_are_read_again(
+    results: dict[str, Score], name: str, tmp_path: Path
+) -> None:
+    """Also those of a method whose groups are without a sample that is left out."""
+    write_json(tmp_path / "score.json", results[name].content)
+    read = read_score(tmp_path / "score.json")
+    gap = read.metrics["efficientnet_intra_cosine_gap"]
+    assert gap.left_out == (name == "black")
+    low, high = read.interval("efficientnet_intra_cosine_gap")  # type: ignore[misc]
+    assert gap.se is not None
+    assert (high - low) / 2 / gap.se == pytest.approx(stats.t.ppf(0.975, len(gap.values or ()) - 1))
+
+
+def test_gaps_are_compared_as_they_are_printed(results: dict[str, Score]) -> None:
+    """Pseudo-values, whose mean is another number, give only the error; other samples none."""
+    metric = "efficientnet_intra_cosine_gap"
+    ours, theirs = (results[name].metrics[metric].value for name in ("scenes", "other"))
+    pairs = pairs_of(results["scenes"], results["other"], metric)
+    assert pairs.of_sets
+    assert pairs.difference == ours - theirs
+    with pytest.raises(KeyError):
+        pairs_of(results["black"], results["other"], metric)
 
 
 def test_without_other_real_views_there_is_no_gap(folders: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import foreign
+import numpy as np
 import pytest
 import torch
 import toy
@@ -183,10 +184,28 @@ def test_without_a_network_a_protocol_runs_what_needs_none(
     assert offline == ["inception-v3"]
 
 
+def test_without_a_network_extractors_that_need_none_are_run(
+    tmp_path: Path, offline: list[str]
+) -> None:
+    """What the columns of DiT360 need networks for is named once, and does not stop the rest."""
+    rng = np.random.default_rng(0)
+    for name in (f"{side}/{sample}" for side in ("made", "real") for sample in "abcd"):
+        file = tmp_path / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (192, 384, 3), np.uint8)).save(file)
+    made, real = tmp_path / "made", tmp_path / "real"
+    result = mvdiffusion_eval.score(made, real, protocols=["dit360"], view_size=32)
+    assert set(result["metrics"]) == {"dit360_brisque", "dit360_niqe"}
+    fids = ", ".join(f"'dit360_{name}'" for name in ("fid", "fid_clip", "fid_pole", "fid_equ"))
+    (told,) = (one for one in result["warnings"] if one.startswith(f"dit360: {fids} were not me"))
+    assert "weights-inception-2015-12-05-6726825d.pth" in told
+    faed = "dit360: 'dit360_faed' was not measured because it needs a feature extractor of the kind"
+    assert f"{faed} 'faed' (--extractor)." in result["warnings"]
+
+
 def test_without_a_network_a_protocol_of_extractors_alone_is_refused(
     world: Path, offline: list[str]
 ) -> None:
-    """Also one that other steps could run for, by extractors that are there."""
     with pytest.raises(InputError, match="'inception-v3': its pretrained weights could not be"):
         mvdiffusion_eval.score(
             world / "vae_reconstruction", world / "real", protocols=["paper-pano", "equirect"]
