@@ -107,6 +107,10 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
     ("report", "output"): (
         "--tables scores --figures scores --metrics scores/mine.json --config scores/mine.json"
         " --output OUT", ["scores"]),
+    ("leaderboard", "output"): (f"{SCORES} --output OUT", ["scores"]),
+    ("pack", "output"): (f"{SCORES} --generated {VIEWS} --output OUT", [VIEWS, "scores"]),
+    ("study", "output"): (f"a={VIEWS} b={VIEWS} --output OUT", [VIEWS]),
+    ("study-score", "output"): (f"{SCORES} {SCORES} --output OUT", ["scores"]),
     ("train-extractor", "output"): (f"--kind clip --views {VIEWS} --output OUT", [VIEWS]),
 }  # fmt: skip
 ADDS = ("data import", "output")  # to a data folder: files beside those that are there
