@@ -488,7 +488,7 @@ def test_two_score_files_in_an_artifact_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with pytest.warns(UserWarning, match="Duplicate"):
         artifact(path, lambda z: [z.writestr("scores.json", "{}") for _ in range(2)])
-    with pytest.raises(InputError, match="to the place of 'scores.json'"):
+    with pytest.raises(InputError, match=r"to the place of 'scores\.json'"):
         read_submission(path)
 
 
