@@ -91,7 +91,7 @@ def pack(
         InputError: the score file was changed, or a folder is not the one that was scored.
     """
     path, output = Path(score), Path(output)
-    check_file(output)
+    check_file(output, ".zip")
     content, text = read_score(path).content, path.read_bytes()
     given = dict(zip(ROLES, (generated, reference, vae_reconstruction), strict=True))
     folders = {role: Path(folder) for role, folder in given.items() if folder is not None}
