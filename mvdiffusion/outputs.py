@@ -276,10 +276,10 @@ def check_empty(output: Path) -> None:
 
 
 def check_apart(output: Path, *inputs: Path) -> None:
-    """Check that an output, which --overwrite moves aside, holds none of its inputs.
+    """Check that an output, which would be replaced or moved aside, is or holds no input.
 
     Args:
-        output: the folder to write.
+        output: the folder or file to write.
         inputs: what is read for it; what is not there, such as the id of a model on the hub, is
             passed over.
 
@@ -291,12 +291,18 @@ def check_apart(output: Path, *inputs: Path) -> None:
             raise InputError(f"{output}: holds the input {path}; choose another output.")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, suffix: str = "") -> None:
     """Find out before any work whether a file can be written.
 
+    Args:
+        path: the file.
+        suffix: that it must have, if any, so that no file of another kind is replaced.
+
     Raises:
-        InputError: a folder is there, or nothing can be written there.
+        InputError: the suffix is another one, a folder is there, or nothing can be written there.
     """
+    if suffix and path.suffix.lower() != suffix:
+        raise InputError(f"{path}: is to be written; expected a name that ends in {suffix}.")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected the name of a file to write.")
     above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())

@@ -177,6 +177,8 @@ def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
     made(tmp_path / "out")
     with pytest.raises(InputError, match="out: is a folder; expected the name of a file"):
         check_file(tmp_path / "out")
+    with pytest.raises(InputError, match=r"score\.json: .* a name that ends in \.zip"):
+        check_file(tmp_path / "score.json", ".zip")
     with pytest.raises(InputError, match="out: is a folder; expected the name of a file"):
         write_json(tmp_path / "out", {})
     assert (tmp_path / "out/notes.txt").read_text() == "mine"

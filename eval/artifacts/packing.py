@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +43,9 @@ CODE = "mvdiffusion_eval.api"
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """Time of every member, the first that a zip can state: packing again gives the same bytes."""
+
+SCORED_AGAIN = "scored_again.json"
+"""What the recorded command writes, beside the score file of an extracted artifact."""
 
 MACHINE_PATH = re.compile(r"(?<![\w.:/~-])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\")
 
@@ -88,7 +91,7 @@ def pack(
         InputError: the score file was changed, or a folder is not the one that was scored.
     """
     path, output = Path(score), Path(output)
-    check_file(output)
+    check_file(output, ".zip")
     content, text = read_score(path).content, path.read_bytes()
     given = dict(zip(ROLES, (generated, reference, vae_reconstruction), strict=True))
     folders = {role: Path(folder) for role, folder in given.items() if folder is not None}
@@ -103,6 +106,7 @@ def pack(
     hashes = _hashes(opened)
     files = _image_files(opened["generated"].whole, hashes["generated"]) if images else {}
     prompts = prompts_of(opened["generated"].scored)
+    part = _part(opened["generated"])
     types = sorted({Path(n).suffix for n in hashes["generated"].images}) if images else ()
     sha256 = hashlib.sha256(text).hexdigest()
     croissant = _as_json(metadata(content, prompts, sha256, types, about or About()))
@@ -119,8 +123,8 @@ def pack(
         extractors=weights_of(content),
         code=_code(),
         packages=content["provenance"]["packages"],
-        command=shlex.join(_command(content)),
-        arguments=_arguments(content, opened["generated"]),
+        command=command_of(content, part),
+        arguments=arguments_of(content, part),
     )
     texts = {MANIFEST: _as_json(dataclasses.asdict(manifest)), SCORES: text, CROISSANT: croissant}
     _write(output, texts, files)
@@ -164,9 +168,19 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in found if k not in named and v != default.get(k, v)}
 
 
-def _arguments(content: Mapping[str, Any], folder: Opened) -> dict[str, Any]:
-    """Arguments of `mvdiffusion_eval.score` that score the images again."""
-    part = len(folder.scored.sample_ids) < len(folder.whole.sample_ids)
+def _part(folder: Opened) -> list[str]:
+    """The scored samples if the folder has more; else none need to be named."""
+    scored = folder.scored.sample_ids
+    return list(scored) if len(scored) < len(folder.whole.sample_ids) else []
+
+
+def arguments_of(content: Mapping[str, Any], samples: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `mvdiffusion_eval.score` that score the images again.
+
+    Args:
+        content: of the score file.
+        samples: ids to choose from the folder; empty for all of them.
+    """
     return {
         "generated": IMAGES,
         **{role: role for role in ROLES[1:] if content[role]},
@@ -175,12 +189,16 @@ def _arguments(content: Mapping[str, Any], folder: Opened) -> dict[str, Any]:
         "extractors": sorted(extractor_names(content)),
         "settings": _settings(content),
         **opening_options(content["images"]),
-        **({"samples": content["images"]["samples"]} if part else {}),
+        **({"samples": list(samples)} if samples else {}),
     }
 
 
-def _command(content: Mapping[str, Any]) -> Iterator[str]:
-    """Words of the command that scores the images again; folders go by what they hold."""
+def command_of(content: Mapping[str, Any], samples: Sequence[str]) -> str:
+    """The same as a command; folders go by what they hold, and the score file is kept."""
+    return shlex.join(_words(content, samples))
+
+
+def _words(content: Mapping[str, Any], samples: Sequence[str]) -> Iterator[str]:
     yield from ("mvdiffusion-eval", "score", "--generated", IMAGES)
     for role in ROLES[1:]:
         if content[role]:
@@ -198,7 +216,9 @@ def _command(content: Mapping[str, Any]) -> Iterator[str]:
                 "--yaw" if option == "yaw_deg" else f"--{option.replace('_', '-')}",
                 f"{each}",
             )
-    yield from ("--output", SCORES)
+    for sample in samples:
+        yield from ("--samples", sample)
+    yield from ("--output", SCORED_AGAIN)
 
 
 def _warnings(

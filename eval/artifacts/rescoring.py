@@ -25,6 +25,8 @@ from ..folders.faults import find_faults
 from ..metrics.base import Inputs, Outcome, merge
 from ..protocols.plan import Run, collect_features, run_of
 from ..protocols.protocol import protocols
+from ..scoring.sanity_checks import warnings_of
+from ..scoring.score import describe_run
 from ..settings import ScoreSettings
 from .findings import Finding
 from .opening import ROLES, Opened
@@ -40,10 +42,12 @@ class Again:
     Attributes:
         outcome: all measurements.
         lacking: reasons by protocol, then by step; under "" that of the whole protocol.
+        described: the protocols that were run, as score files describe them.
     """
 
     outcome: Outcome
     lacking: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def extractor_names(content: Mapping[str, Any]) -> set[str]:
@@ -128,7 +132,9 @@ def rescore(
     )
     again = _measure(content, inputs)
     findings = _compared_faults(content, _plain(dataclasses.asdict(faults)))
-    return findings + _compared(content, again, [r for r in ROLES[1:] if r not in opened])
+    findings += _compared_protocols(content, again.described)
+    findings += _compared(content, again, [r for r in ROLES[1:] if r not in opened])
+    return findings + _warnings(inputs, opened)
 
 
 def _in_order(content: Mapping[str, Any], extractors: Sequence[Extractor]) -> tuple[Extractor, ...]:
@@ -154,6 +160,7 @@ def _measure(content: Mapping[str, Any], inputs: Inputs) -> Again:
             continue
         run = run_of(known, inputs)
         again.lacking[known.name] |= run.lacking
+        again.described[known.name] = _plain(describe_run(run))
         runs.append(run)
     collect_features([run for run in runs if run.steps], inputs.store)
     outcomes = []
@@ -250,6 +257,30 @@ def _compared_faults(content: Mapping[str, Any], found: Any) -> list[Finding]:
         Finding("numbers", "differs", f"{key} is recorded as {recorded}, but found as {now}")
         for key, recorded, now in differ
     ]
+
+
+def _compared_protocols(
+    content: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]
+) -> list[Finding]:
+    """Compare what a score file says that its protocols are, as far as they were run again."""
+    findings = []
+    for name, found in described.items():
+        stated = content["protocols"][name]
+        both = stated["metrics"].keys() & found["metrics"].keys()
+        one, other = (
+            {**about, "metrics": {key: about["metrics"][key] for key in both}}
+            for about in (stated, found)
+        )
+        for key, recorded, now in list(numeric_differences(one, other, name))[:1]:
+            said = f"{key} is recorded as {recorded!r:.60}, but is {now!r:.60}"
+            findings.append(Finding("protocols", "differs", said))
+    return findings
+
+
+def _warnings(inputs: Inputs, opened: Mapping[str, Opened]) -> list[Finding]:
+    """Warn of what scoring warns of, whether the score file still says so or not."""
+    reference = opened["reference"].whole if "reference" in opened else None
+    return [Finding("warnings", "note", warning) for warning in warnings_of(inputs, reference)]
 
 
 def numeric_differences(one: Any, other: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

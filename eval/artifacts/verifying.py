@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from .layout import (
     read_strict_json,
 )
 from .opening import ROLES, Opened, disagreements, open_scored
-from .packing import CODE, weights_of
+from .packing import CODE, arguments_of, command_of, weights_of
 from .rescoring import load_weights, numeric_differences, rescore
 
 LEAST_BYTES, MOST_GROWTH = 2**28, 16
@@ -116,7 +116,8 @@ class _Verifier:
                 f"{SCORES}: has parts that `mvdiffusion-eval score` does not write ({error!r:.80})"
             )
             findings.append(Finding("scores", "differs", said))
-        return Verification(tuple(findings))
+        inner = f"{self.root}/"  # a temporary folder, of which findings should not speak
+        return Verification(tuple(replace(f, what=f.what.replace(inner, "")) for f in findings))
 
     def _members(self) -> list[Finding]:
         """Compare the members of the zip with the manifest."""
@@ -211,8 +212,13 @@ class _Verifier:
         if self.manifest.extractors != weights_of(content):
             said = f"{MANIFEST} names other weights of extractors than {SCORES}"
             findings.append(Finding("manifest", "differs", said))
-        sets = read_strict_json(self.root / CROISSANT)["recordSet"]
-        stated = next(one["data"] for one in sets if one["@id"] == SAMPLES)
+        findings += self._command(content)
+        try:
+            sets = read_strict_json(self.root / CROISSANT)["recordSet"]
+            stated = next(one["data"] for one in sets if one["@id"] == SAMPLES)
+        except (InputError, KeyError, StopIteration, TypeError):
+            said = f"{CROISSANT}: has no records of samples as `mvdiffusion-eval pack` writes them"
+            return [*findings, Finding("croissant", "differs", said)]
         own = records(content, self.manifest.prompts)
         for name, one, other in list(numeric_differences(stated, own, SAMPLES))[:1]:
             said = (
@@ -220,6 +226,19 @@ class _Verifier:
             )
             findings.append(Finding("croissant", "differs", said))
         return findings
+
+    def _command(self, content: Mapping[str, Any]) -> list[Finding]:
+        """Compare the command, which somebody may run, with the one that the score file implies."""
+        samples = self.manifest.arguments.get("samples", [])
+        if samples in ([], content["images"]["samples"]):
+            own = (command_of(content, samples), arguments_of(content, samples))
+            if own == (self.manifest.command, self.manifest.arguments):
+                return []
+        if self.manifest.code.sha256 != code_sha256(CODE):  # whose default settings may be others
+            said = f"packed by other code, which says {self.manifest.command!r}"
+            return [Finding("command", "unverified", said)]
+        said = f"{MANIFEST} says {self.manifest.command!r}, which is not how {SCORES} was made"
+        return [Finding("command", "differs", said)]
 
     def _folders(self, content: dict[str, Any], opened: Mapping[str, Opened]) -> list[Finding]:
         """Check that the folders are those that were scored, with no file more."""

@@ -29,5 +29,5 @@ def leaderboard(
     """
     from ..report.leaderboard import write_leaderboard
 
-    check_file(output)
+    check_file(output, ".html")
     write_leaderboard(sources or [], output)

@@ -27,6 +27,10 @@ def score(
             help="Name of the method; by default that of manifest.json, or the folder's name."
         ),
     ] = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Sample to score, by default all. May be repeated."),
+    ] = None,
     as_json: Json = False,
     *,
     options: ScoringOptions,
@@ -42,7 +46,7 @@ def score(
     from ..api import score as score_folder
 
     check_file(output)
-    result = score_folder(generated, method=method, **options.arguments())
+    result = score_folder(generated, method=method, samples=samples, **options.arguments())
     write_json(output, result)
     console.print_warnings(result["warnings"])
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mvdiffusion.commands import spread
-from mvdiffusion.outputs import check_file, made_before
+from mvdiffusion.outputs import check_apart, check_file, made_before
 from mvdiffusion.records import write_json
 
 from .. import console
@@ -119,6 +119,7 @@ def study_score(
 
     if output:
         check_file(output)
+        check_apart(output, key, *answers)
     if tables:
         made_before(tables)
     scored = score_study(key, answers, catch_share)

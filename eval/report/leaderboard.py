@@ -16,9 +16,9 @@ from mvdiffusion.methods.declaration import EXTERNAL
 from mvdiffusion.methods.specification import find_specification, specification_names
 from mvdiffusion.records import InputError, atomic_output, read_json
 
+from ..artifacts.submissions import read_submission
 from ..folders.samples import TASKS
 from ..scoring.score_files import Score, read_score
-from ..scoring.submissions import read_submission
 from ..tables.columns import FAULTS
 from ..tables.leaderboard import (
     Group,

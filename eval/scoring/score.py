@@ -40,7 +40,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
     runs, inputs = plan(dataclasses.replace(inputs, faults=faults))
     collect_features(runs, inputs.store)
     outcome = merge([run.measure() for run in runs])
-    protocols = {run.protocol.name: _described(run) for run in runs}
+    protocols = {run.protocol.name: describe_run(run) for run in runs}
     warnings = [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)]
     return sealed(
         {
@@ -65,7 +65,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
     )
 
 
-def _described(run: Run) -> dict[str, Any]:
+def describe_run(run: Run) -> dict[str, Any]:
     """Describe a protocol and how each of its metrics was measured."""
     protocol = run.protocol
     metrics = {}

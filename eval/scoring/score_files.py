@@ -288,7 +288,7 @@ def metric_disagreements(metric: str, score: Score, first: Score) -> Iterator[tu
     Yields:
         What was found, and how to fix it.
     """
-    for key in ("protocol", "version", "extractor"):
+    for key in ("protocol", "version", "extractor", "unit", "higher_is_better"):
         one, other = (getattr(each.metrics[metric], key) for each in (score, first))
         if one != other:
             yield (

@@ -83,10 +83,8 @@ def write_study(
             a key of another study.
     """
     page = Path(output)
-    if not page.suffix:
-        raise InputError(f"{page}: has no suffix; expected the name of a page, {page}.html.")
+    check_file(page, ".html")
     key, beside = page.with_suffix(".key.json"), page.with_name(f"{page.stem}_pictures")
-    check_file(page)
     check_file(key)
     folders = open_methods(sources)
     shared = _shared(folders, samples)

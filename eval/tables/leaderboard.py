@@ -268,7 +268,7 @@ def _measured(
         Entry(
             display_name(each.score.method),
             each.origin,
-            _unranked(each.score.method, fault_counts(each.score)),
+            _unranked(each.score.method, fault_counts(each.score), _is_real(each.score)),
             tuple(of_method),
         )
         for each, of_method in zip(ordered, zip(*cells, strict=True), strict=True)
@@ -306,9 +306,15 @@ def _column(
     return Column(title, by, direction), cells
 
 
-def _unranked(method: str, faults: dict[str, int]) -> str:
+def _is_real(score: Score) -> bool:
+    """Whether the images are the real ones that they were compared with, whatever their name."""
+    reference = score.content.get("reference") or {}
+    return reference.get("sha256") == score.content["images"].get("sha256", "")
+
+
+def _unranked(method: str, faults: dict[str, int], is_real: bool = False) -> str:
     """Why a method takes no rank: it is none, or has images that can make it look better."""
-    role = "real images" if method == REAL.name else shown_as(method).role
+    role = "real images" if is_real or method == REAL.name else shown_as(method).role
     found: list[str] = [role] if role != "method" else []
     found += [f"{count} {FAULTS[key]}" for key, count in faults.items() if count]
     return ", ".join(found)

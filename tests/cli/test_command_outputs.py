@@ -210,6 +210,7 @@ def overwriting(command: str) -> list[list[str]]:
 REFUSED = (
     "holds other files", "holds the input", "is a folder; expected", "lies inside",
     "is the output of another command", "was made with other settings",
+    "expected a name that ends in", "expected the name of a page",
 )  # fmt: skip
 
 

@@ -179,14 +179,14 @@ def test_its_command_scores_again(
     with zipfile.ZipFile(panoramas / "made.zip") as opened:
         opened.extractall(tmp_path)
     shutil.copytree(panoramas / "real", tmp_path / "reference")
-    (tmp_path / "scores.json").unlink()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     program, *words = shlex.split(manifest["command"])
     assert program == "mvdiffusion-eval"
     monkeypatch.chdir(tmp_path)
     toy.run(*words)
     first = json.loads((panoramas / "score.json").read_text())["metrics"]
-    assert json.loads((tmp_path / "scores.json").read_text())["metrics"] == first
+    assert json.loads((tmp_path / "scored_again.json").read_text())["metrics"] == first
+    assert (tmp_path / "scores.json").read_bytes() == (panoramas / "score.json").read_bytes()
     arguments = manifest["arguments"]
     arguments["settings"] = ScoreSettings(**arguments["settings"])
     again = mvdiffusion_eval.score(**arguments)
@@ -219,12 +219,20 @@ def test_what_the_reference_decides_is_unverified_without_it(panoramas: Path) ->
     ]
 
 
-def test_some_samples_of_a_folder(panoramas: Path, tmp_path: Path) -> None:
+def test_some_samples_of_a_folder(
+    panoramas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As `compare --common` scores them."""
     samples = ["room001", "room003"]
     score = scored(panoramas / "made", tmp_path / "s.json", samples=samples, protocols=FEW)
     packed = mvdiffusion_eval.pack(score, panoramas / "made", tmp_path / "a.zip", images=True)
     assert packed.manifest.arguments["samples"] == samples
+    _, *words = shlex.split(packed.manifest.command)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(panoramas / "made", "images")
+    toy.run(*words)
+    first, again = (json.loads(Path(name).read_text()) for name in ("s.json", "scored_again.json"))
+    assert again["metrics"] == first["metrics"]
     found = mvdiffusion_eval.verify(tmp_path / "a.zip")
     assert (found.of("differs"), found.of("unverified")) == ([], [])
 

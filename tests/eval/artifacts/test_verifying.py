@@ -28,6 +28,7 @@ from mvdiffusion_eval.artifacts.rescoring import TOLERANCE, numeric_differences
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.protocols.protocol import protocols
+from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.settings import ScoreSettings
 
 PROTOCOLS = ("controls", "paper-consistency-pano", "consistency-images")
@@ -152,6 +153,14 @@ def fewer_faults(content: dict[str, Any]) -> None:
     content["faults"]["repeated"] = 5
 
 
+def other_measure(content: dict[str, Any]) -> None:
+    content["protocols"]["controls"]["is"] = "FID as published."
+
+
+def other_size(content: dict[str, Any]) -> None:
+    content["protocols"]["controls"]["metrics"]["gradient_energy"]["size"] = [512, 512]
+
+
 def other_task(content: dict[str, Any]) -> None:
     content["task"] = "outpaint"
 
@@ -166,6 +175,8 @@ EDITS: dict[Callable, str] = {
     other_pairs: "pairs.2.psnr_db is recorded as .*, but scored again as",
     fewer_faults: "faults.repeated is recorded as 5, but found as 0",
     other_weights: "manifest.json names other weights of extractors than scores.json",
+    other_measure: "controls.is is recorded as 'FID as published.', but is ",
+    other_size: "controls.metrics.gradient_energy.size.0 is recorded as 512, but is 32",
     other_task: "the task is 'panorama' in manifest.json, but 'outpaint' in scores.json",
 }
 
@@ -200,6 +211,32 @@ def test_metadata_that_repeat_other_values(artifact: Path, tmp_path: Path) -> No
     ((part, what),) = differing(found)
     assert part == "croissant"
     assert what.startswith("croissant.json: samples.1.samples/cross_view_psnr is ")
+
+
+def test_another_command_is_named(artifact: Path, tmp_path: Path) -> None:
+    """Whoever reads that all agrees may run it."""
+    manifest = json.loads(members(artifact)["manifest.json"])
+    for changed in (
+        {"command": "rm -r images"},
+        {"arguments": manifest["arguments"] | {"samples": ["room001"]}},
+    ):
+        text = {"manifest.json": dumped(manifest | changed)}
+        found = mvdiffusion_eval.verify(with_members(artifact, tmp_path / "b.zip", text))
+        ((part, what),) = differing(found)
+        assert (part, what[:18]) == ("command", "manifest.json says")
+
+
+def test_warnings_come_again_after_they_were_deleted(tmp_path: Path) -> None:
+    real = toy.write_folder(tmp_path / "real", "real", toy.real_samples(3))
+    made = shutil.copytree(real, tmp_path / "made")
+    settings = ScoreSettings(consistency_resolution=toy.SIZE)
+    content = mvdiffusion_eval.score(made, real, settings=settings, protocols=["controls"])
+    assert [w for w in content["warnings"] if "copies of images in the reference" in w]
+    write_json(tmp_path / "s.json", sealed(content | {"warnings": []}))
+    mvdiffusion_eval.pack(tmp_path / "s.json", made, tmp_path / "a.zip", images=True)
+    found = mvdiffusion_eval.verify(tmp_path / "a.zip", reference=real)
+    said = [f.what for f in found.of("note") if f.part == "warnings"]
+    assert any("24 of 24 images in images are byte-for-byte copies" in what for what in said)
 
 
 def test_changed_weights(

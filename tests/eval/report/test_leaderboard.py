@@ -19,9 +19,10 @@ from scipy import stats
 
 from mvdiffusion.methods.specification import specification_names
 from mvdiffusion.records import InputError
+from mvdiffusion_eval.artifacts import submissions
+from mvdiffusion_eval.artifacts.submissions import read_submission
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.report.leaderboard import write_leaderboard
-from mvdiffusion_eval.scoring import submissions
 from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.tables.leaderboard import Cell, Column, Entry, marked
 from mvdiffusion_eval.tables.published import published_tables
@@ -43,6 +44,7 @@ def measurement(values: list[float] | None, number: float = 0.0, **about: Any) -
         "extractor": None,
         "values": values,
         "values_per": "sample" if values else None,
+        "curvatures": None,
         "repeats": None,
         "left_out": 0,
     }
@@ -312,6 +314,18 @@ def test_degenerate_methods_are_never_the_best(
     assert "best" in rows["yours"]["cells"][1]["text"]
 
 
+def test_real_images_under_another_name_take_no_rank(tmp_path: Path) -> None:
+    copied = score("copied", 90.0, images={"sha256": "c" * 64}, reference={"sha256": "c" * 64})
+    page = Page(make(tmp_path, copied, score("mine", 20.0), score("yours", 21.0)))
+    rows = [row for group in page.measured() for row in group["rows"][1:]]
+    own = [row for row in rows if row["cells"][0]["text"].startswith("copied")]
+    assert own
+    assert all("(real images)" in row["cells"][0]["text"] for row in own)
+    assert not any(
+        "best" in cell["text"] or "tied" in cell["text"] for r in own for cell in r["cells"]
+    )
+
+
 def test_warnings_of_scoring_are_shown(tmp_path: Path) -> None:
     about = ["fid: is of few", "smooth images <b>", "other_metric: unrelated"]
     page = make(tmp_path, score("mine", warnings=about), score("yours", warnings=about[:1]))
@@ -424,34 +438,30 @@ def artifact(path: Path, write: Callable[[zipfile.ZipFile], Any]) -> Path:
     return path
 
 
-def test_artifacts_are_read_without_unpacking_them(
+def test_of_an_artifact_the_score_file_alone_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = artifact(
-        tmp_path / "a.zip",
-        lambda zipped: [
-            zipped.writestr("../escaped.txt", "x"),
-            zipped.writestr("scores.json", json.dumps(score())),
-        ],
-    )
-    assert submissions.read_submission(path).method == "mine"
+    members = {"scores.json": json.dumps(score()), "images/room0/0.png": "x", "manifest.json": "{"}
+    path = artifact(tmp_path / "a.zip", lambda z: [z.writestr(*each) for each in members.items()])
+    assert read_submission(path).method == "mine"
+    artifact(path, lambda z: [z.writestr("../escaped.txt", "x"), z.writestr("scores.json", "{}")])
+    with pytest.raises(InputError, match="leads out of the folder"):
+        read_submission(path)
     assert [each.name for each in tmp_path.iterdir()] == ["a.zip"]
 
 
 BROKEN: dict[str, tuple[Callable[[zipfile.ZipFile], Any], str]] = {
-    "no scores": (lambda z: z.writestr("other.json", "{}"), "has 0 members named scores.json"),
-    "no JSON": (lambda z: z.writestr("scores.json", "{"), "cannot be read"),
-    "deep": (lambda z: z.writestr("scores.json", "[" * 200_000), "cannot be read"),
-    "no score file": (lambda z: z.writestr("scores.json", "[1]"), "is not a score file"),
-    "large": (lambda z: z.writestr("scores.json", b"0" * 2_000_000), "more than 1000000 bytes"),
-    "packed": (
-        lambda z: z.writestr("scores.json", "{}", compress_type=zipfile.ZIP_BZIP2),
-        "packed in another way",
-    ),
+    "no scores": (lambda z: z.writestr("other.json", "{}"), "none of the expected files"),
+    "no JSON": (lambda z: z.writestr("scores.json", "{"), "not valid JSON"),
+    "deep": (lambda z: z.writestr("scores.json", "[" * 200_000), "not valid JSON"),
+    "no mapping": (lambda z: z.writestr("scores.json", "[1]"), "is no mapping"),
+    "no score file": (lambda z: z.writestr("scores.json", "{}"), "is not a score file"),
+    "a key twice": (lambda z: z.writestr("scores.json", '{"a": 1, "a": 2}'), "key is there twice"),
+    "large": (lambda z: z.writestr("scores.json", b"0" * 2_000_000), "more than 1,000,000 bytes"),
     "NaN": (
         lambda z: z.writestr("scores.json", json.dumps(score() | {"x": float("nan")})),
-        "not finite",
+        "NaN is not a number",
     ),
     "edited": (
         lambda z: z.writestr("scores.json", json.dumps(score() | {"method": "better"})),
@@ -464,10 +474,12 @@ BROKEN: dict[str, tuple[Callable[[zipfile.ZipFile], Any], str]] = {
 def test_broken_artifacts_get_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(submissions, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(submissions, "MAX_JSON_BYTES", 1_000_000)
     write, message = BROKEN[name]
-    with pytest.raises(InputError, match=message):
-        write_leaderboard([artifact(tmp_path / "a.zip", write)], tmp_path / "page.html")
+    path = artifact(tmp_path / "a.zip", write)
+    with pytest.raises(InputError, match=message) as found:
+        write_leaderboard([path], tmp_path / "page.html")
+    assert str(found.value).startswith(f"{path}: ")
     assert not (tmp_path / "page.html").exists()
 
 
@@ -476,15 +488,24 @@ def test_two_score_files_in_an_artifact_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with pytest.warns(UserWarning, match="Duplicate"):
         artifact(path, lambda z: [z.writestr("scores.json", "{}") for _ in range(2)])
-    with pytest.raises(InputError, match="has 2 members"):
-        submissions.read_submission(path)
+    with pytest.raises(InputError, match=r"to the place of 'scores\.json'"):
+        read_submission(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no zip"])
 def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read"):
-        submissions.read_submission(tmp_path / "a.zip")
+    with pytest.raises(InputError, match=r"a\.zip: "):
+        read_submission(tmp_path / "a.zip")
+
+
+def test_a_submission_cannot_turn_a_column_around(tmp_path: Path) -> None:
+    """One that says that less is better would otherwise be the best with the least."""
+    other = score("a", 10.0, psnr={"higher_is_better": False})
+    page = Page(make(tmp_path, score("mine"), score("yours", 30.0), other, artifacts=(2,)))
+    groups = [g for g in page.measured() if "paper-consistency" in g["about"]["data-title"]]
+    rows = [[row["cells"][0]["text"].split()[0] for row in g["rows"][1:]] for g in groups]
+    assert sorted(map(sorted, rows)) == [["a"], ["mine", "yours"]]
 
 
 WRONG: tuple[Any, ...] = (None, [], {}, "x", -1, 10**400, True)

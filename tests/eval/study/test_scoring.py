@@ -13,6 +13,7 @@ import pytest
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.cli import main
 from mvdiffusion_eval.study.design import expected_choice, make_design
+from mvdiffusion_eval.study.page import write_study
 from mvdiffusion_eval.study.scoring import StudyScore, score_study
 
 METHODS = ("best", "middle", "worst")
@@ -224,3 +225,15 @@ def test_the_command_writes_numbers_and_tables(
     rows = (tmp_path / "tables/study_strengths.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * 3
     assert rows[1].startswith("1,Consistent?,best,")
+
+
+def test_the_key_and_the_answers_are_never_replaced(key: Path) -> None:
+    """Without the key no answer can be read."""
+    answers = answer(key, "anna", 1)
+    for path in (key, answers):
+        before = path.read_bytes()
+        with pytest.raises(SystemExit):
+            main(["study-score", str(key), str(answers), "--output", str(path)])
+        assert path.read_bytes() == before
+    with pytest.raises(InputError, match=r"a name that ends in \.html"):
+        write_study(["one", "two"], key)  # the key, taken for the name of a page

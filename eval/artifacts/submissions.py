@@ -1,58 +1,45 @@
-"""Score files in the artifacts of strangers: read from a zip without unpacking it, and distrusted.
-
-An artifact is a zip whose member `scores.json` is a score file. Nothing of it is written to disk.
-"""
+"""Score files in the artifacts of strangers: read without verifying them, and distrusted."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mvdiffusion.archives import extract
 from mvdiffusion.records import InputError
 
-from .score_files import Score, checked_score
+from ..scoring.score_files import Score, checked_score
+from .layout import MAX_JSON_BYTES, SCORES, read_strict_json
 
-MEMBER = "scores.json"
-MOST_BYTES = 64 * 2**20
-"""Of a score file, unpacked: those of 10,000 samples have a sixth of it."""
 MOST_LETTERS = 200
 """Of a method's name."""
-
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Of these alone zipfile unpacks no more than it is asked for."""
-UNREADABLE = (
-    *(OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(ValueError, RecursionError),
-)
-"""What reading raises for zips that are damaged, encrypted or packed in another way, and for JSON
-that is none."""
 AGAIN = "expected an artifact as `mvdiffusion-eval pack` writes it"
 
 
 def read_submission(path: str | Path) -> Score:
-    """Read the score file in an artifact.
+    """Read the score file in an artifact; no other member is unpacked.
 
     Its seal shows that it was not damaged. It does not show that its numbers are true: only scoring
-    the images again does.
+    the images again does (`verifying.verify`).
 
     Args:
         path: the zip.
 
     Raises:
-        InputError: it is no zip, has no score file or several, one that is too large, or one that
-            the suite has not written.
+        InputError: it is not whole, is hostile, has no score file or several, one that is too
+            large, or one that the suite has not written.
     """
     path = Path(path)
-    try:
-        content = _member(path)
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read ({error}); {AGAIN}.") from None
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / "artifact"
+        extract(path, root, re.compile(f"({re.escape(SCORES)})"), MAX_JSON_BYTES)
+        try:
+            content = read_strict_json(root / SCORES)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     try:
         score = checked_score(path, content)
         problem = next(_oddities(content), "")
@@ -61,22 +48,8 @@ def read_submission(path: str | Path) -> Score:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         problem = f"parts that do not fit together ({error!r})"
     if problem:
-        raise InputError(f"{path}: its {MEMBER} has {problem}; {AGAIN}.")
+        raise InputError(f"{path}: its {SCORES} has {problem}; {AGAIN}.")
     return score
-
-
-def _member(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        found = [each for each in archive.infolist() if each.filename == MEMBER]
-        if len(found) != 1:
-            raise InputError(f"{path}: has {len(found)} members named {MEMBER}; {AGAIN}.")
-        if found[0].compress_type not in PACKED:
-            raise InputError(f"{path}: its {MEMBER} is packed in another way; {AGAIN}.")
-        with archive.open(found[0]) as member:
-            text = member.read(MOST_BYTES + 1)  # whatever size the zip itself states
-    if len(text) > MOST_BYTES:
-        raise InputError(f"{path}: its {MEMBER} has more than {MOST_BYTES} bytes; {AGAIN}.")
-    return json.loads(text)
 
 
 def _oddities(content: Mapping[str, Any]) -> Iterator[str]:
