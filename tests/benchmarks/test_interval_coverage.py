@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -51,3 +52,19 @@ def test_kid_is_summed_in_the_order_that_it_always_was(coverage: ModuleType) -> 
     within_t = (sums.target.sum() - sums.target_own.sum()) / (m * (m - 1))
     expected = float(within_p + within_t - 2 * sums.cross.sum() / (n * m))
     assert coverage.kid(made, real)[0] == expected
+
+
+@pytest.mark.parametrize("metric", ["fid", "kid"])
+def test_the_documentation_prints_what_was_recorded(metric: str) -> None:
+    recorded = json.loads((ROOT / "benchmarks/results/interval_coverage_cpu.json").read_text())
+    text = (ROOT / "docs/score.md").read_text()
+    _, table = text.split(f"| differences of two {metric.upper()}s |")
+    cells = [row.split(" | ")[1:] for row in table.split("\n\n")[0].splitlines()[2:]]
+    printed = [cell.strip(" |") for column in zip(*cells, strict=True) for cell in column]
+    of_metric = [row["difference"] for row in recorded["rows"] if row["metric"] == metric]
+    ways = ("before", "after")
+    expected = [
+        " → ".join(f"{row[w]['width']:.2f} / {100 * row[w]['coverage']:.1f}" for w in ways)
+        for row in of_metric
+    ]
+    assert printed == expected
