@@ -5,6 +5,7 @@ The sums are kept by group of images, so that other weights of the groups need n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -57,6 +58,19 @@ class KernelSums:
             within_p, pairs_p = within_p - (weights * self.preds_own).sum(), pairs_p - n
             within_t, pairs_t = within_t - (weights * self.target_own).sum(), pairs_t - m
         return within_p / pairs_p + within_t / pairs_t - 2 * cross / pairs
+
+
+def gathered(sums: Iterable[KernelSums], count: int) -> list[KernelSums]:
+    """Keep the sums of `count` subsets in a few tensors.
+
+    Small tensors that are made among large ones keep the memory of these from being used again,
+    once they are gone: 100 subsets of 1,000 images of 1,280 features took 1.6 GB more.
+    """
+    kept: dict[str, Tensor] = {}
+    for number, one in enumerate(sums):
+        for name, part in vars(one).items():
+            kept.setdefault(name, part.new_empty(count, *part.shape))[number] = part
+    return [KernelSums(**{name: kept[name][i] for name in kept}) for i in range(count)]
 
 
 def sums_by_group(kernel: Tensor, rows: Tensor, columns: Tensor, num_groups: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..extractors.base import Extractor
 from ..extractors.store import FeatureSet
 from ..functional.cmmd import SCALE, gaussian_sums
-from ..functional.kernel_sums import Grouped
+from ..functional.kernel_sums import Grouped, gathered
 from ..functional.kid import draw_subsets, polynomial_sums, subsets_of
 from .base import Inputs, Metric, Step, register
 from .quality import (
@@ -35,10 +35,11 @@ def _kid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothSt
     def grouped(side: FeatureSet, images: np.ndarray) -> Grouped:
         return side.rows(images), torch.from_numpy(group_of[side.sample_of[images]])
 
-    sums = [
+    of_subsets = (
         polynomial_sums(grouped(preds, ours), grouped(target, theirs), count)
         for ours, theirs in drawn
-    ]
+    )
+    sums = gathered(of_subsets, subsets_of(len(preds), len(target), size, subsets)[1])
 
     def distance(weights: Tensor) -> Tensor:
         found = torch.stack([of_subset.mmd2(weights, unbiased=True) for of_subset in sums])

@@ -15,6 +15,7 @@ from mvdiffusion_eval.functional import fid
 from mvdiffusion_eval.functional.cmmd import gaussian_sums
 from mvdiffusion_eval.functional.fid import Moments
 from mvdiffusion_eval.functional.inception_score import SplitSums, assign_splits
+from mvdiffusion_eval.functional.kernel_sums import gathered
 from mvdiffusion_eval.functional.kid import draw_subsets, polynomial_sums
 
 
@@ -212,3 +213,14 @@ def test_distances_grow_with_what_is_changed() -> None:
     for distance in (frechet_distance, kernel_distance):
         found = [distance(shifted, features(400, 32, 1)) for shifted in shifts]
         assert found == sorted(found)
+
+
+def test_sums_of_subsets_are_kept_bit_by_bit() -> None:
+    torch.manual_seed(0)
+    sides, groups = torch.randn(3, 2, 16, 5), torch.arange(16) % 4
+    made = [polynomial_sums((p, groups), (t, groups), 4) for p, t in sides]
+    kept = gathered(iter(made), 3)
+    assert len(kept) == 3
+    for one, other in zip(made, kept, strict=True):
+        assert all(torch.equal(value, vars(other)[name]) for name, value in vars(one).items())
+    assert kept[0].cross.untyped_storage().data_ptr() == kept[2].cross.untyped_storage().data_ptr()
