@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,12 @@ from mvdiffusion.records import InputError, write_json
 
 from .api import score as score_folder
 from .claims.leads import doubtful_leads
-from .folders.opening import open_folder
+from .folders.opening import named_source, open_folder
 from .scoring.score_files import (
     SAME_PANORAMAS,
     VIEW_KEYS,
     Score,
+    as_stored,
     check_comparable,
     identical_images,
     read_score,
@@ -114,9 +114,7 @@ def compare(
 
 def _entry(source: str | Path, cameras: Mapping[str, Any]) -> Score:
     """A score file as it is; of a folder what is known before it is scored."""
-    name, is_named, path = str(source).partition("=")
-    if not is_named or Path(source).exists():
-        name, path = "", str(source)
+    name, path = named_source(source)
     if path.endswith(".json") and not Path(path).is_dir():
         score = read_score(path)
         return Score(score.path, sealed({**score.content, "method": name})) if name else score
@@ -124,7 +122,7 @@ def _entry(source: str | Path, cameras: Mapping[str, Any]) -> Score:
     folder = replace(folder, method=name or folder.method)
     images = {"height": folder.height, "width": folder.width, "samples": folder.sample_ids}
     known = {"task": folder.task, "method": folder.method, "images": images | folder.arrangement()}
-    return Score(Path(path), _plain(known))
+    return Score(Path(path), as_stored(known))
 
 
 def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
@@ -175,11 +173,6 @@ def _shared_samples(entries: Sequence[Score], common: bool) -> tuple[str, ...]:
     return tuple(sorted(shared))
 
 
-def _plain(value: Any) -> Any:
-    """The value as it is in a score file: lists instead of tuples."""
-    return json.loads(json.dumps(value))
-
-
 def _unequal(entry: Score, first: Score) -> str:
     more = sorted(set(entry.samples) - set(first.samples))
     fewer = sorted(set(first.samples) - set(entry.samples))
@@ -202,7 +195,7 @@ def _scored(entry: Score, shared: Sequence[str], options: Mapping[str, Any]) -> 
         return entry
     scored = score_folder(entry.path, samples=shared, method=entry.method, **options)
     # The comparison uses the numbers as they are written to JSON.
-    return Score(entry.path, _plain(scored))
+    return Score(entry.path, as_stored(scored))
 
 
 def _restriction(entries: Sequence[Score], shared: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ Each number is either found again, differs, or is told with what it lacks here.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ..protocols.plan import Run, collect_features, run_of
 from ..protocols.protocol import protocols
 from ..scoring.sanity_checks import warnings_of
 from ..scoring.score import describe_run
+from ..scoring.score_files import as_stored
 from ..settings import ScoreSettings
 from .findings import Finding
 from .opening import ROLES, Opened
@@ -131,7 +131,7 @@ def rescore(
         faults,
     )
     again = _measure(content, inputs)
-    findings = _compared_faults(content, _plain(dataclasses.asdict(faults)))
+    findings = _compared_faults(content, as_stored(dataclasses.asdict(faults)))
     findings += _compared_protocols(content, again.described)
     findings += _compared(content, again, [r for r in ROLES[1:] if r not in opened])
     return findings + _warnings(inputs, opened)
@@ -160,7 +160,7 @@ def _measure(content: Mapping[str, Any], inputs: Inputs) -> Again:
             continue
         run = run_of(known, inputs)
         again.lacking[known.name] |= run.lacking
-        again.described[known.name] = _plain(describe_run(run))
+        again.described[known.name] = as_stored(describe_run(run))
         runs.append(run)
     collect_features([run for run in runs if run.steps], inputs.store)
     outcomes = []
@@ -176,7 +176,7 @@ def _measure(content: Mapping[str, Any], inputs: Inputs) -> Again:
 def _compared(content: Mapping[str, Any], again: Again, absent: Sequence[str]) -> list[Finding]:
     """Compare all numbers of a score file with those measured again."""
     measured = again.outcome.measurements.items()
-    found = _plain({name: dataclasses.asdict(one) for name, one in measured})
+    found = as_stored({name: dataclasses.asdict(one) for name, one in measured})
     findings, reasons = list[Finding](), dict[str, list[str]]()
     missing = [role for role in absent if content[role] is not None]
     count = 0
@@ -242,7 +242,7 @@ def _compared_rows(content: Mapping[str, Any], outcome: Outcome) -> list[Finding
     """Compare the breakdown by pairs and the curves by steps."""
     findings = []
     for kind in ("pairs", "steps"):
-        differ = list(numeric_differences(content[kind], _plain(getattr(outcome, kind)), kind))
+        differ = list(numeric_differences(content[kind], as_stored(getattr(outcome, kind)), kind))
         for key, recorded, found in differ[:1]:
             said = f"{key} is recorded as {recorded}, but scored again as {found}"
             more = f" (and {len(differ) - 1} more differences)" if len(differ) > 1 else ""
@@ -309,8 +309,3 @@ def _equal(one: Any, other: Any) -> bool:
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in (one, other)):
         return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return type(one) is type(other) and one == other
-
-
-def _plain(value: Any) -> Any:
-    """The value as it is in a score file."""
-    return json.loads(json.dumps(value))

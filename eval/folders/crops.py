@@ -18,7 +18,7 @@ import torch
 from mvdiffusion.geometry.cameras import rotation
 
 from .cubes import FROM_FRONT, CubeFolder
-from .derived import DerivedFolder, Direction, Directions, WholeFolder, inherited
+from .derived import DerivedFolder, Direction, Directions, WholeFolder, inherited, random_of
 from .equirectangular import EquirectangularFolder
 from .images import resize_views
 from .samples import PanoramaFolder, SampleFolder
@@ -38,7 +38,7 @@ def sphere_20(sample_id: str) -> tuple[Direction, ...]:
     the real one, from no fixed seed (its `EvalPanoGen.test_step`). Here the id of the sample is the
     seed, so that both sides, every method and every run look the same way.
     """
-    across, height = _random(sample_id).random((2, 20))
+    across, height = random_of(sample_id).random((2, 20))
     yaw_deg, pitch_deg = 360 * across - 180, np.degrees(np.arcsin(2 * height - 1))
     return tuple(zip(yaw_deg.tolist(), pitch_deg.tolist(), strict=True))
 
@@ -49,13 +49,7 @@ def level_random_8(sample_id: str) -> tuple[Direction, ...]:
     As CubeDiff is evaluated, by what its authors wrote to a reader, and 360Anything after it. Here
     the id of the sample is the seed; how those papers draw is not published.
     """
-    return tuple((float(yaw), 0.0) for yaw in _random(sample_id).uniform(-180, 180, 8))
-
-
-def _random(sample_id: str) -> np.random.Generator:
-    """Random numbers of a sample, the same for every method, side and run."""
-    seed = int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big")
-    return np.random.default_rng(seed)
+    return tuple((float(yaw), 0.0) for yaw in random_of(sample_id).uniform(-180, 180, 8))
 
 
 TANGENT_ROWS = ((67.5, 3), (22.5, 6), (-22.5, 6), (-67.5, 3))

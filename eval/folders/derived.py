@@ -112,6 +112,12 @@ class WholeFolder(DerivedFolder):
         return [hashlib.sha256(f"{digest} middle {self.height}".encode()).hexdigest()]
 
 
+def random_of(sample_id: str) -> np.random.Generator:
+    """Random numbers of a sample, the same for every method, side and run."""
+    seed = int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big")
+    return np.random.default_rng(seed)
+
+
 def inherited(folder: SampleFolder, height: int, width: int) -> dict[str, Any]:
     """What a derived folder has in common with its source, for its constructor.
 

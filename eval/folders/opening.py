@@ -60,6 +60,15 @@ def open_folder(
     return folder
 
 
+def named_source(source: str | Path) -> tuple[str, str]:
+    """Split `[NAME=]PATH` into the name, empty if there is none, and the path.
+
+    What exists under its whole name is a path, whatever it is called.
+    """
+    name, is_named, path = str(source).partition("=")
+    return (name, path) if is_named and not Path(source).exists() else ("", str(source))
+
+
 def recognize_folder(
     root: str | Path,
     *,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .derived import DerivedFolder, inherited
+from .derived import DerivedFolder, inherited, random_of
 from .equirectangular import EquirectangularFolder
 from .samples import PanoramaFolder, SampleFolder
 
@@ -38,11 +38,6 @@ def disjoint_views(yaw_deg: Sequence[float], fov_deg: float) -> list[int]:
     return chosen
 
 
-def _random(sample_id: str) -> np.random.Generator:
-    """Draws of a sample: its id is the seed, whatever other samples there are."""
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(sample_id.encode()).digest(), "big"))
-
-
 @dataclass(frozen=True)
 class ColumnWindows(DerivedFolder):
     """Squares of equirectangular images, as high as the image.
@@ -57,7 +52,7 @@ class ColumnWindows(DerivedFolder):
         """Left column of each window; what is left over at the right belongs to none."""
         width, side = self.source.panorama_size
         if self.drawn:
-            return [int(_random(sample_id).integers(0, width - side))]
+            return [int(random_of(sample_id).integers(0, width - side))]
         return list(range(0, width - side + 1, side))
 
     def count(self, sample_id: str) -> int:
@@ -100,7 +95,7 @@ class ViewWindows(SampleFolder):
         if not self.drawn:
             return views
         made = [view for view in views if view not in self.source.given_views]
-        return [made[_random(sample_id).integers(0, len(made))]]
+        return [made[random_of(sample_id).integers(0, len(made))]]
 
     def count(self, sample_id: str) -> int:
         """Windows of a sample."""

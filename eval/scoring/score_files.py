@@ -314,6 +314,11 @@ def _extractor_differences(metric: str, score: Score, first: Score) -> Iterator[
             yield f"{found} in {first.path}", fix
 
 
+def as_stored(value: Any) -> Any:
+    """The value as a score file gives it back: lists instead of tuples."""
+    return json.loads(json.dumps(value))
+
+
 def package_notes(scores: Sequence[Score]) -> tuple[str, ...]:
     """Say which of the packages behind all numbers differ between scores, and what they may do.
 

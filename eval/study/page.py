@@ -27,7 +27,7 @@ from mvdiffusion.records import (
     write_json,
 )
 
-from ..folders.opening import open_folder
+from ..folders.opening import named_source, open_folder
 from ..folders.samples import SampleFolder
 from ..tables.table import template
 from .design import QUESTIONS, TEXT_QUESTION, Design, make_design
@@ -131,9 +131,7 @@ def open_methods(sources: Sequence[str]) -> dict[str, SampleFolder]:
     """
     folders: dict[str, SampleFolder] = {}
     for source in sources:
-        name, is_named, path = source.partition("=")
-        if not is_named or Path(source).exists():
-            name, path = "", source
+        name, path = named_source(source)
         folder = open_folder(path)
         name = name or folder.method
         if name in folders:
