@@ -126,8 +126,11 @@ def report(
         Path | None,
         typer.Option(help="Page written by `leaderboard`, which the page links to."),
     ] = None,
+    viewer_samples: Annotated[
+        int, typer.Option(help="Number of samples whose panoramas can be looked around in.", min=1)
+    ] = 8,
 ) -> None:
-    """Write one self-contained HTML page with all results."""
+    """Write an HTML page with all results, and the folder <name>_assets with its panoramas."""
     from ..report.page import write_report
     from ..scoring.score_files import read_score
 
@@ -135,4 +138,15 @@ def report(
     made = [read_score(path).content["provenance"] for path in scores or ()]
     folders = open_by_task(generated)
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
-    write_report(tables, figures, metrics, config, times, folders, output, made, leaderboard)
+    write_report(
+        tables,
+        figures,
+        metrics,
+        config,
+        times,
+        folders,
+        output,
+        made,
+        leaderboard,
+        viewer_samples,
+    )

@@ -1,4 +1,4 @@
-"""One self-contained page that shows the result: verdicts, pictures, tables, provenance."""
+"""One page that shows the result: verdicts, pictures, tables, provenance."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from typing import Any
 from markupsafe import Markup
 
 from mvdiffusion.images import open_image
-from mvdiffusion.records import (
-    InputError,
-    atomic_output,
-    provenance,
-    read_json,
-    settings_sha256,
-)
+from mvdiffusion.records import InputError, provenance, read_json, settings_sha256
 from mvdiffusion.settings import read_settings
+from mvdiffusion.viewer import pages
 
 from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
 from ..folders.samples import TASKS, SampleFolder
 from ..tables.table import PRINTED, template
+from .assets import Assets, page_with_assets
 from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
-from .viewers import not_shown, shown_in_viewers, viewers
+from .viewers import SHOWN_WALKS, look_around, not_shown, players, shown_in_viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
+SHOWN_SAMPLES = 8
+"""Samples whose panoramas can be chosen on the page, unless somebody asks for others."""
 LEADS = {
     "panorama": "Eight views of a room are generated from its captions. The bars show the PSNR of "
     "the pixels that two neighboring views share, averaged over all eight pairs.",
@@ -39,10 +36,11 @@ LEADS = {
     "consecutive key frames share.",
 }
 MOVING = {
-    "panorama": "The views of each method are stitched into one panorama. Drag it, or use the "
-    "arrow keys. Edges show where two views disagree.",
-    "outpaint": "The views of each method are stitched into one panorama with the given view in "
-    "the middle. Drag it, or use the arrow keys.",
+    "panorama": "The views of each method are stitched into one panorama. Choose a room and two "
+    "methods; they turn together, by dragging or by the arrow keys. Edges show where two views "
+    "disagree.",
+    "outpaint": "The views of each method are stitched into one panorama, with the given view in "
+    "the middle. Choose a room and two methods; they turn together.",
     "depth": "The player shows all frames in order. Surfaces should keep their colors and patterns "
     "while the camera moves.",
 }
@@ -91,8 +89,11 @@ def write_report(
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
     leaderboard: Path | None = None,
+    samples: int = SHOWN_SAMPLES,
 ) -> None:
-    """Write the page; it needs no other file and no network.
+    """Write the page, and beside it the folder of the panoramas that it shows.
+
+    Both open from disk and need no network.
 
     Args:
         tables: folder made by `tables`.
@@ -101,12 +102,14 @@ def write_report(
         config: configuration of the run, YAML.
         benchmarks: Snakemake's benchmark files by step; those that are missing are left out.
         folders: sample folders by task and method, for the interactive viewers.
-        output: the page.
+        output: the page; its files go to `<name>_assets` beside it.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
         leaderboard: a page to link to, relative to `output`.
+        samples: number of samples of a task whose panoramas can be chosen.
 
     Raises:
-        InputError: a file that the page is made of is missing or unreadable.
+        InputError: a file that the page is made of is missing or unreadable, or the folder beside
+            the page holds files of somebody else.
     """
     if not (tables / PRINTED).is_file():
         raise InputError(
@@ -115,24 +118,27 @@ def write_report(
     measured, results = read_json(metrics), read_json(tables / PRINTED)
     settings = read_settings(str(config))
     tasks = [task for task in TASKS if task in measured]
-    page = template(TEMPLATES / "report.html.j2").render(
-        name=settings.get("name", config.stem),
-        banner=settings.get("banner", ""),
-        style=_inlined("report.css"),
-        scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
-        claims=results["claims"],
-        notes=results["tables"]["claims"]["notes"],
-        tasks=[
-            _task(task, results["tables"], figures, measured[task], folders.get(task, {}))
-            for task in tasks
-        ],
-        curves=_figure(figures / "training_curves.png", CURVES),
-        published={"name": "published", **results["tables"]["published"]},
-        provenance=_provenance(settings, scored or [provenance()]),
-        times=_times(benchmarks),
-        leaderboard=leaderboard and os.path.relpath(leaderboard, output.parent),
-    )
-    with atomic_output(output) as temporary:
+    with page_with_assets(output) as (temporary, assets):
+        page = template(TEMPLATES / "report.html.j2").render(
+            name=settings.get("name", config.stem),
+            banner=settings.get("banner", ""),
+            style=_inlined("report.css") + Markup(pages.style()),
+            scripts=[Markup(pages.script()), _inlined("player.js")],
+            claims=results["claims"],
+            notes=results["tables"]["claims"]["notes"],
+            tasks=[
+                {
+                    **_task(task, results["tables"], figures, measured[task]),
+                    **_viewers(task, folders.get(task, {}), samples, assets),
+                }
+                for task in tasks
+            ],
+            curves=_figure(figures / "training_curves.png", CURVES),
+            published={"name": "published", **results["tables"]["published"]},
+            provenance=_provenance(settings, scored or [provenance()]),
+            times=_times(benchmarks),
+            leaderboard=leaderboard and os.path.relpath(leaderboard, output.parent),
+        )
         temporary.write_text(page)
 
 
@@ -141,9 +147,8 @@ def _task(
     tables: Mapping[str, Mapping[str, Any]],
     figures: Path,
     metrics: Mapping[str, Any],
-    folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
-    """One task's section of the page."""
+    """One task's section of the page, without its viewers."""
     kinds = ("main", "distances", "consistency", "ablations", "controls")
     names = [name for kind in kinds if (name := f"{task}_{kind}") in tables]
     shown = [{"name": name, **tables[name]} for name in names]
@@ -158,13 +163,23 @@ def _task(
         "name": task,
         "title": TASKS[task],
         "lead": LEADS[task],
-        "moving": MOVING[task],
         "headline": _headline(metrics),
-        "viewers": viewers(task, folders),
-        "not_viewed": not_shown(folders, shown_in_viewers(task, folders)),
         "figures": [picture for picture in pictures if picture],
         # A table may have nothing beside the methods' names: not every run measures distances.
         "tables": [table for table in shown if len(table["header"]) > 1],
+    }
+
+
+def _viewers(
+    task: str, folders: Mapping[str, SampleFolder], samples: int, assets: Assets
+) -> dict[str, Any]:
+    """What of a task moves: panoramas to look around in, sequences to play."""
+    count = SHOWN_WALKS if task == "depth" else samples
+    return {
+        "moving": MOVING[task],
+        "panoramas": look_around(task, folders, samples, assets),
+        "players": players(folders) if task == "depth" else [],
+        "not_viewed": not_shown(folders, shown_in_viewers(task, folders, count)),
     }
 
 

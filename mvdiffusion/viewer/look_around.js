@@ -4,7 +4,8 @@
   const LEAST_FIELD = 25, WIDEST_FIELD = 120, FIRST_FIELD = 90;  // degrees across
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const registered = new Map(), loading = new Map();
-  let active = null;  // browsers have few WebGL contexts: one viewer of the page holds two, no other any
+  const all = [];
+  let active = null;  // browsers have few WebGL contexts: one viewer of the page has two, no other any
 
   globalThis.registerPanoramas = (key, panoramas) => registered.set(key, panoramas);
 
@@ -47,8 +48,8 @@
       this.sliding = false;
       this.build();
       root.lookAround = this;
-      new IntersectionObserver((entries) => (entries.at(-1).isIntersecting ? this.enter() : this.leave()),
-        { rootMargin: "200px" }).observe(this.stage);
+      all.push(this);
+      new IntersectionObserver((entries) => this.see(entries.at(-1).isIntersecting), { rootMargin: "200px" }).observe(this.stage);
       new ResizeObserver(() => this.viewers.forEach((viewer) => viewer.resize())).observe(this.stage);
     }
 
@@ -69,8 +70,8 @@
       const controls = made("div", { className: "controls" },
         ...(this.samples.length > 1 ? [labelled(this.noun, this.sampleChoice)] : []),
         ...(this.several ? this.choices.map((choice, side) => labelled(which[side], choice)) : []),
-        ...(this.several ? [made("span", { role: "group", ariaLabel: "Arrangement" }, ...this.modes)] : []),
-        made("span", { role: "group", ariaLabel: "Zoom" },
+        ...(this.several ? [made("span", { role: "group", "aria-label": "Arrangement" }, ...this.modes)] : []),
+        made("span", { role: "group", "aria-label": "Zoom" },
           button("+", "Zoom in", () => this.zoom(-10)), button("−", "Zoom out", () => this.zoom(10))),
         ...(document.fullscreenEnabled ? [button("Full screen", "", () => this.fullScreen())] : []));
       this.panes = which.map((side) => new Pane(side.toLowerCase()));
@@ -85,7 +86,8 @@
 
     makeDivider() {
       const divider = made("div", { className: "divider", tabIndex: 0, role: "slider",
-        ariaLabel: "Divider between the two methods", ariaValueMin: "0", ariaValueMax: "100", ariaOrientation: "horizontal" });
+        
+        "aria-label": "Divider between the two methods", "aria-valuemin": 0, "aria-valuemax": 100 });
       const follow = ({ clientX }) => {
         const { left, width } = this.stage.getBoundingClientRect();
         this.cutAt(100 * (clientX - left) / width);
@@ -109,7 +111,7 @@
     }
 
     listen() {
-      for (const kind of ["pointerenter", "focusin"]) this.stage.addEventListener(kind, () => this.enter());
+      for (const kind of ["pointerenter", "focusin"]) this.stage.addEventListener(kind, () => this.take());
       this.stage.addEventListener("keydown", (event) => {
         const step = this.view.hfov / 10;
         const act = { ArrowLeft: () => this.turn(-step, 0), ArrowRight: () => this.turn(step, 0),
@@ -136,7 +138,7 @@
       this.modes.forEach((mode, slides) => mode.setAttribute("aria-pressed", Boolean(slides) === this.sliding));
       this.divider.hidden = !this.sliding;
       const both = this.several ? "Panoramas of two methods" : "Panorama";
-      this.stage.ariaLabel = `${both}: drag or use the arrow keys to turn, plus and minus to zoom`;
+      this.stage.setAttribute("aria-label", `${both}: drag or use the arrow keys to turn, plus and minus to zoom`);
       this.cutAt(this.cut);
     }
 
@@ -154,16 +156,23 @@
 
     // ---- what is shown
 
-    enter() {
-      if (active === this) return;
-      active?.leave();
-      active = this;
-      this.show();
+    see(inView) {
+      this.inView = inView;
+      if (inView) {
+        active ??= this;
+        return this.show();
+      }
+      this.destroy();
+      if (active !== this) return;
+      active = all.find((other) => other.inView) ?? null;
+      active?.show();
     }
 
-    leave() {
-      this.destroy();
-      if (active === this) active = null;
+    take() {
+      if (active === this) return;
+      active?.destroy();  // what stays of it is the panoramas unrolled
+      active = this;
+      this.show();
     }
 
     destroy() {
@@ -294,13 +303,17 @@
   }
 
   function made(tag, properties = {}, ...children) {
-    const element = Object.assign(document.createElement(tag), properties);
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (name in element && name !== "role") element[name] = value;
+      else element.setAttribute(name, value);
+    }
     element.append(...children);
     return element;
   }
 
   function button(text, label, act) {
-    return made("button", { type: "button", textContent: text, onclick: act, ...(label ? { ariaLabel: label, title: label } : {}) });
+    return made("button", { type: "button", textContent: text, onclick: act, ...(label ? { "aria-label": label, title: label } : {}) });
   }
 
   function select(options, act) {
