@@ -109,7 +109,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Shown]]:
         if not faulty:
             page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        remote = "ftp http https ws wss".split()
+        remote = ("ftp", "http", "https", "ws", "wss")
         page.on(
             "request",
             lambda r: faults.append(r.url) if r.url.split(":")[0] in remote else None,

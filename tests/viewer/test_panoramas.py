@@ -48,7 +48,7 @@ def test_the_ring_of_eight_views_has_no_poles() -> None:
     assert shown.v_offset == 0
     pixels = decoded(shown.jpeg)
     assert shown.vaov / pixels.shape[0] == pytest.approx(row)
-    top, rows = covered_rows(covered)
+    top, _ = covered_rows(covered)
     assert abs(pixels[0, :, 0].mean() - 255 * top / 401) < 1, "the rows are the sphere's own"
 
 

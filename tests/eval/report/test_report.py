@@ -25,7 +25,7 @@ from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.report.contact_sheets import LABEL_LINE, row_label, shared_samples
 from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
-from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of, viewers
+from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
@@ -232,7 +232,6 @@ def test_an_odd_folder_takes_no_contact_sheet_and_no_viewer_away(tmp_path: Path)
     assert not (column == shades["odd"]).any()
     there = shown_in_viewers("panorama", folders)
     assert not_shown(rooms, there) == "; not shown: odd"
-    assert len(viewers("panorama", folders)) == sum(len(rooms[method]) for method in there)
 
 
 @pytest.mark.parametrize(
@@ -269,29 +268,6 @@ def test_the_page_names_the_methods_that_have_no_viewer() -> None:
     note = not_shown(given, ["real", "mine", "mvdiffusion"])
     assert note == "; not shown: VAE reconstruction; CAA, wrong correspondences"
     assert not_shown(["mine"], ["mine"]) == ""
-
-
-def test_a_panorama_of_views_alone_is_stitched_for_the_viewer(tmp_path: Path) -> None:
-    """Plain views: in the direction of a view, the panorama has its color."""
-    shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
-    views = np.stack([np.full((96, 96, 3), shade, np.uint8) for shade in shades])
-    folder = toy.write_folder(tmp_path / "mine", "", {"room": views}, manifest=False)
-    (shown,) = viewers("panorama", {"mine": open_folder(folder)})
-    data = base64.b64decode(str(shown["uri"]).partition(",")[2])
-    panorama = np.asarray(Image.open(io.BytesIO(data))).astype(int)
-    height, width = panorama.shape[:2]
-    assert width == 2 * height
-    assert (shown["method"], shown["sample"]) == ("mine", "room")
-    for view in range(8):  # view 0 looks to the middle, and the others to the right
-        pixel = panorama[height // 2, round(width * (0.5 + view / 8)) % width]
-        assert np.abs(np.array(shades) - pixel).sum(1).argmin() == view
-
-
-def test_methods_without_a_sample_in_common_have_viewers_of_their_own(tmp_path: Path) -> None:
-    rooms = {name: {name: toy.views_of(0, 0)} for name in ("one", "two")}
-    folders = {n: open_folder(toy.write_folder(tmp_path / n, n, v)) for n, v in rooms.items()}
-    seen = [(shown["sample"], shown["method"]) for shown in viewers("panorama", folders)]
-    assert seen == [("one", "one"), ("two", "two")]
 
 
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
@@ -349,10 +325,12 @@ class Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.loads: list[str] = []
+        self.data = 0
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.loads += [value for key, value in attrs if key in ("src", "data-src")]
+        self.data += tag == "script" and ("type", "application/json") in attrs
         self.loads += [value for key, value in attrs if tag == "link" and key == "href"]
         if tag not in ("meta", "img", "link", "br", "input"):
             self.open.append(tag)
@@ -391,6 +369,7 @@ def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.Temp
         *("--leaderboard", str(root / "boards/leader & board.html")),
         *("--output", str(root / "report.html")),
     )
+    assert len(list((root / "report_assets").glob("panorama-*.js"))) == 8  # of 12 rooms
     return (root / "report.html").read_text()
 
 
@@ -400,13 +379,17 @@ def test_the_page_needs_nothing_else(page: str) -> None:
     assert links.open == []
     assert links.loads
     assert all(value.startswith("data:image/") for value in links.loads)
-    assert not re.search(r"(https?:)?//(?!www\.w3\.org)[a-z]+\.[a-z]+/", page)
+    assert links.data == 1
+    text = re.sub(r"<script>.*?</script>", "", page, flags=re.S)  # Pannellum names its home
+    assert not re.search(r"(https?:)?//(?!www\.w3\.org)[a-z]+\.[a-z]+/", text)
 
 
 def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
     assert page.count('<article class="card">') == 7
-    # Three panoramas of three methods, two sequences of two methods and their depth.
-    assert page.count("<canvas") == 3 * 3 + 2 * 3
+    # A viewer of the panoramas of three methods, two sequences of two methods and their depth.
+    assert page.count('<div class="look-around">') == 1
+    assert '"titles":{"real":"Real views","mvdiffusion":"MVDiffusion","mine":"mine"}' in page
+    assert page.count("<canvas") == 2 * 3
     assert '<p class="banner" role="note">shows &lt;nothing&gt;</p>' in page
     assert "Not all methods are here; not shown: CAA, wrong correspondences." in page
     assert page.count("not shown:") == 1
