@@ -148,5 +148,5 @@ def report(
         output,
         made,
         leaderboard,
-        viewer_samples,
+        viewer_samples=viewer_samples,
     )

@@ -23,8 +23,6 @@ from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
 from .viewers import SHOWN_WALKS, look_around, not_shown, players, shown_in_viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_SAMPLES = 8
-"""Samples whose panoramas can be chosen on the page, unless somebody asks for others."""
 LEADS = {
     "panorama": "Eight views of a room are generated from its captions. The bars show the PSNR of "
     "the pixels that two neighboring views share, averaged over all eight pairs.",
@@ -89,7 +87,8 @@ def write_report(
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
     leaderboard: Path | None = None,
-    samples: int = SHOWN_SAMPLES,
+    *,
+    viewer_samples: int,
 ) -> None:
     """Write the page, and beside it the folder of the panoramas that it shows.
 
@@ -105,7 +104,7 @@ def write_report(
         output: the page; its files go to `<name>_assets` beside it.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
         leaderboard: a page to link to, relative to `output`.
-        samples: number of samples of a task whose panoramas can be chosen.
+        viewer_samples: number of samples of a task whose panoramas can be chosen.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable, or the folder beside
@@ -129,7 +128,7 @@ def write_report(
             tasks=[
                 {
                     **_task(task, results["tables"], figures, measured[task]),
-                    **_viewers(task, folders.get(task, {}), samples, assets),
+                    **_viewers(task, folders.get(task, {}), viewer_samples, assets),
                 }
                 for task in tasks
             ],
