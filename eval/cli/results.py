@@ -126,13 +126,27 @@ def report(
         Path | None,
         typer.Option(help="Page written by `leaderboard`, which the page links to."),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Show one sample per task, and link the figures instead of holding them: a small "
+            "page that lies beside them.",
+        ),
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page with all results."""
+    """Write the page with all results, which needs no server and no network."""
     from ..report.page import write_report
     from ..scoring.score_files import read_score
 
     check_file(output)
-    made = [read_score(path).content["provenance"] for path in scores or ()]
+    read = [read_score(path) for path in scores or ()]
+    made = [score.content["provenance"] for score in read]
+    images = {f"{s.task}/{s.method}": s.content["images"]["sha256"] for s in read}
     folders = open_by_task(generated)
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
-    write_report(tables, figures, metrics, config, times, folders, output, made, leaderboard)
+    write_report(
+        *(tables, figures, metrics, config, times, folders, output, made, leaderboard),
+        images_sha256=images,
+        compact=compact,
+    )

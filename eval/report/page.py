@@ -207,15 +207,12 @@ def _numbers(
     if "main" in shown:
         shown["main"] = beside_the_paper(task, shown["main"], methods)
     alt = alternatives(task, {})
-    charts = [
-        drawn.figure(f"overview_{task}", OVERVIEW, alt["overview"]),
-        drawn.figure(f"psnr_per_pair_{task}", PAIRS[task], alt["pairs"]),
-    ]
     return {
         "bars": BARS[task],
         "headline": _headline(metrics),
         "tables": shown,
-        "charts": [chart for chart in charts if chart],
+        "overview": drawn.figure(f"overview_{task}", OVERVIEW, alt["overview"]),
+        "pairs": drawn.figure(f"psnr_per_pair_{task}", PAIRS[task], alt["pairs"]),
     }
 
 

@@ -64,7 +64,7 @@ def draw_steps(before: Mapping[str, Iterable[str]]) -> Markup:
         for name, sources in kinds.items()
         for source in sorted(_needed(sources, kinds))
     ]
-    width = max(node.x + node.width for node in nodes.values())
+    width = max(node.x + node.width for node in nodes.values()) + 1
     height = LINE * max(map(len, layers))
     words = "; ".join(f"{n} after {', '.join(sorted(s))}" for n, s in kinds.items() if s)
     drawn = template(TEMPLATE).render(
@@ -122,7 +122,7 @@ def _layers(kinds: Mapping[str, set[str]]) -> list[list[str]]:
 
 def _place(layers: list[list[str]], kinds: Mapping[str, set[str]]) -> dict[str, Node]:
     """Give every kind a place; in each layer near the middle of what it reads from."""
-    tallest, nodes, x = max(map(len, layers)), dict[str, Node](), 0.0
+    tallest, nodes, x = max(map(len, layers)), dict[str, Node](), 1.0
     readers = {name for sources in kinds.values() for name in sources}
     made = {method.replace("_", " ") for method in methods()}
     for layer in layers:
