@@ -126,6 +126,9 @@ def report(
         Path | None,
         typer.Option(help="Page written by `leaderboard`, which the page links to."),
     ] = None,
+    viewer_samples: Annotated[
+        int, typer.Option(help="Number of samples whose panoramas can be looked around in.", min=1)
+    ] = 8,
     compact: Annotated[
         bool,
         typer.Option(
@@ -135,7 +138,7 @@ def report(
         ),
     ] = False,
 ) -> None:
-    """Write the page with all results, which needs no server and no network."""
+    """Write an HTML page with all results, and the folder <name>_assets with its panoramas."""
     from ..report.page import write_report
     from ..scoring.score_files import read_score
 
@@ -147,6 +150,7 @@ def report(
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
     write_report(
         *(tables, figures, metrics, config, times, folders, output, made, leaderboard),
+        samples=viewer_samples,
         images_sha256=images,
         compact=compact,
     )

@@ -21,10 +21,11 @@ BARS = {
     "depth": "Cross-view PSNR: pixels that two consecutive key frames share.",
 }
 MOVING = {
-    "panorama": "The views of each method are stitched into one panorama. Drag it, or use the "
-    "arrow keys. Edges show where two views disagree.",
-    "outpaint": "The views of each method are stitched into one panorama with the given view in "
-    "the middle. Drag it, or use the arrow keys.",
+    "panorama": "The views of each method are stitched into one panorama. Choose a room and two "
+    "methods; they turn together, by dragging or by the arrow keys. Edges show where two views "
+    "disagree.",
+    "outpaint": "The views of each method are stitched into one panorama, with the given view in "
+    "the middle. Choose a room and two methods; they turn together.",
     "depth": "Surfaces should keep their colors and patterns while the camera moves. Bars on the "
     "time line, and a frame around the pictures, mark key frames.",
 }

@@ -97,7 +97,10 @@ def _pairs(
     found = [pair for pair in zip(numbers, laid(sample), strict=True) if pair[1][2].any()]
     ends = dict([*found[:1], *found[-1:]])
     matches = _matches(folder, sample, list(ends), settings, largest)
-    return {views: _laid(*pair, largest) | matches.get(views, NO_MATCHES) for views, pair in ends.items()}
+    return {
+        views: _laid(*pair, largest) | matches.get(views, NO_MATCHES)
+        for views, pair in ends.items()
+    }
 
 
 def _compared_views(folder: SampleFolder, sample: str) -> list[tuple[int, int]]:

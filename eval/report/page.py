@@ -13,8 +13,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mvdiffusion.images import open_image
-from mvdiffusion.records import InputError, atomic_output, provenance, read_json
+from mvdiffusion.records import InputError, provenance, read_json
 from mvdiffusion.settings import parse, read_settings
+from mvdiffusion.viewer import pages
 
 from ..folders.images import data_uri, jpeg_uri
 from ..folders.methods import display_name, rank
@@ -22,6 +23,7 @@ from ..folders.samples import TASKS, SampleFolder
 from ..metrics.correspondence import SMALLEST
 from ..settings import ScoreSettings
 from ..tables.table import PRINTED, template
+from .assets import Assets, page_with_assets
 from .captions import (
     BARS,
     CURVES,
@@ -43,10 +45,11 @@ from .numbers import beside_the_paper, published_in_columns, shown_table
 from .overlaps import DRAWN_SIDE, overlap_pictures
 from .step_graph import draw_steps
 from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
-from .viewers import not_shown, shown_in_viewers, viewers
+from .viewers import SHOWN_WALKS, look_around, not_shown, players, shown_in_viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = {"panorama": "panorama.js", "outpaint": "panorama.js", "depth": "player.js"}
+SHOWN_SAMPLES = 8
+"""Samples whose panoramas can be chosen on the page, unless somebody asks for others."""
 PICTURES = (".png", ".svg", ".jpg")
 """Endings of the files that figures have: a published copy has no PNG."""
 COMPACT_SIDE = 128
@@ -70,10 +73,13 @@ def write_report(
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
     leaderboard: Path | None = None,
+    samples: int = SHOWN_SAMPLES,
     images_sha256: Mapping[str, str] | None = None,
     compact: bool = False,
 ) -> None:
-    """Write the page; it needs no server and no network.
+    """Write the page, and beside it the folder of the panoramas that it shows.
+
+    Both open from disk and need no network.
 
     Args:
         tables: folder made by `tables`.
@@ -83,14 +89,16 @@ def write_report(
             steps of the run, each with those whose results it reads.
         benchmarks: Snakemake's benchmark files by step; those that are missing are left out.
         folders: sample folders by task and method, for the interactive viewers.
-        output: the page.
+        output: the page; its files go to `<name>_assets` beside it.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
         leaderboard: a page to link to, relative to `output`.
+        samples: number of samples of a task whose panoramas can be chosen.
         images_sha256: hashes of the images that were scored, by `<task>/<method>`.
         compact: show one sample per task, and link the figures instead of holding them.
 
     Raises:
-        InputError: a file that the page is made of is missing or unreadable.
+        InputError: a file that the page is made of is missing or unreadable, or the folder beside
+            the page holds files of somebody else.
     """
     if not (tables / PRINTED).is_file():
         raise InputError(
@@ -103,31 +111,32 @@ def write_report(
     tasks = [task for task in TASKS if task in measured]
     shown = {task: _some_samples(folders.get(task, {}), compact) for task in tasks}
     drawn = Drawn(figures, output.parent if compact else None)
-    page = template(TEMPLATES / "report.html.j2").render(
-        name=settings.get("name", config.stem),
-        banner=banner,
-        style=_inlined("report.css"),
-        scripts=[_inlined(name) for name in sorted(_scripts(shown))],
-        verdicts=_verdicts(results["claims"]),
-        notes=[] if banner else results["tables"]["claims"]["notes"],
-        tasks=[
-            {
-                **_pictures(task, shown[task], drawn, _score_settings(settings), compact),
-                **_numbers(task, results["tables"], drawn, measured[task], not banner),
-            }
-            for task in tasks
-        ],
-        accumulation=drawn.figure("error_accumulation_panorama", STEPS, STEPS_ALT),
-        curves=drawn.figure("training_curves", CURVES, CURVES_ALT),
-        published=published_in_columns(),
-        made_with=made_with(settings, scored or [provenance()]),
-        inputs=hashes_of_inputs(settings),
-        images=hashes_of_images(folders, images_sha256 or {}),
-        times=_times(benchmarks),
-        steps=draw_steps(steps),
-        leaderboard=leaderboard and os.path.relpath(leaderboard, output.parent),
-    )
-    with atomic_output(output) as temporary:
+    with page_with_assets(output) as (temporary, assets):
+        page = template(TEMPLATES / "report.html.j2").render(
+            name=settings.get("name", config.stem),
+            banner=banner,
+            style=_inlined("report.css") + Markup(pages.style()),
+            scripts=[Markup(pages.script()), _inlined("player.js"), _inlined("overlaps.js")],
+            verdicts=_verdicts(results["claims"]),
+            notes=[] if banner else results["tables"]["claims"]["notes"],
+            tasks=[
+                {
+                    **_pictures(task, shown[task], drawn, _score_settings(settings), compact),
+                    **_viewers(task, shown[task], samples, assets),
+                    **_numbers(task, results["tables"], drawn, measured[task], not banner),
+                }
+                for task in tasks
+            ],
+            accumulation=drawn.figure("error_accumulation_panorama", STEPS, STEPS_ALT),
+            curves=drawn.figure("training_curves", CURVES, CURVES_ALT),
+            published=published_in_columns(),
+            made_with=made_with(settings, scored or [provenance()]),
+            inputs=hashes_of_inputs(settings),
+            images=hashes_of_images(folders, images_sha256 or {}),
+            times=_times(benchmarks),
+            steps=draw_steps(steps),
+            leaderboard=leaderboard and os.path.relpath(leaderboard, output.parent),
+        )
         temporary.write_text(page)
 
 
@@ -147,11 +156,6 @@ def _some_samples(folders: Mapping[str, SampleFolder], compact: bool) -> dict[st
 def _score_settings(settings: Mapping[str, Any]) -> ScoreSettings:
     given = settings.get("evaluation", {}).get("score", {})
     return parse(ScoreSettings, given)
-
-
-def _scripts(shown: Mapping[str, Mapping[str, SampleFolder]]) -> set[str]:
-    found = {SCRIPTS[task] for task, folders in shown.items() if folders}
-    return {*found, "overlaps.js"} if found else found
 
 
 def _verdicts(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -179,13 +183,23 @@ def _pictures(
         "name": task,
         "title": TASKS[task],
         "lead": LEADS[task],
-        "moving": MOVING[task],
         "laid": OVERLAPS[task],
-        "viewers": viewers(task, folders),
-        "not_viewed": not_shown(folders, shown_in_viewers(task, folders)),
         "overlaps": overlap_pictures(task, folders, settings, side),
         "least": SMALLEST,
         "pictures": [figure for figure in figures if figure],
+    }
+
+
+def _viewers(
+    task: str, folders: Mapping[str, SampleFolder], samples: int, assets: Assets
+) -> dict[str, Any]:
+    """What of a task moves: panoramas to look around in, sequences to play."""
+    count = SHOWN_WALKS if task == "depth" else samples
+    return {
+        "moving": MOVING[task],
+        "panoramas": look_around(task, folders, samples, assets),
+        "players": players(folders) if task == "depth" else [],
+        "not_viewed": not_shown(folders, shown_in_viewers(task, folders, count)),
     }
 
 

@@ -87,7 +87,7 @@ def kind_of(step: str) -> str:
 
 
 def _kinds(before: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
-    """Kinds that a kind of steps reads from; a step that nobody described has no line of its own."""
+    """The kinds that each kind of steps reads from."""
     found: dict[str, set[str]] = {}
     for step, sources in before.items():
         own = found.setdefault(kind_of(step), set())
