@@ -105,6 +105,7 @@ def write_page(results: Path, copy: Path) -> None:
     ]
     if code := subprocess.run(command, check=False).returncode:
         sys.exit(code)
+    (copy / "report_assets/.output.json").unlink(missing_ok=True)  # nothing is made there again
     beside = (path for path in copy.glob("report*/**/*") if path.is_file())
     size = sum(path.stat().st_size for path in (page, *beside))
     if size > LARGEST_PAGE:

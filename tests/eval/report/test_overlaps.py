@@ -75,9 +75,7 @@ def test_methods_without_neighbors_or_without_the_sample_are_left_out(tmp_path: 
     views = toy.views_of(0, 0)
     rooms = {"real": ["a", "b"], "mine": ["a", "b"], "odd": ["c"]}
     folders = {
-        name: open_folder(
-            toy.write_folder(tmp_path / name, name, dict.fromkeys(samples, views))
-        )
+        name: open_folder(toy.write_folder(tmp_path / name, name, dict.fromkeys(samples, views)))
         for name, samples in rooms.items()
     }
     two = {"a": views[::4], "b": views[::4]}  # they look 180 degrees apart
@@ -109,7 +107,9 @@ def test_matches_of_agreeing_views_are_in_their_place_and_those_of_others_are_no
     real_closing = closing["methods"][0]
     share = real_closing["correct"] / real_closing["all"]
     assert share == pytest.approx(score["match_share_closing"]["value"])
-    assert real_closing["psnr"] == pytest.approx(score["cross_view_psnr_closing"]["value"], abs=1e-4)
+    assert real_closing["psnr"] == pytest.approx(
+        score["cross_view_psnr_closing"]["value"], abs=1e-4
+    )
 
 
 def test_matches_are_green_in_their_place_and_red_elsewhere() -> None:

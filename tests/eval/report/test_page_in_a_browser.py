@@ -1,7 +1,8 @@
-"""The results page in Chromium, from disk: phone and desk, light and dark, mouse, keys and touch."""
+"""The results page in Chromium, from disk: phone and desk, light and dark, mouse, keys, touch."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,10 +123,12 @@ def test_a_walk_is_played_and_jumps_between_its_key_frames(opened: Callable[...,
 
 
 def test_the_first_picture_is_there_within_three_seconds(opened: Callable[..., Any]) -> None:
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip("this machine is busy with other things")
     shown = opened()
     painted = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
     shown.wait_for_function(f"!!{painted.removesuffix('.startTime')}")
-    assert shown.evaluate(painted) < 3000 or shown.evaluate("navigator.hardwareConcurrency") < 4
+    assert shown.evaluate(painted) < 3000
 
 
 def test_the_printed_page_has_no_controls(opened: Callable[..., Any]) -> None:
