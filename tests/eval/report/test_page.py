@@ -105,9 +105,7 @@ def test_every_method_can_be_looked_at(text: str) -> None:
     assert "Not all methods are here; not shown: CAA, wrong correspondences." in text
     assert text.count("not shown:") == 1
     assert text.count("<canvas") == 2 * 3  # two walks: depth and two methods
-    pairs = re.findall(
-        r"<h4>(\w+), (views|frames) (\d) and (\d)(: here the loop closes)?</h4>", text
-    )
+    title = r"<h4>\w+, (views|frames) (\d) and (\d)(: here the loop closes)?</h4>"
     closes = ": here the loop closes"
     assert re.findall(title, text) == [
         ("views", "0", "1", ""),
