@@ -270,7 +270,9 @@ class Drawn:
         """A figure by its name without ending, if it is there, to be shown with words."""
         files = (self.folder / f"{stem}{ending}" for ending in PICTURES)
         path = next((file for file in files if file.is_file()), None)
-        return path and {"alt": alt, "uri": Markup(self._uri(path)), "caption": caption}
+        if path is None:
+            return None
+        return {"alt": alt, "uri": Markup(self._uri(path)), "caption": caption}
 
     def _uri(self, path: Path) -> str:
         if self.linked_from is not None:

@@ -93,7 +93,7 @@ def write_page(results: Path, copy: Path) -> None:
     scores = sorted((results / "scores").rglob("*.json"))
     folders = [path.relative_to(results / "scores").with_suffix("").as_posix() for path in scores]
     page = copy / "report.html"
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "mvdiffusion_eval", "report", "--compact"),
         *("--config", settings, "--tables", copy / "tables", "--figures", copy / "figures"),
         *("--metrics", copy / "metrics.json", "--output", page),
