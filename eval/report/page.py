@@ -48,8 +48,6 @@ from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
 from .viewers import SHOWN_WALKS, look_around, not_shown, players, shown_in_viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_SAMPLES = 8
-"""Samples whose panoramas can be chosen on the page, unless somebody asks for others."""
 PICTURES = (".png", ".svg", ".jpg")
 """Endings of the files that figures have: a published copy has no PNG."""
 COMPACT_SIDE = 128
@@ -73,9 +71,10 @@ def write_report(
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
     leaderboard: Path | None = None,
-    samples: int = SHOWN_SAMPLES,
     images_sha256: Mapping[str, str] | None = None,
     compact: bool = False,
+    *,
+    viewer_samples: int,
 ) -> None:
     """Write the page, and beside it the folder of the panoramas that it shows.
 
@@ -92,9 +91,9 @@ def write_report(
         output: the page; its files go to `<name>_assets` beside it.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
         leaderboard: a page to link to, relative to `output`.
-        samples: number of samples of a task whose panoramas can be chosen.
         images_sha256: hashes of the images that were scored, by `<task>/<method>`.
         compact: show one sample per task, and link the figures instead of holding them.
+        viewer_samples: number of samples of a task whose panoramas can be chosen.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable, or the folder beside
@@ -122,7 +121,7 @@ def write_report(
             tasks=[
                 {
                     **_pictures(task, shown[task], drawn, _score_settings(settings), compact),
-                    **_viewers(task, shown[task], samples, assets),
+                    **_viewers(task, shown[task], viewer_samples, assets),
                     **_numbers(task, results["tables"], drawn, measured[task], not banner),
                 }
                 for task in tasks
