@@ -137,7 +137,7 @@ def compare(
     folders = {folder.method: folder for _, folder in opened if folder is not None}
     folders = {name: restricted(f, first.samples) for name, f in folders.items()}
     if reference is not None and not any(score.is_real for score in scores):
-        named = {"real": True, "views": options.get("reference_views")}
+        named: dict[str, Any] = {"real": True, "views": options.get("reference_views")}
         folders[REAL.name] = restricted(open_folder(reference, **cameras, **named), first.samples)
     return Comparison(tuple(scores), tables, first.method, folders, details)
 
@@ -148,7 +148,7 @@ class _Source:
 
     name: str
     path: str
-    patterns: Mapping[str, str]
+    patterns: Mapping[str, Any]
 
     @property
     def is_file(self) -> bool:

@@ -44,7 +44,7 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
     count = folder.num_views
     names = [f"{view}-{(view + 1) % count}" for view in range(count)]
     samples = folder.sample_ids
-    details = details_of(step.key, samples, [names] * len(samples), psnr)
+    details = details_of(step.key, samples, [names] * len(samples), list(psnr))
     return Outcome(measurements, pair_rows(names, list(psnr.T)), details=details)
 
 
