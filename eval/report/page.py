@@ -118,7 +118,6 @@ def write_report(
     page = template(TEMPLATES / "report.html.j2").render(
         name=settings.get("name", config.stem),
         banner=settings.get("banner", ""),
-        lede=settings.get("lede", ""),
         style=_inlined("report.css"),
         scripts=[_inlined(name) for name in sorted({SCRIPTS[t] for t in tasks if folders.get(t)})],
         claims=results["claims"],
@@ -145,7 +144,7 @@ def _task(
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
-    kinds = ("main", "differences", "distances", "consistency", "ablations", "controls")
+    kinds = ("main", "distances", "consistency", "ablations", "controls")
     names = [name for kind in kinds if (name := f"{task}_{kind}") in tables]
     shown = [{"name": name, **tables[name]} for name in names]
     pictures = [
