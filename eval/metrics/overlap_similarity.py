@@ -59,17 +59,26 @@ def _outcome(
 
 def _compared(inputs: Inputs, step: Step, compare: Compare) -> list[np.ndarray]:
     """The comparison of every pair [pairs] of every sample."""
-    depth = inputs.generated.task == "depth"
-    pairs_of = _of_sequence(inputs, step) if depth else _of_panorama(inputs, step)
-    rows = []
+    pairs, rows = pairs_of(inputs, step), []
     for sample_id in inputs.samples(f"{step.key} of overlaps"):
-        rows.append(np.array([compare(*pair) for pair in pairs_of(sample_id)]))
+        rows.append(np.array([compare(*pair) for pair in pairs(sample_id)]))
         if not np.isfinite(rows[-1]).any():
             raise InputError(
                 f"{inputs.generated.root / sample_id}: no two key frames share a pixel; check "
                 "cameras.json and the depth maps."
             )
     return rows
+
+
+def pairs_of(inputs: Inputs, step: Step) -> Callable[[str], Iterator[Pair]]:
+    """Lay the neighboring views of a sample, or its consecutive key frames, on one another.
+
+    Args:
+        inputs: the samples.
+        step: with the options `resolution` of panoramas or `max_depth_difference` of sequences.
+    """
+    depth = inputs.generated.task == "depth"
+    return _of_sequence(inputs, step) if depth else _of_panorama(inputs, step)
 
 
 def _of_panorama(inputs: Inputs, step: Step) -> Callable[[str], Iterator[Pair]]:

@@ -1,4 +1,4 @@
-"""Interactive viewers of the page: panoramas to turn, sequences to play."""
+"""Interactive viewers of the page: which samples they show, and sequences to play."""
 
 from __future__ import annotations
 
@@ -7,51 +7,75 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from markupsafe import Markup
 from PIL import Image
 
-from mvdiffusion.geometry.cameras import intrinsics, level_rotations
-from mvdiffusion.geometry.panoramas import stitch
-from mvdiffusion.images import read_rgb
-
-from ..folders.equirectangular import EquirectangularFolder
 from ..folders.images import jpeg_uri
 from ..folders.methods import display_name, rank, shown_as
 from ..folders.samples import PanoramaFolder, SampleFolder, SequenceFolder
+from .assets import Assets
 from .contact_sheets import colored_depth, shared_samples, spread
+from .panoramas import panorama_viewer
 
-SHOWN_SAMPLES = {"panorama": 3, "outpaint": 2, "depth": 2}
-"""Samples per task in the viewers; the page must stay small enough to be mailed."""
-PANORAMA_SIZE = (2048, 1024)
+SHOWN_WALKS = 2
+"""Sequences in the players, whose frames lie inside the page."""
 FRAME_WIDTH = 160
-"""Widest panorama and frame on the page, pixels."""
+"""Widest frame on the page, pixels."""
 
 
-def viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
-    """Pictures of the same few samples of every method that has them, in the order of the methods.
+def look_around(
+    task: str, folders: Mapping[str, SampleFolder], count: int, assets: Assets
+) -> Markup:
+    """Show panoramas of the same few samples, method against method; nothing if there are none.
 
-    Returns:
-        One entry per sample and method: `sample`, `method`, `uri`, and for sequences what the
-        player needs: `columns`, `frames`, `width`, `height`, `keys`.
+    Args:
+        task: the task.
+        folders: by method.
+        count: number of samples that can be chosen.
+        assets: the files of the page.
 
     Raises:
         InputError: a panorama is unreadable.
     """
-    shown = {name: folders[name] for name in shown_in_viewers(task, folders)}
-    return _sequences(shown) if task == "depth" else _panoramas(task, shown)
+    shown = {
+        name: folder
+        for name in shown_in_viewers(task, folders, count)
+        if isinstance(folder := folders[name], PanoramaFolder)
+    }
+    if not shown:
+        return Markup()
+    return panorama_viewer(task, shown, _viewed_samples(folders, count), assets)
 
 
-def shown_in_viewers(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
-    """Names of the methods that have a viewer; controls of sequences have none."""
+def players(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
+    """Frames of the same few sequences of every method that has them, in the order of the methods.
+
+    Returns:
+        One entry per sample and method, with what the player needs: `sample`, `method`, `uri`,
+        `columns`, `frames`, `width`, `height`, `keys`.
+    """
+    shown = shown_in_viewers("depth", folders, SHOWN_WALKS)
+    return _sequences({name: folders[name] for name in shown})
+
+
+def shown_in_viewers(
+    task: str, folders: Mapping[str, SampleFolder], count: int = SHOWN_WALKS
+) -> list[str]:
+    """Names of the methods that have a viewer; controls of sequences have none.
+
+    Args:
+        task: the task.
+        folders: by method.
+        count: number of samples in the viewers.
+    """
     found = [n for n in folders if task != "depth" or shown_as(n).role != "control"]
-    chosen = set(_viewed_samples(task, {name: folders[name] for name in found}))
+    chosen = set(_viewed_samples({name: folders[name] for name in found}, count))
     return [name for name in sorted(found, key=rank) if chosen & set(folders[name].sample_ids)]
 
 
-def _viewed_samples(task: str, folders: Mapping[str, SampleFolder]) -> list[str]:
+def _viewed_samples(folders: Mapping[str, SampleFolder], count: int = SHOWN_WALKS) -> list[str]:
     shared = shared_samples({name: folder.sample_ids for name, folder in folders.items()})
-    return spread(shared, SHOWN_SAMPLES[task])
+    return spread(shared, count)
 
 
 def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
@@ -65,43 +89,11 @@ def not_shown(given: Iterable[str], shown: Collection[str]) -> str:
     return f"; not shown: {'; '.join(others)}" if others else ""
 
 
-def _panoramas(task: str, folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
-    return [
-        {"method": display_name(name), "sample": sample_id, "uri": Markup(_uri(folder, sample_id))}
-        for sample_id in _viewed_samples(task, folders)
-        for name, folder in folders.items()
-        if sample_id in folder.sample_ids
-    ]
-
-
-def _uri(folder: SampleFolder, sample_id: str) -> str:
-    """A sample's panorama as it lies there, or else stitched of its views."""
-    path = folder.root / sample_id / "panorama.png"
-    if isinstance(folder, EquirectangularFolder):
-        image = Image.fromarray(folder.panorama(sample_id))
-    elif path.is_file():
-        image = Image.fromarray(read_rgb(path))
-    else:
-        return jpeg_uri(_stitched(folder, sample_id))
-    image.thumbnail(PANORAMA_SIZE)
-    return jpeg_uri(image)
-
-
-def _stitched(folder: SampleFolder, sample_id: str) -> Image.Image:
-    assert isinstance(folder, PanoramaFolder)
-    views = torch.from_numpy(folder.views(sample_id)).permute(0, 3, 1, 2).float()
-    own = round(math.pi * float(intrinsics(folder.fov_deg, folder.height, folder.width)[0, 0]))
-    height = min(own, PANORAMA_SIZE[1])
-    panorama, _ = stitch(views, folder.fov_deg, height, level_rotations(folder.yaw_deg))
-    pixels = panorama.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels)
-
-
 def _sequences(folders: Mapping[str, SampleFolder]) -> list[dict[str, Any]]:
     shown = {name: f for name, f in folders.items() if isinstance(f, SequenceFolder)}
     return [
         player
-        for sample_id in _viewed_samples("depth", shown)
+        for sample_id in _viewed_samples(shown)
         for player in _players(
             sample_id, {name: f for name, f in shown.items() if sample_id in f.sample_ids}
         )

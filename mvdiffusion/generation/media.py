@@ -1,4 +1,4 @@
-"""Generated views as files for people: panorama with viewer metadata, film, contact sheet."""
+"""Generated views as files for people: panorama with its viewer, film, contact sheet."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from mvdiffusion.geometry.equirectangular import equirectangular_to_views
 from mvdiffusion.geometry.panoramas import stitch
 from mvdiffusion.images import to_pixels
 from mvdiffusion.records import InputError
+from mvdiffusion.viewer.pages import write_viewer
+from mvdiffusion.viewer.panoramas import covered_rows, panorama_of
 
 # VP9 first: browsers play it in MP4; builds of OpenCV without it know MPEG-4 part 2.
 VIDEO_CODES = ("vp09", "mp4v")
@@ -57,17 +59,6 @@ def photo_sphere_xmp(full: tuple[int, int], crop: tuple[int, int, int, int]) -> 
     }
     text = "".join(f'\n    GPano:{name}="{value}"' for name, value in fields.items())
     return XMP.format(fields=text).encode()
-
-
-def covered_rows(covered: Tensor) -> tuple[int, int]:
-    """First row and number of rows that the views cover all around (else: anywhere at all).
-
-    Args:
-        covered: mask [H, W] of the panorama.
-    """
-    rows = covered.all(1) if covered.all(1).any() else covered.any(1)
-    inside = rows.nonzero().flatten()
-    return int(inside[0]), int(inside[-1] - inside[0]) + 1
 
 
 def write_photo_spheres(panorama: Tensor, covered: Tensor, folder: Path) -> None:
@@ -164,7 +155,7 @@ def contact_sheet(views: Tensor, columns: int = 4, margin: int = 4) -> Image.Ima
 def write_panorama(
     views: Tensor, fov_deg: float, folder: Path, seconds: float = 8.0, frames_per_second: int = 24
 ) -> None:
-    """Write what shows a panorama to people: photo spheres, a turning film, a contact sheet.
+    """Write what shows a panorama to people: photo spheres, a viewer, a film, a contact sheet.
 
     Args:
         views: evenly spaced views [V, 3, H, W] in −1 … 1.
@@ -177,6 +168,8 @@ def write_panorama(
     panorama, covered = stitch(views, fov_deg)
     panorama = panorama.clamp(-1, 1)
     write_photo_spheres(panorama, covered, folder)
+    shown = panorama_of(to_pixels(panorama), covered)
+    write_viewer(shown, folder / "viewer.html", "Panorama")
     count = round(seconds * frames_per_second)
     frames = turning_frames(panorama, covered, fov_deg, views.shape[-1], count)
     write_film(frames, folder / "turning.mp4", frames_per_second)

@@ -1,7 +1,8 @@
 """One panorama or sequence for a user: a sample folder of one sample, with films and the like.
 
 <output>/<sample>/         views, prompts, and of a sequence depth and cameras (see `sample_folder`)
-<output>/panorama.png, panorama.jpg, turning.mp4 (a sequence: sequence.mp4), contact_sheet.png
+<output>/panorama.png, panorama.jpg, viewer.html, turning.mp4, contact_sheet.png
+<output>/sequence.mp4, contact_sheet.png (of a sequence)
 <output>/manifest.json     as of every sample folder, with the hashes of all files
 """
 

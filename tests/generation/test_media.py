@@ -11,7 +11,6 @@ from PIL import Image
 
 from mvdiffusion.generation.media import (
     contact_sheet,
-    covered_rows,
     to_pixels,
     turning_frames,
     write_film,
@@ -20,6 +19,7 @@ from mvdiffusion.generation.media import (
 from mvdiffusion.geometry.cameras import even_yaws, level_rotations
 from mvdiffusion.geometry.panoramas import cut_views, stitch
 from mvdiffusion.records import InputError
+from mvdiffusion.viewer.panoramas import covered_rows
 
 GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
 

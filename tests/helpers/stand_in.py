@@ -143,6 +143,9 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
             known["features"] = features(options)
             result = json.dumps(known | {"result": result})
         save(Path(options["output"][0]) / file_of(words, options), result)
+        if command == "report":
+            page = Path(options["output"][0])
+            save(page.with_name(f"{page.stem}_assets") / "panorama.js", result)
 
 
 def file_of(words: list[str], options: dict[str, list[str]]) -> str:

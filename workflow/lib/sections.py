@@ -372,12 +372,14 @@ class Evaluation:
         score: how folders are scored.
         claims: bounds of the verdicts on the claims.
         contact_sheet_samples: number of samples on a contact sheet.
+        viewer_samples: number of samples of a task whose panoramas the page shows.
     """
 
     extractors: TrainedExtractors
     score: ScoreSettings
     claims: ClaimSettings
     contact_sheet_samples: Count
+    viewer_samples: Count = 8
 
 
 @settings

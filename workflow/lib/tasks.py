@@ -329,6 +329,7 @@ class Tasks:
             *repeated("--scores", input.scores),
             *repeated("--generated", named(self.scored, input.images)),
             *("--leaderboard", f"{results}/leaderboard.html"),
+            *("--viewer-samples", str(self.config["evaluation"]["viewer_samples"])),
         ]
 
     def compared(self, task: str) -> list[str]:

@@ -1,4 +1,4 @@
-# What people look at: tables, figures, and one self-contained page. A seal is the first output of its
+# What people look at: tables, figures, and one page with the panoramas beside it. A seal is the first output of its
 # rule: the seal's command gets the file to write, then those that it is for.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 figures = expand("<results>/figures/{figure}", figure=tasks.figures)
@@ -99,7 +99,7 @@ rule write_leaderboard:
 
 recipes.register(
     "report",
-    settings=sources.shown_configuration(),
+    settings={**sources.shown_configuration(), "steps": recipes.before()},
     besides=tasks.declarations,
     code=[
         "mvdiffusion_eval.cli.results:report",
@@ -107,7 +107,7 @@ recipes.register(
         "mvdiffusion_eval.scoring.score_files",
     ],
     after=["tables", "figures"],
-    makes=["<results>/report.html"],
+    makes=["<results>/report.html", "<results>/report_assets"],
 )
 
 
@@ -121,7 +121,8 @@ rule write_report:
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
     output:
-        report("<results>/report.html", category="Page"),
+        page=report("<results>/report.html", category="Page"),
+        assets=directory("<results>/report_assets"),
     log:
         "<results>/logs/report.log",
     conda:
@@ -130,4 +131,4 @@ rule write_report:
         options=tasks.report_options,
     shell:
         "python -m workflow.lib.seal --check {input.seals} && python -m mvdiffusion_eval report"
-        " --config {input.settings} {params.options:q} --output {output} 2>&1 | tee {log}"
+        " --config {input.settings} {params.options:q} --output {output.page} 2>&1 | tee {log}"

@@ -1,0 +1,169 @@
+"""Tables as the page shows them: numbers of the paper in columns beside ours, the best in bold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..folders.methods import REAL, display_name, shown_as
+from ..tables.published import WARNING, PublishedTable, published_tables
+
+NOTHING = "–"
+ALIKE = 1.96
+"""Standard errors of a difference within which two methods are told apart by nothing."""
+OURS = "measured here"
+BEST_NOTE = (
+    "Bold: the best method of a column, and those that two standard errors of the difference do "
+    "not tell apart from it; real views, upper bounds and controls are never bold."
+)
+
+
+def shown_table(
+    name: str, table: Mapping[str, Any], methods: Sequence[str], *, bold: bool
+) -> dict[str, Any]:
+    """Lay out a printed table of ours.
+
+    Args:
+        name: of the table.
+        table: `caption`, `header`, `rows` and `notes`, as the tables' JSON has them.
+        methods: those that may stand in its first column.
+        bold: whether to make the best of a column bold.
+    """
+    header, rows = table["header"], table["rows"]
+    best = _best(header, rows, methods) if bold else set()
+    cells = [[(cell, (r, c) in best) for c, cell in enumerate(row)] for r, row in enumerate(rows)]
+    return {
+        "name": name,
+        "caption": table["caption"],
+        "groups": [],
+        "header": header,
+        "blocks": [{"title": "", "rows": cells}],
+        "notes": [*([BEST_NOTE] if best else []), *table["notes"]],
+        "url": "",
+    }
+
+
+def beside_the_paper(task: str, shown: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """Add columns of what the paper prints for the same method, and rows of its other methods.
+
+    Args:
+        task: the task.
+        shown: its main table, from `shown_table`.
+        methods: those that may stand in its first column.
+    """
+    tables = [table for table in published_tables() if table.task == task and table.of_the_paper]
+    if not tables:
+        return shown
+    names = {display_name(method): shown_as(method).published for method in methods}
+    rows = shown["blocks"][0]["rows"]
+    ours = [[*row, *_of_the_paper(tables, names.get(row[0][0], ""))] for row in rows]
+    theirs = dict.fromkeys(method for table in tables for method in table.rows)
+    others = [method for method in theirs if method not in names.values()]
+    width = len(shown["header"]) - 1
+    nothing = [(NOTHING, False)] * width
+    added = [[(method, False), *nothing, *_of_the_paper(tables, method)] for method in others]
+    groups = [{"title": OURS, "columns": width, "url": ""}]
+    groups += [
+        {"title": table.cite, "columns": len(table.valid_columns), "url": source_url(table)}
+        for table in tables
+    ]
+    blocks = [{"title": "", "rows": ours}]
+    blocks += [{"title": "in the paper alone", "rows": added}] if added else []
+    return {
+        **shown,
+        "groups": groups,
+        "header": [*shown["header"], *(c for table in tables for c in table.valid_columns)],
+        "blocks": blocks,
+        "notes": [
+            f"Numbers of the paper were {WARNING}.",
+            *shown["notes"],
+            *(note for table in tables for note in table.footnotes),
+        ],
+    }
+
+
+def published_in_columns() -> list[dict[str, Any]]:
+    """Every published table, with a column per number and a link to its source."""
+    return [
+        {
+            "name": "published",
+            "task": table.task,
+            "cite": table.cite,
+            "caption": table.title,
+            "groups": [],
+            "header": ["method", *(table.titled(column) for column in table.columns)],
+            "blocks": [
+                {
+                    "title": "",
+                    "rows": [
+                        [(method, False), *((n or NOTHING, False) for n in numbers.values())]
+                        for method in table.rows
+                        if (numbers := table.numbers(method))
+                    ],
+                }
+            ],
+            "notes": table.footnotes,
+            "url": source_url(table),
+        }
+        for table in published_tables()
+    ]
+
+
+def source_url(table: PublishedTable) -> str:
+    """Address of the paper or the issue that a published table stands in; empty if unknown.
+
+    The first that its source names.
+    """
+    if paper := re.search(r"arXiv (\d{4}\.\d{5})", table.source):
+        return f"https://arxiv.org/abs/{paper[1]}"
+    if issue := re.search(r"([\w-]+/[\w-]+) issue (\d+)", table.source):
+        return f"https://github.com/{issue[1]}/issues/{issue[2]}"
+    return ""
+
+
+def _of_the_paper(tables: Sequence[PublishedTable], method: str) -> list[tuple[str, bool]]:
+    found: list[tuple[str, bool]] = []
+    for table in tables:
+        numbers = table.numbers(method) if method in table.rows else {}
+        found += [(numbers.get(column) or NOTHING, False) for column in table.valid_columns]
+    return found
+
+
+def _best(
+    header: Sequence[str], rows: Sequence[Sequence[str]], methods: Sequence[str]
+) -> set[tuple[int, int]]:
+    """Places (row, column) of the best methods of each column whose heading has a direction."""
+    roles = {
+        display_name(method): shown_as(method).role for method in methods if method != REAL.name
+    }
+    ranked = [place for place, row in enumerate(rows) if roles.get(row[0]) == "method"]
+    best: set[tuple[int, int]] = set()
+    for column, title in enumerate(header):
+        sign = 1 if "↑" in title else -1 if "↓" in title else 0
+        found = {place: _parsed(rows[place][column]) for place in ranked}
+        known = {place: pair for place, pair in found.items() if pair}
+        if not sign or not known:
+            continue
+        first, error = max(known.values(), key=lambda pair: sign * pair[0])
+        alike = {
+            place
+            for place, (value, se) in known.items()
+            if abs(value - first) <= ALIKE * (se**2 + error**2) ** 0.5
+        }
+        if len(alike) < len(known):  # else nothing tells them apart
+            best |= {(place, column) for place in alike}
+    return best
+
+
+def _parsed(cell: str) -> tuple[float, float] | None:
+    """The number and the standard error of a printed cell; None if it holds no number.
+
+    >>> _parsed("20.31 ± 0.12"), _parsed("3"), _parsed("–")
+    ((20.31, 0.12), (3.0, 0.0), None)
+    """
+    value, _, error = cell.partition(" ± ")
+    try:
+        return float(value), float(error or 0)
+    except ValueError:
+        return None
