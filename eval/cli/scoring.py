@@ -111,7 +111,7 @@ def compare(
     the same samples unless --common is given.
     """
     from ..comparison import compare as compare_methods
-    from ..report.of_comparison import write_comparison_page
+    from ..comparison_page import write_comparison_page
     from ..tables.samples import write_samples
 
     for path, suffix in ((report, ".html"), (samples_csv, ".csv")):

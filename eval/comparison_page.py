@@ -11,16 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from ..claims.leads import doubtful_leads
-from ..folders.methods import display_name
-from ..folders.samples import SampleFolder
-from ..scoring.score_files import Score, identical_images
-from ..tables.columns import MAIN
-from ..tables.published import published_table
-from ..tables.results import measured_tables, numbers_of
-from ..tables.table import Table, write_tables
-from .figures import write_figures
-from .page import write_report
+from .claims.leads import doubtful_leads
+from .folders.methods import display_name
+from .folders.samples import SampleFolder
+from .report.figures import write_figures
+from .report.page import write_report
+from .scoring.score_files import Score, identical_images
+from .tables.columns import MAIN
+from .tables.published import published_table
+from .tables.results import measured_tables, numbers_of
+from .tables.table import Table, write_tables
 
 SHEET_SAMPLES = 4
 """Samples on a contact sheet."""
@@ -67,11 +67,13 @@ def write_comparison_page(
         write_figures(shown, {task: by_method}, {}, SHEET_SAMPLES, root / "figures")
         names = ", ".join(display_name(score.method) for score in scores)
         _write(root / "metrics.json", numbers_of({task: by_method}, []))
-        _write(root / "page.json", {"name": names, "lede": _lede(scores)})
-        made_by = [score.content["provenance"] for score in scores]
+        settings = {"score": scores[0].content["settings"]}
+        page = {"name": names, "lede": _lede(scores), "evaluation": settings}
+        _write(root / "page.json", page)
         write_report(
             *(root / "tables", root / "figures", root / "metrics.json", root / "page.json"),
-            *({}, shown, output, made_by),
+            *({}, shown, output, [score.content["provenance"] for score in scores]),
+            images_sha256={f"{task}/{s.method}": s.content["images"]["sha256"] for s in scores},
         )
 
 
