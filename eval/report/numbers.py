@@ -26,12 +26,17 @@ def shown_table(
 
     Args:
         name: of the table.
-        table: `caption`, `header`, `rows` and `notes`, as the tables' JSON has them.
+        table: `caption`, `header`, `rows`, `notes` and `best`, as the tables' JSON has them.
         methods: those that may stand in its first column.
         bold: whether to make the best of a column bold.
     """
     header, rows = table["header"], table["rows"]
-    best = _best(header, rows, methods) if bold else set()
+    if not bold:
+        best = set()
+    elif "best" in table:
+        best = {(row, column) for row, column in table["best"]}
+    else:  # tables of earlier versions do not say
+        best = _best(header, rows, methods)
     cells = [[(cell, (r, c) in best) for c, cell in enumerate(row)] for r, row in enumerate(rows)]
     return {
         "name": name,
@@ -39,7 +44,7 @@ def shown_table(
         "groups": [],
         "header": header,
         "blocks": [{"title": "", "rows": cells}],
-        "notes": [*([BEST_NOTE] if best else []), *table["notes"]],
+        "notes": [*([BEST_NOTE] if best and "best" not in table else []), *table["notes"]],
         "url": "",
     }
 

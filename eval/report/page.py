@@ -85,7 +85,8 @@ def write_report(
         figures: folder made by `figures`.
         metrics: `metrics.json` made by `tables`.
         config: configuration of the run, YAML. Its key `steps`, which the workflow adds, has the
-            steps of the run, each with those whose results it reads.
+            steps of the run, each with those whose results it reads. Its key `lede` takes the place
+            of what the page says of the run, where there was none.
         benchmarks: Snakemake's benchmark files by step; those that are missing are left out.
         folders: sample folders by task and method, for the interactive viewers.
         output: the page; its files go to `<name>_assets` beside it.
@@ -114,6 +115,7 @@ def write_report(
         page = template(TEMPLATES / "report.html.j2").render(
             name=settings.get("name", config.stem),
             banner=banner,
+            lede=settings.get("lede", ""),
             style=_inlined("report.css") + Markup(pages.style()),
             scripts=[Markup(pages.script()), _inlined("player.js"), _inlined("overlaps.js")],
             verdicts=_verdicts(results["claims"]),
@@ -213,7 +215,7 @@ def _numbers(
     methods = [*metrics]
     shown = {
         kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], methods, bold=bold)
-        for kind in ("main", "distances", "consistency", "ablations", "controls")
+        for kind in ("main", "differences", "distances", "consistency", "ablations", "controls")
         # A table may have nothing beside the methods' names: not every run measures distances.
         if len(tables.get(f"{task}_{kind}", {}).get("header", ())) > 1
     }
