@@ -214,7 +214,7 @@ def _numbers(
     """What was measured of a task."""
     methods = [*metrics]
     shown = {
-        kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], methods, bold=bold)
+        kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], bold=bold)
         for kind in ("main", "differences", "distances", "consistency", "ablations", "controls")
         # A table may have nothing beside the methods' names: not every run measures distances.
         if len(tables.get(f"{task}_{kind}", {}).get("header", ())) > 1

@@ -48,7 +48,7 @@ def test_the_recorded_page_is_small_whole_and_of_the_recorded_tables() -> None:
     assets = [*page.with_name("report_assets").iterdir()]
     assert sum(path.stat().st_size for path in (page, *assets)) <= LARGEST_PAGE
     text = page.read_text()
-    files = set(re.findall(r'src="((?!data:)[^"]+)"', text))
+    files = set(re.findall(r'<img [^>]*src="((?!data:)[^"]+)"', text))
     assert {"figures/contact_sheet_panorama.jpg", "figures/overview_depth.svg"} < files
     assert all((page.parent / file).is_file() for file in files)
     assert {asset.name for asset in assets} == set(re.findall(r"report_assets/([\w.-]+)", text))

@@ -1,55 +1,32 @@
-"""Tables of the page: the paper's numbers beside ours, in columns, and what is bold."""
+"""Tables of the page: the paper's numbers beside ours, in columns."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import pytest
-
-from mvdiffusion_eval.report.numbers import (
-    BEST_NOTE,
-    beside_the_paper,
-    published_in_columns,
-    shown_table,
-)
+from mvdiffusion_eval.report.numbers import beside_the_paper, published_in_columns, shown_table
+from mvdiffusion_eval.tables.best import BEST_NOTE
 
 METHODS = ("real", "vae_reconstruction", "independent", "mvdiffusion", "mine")
 NAMES = ("Real views", "VAE reconstruction", "Independent views", "MVDiffusion", "mine")
 
 
-def shown(*cells: str, title: str = "FID ↓", bold: bool = True) -> dict[str, Any]:
+def shown(*cells: str, bold: bool = True, best: tuple[int, ...] = ()) -> dict[str, Any]:
     """A table of one column, with the methods that cells are given for."""
     rows = [[name, cell] for name, cell in zip(NAMES, cells, strict=False)]
-    table = {"caption": "a table", "header": ["method", title], "rows": rows, "notes": ["a note"]}
-    return shown_table("panorama_main", table, METHODS, bold=bold)
+    table = {"caption": "a table", "header": ["method", "FID ↓"], "rows": rows}
+    table |= {"notes": ["a note", BEST_NOTE], "best": [[row, 1] for row in best]}
+    return shown_table("panorama_main", table, bold=bold)
 
 
-def best_of(table: dict[str, Any]) -> list[str]:
-    rows = table["blocks"][0]["rows"]
-    return [row[0][0] for row in rows if any(best for _, best in row)]
-
-
-@pytest.mark.parametrize(
-    ("cells", "title", "best"),
-    [
-        (("–", "0.1", "9 ± 1", "3 ± 1", "8 ± 1"), "FID ↓", ["MVDiffusion"]),
-        (("40", "30", "9 ± 1", "3 ± 1", "8.5 ± 1"), "PSNR ↑", ["Independent views", "mine"]),
-        # 1.96 standard errors of the difference of 3 ± 1 and 5.8 ± 1 are 2.77.
-        (("–", "–", "9 ± 1", "3 ± 1", "5.7 ± 1"), "FID ↓", ["MVDiffusion", "mine"]),
-        (("–", "–", "9 ± 1", "3 ± 1", "5.8 ± 1"), "FID ↓", ["MVDiffusion"]),
-        (("–", "–", "3 ± 1", "3.1 ± 1", "–"), "FID ↓", []),  # nothing tells them apart
-        (("–", "–", "9 ± 1", "3 ± 1", "8 ± 1"), "gradient energy", []),  # it has no direction
-        (("–", "–", "–", "–", "–"), "FID ↓", []),
-    ],
-)
-def test_the_best_methods_are_bold_unless_nothing_tells_them_apart(
-    cells: tuple[str, ...], title: str, best: list[str]
-) -> None:
-    table = shown(*cells, title=title)
-    assert best_of(table) == best
-    assert (BEST_NOTE in table["notes"]) == bool(best)
-    assert best_of(shown(*cells, title=title, bold=False)) == []
+def test_cells_are_bold_that_the_tables_say_are_best_unless_the_run_shows_nothing() -> None:
+    cells = ("–", "1", "9", "3", "8")
+    rows = shown(*cells, best=(3,))["blocks"][0]["rows"]
+    assert [row[0][0] for row in rows if any(best for _, best in row)] == ["MVDiffusion"]
+    plain = shown(*cells, best=(3,), bold=False)
+    assert not any(best for row in plain["blocks"][0]["rows"] for _, best in row)
+    assert plain["notes"] == ["a note"]
 
 
 def test_numbers_of_the_paper_stand_beside_those_of_the_same_method() -> None:
