@@ -13,10 +13,10 @@ from mvdiffusion.settings import Device
 from .extractors.base import Extractor
 from .extractors.networks import compute_on
 from .extractors.pretrained import default_extractors, load_extractor
-from .extractors.store import FeatureStore
+from .extractors.store import BATCH, FeatureStore
 from .folders.opening import open_folder
 from .folders.samples import SampleFolder
-from .metrics.base import Inputs
+from .metrics.base import Detail, Inputs
 from .scoring.score import matching_reference, score_inputs
 from .settings import ScoreSettings
 
@@ -35,8 +35,14 @@ def score(
     panorama_height: int | None = None,
     cache: str | Path | None = None,
     samples: Sequence[str] | None = None,
+    limit: int | None = None,
+    views: str | None = None,
+    prompts: str | None = None,
+    reference_views: str | None = None,
     method: str | None = None,
     device: Device = "auto",
+    batch_size: int = BATCH,
+    details: list[Detail] | None = None,
 ) -> dict[str, Any]:
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
@@ -63,8 +69,18 @@ def score(
             samples.
         cache: folder of the feature cache, with which later runs compute only new features.
         samples: ids of the samples to score; by default all.
+        limit: score only the first so many of them, in the order of their ids; the score file says
+            so and is no result.
+        views: pattern of the names of the images, for a folder in no known layout, such as
+            "{room}/{id}_{yaw}.png"; see `mvdiffusion_eval.folders.patterns`.
+        prompts: pattern of the names of the files of prompts, such as "text/{id}.txt".
+        reference_views: pattern of the names of the real images.
         method: name of the method; by default that of the manifest, or the folder's name.
-        device: where feature extractors compute; "auto" takes a GPU if there is one.
+        device: where feature extractors compute: "auto" (a GPU if there is one), "cpu", "cuda",
+            "cuda:1" or "mps".
+        batch_size: images per pass of a feature extractor.
+        details: list that gets the values of single views and pairs, which the result does not
+            hold.
 
     Returns:
         The content of a score file: the numbers with their provenance, and `warnings`.
@@ -83,12 +99,19 @@ def score(
         **{"fov_deg": fov_deg, "yaw_deg": yaw_deg},
         **{"view_size": view_size, "panorama_height": panorama_height},
     }
-    folder = open_folder(generated, **cameras)
+    folder = open_folder(generated, **cameras, views=views, prompts=prompts)
     if method is not None:
         folder = dataclasses.replace(folder, method=method)
     if samples is not None:
         folder = restricted(folder, samples)
-    real = open_folder(reference, **cameras, real=True) if reference else None
+    count = len(folder.sample_ids)
+    if limit is not None and limit < count:
+        folder = restricted(folder, sorted(folder.sample_ids)[: at_least_one(limit, "--limit")])
+    real = None
+    if reference:
+        real = open_folder(reference, **cameras, real=True, views=reference_views)
+    elif reference_views is not None:
+        raise InputError("--reference-views: names files of real views; give --reference, too.")
     reconstructed = open_folder(vae_reconstruction, **cameras) if vae_reconstruction else None
     if reconstructed and folder.task != "outpaint":
         raise InputError(
@@ -101,9 +124,21 @@ def score(
         _load(extractors or settings.extractors, settings),
         settings,
         matching_reference(folder, reconstructed) if reconstructed else None,
-        FeatureStore(cache),
+        FeatureStore(cache, at_least_one(batch_size, "--batch-size")),
     )
-    return score_inputs(inputs, real)
+    limited = len(folder.sample_ids) < count
+    return score_inputs(inputs, real, count if limited else None, details)
+
+
+def at_least_one(number: int, option: str) -> int:
+    """Check a count.
+
+    Raises:
+        InputError: it is below one.
+    """
+    if number < 1:
+        raise InputError(f"{option}: {number}; expected a whole number, at least 1.")
+    return number
 
 
 def _load(named: Sequence[str | Path], settings: ScoreSettings) -> tuple[Extractor, ...]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mvdiffusion.manifest import MANIFEST
 from mvdiffusion.outputs import made_before, remade_output
 from mvdiffusion.records import InputError, write_json
 
+from .api import restricted
 from .api import score as score_folder
 from .claims.leads import doubtful_leads
+from .folders.methods import REAL
 from .folders.opening import named_source, open_folder
+from .folders.samples import SampleFolder
+from .metrics.base import Detail
 from .scoring.score_files import (
     SAME_PANORAMAS,
     VIEW_KEYS,
@@ -40,10 +45,19 @@ CAMERAS = ("fov_deg", "yaw_deg", "view_size", "panorama_height")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of all methods, in the order given, and their tables."""
+    """Scores of all methods, in the order given, and their tables.
+
+    Attributes:
+        baseline: method that the others are compared with.
+        folders: images by method, of those that were given as folders.
+        details: values of single views and pairs by method, likewise.
+    """
 
     scores: tuple[Score, ...]
     tables: tuple[Table, ...]
+    baseline: str = ""
+    folders: Mapping[str, SampleFolder] = field(default_factory=dict)
+    details: Mapping[str, Sequence[Detail]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -64,6 +78,8 @@ def compare(
     baseline: str | None = None,
     common: bool = False,
     cache: str | Path | None = None,
+    views: Sequence[str] = (),
+    prompts: Sequence[str] = (),
     **options: Any,
 ) -> Comparison:
     """Score every method and write `scores/<method>.json` and `tables/`, atomically.
@@ -76,6 +92,9 @@ def compare(
         baseline: method that the others are compared with; default the first.
         common: restrict every method to the samples that all of them have.
         cache: feature cache; by default one for this run, shared by all methods.
+        views: patterns of the names of images (see `folders.patterns`): of the folders without a
+            manifest, or `NAME=PATTERN` of one method.
+        prompts: patterns of the names of files of prompts, likewise.
         options: further options of `mvdiffusion_eval.score`, the same for every folder.
 
     Raises:
@@ -89,13 +108,19 @@ def compare(
         )
     made_before(output)  # or else it is refused before any work
     cameras = {key: options[key] for key in CAMERAS if key in options}
-    entries = [_entry(source, cameras) for source in sources]
+    given = _sources(sources, views, prompts)
+    opened = [_entry(source, cameras) for source in given]
+    entries = [entry for entry, _ in opened]
     _check_names(entries, baseline)
     shared = _shared_samples(entries, common)
     options["reference"] = reference
+    details: dict[str, list[Detail]] = {entry.method: [] for entry in entries}
     with tempfile.TemporaryDirectory() as temporary:
         options["cache"] = cache or temporary
-        scores = [_scored(entry, shared, options) for entry in entries]
+        scores = [
+            _scored(entry, shared, {**options, **source.patterns, "details": details[entry.method]})
+            for entry, source in zip(entries, given, strict=True)
+        ]
     check_comparable(scores)
     first = next(s for s in scores if s.method == (baseline or scores[0].method))
     notes = (*_restriction(entries, shared), *doubtful_leads(scores))
@@ -109,20 +134,77 @@ def compare(
         for score in scores:
             write_json(written / "scores" / f"{score.method}.json", score.content)
         write_tables(tables, written / "tables")
-    return Comparison(tuple(scores), tables)
+    folders = {folder.method: folder for _, folder in opened if folder is not None}
+    folders = {name: restricted(f, first.samples) for name, f in folders.items()}
+    if reference is not None and not any(score.is_real for score in scores):
+        named: dict[str, Any] = {"real": True, "views": options.get("reference_views")}
+        folders[REAL.name] = restricted(open_folder(reference, **cameras, **named), first.samples)
+    return Comparison(tuple(scores), tables, first.method, folders, details)
 
 
-def _entry(source: str | Path, cameras: Mapping[str, Any]) -> Score:
-    """A score file as it is; of a folder what is known before it is scored."""
-    name, path = named_source(source)
-    if path.endswith(".json") and not Path(path).is_dir():
+@dataclass(frozen=True)
+class _Source:
+    """A folder or score file as it was given: its name, if any, path and patterns."""
+
+    name: str
+    path: str
+    patterns: Mapping[str, Any]
+
+    @property
+    def is_file(self) -> bool:
+        return self.path.endswith(".json") and not Path(self.path).is_dir()
+
+
+def _sources(
+    sources: Sequence[str | Path], views: Sequence[str], prompts: Sequence[str]
+) -> list[_Source]:
+    """Split `NAME=PATH`, and give each folder the patterns of its names."""
+    split = [named_source(source) for source in sources]
+    names = [name or Path(path).name for name, path in split]
+    stated = {
+        "views": _by_name(views, names, "--views"),
+        "prompts": _by_name(prompts, names, "--prompts"),
+    }
+    found = []
+    for (name, path), known in zip(split, names, strict=True):
+        source = _Source(name, path, {})
+        plain = not source.is_file and not (Path(path) / MANIFEST).is_file()
+        patterns = {
+            option: by_name.get(known) or (by_name.get("") if plain else None)
+            for option, by_name in stated.items()
+        }
+        found.append(replace(source, patterns={k: text for k, text in patterns.items() if text}))
+    return found
+
+
+def _by_name(words: Sequence[str], names: Collection[str], option: str) -> dict[str, str]:
+    """Patterns by the method that they are of; that of all others has an empty name."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, is_named, text = word.partition("=")
+        key, pattern = (name, text) if is_named and name in names else ("", word)
+        if key in found:
+            of = f"of '{key}'" if key else f"without NAME= (methods: {', '.join(names)})"
+            raise InputError(
+                f"{option}: '{found[key]}' and '{pattern}' are both {of}; expected one PATTERN, "
+                "and NAME=PATTERN for methods whose files have other names."
+            )
+        found[key] = pattern
+    return found
+
+
+def _entry(source: _Source, cameras: Mapping[str, Any]) -> tuple[Score, SampleFolder | None]:
+    """A score file as it is; of a folder what is known before it is scored, and the folder."""
+    name, path = source.name, source.path
+    if source.is_file:
         score = read_score(path)
-        return Score(score.path, sealed({**score.content, "method": name})) if name else score
-    folder = open_folder(path, **cameras)
+        renamed = Score(score.path, sealed({**score.content, "method": name})) if name else score
+        return renamed, None
+    folder = open_folder(path, **cameras, **source.patterns)
     folder = replace(folder, method=name or folder.method)
     images = {"height": folder.height, "width": folder.width, "samples": folder.sample_ids}
     known = {"task": folder.task, "method": folder.method, "images": images | folder.arrangement()}
-    return Score(Path(path), as_stored(known))
+    return Score(Path(path), as_stored(known)), folder
 
 
 def _check_names(entries: Sequence[Score], baseline: str | None) -> None:
@@ -186,6 +268,12 @@ def _unequal(entry: Score, first: Score) -> str:
 
 def _scored(entry: Score, shared: Sequence[str], options: Mapping[str, Any]) -> Score:
     if "metrics" in entry.content:
+        limit = options.get("limit")
+        if limit is not None and limit < len(shared):
+            raise InputError(
+                f"{entry.path}: is a score file, which --limit cannot restrict; give its folder "
+                "instead."
+            )
         if len(entry.samples) != len(shared):
             raise InputError(
                 f"{entry.path}: is a score file of {len(entry.samples)} samples, of which all "

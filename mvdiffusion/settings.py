@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,7 +38,22 @@ Text = Annotated[str, Field(min_length=1)]
 JpegQuality = Annotated[int, Field(ge=1, le=95)]
 ImageSide = Annotated[int, Field(ge=8, le=2**14)]  # pixels
 FieldOfView = Annotated[float, Field(gt=0, lt=180)]
-Device = Literal["auto", "cpu", "cuda"]
+
+
+def _known_device(device: str) -> str:
+    if not re.fullmatch(_DEVICE, device):
+        raise ValueError(_DEVICES)
+    return device
+
+
+_DEVICE = "^(auto|cpu|cuda(:[0-9]+)?|mps)$"
+_DEVICES = "one of 'auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1', … and 'mps'"
+Device = Annotated[
+    str, AfterValidator(_known_device), Field(json_schema_extra={"pattern": _DEVICE})
+]
+"""Where to compute, for every command and in the configuration: "auto" is a GPU of NVIDIA if there
+is one, and else the CPU; "cuda" the first GPU, "cuda:1" the second; "mps" a GPU of Apple, which has
+no float64 and is taken only if it is named."""
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Precision = Literal["auto", Dtype]  # auto: bfloat16 where the device has instructions for it
@@ -48,17 +64,27 @@ SHOWN_MISTAKES = 5
 
 
 def torch_device(device: Device) -> str:
-    """Name the device to compute on: "auto" takes a GPU if PyTorch finds one.
+    """Name the device to compute on, as PyTorch does: "auto" takes a GPU if it finds one.
 
     Raises:
-        InputError: "cuda" without a GPU.
+        InputError: no known device, or one that is not there.
     """
     import torch  # here, as the workflow reads settings without it, in milliseconds
 
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
-        raise InputError(f"setting 'device' is 'cuda'; expected {_NO_GPU}.")
-    return "cuda" if found and device != "cpu" else "cpu"
+    kind, _, number = device.partition(":")
+    there = torch.cuda.is_available()
+    if not re.fullmatch(_DEVICE, device):
+        raise InputError(f"setting 'device' is '{device}'; expected {_DEVICES}.")
+    if kind == "cuda" and not there:
+        raise InputError(f"setting 'device' is '{device}'; expected {_NO_GPU}.")
+    if number and int(number) >= (count := torch.cuda.device_count()):
+        most = f"'cuda:{count - 1}' at most, as PyTorch finds {count} GPUs"
+        raise InputError(f"setting 'device' is '{device}'; expected {most}.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("setting 'device' is 'mps'; expected another, as PyTorch finds none.")
+    if kind == "auto":
+        return "cuda" if there else "cpu"
+    return device
 
 
 def choose_precision(precision: Precision, device: str) -> Dtype:
@@ -75,7 +101,9 @@ def choose_precision(precision: Precision, device: str) -> Dtype:
 
     if precision != "auto":
         return precision
-    if device == "cuda":
+    if device == "mps":
+        native = False
+    elif device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -83,11 +111,11 @@ def choose_precision(precision: Precision, device: str) -> Dtype:
 
 
 def _usable(device: Device) -> Device:
-    if device == "cuda":  # else there is nothing to load torch for
+    if device not in ("auto", "cpu"):  # else there is nothing to load torch for
         try:
             torch_device(device)
-        except InputError:
-            raise ValueError(_NO_GPU) from None
+        except InputError as error:
+            raise ValueError(str(error).partition("expected ")[2].rstrip(".")) from None
     return device
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from mvdiffusion.geometry.cameras import even_yaws
 
 from ..api import restricted
-from ..folders.equirectangular import EquirectangularFolder
 from ..folders.layouts import check_numbers
 from ..folders.opening import open_folder
 from ..folders.samples import PanoramaFolder, SampleFolder
@@ -46,8 +45,17 @@ def opening_options(images: Mapping[str, Any]) -> dict[str, Any]:
     given = yaws if cut or (yaws and tuple(yaws) != even_yaws(len(yaws))) else None
     size = {"view_size": images["height"]} if cut else {}
     resized = {"panorama_height": cut[1]} if cut and "resized_from" in images else {}
-    known = {"fov_deg": images.get("fov_deg"), "yaw_deg": given}
+    named = images.get("named_by", {})
+    # Names that state the directions leave nothing to be stated.
+    given = None if "{yaw}" in named.get("views", "") else given
+    known = {"fov_deg": images.get("fov_deg"), "yaw_deg": given, **named}
     return {key: value for key, value in known.items() if value is not None} | size | resized
+
+
+def reference_options(content: Mapping[str, Any]) -> dict[str, str]:
+    """Options with which the real views of a score file were opened beside those of all folders."""
+    views = (content["reference"] or {}).get("named_by", {}).get("views")
+    return {"reference_views": views} if views else {}
 
 
 def open_scored(content: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Opened]:
@@ -66,9 +74,11 @@ def open_scored(content: Mapping[str, Any], folders: Mapping[str, Path]) -> dict
     options = opening_options(content["images"])
     opened: dict[str, Opened] = {}
     for role, path in folders.items():
-        whole = open_folder(path, **options, real=role == "reference")
+        named = (content["images" if role == "generated" else role] or {}).get("named_by", {})
+        own = {key: value for key, value in options.items() if key not in ("views", "prompts")}
+        whole = open_folder(path, **own, **named, real=role == "reference")
         if role == "generated":
-            if isinstance(whole, PanoramaFolder) and not isinstance(whole, EquirectangularFolder):
+            if type(whole) is PanoramaFolder:
                 check_numbers(whole)
             scored = restricted(whole, content["images"]["samples"])
         else:

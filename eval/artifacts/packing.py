@@ -35,7 +35,14 @@ from .layout import (
     hashes_of,
     prompts_of,
 )
-from .opening import ROLES, Opened, disagreements, open_scored, opening_options
+from .opening import (
+    ROLES,
+    Opened,
+    disagreements,
+    open_scored,
+    opening_options,
+    reference_options,
+)
 from .rescoring import extractor_names
 
 CODE = "mvdiffusion_eval.api"
@@ -92,7 +99,13 @@ def pack(
     """
     path, output = Path(score), Path(output)
     check_file(output, ".zip")
-    content, text = read_score(path).content, path.read_bytes()
+    score_file, text = read_score(path), path.read_bytes()
+    content = score_file.content
+    if score_file.limited:
+        raise InputError(
+            f"{path}: only {score_file.limited} were scored (--limit); score all of them to hand "
+            "the numbers on."
+        )
     given = dict(zip(ROLES, (generated, reference, vae_reconstruction), strict=True))
     folders = {role: Path(folder) for role, folder in given.items() if folder is not None}
     for role in folders.keys() - {"generated"}:
@@ -189,6 +202,7 @@ def arguments_of(content: Mapping[str, Any], samples: Sequence[str]) -> dict[str
         "extractors": sorted(extractor_names(content)),
         "settings": _settings(content),
         **opening_options(content["images"]),
+        **reference_options(content),
         **({"samples": list(samples)} if samples else {}),
     }
 
@@ -210,7 +224,8 @@ def _words(content: Mapping[str, Any], samples: Sequence[str]) -> Iterator[str]:
         yield from ("--extractor", name)
     if settings := _settings(content):
         yield from ("--settings", json.dumps(settings, sort_keys=True))
-    for option, value in opening_options(content["images"]).items():
+    options = {**opening_options(content["images"]), **reference_options(content)}
+    for option, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             yield from (
                 "--yaw" if option == "yaw_deg" else f"--{option.replace('_', '-')}",

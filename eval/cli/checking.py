@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import console
-from .options import Json
+from .options import PROMPTS_HELP, VIEWS_HELP, Json, ReferenceViews
 
 
 def check(
@@ -19,6 +19,9 @@ def check(
     reference: Annotated[
         Path | None, typer.Option(help="Folder with the real views of the same samples.")
     ] = None,
+    views: Annotated[str | None, typer.Option(metavar="PATTERN", help=VIEWS_HELP)] = None,
+    prompts: Annotated[str | None, typer.Option(metavar="PATTERN", help=PROMPTS_HELP)] = None,
+    reference_views: ReferenceViews = None,
     as_json: Json = False,
 ) -> None:
     """Check a folder before it is scored: decode every image and list all problems.
@@ -28,7 +31,7 @@ def check(
     """
     from ..scoring.integrity import check as check_folders
 
-    report = check_folders(folder, reference)
+    report = check_folders(folder, reference, views, prompts, reference_views)
     if as_json:
         console.print_json(report)
     else:

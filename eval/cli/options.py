@@ -12,6 +12,17 @@ import typer
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import Device, parse, read_settings
 
+VIEWS_HELP = (
+    "Pattern of the names of the images, for a folder in no known layout: a path below the folder "
+    "with fields in braces, as '{room}/{id}/{id}_{yaw}.png': {yaw} in degrees or {view} as a "
+    "number, other names for parts of the sample's name, * for any other text."
+)
+PROMPTS_HELP = "Pattern of the names of the files of prompts, as 'text/{id}.txt'."
+ReferenceViews = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="Pattern of the names of the real images, as --views."),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SettingsOption = Annotated[
     str | None,
@@ -24,7 +35,11 @@ Generated = Annotated[
 
 
 DeviceOption = Annotated[
-    Device, typer.Option(help="Where networks compute; auto takes a GPU if there is one.")
+    Device,
+    typer.Option(
+        metavar="DEVICE",
+        help="Where networks compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.",
+    ),
 ]
 
 
@@ -99,14 +114,46 @@ class ScoringOptions:
         ),
     ] = None
 
+    views: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help=f"{VIEWS_HELP} `compare` also takes NAME=PATTERN."),
+    ] = None
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help=f"{PROMPTS_HELP} `compare` also takes NAME=PATTERN."),
+    ] = None
+    reference_views: ReferenceViews = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Score only the first samples, as a quick look; the score file says so."
+        ),
+    ] = None
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per pass of a feature extractor.")
+    ] = 32
     device: DeviceOption = "auto"
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `mvdiffusion_eval.score` and of `mvdiffusion_eval.compare`."""
         from ..settings import ScoreSettings
 
-        lists = {"extractors": self.extractors or (), "protocols": self.protocols or ()}
+        lists = {
+            name: getattr(self, name) or ()
+            for name in ("extractors", "protocols", "views", "prompts")
+        }
         return vars(self) | lists | {"settings": parse(ScoreSettings, read_settings(self.settings))}
+
+
+def only(patterns: Sequence[str], option: str) -> str | None:
+    """Take the one pattern of a folder; None if there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(patterns) > 1:
+        raise InputError(f"{option}: got {len(patterns)} patterns; expected one.")
+    return patterns[0] if patterns else None
 
 
 def open_by_task(labels: Sequence[str] | None) -> dict[str, dict[str, Any]]:

@@ -129,24 +129,28 @@ def report(
     viewer_samples: Annotated[
         int, typer.Option(help="Number of samples whose panoramas can be looked around in.", min=1)
     ] = 8,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Show one sample per task, and link the figures instead of holding them: a small "
+            "page that lies beside them.",
+        ),
+    ] = False,
 ) -> None:
     """Write an HTML page with all results, and the folder <name>_assets with its panoramas."""
     from ..report.page import write_report
     from ..scoring.score_files import read_score
 
     check_file(output)
-    made = [read_score(path).content["provenance"] for path in scores or ()]
+    read = [read_score(path) for path in scores or ()]
+    made = [score.content["provenance"] for score in read]
+    images = {f"{s.task}/{s.method}": s.content["images"]["sha256"] for s in read}
     folders = open_by_task(generated)
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
     write_report(
-        tables,
-        figures,
-        metrics,
-        config,
-        times,
-        folders,
-        output,
-        made,
-        leaderboard,
+        *(tables, figures, metrics, config, times, folders, output, made, leaderboard),
         viewer_samples=viewer_samples,
+        images_sha256=images,
+        compact=compact,
     )

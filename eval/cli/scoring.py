@@ -12,7 +12,15 @@ from mvdiffusion.outputs import check_file
 from mvdiffusion.records import write_json
 
 from .. import console
-from .options import Json, ScoringOptions
+from .options import Json, ScoringOptions, only
+
+SamplesCsv = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="File to write the values of each sample to, and those of single views and pairs.",
+    ),
+]
 
 
 @spread
@@ -31,6 +39,7 @@ def score(
         list[str] | None,
         typer.Option(metavar="ID", help="Sample to score, by default all. May be repeated."),
     ] = None,
+    samples_csv: SamplesCsv = None,
     as_json: Json = False,
     *,
     options: ScoringOptions,
@@ -44,10 +53,21 @@ def score(
     equirectangular images, or the output of the released code of MVDiffusion or PanFusion.
     """
     from ..api import score as score_folder
+    from ..metrics.base import Detail
+    from ..scoring.score_files import Score
+    from ..tables.samples import write_samples
 
     check_file(output)
-    result = score_folder(generated, method=method, samples=samples, **options.arguments())
+    arguments = options.arguments()
+    for name in ("views", "prompts"):
+        arguments[name] = only(arguments[name], f"--{name}")
+    details: list[Detail] = []
+    if samples_csv is not None:
+        check_file(samples_csv, ".csv")
+    result = score_folder(generated, method=method, samples=samples, details=details, **arguments)
     write_json(output, result)
+    if samples_csv is not None:
+        write_samples([Score(output, result)], {result["method"]: details}, samples_csv)
     console.print_warnings(result["warnings"])
     if as_json:
         console.print_json(result)
@@ -73,6 +93,14 @@ def compare(
     common: Annotated[
         bool, typer.Option("--common", help="Compare only the samples that all methods have.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Page to write: tables, contact sheets and viewers of all methods.",
+        ),
+    ] = None,
+    samples_csv: SamplesCsv = None,
     as_json: Json = False,
     *,
     options: ScoringOptions,
@@ -83,10 +111,21 @@ def compare(
     the same samples unless --common is given.
     """
     from ..comparison import compare as compare_methods
+    from ..comparison_page import write_comparison_page
+    from ..tables.samples import write_samples
 
+    for path, suffix in ((report, ".html"), (samples_csv, ".csv")):
+        if path is not None:
+            check_file(path, suffix)
     comparison = compare_methods(
         sources, output, baseline=baseline, common=common, **options.arguments()
     )
+    if samples_csv is not None:
+        write_samples(comparison.scores, comparison.details, samples_csv)
+    if report is not None:
+        write_comparison_page(
+            comparison.scores, comparison.baseline, comparison.folders, comparison.tables, report
+        )
     console.print_comparison(comparison, as_json)
 
 

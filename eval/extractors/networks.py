@@ -97,7 +97,7 @@ def compute_on(device: Device) -> None:
     """Choose where the networks of this process compute, before any is loaded.
 
     Raises:
-        InputError: "cuda" without a GPU.
+        InputError: no known device, or one that is not there.
     """
     _chosen[:] = [torch.device(torch_device(device))]
 

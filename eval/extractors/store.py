@@ -30,8 +30,9 @@ from .base import Extractor, SimilarityExtractor, extractor_sha256
 from .shards import Shards
 
 BATCH = 32
-"""Images per pass. The last batch is filled up with repetitions: an image's features are then the
-same to the last bit whatever else is computed with it."""
+"""Images per pass, unless stated otherwise. The last batch is filled up with repetitions: an
+image's features are then the same to the last bit whatever else is computed with it. Batches of
+another size may change the last bits, so that their features are kept apart."""
 SHARD = 256
 """Images per file of the cache, which is also the most that a killed run loses."""
 BLOCK = 1024
@@ -86,12 +87,14 @@ class FeatureStore:
     Args:
         cache: feature cache, a folder that keeps them for later runs; without one they are deleted
             with the store.
+        batch_size: images per pass.
 
     Raises:
         InputError: the cache folder cannot be created.
     """
 
-    def __init__(self, cache: str | Path | None = None) -> None:
+    def __init__(self, cache: str | Path | None = None, batch_size: int = BATCH) -> None:
+        self.batch_size = batch_size
         self._cache = Path(cache) if cache is not None else None
         self._temporary: tempfile.TemporaryDirectory | None = None
         if self._cache is not None:
@@ -133,7 +136,10 @@ class FeatureStore:
             InputError: an image cannot be read.
         """
         keys = self._keys_of(folder)
-        queues = [_Queue(extractor, self._shards_of(extractor), keys) for extractor in extractors]
+        queues = [
+            _Queue(extractor, self._shards_of(extractor), keys, self.batch_size)
+            for extractor in extractors
+        ]
         lacking: set[str] = set().union(*(queue.lacking for queue in queues))
         jobs = list(_jobs(folder, keys, lacking))
         bar = tqdm(total=len(lacking), unit="image", disable=None if lacking else True)
@@ -159,14 +165,17 @@ class FeatureStore:
         shards = self._shards_of(extractor, "texts")
         keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in shards}
-        for start in range(0, len(new), BATCH):
-            part = list(new)[start : start + BATCH]
-            embeddings = extractor.outputs_of_texts(_filled([new[key] for key in part]))
+        for start in range(0, len(new), self.batch_size):
+            part = list(new)[start : start + self.batch_size]
+            batch = _filled([new[key] for key in part], self.batch_size)
+            embeddings = extractor.outputs_of_texts(batch)
             shards.put(part, {"features": embeddings[: len(part)]})
         return FeatureSet(shards, tuple(keys), np.arange(len(keys)))
 
     def _shards_of(self, extractor: Extractor, of: str = "images") -> Shards:
         name = f"{extractor.identity.name}-{extractor_sha256(extractor)[:32]}"
+        if self.batch_size != BATCH and extractor.in_batches:
+            name += f"-batches-of-{self.batch_size}"
         path = self.root / name / of
         return self._shards.setdefault(f"{name}/{of}", Shards(path, self._temporary))
 
@@ -184,8 +193,10 @@ class FeatureStore:
 class _Queue:
     """Images on their way through one extractor to its shards."""
 
-    def __init__(self, extractor: Extractor, shards: Shards, keys: list[list[str]]) -> None:
-        self.extractor, self.shards = extractor, shards
+    def __init__(
+        self, extractor: Extractor, shards: Shards, keys: list[list[str]], batch_size: int
+    ) -> None:
+        self.extractor, self.shards, self.batch_size = extractor, shards, batch_size
         self.lacking = {key for own in keys for key in own if key not in shards}
         self._waiting: list[tuple[str, np.ndarray]] = []
         self._done: list[tuple[list[str], dict[str, Tensor]]] = []
@@ -195,7 +206,7 @@ class _Queue:
         for key, view in zip(keys, views, strict=True):
             if key in self.lacking:
                 self._waiting.append((key, view))
-            if len(self._waiting) == BATCH:
+            if len(self._waiting) == self.batch_size:
                 self._run()
 
     def finish(self) -> None:
@@ -206,11 +217,11 @@ class _Queue:
     def _run(self) -> None:
         if self._waiting:
             keys, views = zip(*self._waiting, strict=True)
-            batch = _filled(views) if self.extractor.in_batches else views
+            batch = _filled(views, self.batch_size) if self.extractor.in_batches else views
             outputs = self.extractor.outputs(np.stack(batch))
             self._done.append((list(keys), {n: t[: len(keys)] for n, t in outputs.items()}))
             self._waiting = []
-        if len(self._done) * BATCH >= SHARD:
+        if len(self._done) * self.batch_size >= SHARD:
             self._write()
 
     def _write(self) -> None:
@@ -222,8 +233,8 @@ class _Queue:
             self._done = []
 
 
-def _filled(batch: Sequence[Item]) -> list[Item]:
-    return [*batch, *[batch[-1]] * (BATCH - len(batch))]
+def _filled(batch: Sequence[Item], size: int) -> list[Item]:
+    return [*batch, *[batch[-1]] * (size - len(batch))]
 
 
 def _jobs(

@@ -83,6 +83,8 @@ class EquirectangularFolder(PanoramaFolder):
 
     def prompt_path(self, sample_id: str) -> Path:
         """Name the file of a sample's prompts: one per view, or one for the whole."""
+        if sample_id in self.prompt_files:
+            return self.prompt_files[sample_id]
         file = self.files[sample_id]
         loose = file.parent == self.root
         return file.with_suffix(".txt") if loose else file.parent / "prompt.txt"

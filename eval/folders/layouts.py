@@ -78,19 +78,19 @@ def recognize(root: Path, found: Sequence[str], assumed: Assumptions) -> SampleF
     """
     if not found:
         _refuse_single_sample(root)
-        return _equirectangular(root, _loose_panoramas(root), assumed)
+        return equirectangular_folder(root, _loose_panoramas(root), assumed)
     first = root / found[0]
     if (first / CAMERAS).is_file():
         cameras = {name: read_trajectory(root / name) for name in found}
         return SequenceFolder(
-            *_common(root, "depth", found, [f"{name}/0.png" for name in found]), cameras
+            *common_values(root, "depth", found, [f"{name}/0.png" for name in found]), cameras
         )
     if numbered_files(first, "{frame}_pred.png"):
         return _released_sequences(root, found, assumed)
     if not numbered_files(first, "{view}.png"):
         if not any((first / name).exists() for name in PANORAMA_NAMES) and find_faces(first):
             return _cubes(root, found, assumed)
-        return _equirectangular(root, _panoramas_in(root, found), assumed)
+        return equirectangular_folder(root, _panoramas_in(root, found), assumed)
     is_released = bool(numbered_files(first, "{view}_natural.png"))
     return _panoramas(root, found, assumed, is_released and assumed.real)
 
@@ -114,7 +114,9 @@ def _panoramas(
     count = max(numbered_files(root / found[0], name)) + 1
     yaw_deg = assumed.yaw_deg or even_yaws(count)
     folder = PanoramaFolder(
-        *_common(root, "panorama", found, [f"{i}/{name.format(view=0)}" for i in found], real),
+        *common_values(
+            root, "panorama", found, [f"{i}/{name.format(view=0)}" for i in found], real
+        ),
         assumed.fov_deg,
         yaw_deg,
         view_name=name,
@@ -124,9 +126,18 @@ def _panoramas(
     return folder
 
 
-def _common(
+def common_values(
     root: Path, task: str, found: Sequence[str], firsts: Sequence[str], real: bool = False
 ) -> tuple[Path, str, str, tuple[str, ...], int, int, None]:
+    """What every folder without a manifest begins with, in the order of `SampleFolder`.
+
+    Args:
+        root: the folder.
+        task: that of the images.
+        found: names of the samples.
+        firsts: a view of each sample, below the folder; most of them have the size.
+        real: whether they are real views.
+    """
     width, height = _usual_size([root / name for name in firsts])
     method = "real" if real else root.name or root.resolve().name
     return root, task, method, tuple(found), height, width, None
@@ -158,7 +169,7 @@ def _released_sequences(root: Path, found: Sequence[str], assumed: Assumptions) 
         cameras[name] = read_text_trajectory(root / name, frames)
     view_name = "{frame}_gt.png" if assumed.real else "{frame}_pred.png"
     firsts = [f"{name}/{view_name.format(frame=cameras[name].frames[0])}" for name in found]
-    common = _common(root, "depth", found, firsts, assumed.real)
+    common = common_values(root, "depth", found, firsts, assumed.real)
     return SequenceFolder(*common, cameras, "{frame}_depth.png", view_name=view_name)
 
 
@@ -228,17 +239,27 @@ def _cubes(root: Path, found: Sequence[str], assumed: Assumptions) -> CubeFolder
     faces = {name: own[1] for name, own in named.items() if own}
     size = _usual_size([faces[name][0] for name in found])[0]
     fronts = {name: own[FRONT] for name, own in faces.items()}
-    seen = _equirectangular(root, fronts, assumed, (4 * size, 2 * size))
+    seen = equirectangular_folder(root, fronts, assumed, (4 * size, 2 * size))
     return CubeFolder(**vars(seen), faces=faces, face_size=size, turn=turns[found[0]])
 
 
-def _equirectangular(
+def equirectangular_folder(
     root: Path,
     files: dict[str, Path],
     assumed: Assumptions,
     made: tuple[int, int] | None = None,
 ) -> EquirectangularFolder:
-    """Open panoramas; `made` is the width and height of those that are made of the files."""
+    """Open panoramas.
+
+    Args:
+        root: the folder.
+        files: the panorama of each sample.
+        assumed: what the folder does not state.
+        made: width and height of panoramas that are made of the files.
+
+    Raises:
+        InputError: they would have to be enlarged.
+    """
     ids, size = tuple(sorted(files)), assumed.view_size
     own = made or _usual_size([files[name] for name in ids])
     wanted = (

@@ -27,6 +27,7 @@ from mvdiffusion.tasks import Task
 
 from .layouts import Assumptions, check_numbers, recognize
 from .methods import open_as_method
+from .patterns import Parts, Pattern, open_by_pattern, with_prompts
 from .samples import PanoramaFolder, SampleFolder, SequenceFolder
 
 
@@ -38,6 +39,8 @@ def open_folder(
     view_size: int = 512,
     panorama_height: int | None = None,
     real: bool = False,
+    views: str | None = None,
+    prompts: str | None = None,
 ) -> SampleFolder:
     """Open a sample folder and check every file's presence and size before any work is done.
 
@@ -49,13 +52,16 @@ def open_folder(
         panorama_height: height in pixels to which equirectangular images are resized first.
         real: whether it is opened as real views: of a folder that the authors' released code wrote,
             the real pictures instead of the generated ones; panoramas are resized by area means.
+        views: pattern of the names of its images, for folders in no known layout (see `patterns`).
+        prompts: pattern of the names of its files of prompts.
 
     Raises:
         InputError: a view is missing, has another size or is not RGB, a camera is impossible,
             or the manifest disagrees.
     """
     assumed: dict[str, Any] = {"fov_deg": fov_deg, "yaw_deg": yaw_deg, "view_size": view_size}
-    folder = recognize_folder(root, **assumed, panorama_height=panorama_height, real=real)
+    assumed |= {"panorama_height": panorama_height, "real": real}
+    folder = recognize_folder(root, **assumed, views=views, prompts=prompts)
     folder.check()
     return folder
 
@@ -77,6 +83,8 @@ def recognize_folder(
     view_size: int = 512,
     panorama_height: int | None = None,
     real: bool = False,
+    views: str | None = None,
+    prompts: str | None = None,
 ) -> SampleFolder:
     """Open a sample folder without looking at the images of every sample; see `open_folder`.
 
@@ -92,16 +100,27 @@ def recognize_folder(
         )
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected <sample id>/<view>.png inside it.")
+    option = "--reference-views" if real else "--views"
+    parts: dict[str, Parts] = {}
     try:
-        found = _sample_directories(root)
         if (root / MANIFEST).is_file():
-            folder = _from_manifest(root, found)
+            if views is not None:
+                raise InputError(
+                    f"{option}: {root / MANIFEST} says which files there are; leave the option out."
+                )
+            folder = _from_manifest(root, _sample_directories(root))
             _check_stated(folder, fov_deg, yaw_deg)
         else:
             yaws = tuple(yaw_deg) if yaw_deg else None
             fov = Assumptions.fov_deg if fov_deg is None else fov_deg
             assumed = Assumptions(fov, yaws, view_size, panorama_height, real)
-            folder = open_as_method(root) or recognize(root, found, assumed)
+            if views is not None:
+                folder, parts = open_by_pattern(root, Pattern(option, views), assumed)
+            else:
+                found = _sample_directories(root)
+                folder = open_as_method(root) or recognize(root, found, assumed)
+        if prompts is not None:
+            folder = with_prompts(folder, Pattern("--prompts", prompts), parts)
     except OSError as error:
         raise InputError(
             f"{error.filename or root}: could not be read ({error.strerror}); fix its permissions."

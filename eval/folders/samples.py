@@ -36,6 +36,8 @@ class SampleFolder(ABC):
         height, width: size of every view in pixels.
         settings_sha256: hash of the settings upstream of the images; None if unknown.
         view_name: name of a view's file in its sample's folder; `{view}` counts from 0.
+        prompt_files: files of prompts that go by names of their own, by sample.
+        named_by: patterns by which files were found (see `patterns`): "views" and "prompts".
     """
 
     root: Path
@@ -46,6 +48,8 @@ class SampleFolder(ABC):
     width: int
     settings_sha256: str | None
     view_name: str = field(default="{view}.png", kw_only=True)
+    prompt_files: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
+    named_by: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @abstractmethod
     def count(self, sample_id: str) -> int:
@@ -115,7 +119,7 @@ class SampleFolder(ABC):
 
     def prompt_path(self, sample_id: str) -> Path:
         """Name the file of a sample's prompts."""
-        return self.root / sample_id / "prompt.txt"
+        return self.prompt_files.get(sample_id, self.root / sample_id / "prompt.txt")
 
     def view_paths(self, sample_id: str) -> list[Path]:
         """List the files that a sample's views are read from, in order.

@@ -93,7 +93,14 @@ def match(query: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def match_errors(query: Keypoints, target: Keypoints, expected: np.ndarray) -> np.ndarray:
-    """Distances in pixels [M] of matches from where they belong.
+    """Distances in pixels [M] of matches from where they belong; see `held_matches`."""
+    return held_matches(query, target, expected)[1]
+
+
+def held_matches(
+    query: Keypoints, target: Keypoints, expected: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match the keypoints of two views, and hold the matches against where they belong.
 
     A keypoint that the target does not see is not looked for. The others are looked for in the
     whole target: what repeats the query's pixels elsewhere is found there, far off.
@@ -101,10 +108,15 @@ def match_errors(query: Keypoints, target: Keypoints, expected: np.ndarray) -> n
     Args:
         query, target: keypoints of two views.
         expected: where the target sees each keypoint of the query [N, 2]; NaN if it does not.
+
+    Returns:
+        The matches, numbers of a keypoint of the query and of one of the target [M, 2], and their
+        distances in pixels from where they belong [M].
     """
-    seen = np.isfinite(expected).all(1)
+    seen = np.flatnonzero(np.isfinite(expected).all(1))
     pairs = match(query.descriptors[seen], target.descriptors)
-    return np.linalg.norm(expected[seen][pairs[:, 0]] - target.xy[pairs[:, 1]], axis=1)
+    pairs = np.stack([seen[pairs[:, 0]], pairs[:, 1]], 1)
+    return pairs, np.linalg.norm(expected[pairs[:, 0]] - target.xy[pairs[:, 1]], axis=1)
 
 
 def agreement(errors: np.ndarray, tolerance: float) -> Agreement:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -64,6 +64,43 @@ class Step:
         return f"{self.protocol}{self.changed}{at}{stands_in}"
 
 
+class Detail(NamedTuple):
+    """A value of one view or pair of a sample.
+
+    Attributes:
+        item: the view ("3") or the pair of views ("3-4").
+    """
+
+    metric: str
+    sample: str
+    item: str
+    value: float
+
+
+def details_of(
+    metric: str, samples: Sequence[str], items: Sequence[Sequence[str]], values: Sequence[Any]
+) -> tuple[Detail, ...]:
+    """Name the values of single views or pairs; those that are not defined are left out.
+
+    Args:
+        metric: the measurement whose sample's value they make up.
+        samples: names of the S samples.
+        items: names of each sample's views or pairs [S][K].
+        values: of each sample's views or pairs [S][K], NaN where there is none.
+    """
+    return tuple(
+        Detail(metric, sample_id, item, float(value))
+        for sample_id, names, own in zip(samples, items, values, strict=True)
+        for item, value in zip(names, own, strict=True)
+        if np.isfinite(value)
+    )
+
+
+def names_of_views(folder: SampleFolder) -> list[list[str]]:
+    """Name the evaluated views of each sample, for `details_of`."""
+    return [[f"{view}" for view in folder.evaluated_views(i)] for i in folder.sample_ids]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a metric.
@@ -73,12 +110,14 @@ class Outcome:
         pairs: breakdown by pair of views.
         steps: curves against the steps from view 0; see `accumulation`.
         extractors: descriptions of extractors that the metric loaded itself, by their identity.
+        details: values of single views and pairs, which score files do not hold.
     """
 
     measurements: dict[str, Measurement]
     pairs: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
     extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    details: tuple[Detail, ...] = ()
 
     def spread_over(self, samples: Sequence[str], used: Sequence[str]) -> Outcome:
         """Count the samples that were left out, and give them no value.
@@ -108,6 +147,7 @@ class Outcome:
                 {**row, "metric": f"{row['metric']}_{name}", "repeats": row["metric"]}
                 for row in self.steps
             ),
+            details=tuple(one._replace(metric=f"{one.metric}_{name}") for one in self.details),
         )
 
 
@@ -131,6 +171,7 @@ def merge(outcomes: Sequence[Outcome]) -> Outcome:
         tuple(row for outcome in outcomes for row in outcome.pairs),
         tuple(row for outcome in outcomes for row in outcome.steps),
         {name: about for outcome in outcomes for name, about in outcome.extractors.items()},
+        tuple(one for outcome in outcomes for one in outcome.details),
     )
 
 

@@ -73,20 +73,19 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
 
 def _agreements(inputs: Inputs, step: Step, folder: SampleFolder) -> list[np.ndarray]:
     """Correct matches, their share and the error of every pair [pairs, 3] of every sample."""
-    pairs_of = _of_sequence(folder, step) if folder.task == "depth" else _of_panorama(folder, step)
-    rows = []
+    pairs, rows = pairs_of(folder, step), []
     for sample_id in inputs.samples(f"keypoint matches of {folder.method}"):
-        pairs = list(pairs_of(sample_id))
-        if not pairs:
+        compared = list(pairs(sample_id))
+        if not compared:
             raise InputError(
                 f"{folder.root / sample_id}: no two key frames share a pixel; check cameras.json "
                 "and the depth maps."
             )
-        used = sorted({view for pair in pairs for view in (pair.query, pair.target)})
+        used = sorted({view for pair in compared for view in (pair.query, pair.target)})
         views = zip(used, folder.views(sample_id, used), strict=True)
         keypoints = {number: find_keypoints(view) for number, view in views}
         found = []
-        for pair in pairs:
+        for pair in compared:
             query, target = keypoints[pair.query], keypoints[pair.target]
             xy, seen = pair.seen_points(query.xy)
             errors = match_errors(query, target, np.where(seen[:, None], xy, np.nan))
@@ -94,6 +93,16 @@ def _agreements(inputs: Inputs, step: Step, folder: SampleFolder) -> list[np.nda
             found.append((one.correct, one.share, one.error))
         rows.append(np.array(found, np.float64))
     return rows
+
+
+def pairs_of(folder: SampleFolder, step: Step) -> Callable[[str], Iterator[Pair]]:
+    """Say which pairs of views of a sample are compared, and how, by the sample.
+
+    Args:
+        folder: the samples.
+        step: with the options `tolerance_deg` and `max_depth_difference`.
+    """
+    return _of_sequence(folder, step) if folder.task == "depth" else _of_panorama(folder, step)
 
 
 def _of_panorama(folder: SampleFolder, step: Step) -> Callable[[str], Iterator[Pair]]:

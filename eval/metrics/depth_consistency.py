@@ -15,6 +15,7 @@ from .base import (
     Metric,
     Outcome,
     Step,
+    details_of,
     pair_rows,
     per_sample,
     ratio_to_real,
@@ -43,7 +44,15 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
         measurements[f"{step.key}_ratio"] = ratio_to_real(means, real, True, step, at)
     longest = max(len(row) for row in psnr)
     by_pair = [np.array([row[i] for row in psnr if i < len(row)]) for i in range(longest)]
-    return Outcome(measurements, pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair))
+    folder = as_sequences(inputs.generated)
+    frames = [
+        [f"{i}-{j}" for i, j in folder.trajectories[name].key_pairs] for name in folder.sample_ids
+    ]
+    return Outcome(
+        measurements,
+        pair_rows([f"{i}-{i + 1}" for i in range(longest)], by_pair),
+        details=details_of(step.key, folder.sample_ids, frames, psnr),
+    )
 
 
 def _run_interpolation(inputs: Inputs, step: Step) -> Outcome:

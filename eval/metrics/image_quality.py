@@ -9,14 +9,24 @@ from mvdiffusion.records import InputError
 
 from ..extractors.base import QualityExtractor
 from ..functional.natural_scenes.niqe import SMALLEST
-from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
+from .base import (
+    Inputs,
+    Metric,
+    Outcome,
+    Step,
+    by_extractor,
+    details_of,
+    names_of_views,
+    per_sample,
+    register,
+)
 
 
 def _run(inputs: Inputs, step: Step) -> Outcome:
     """Measure; samples with an image that has no score are left out, and counted."""
 
     def measure(extractor: QualityExtractor) -> Outcome:
-        means = _means(inputs, extractor)
+        means, single = _means(inputs, extractor)
         defined = np.isfinite(means).all(1)
         ids = inputs.generated.sample_ids
         if not defined.any():
@@ -29,19 +39,30 @@ def _run(inputs: Inputs, step: Step) -> Outcome:
         names = [f"{step.key}_{name}" if name else step.key for name in extractor.scores]
         how = (extractor.unit, extractor.better, step)
         columns = zip(names, means[defined].T, strict=True)
-        outcome = Outcome({k: per_sample(v, *how, by=extractor) for k, v in columns})
+        views = names_of_views(inputs.generated)
+        details = [
+            one
+            for n, own in zip(names, single, strict=True)
+            for one in details_of(n, ids, views, own)
+        ]
+        measured = {k: per_sample(v, *how, by=extractor) for k, v in columns}
+        outcome = Outcome(measured, details=tuple(details))
         return outcome if defined.all() else outcome.spread_over(ids, used)
 
     return by_extractor(inputs, measure)
 
 
-def _means(inputs: Inputs, extractor: QualityExtractor) -> np.ndarray:
-    """Means of the scores [S, K]; NaN of samples with a view that has none."""
+def _means(
+    inputs: Inputs, extractor: QualityExtractor
+) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+    """Means of the scores [S, K], NaN of samples with a view that has none; and those of the views
+    of each sample [K][S][V]."""
     scores = inputs.store.features(inputs.generated, extractor)
     values = torch.cat(list(scores.blocks())).numpy()
     counts = np.bincount(scores.sample_of, minlength=len(inputs.generated.sample_ids))
     sums = np.stack([np.bincount(scores.sample_of, column) for column in values.T], axis=1)
-    return sums / counts[:, None]
+    single = [np.split(column, np.cumsum(counts)[:-1]) for column in values.T]
+    return sums / counts[:, None], single
 
 
 def _needs_large_images(inputs: Inputs) -> str:

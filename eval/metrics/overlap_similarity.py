@@ -16,11 +16,12 @@ from mvdiffusion.records import InputError
 from ..extractors.base import described
 from ..extractors.lpips import load_lpips
 from ..folders.images import resize_views
+from ..folders.samples import SequenceFolder
 from ..functional.cross_view_psnr import warp
 from ..functional.depth_psnr import sample_shared, shared_pixels
 from ..functional.ssim import masked_ssim
 from . import depth_consistency, panorama_consistency
-from .base import Inputs, Metric, Outcome, Step, per_sample, register
+from .base import Inputs, Metric, Outcome, Step, details_of, per_sample, register
 from .controls import PAIR_OPTIONS, needs_neighbors, size_note
 
 Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,22 +47,38 @@ def _outcome(
     if inputs.generated.task != "depth":
         values[f"{step.key}_closing"] = np.array([row[-1] for row in rows])
     made = {name: per_sample(values[name], "", better, step, at) for name in values}
-    return Outcome({n: dataclasses.replace(found, extractor=by) for n, found in made.items()})
+    measured = {n: dataclasses.replace(found, extractor=by) for n, found in made.items()}
+    folder = inputs.generated
+    if isinstance(folder, SequenceFolder):
+        pairs = [folder.trajectories[sample_id].key_pairs for sample_id in folder.sample_ids]
+    else:
+        pairs = [folder.neighbors(sample_id) for sample_id in folder.sample_ids]
+    names = [[f"{i}-{j}" for i, j in own] for own in pairs]
+    return Outcome(measured, details=details_of(step.key, folder.sample_ids, names, rows))
 
 
 def _compared(inputs: Inputs, step: Step, compare: Compare) -> list[np.ndarray]:
     """The comparison of every pair [pairs] of every sample."""
-    depth = inputs.generated.task == "depth"
-    pairs_of = _of_sequence(inputs, step) if depth else _of_panorama(inputs, step)
-    rows = []
+    pairs, rows = pairs_of(inputs, step), []
     for sample_id in inputs.samples(f"{step.key} of overlaps"):
-        rows.append(np.array([compare(*pair) for pair in pairs_of(sample_id)]))
+        rows.append(np.array([compare(*pair) for pair in pairs(sample_id)]))
         if not np.isfinite(rows[-1]).any():
             raise InputError(
                 f"{inputs.generated.root / sample_id}: no two key frames share a pixel; check "
                 "cameras.json and the depth maps."
             )
     return rows
+
+
+def pairs_of(inputs: Inputs, step: Step) -> Callable[[str], Iterator[Pair]]:
+    """Lay the neighboring views of a sample, or its consecutive key frames, on one another.
+
+    Args:
+        inputs: the samples.
+        step: with the options `resolution` of panoramas or `max_depth_difference` of sequences.
+    """
+    depth = inputs.generated.task == "depth"
+    return _of_sequence(inputs, step) if depth else _of_panorama(inputs, step)
 
 
 def _of_panorama(inputs: Inputs, step: Step) -> Callable[[str], Iterator[Pair]]:

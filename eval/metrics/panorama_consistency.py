@@ -14,6 +14,7 @@ from .base import (
     Metric,
     Outcome,
     Step,
+    details_of,
     pair_rows,
     per_sample,
     ratio_to_real,
@@ -42,7 +43,9 @@ def _run_consistency(inputs: Inputs, step: Step) -> Outcome:
         measurements[f"{step.key}_ratio"] = ratio_to_real(psnr.mean(1), real.mean(1), True, step)
     count = folder.num_views
     names = [f"{view}-{(view + 1) % count}" for view in range(count)]
-    return Outcome(measurements, pair_rows(names, list(psnr.T)))
+    samples = folder.sample_ids
+    details = details_of(step.key, samples, [names] * len(samples), list(psnr))
+    return Outcome(measurements, pair_rows(names, list(psnr.T)), details=details)
 
 
 def as_panoramas(folder: SampleFolder) -> PanoramaFolder:

@@ -20,7 +20,17 @@ from ..functional.clip_score import clip_score
 from ..functional.fid import Moments, frechet_distance, frechet_slopes
 from ..functional.inception_score import SplitSums, assign_splits, splits_of
 from ..statistics import jackknife, linearize, set_error
-from .base import Inputs, Metric, Outcome, Step, by_extractor, per_sample, register
+from .base import (
+    Inputs,
+    Metric,
+    Outcome,
+    Step,
+    by_extractor,
+    details_of,
+    names_of_views,
+    per_sample,
+    register,
+)
 from .measurement import Measurement
 
 Statistic = Callable[[np.ndarray], float]
@@ -116,12 +126,16 @@ def _fid(inputs: Inputs, step: Step, extractor: Extractor) -> dict[str, SmoothSt
 
 
 def _run_clip_score(inputs: Inputs, step: Step) -> Outcome:
-    counts = [len(inputs.generated.evaluated_views(i)) for i in inputs.generated.sample_ids]
+    ids, views = inputs.generated.sample_ids, names_of_views(inputs.generated)
+    counts = [len(own) for own in views]
 
     def measure(extractor: SimilarityExtractor) -> Outcome:
         scores = clip_scores(inputs, extractor).split(counts)
         means = np.array([own.mean().item() for own in scores])
-        return Outcome({step.key: per_sample(means, "0-100", True, step, by=extractor)})
+        return Outcome(
+            {step.key: per_sample(means, "0-100", True, step, by=extractor)},
+            details=details_of(step.key, ids, views, [own.tolist() for own in scores]),
+        )
 
     return by_extractor(inputs, measure)
 

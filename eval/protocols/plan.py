@@ -165,7 +165,7 @@ def _run(protocol: Protocol, views: _Views) -> Run:
     lacking: dict[str, str] = {}
     unloaded: list[MissingWeights] = []
     for step in protocol.steps:
-        step = _with_settings(step, views.inputs)
+        step = with_settings(step, views.inputs)
         metric = metrics()[step.metric]
         extractor = "" if not metric.uses or views.can_serve(step, metric) else _wanted(step)
         seen = views.of(step.images)
@@ -210,7 +210,7 @@ def _kind(spec: Mapping[str, Any]) -> str:
     return f"{whole}, or views in the same directions of {spec['size']} px or more"
 
 
-def _with_settings(step: Step, inputs: Inputs) -> Step:
+def with_settings(step: Step, inputs: Inputs) -> Step:
     """Let settings take the place of options; a changed one is marked in the protocol's name.
 
     What images are measured may be changed too. An empty option is one for settings to fill: that

@@ -78,7 +78,8 @@ def write_figures(
         )
         for task, compared in scores.items():
             overview = overview_table(task, compared)
-            _save(draw_overview(overview), overview, temporary / f"overview_{task}")
+            if len(overview):
+                _save(draw_overview(overview), overview, temporary / f"overview_{task}")
             _write_psnr_per_pair(compared, PAIR_AXIS[task], temporary / f"psnr_per_pair_{task}")
             _write_error_accumulation(compared, temporary / f"error_accumulation_{task}")
         if curves:

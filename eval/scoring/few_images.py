@@ -6,6 +6,18 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 
+def limited_note(limited: Mapping[str, int]) -> str:
+    """Say that a score is of a part of its samples.
+
+    Args:
+        limited: how many were scored (`to`), of how many (`of`).
+    """
+    return (
+        f"only the first {limited['to']} of {limited['of']} samples were scored (--limit): a quick "
+        "look, no result to report."
+    )
+
+
 def few_images(
     protocols: Mapping[str, Mapping[str, Any]], metrics: Collection[str] | None = None
 ) -> list[str]:

@@ -90,12 +90,21 @@ class Checked:
         }
 
 
-def check(generated: str | Path, reference: str | Path | None = None) -> dict[str, Any]:
+def check(
+    generated: str | Path,
+    reference: str | Path | None = None,
+    views: str | None = None,
+    prompts: str | None = None,
+    reference_views: str | None = None,
+) -> dict[str, Any]:
     """Check a folder of images, and one of real views, before they are scored.
 
     Args:
         generated: folder in any layout that `score` takes.
         reference: real views of the same samples.
+        views: pattern of the names of the images (see `folders.patterns`).
+        prompts: pattern of the names of the files of prompts.
+        reference_views: pattern of the names of the real images.
 
     Returns:
         What `mvdiffusion-eval check --json` prints: the folders with their problems, the protocols,
@@ -104,8 +113,8 @@ def check(generated: str | Path, reference: str | Path | None = None) -> dict[st
     Raises:
         InputError: there is no such folder.
     """
-    ours = check_folder(generated)
-    real = check_folder(reference, real=True) if reference else None
+    ours = check_folder(generated, views=views, prompts=prompts)
+    real = check_folder(reference, real=True, views=reference_views) if reference else None
     rows: list[dict[str, Any]] = []
     if ours.folder is not None and ours.healthy:
         matched = _matched(ours, real) if real else None
@@ -120,12 +129,15 @@ def check(generated: str | Path, reference: str | Path | None = None) -> dict[st
     }
 
 
-def check_folder(root: str | Path, real: bool = False) -> Checked:
+def check_folder(
+    root: str | Path, real: bool = False, views: str | None = None, prompts: str | None = None
+) -> Checked:
     """Check every file of a folder.
 
     Args:
         root: the folder.
         real: whether it is opened as real views, see `open_folder`.
+        views, prompts: patterns of the names of its files, likewise.
 
     Raises:
         InputError: there is no such folder.
@@ -135,7 +147,7 @@ def check_folder(root: str | Path, real: bool = False) -> Checked:
         raise InputError(f"{root}: no such folder; expected a folder of images.")
     found, start = Checked(root), time.perf_counter()
     try:
-        found.folder = recognize_folder(root, real=real)
+        found.folder = recognize_folder(root, real=real, views=views, prompts=prompts)
     except InputError as error:
         found.problems.append(_problem(error, root))
         _check_files(found)

@@ -10,24 +10,32 @@ from typing import Any
 from mvdiffusion.records import InputError, provenance
 
 from ..extractors.base import described
+from ..extractors.store import BATCH
 from ..folders.equirectangular import EquirectangularFolder
 from ..folders.faults import find_faults
 from ..folders.samples import SampleFolder, SequenceFolder
-from ..metrics.base import Inputs, merge
+from ..metrics.base import Detail, Inputs, merge
 from ..metrics.measurement import Measurement
 from ..protocols.plan import Run, collect_features, plan
 from ..protocols.protocol import metrics as registered
-from .few_images import few_images
+from .few_images import few_images, limited_note
 from .sanity_checks import warnings_of
 from .verification import sealed
 
 
-def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[str, Any]:
+def score_inputs(
+    inputs: Inputs,
+    whole_reference: SampleFolder | None,
+    limited_from: int | None = None,
+    details: list[Detail] | None = None,
+) -> dict[str, Any]:
     """Score a folder with every protocol that the settings ask for.
 
     Args:
         inputs: without extractors, those that the protocols named are defined with are loaded.
         whole_reference: the reference as it was given, perhaps with more samples.
+        limited_from: number of samples there are, if only the first of them are scored.
+        details: list that gets the values of single views and pairs.
 
     Returns:
         The content of a score file.
@@ -41,7 +49,15 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
     collect_features(runs, inputs.store)
     outcome = merge([run.measure() for run in runs])
     protocols = {run.protocol.name: describe_run(run) for run in runs}
+    if details is not None:
+        details.extend(outcome.details)
     warnings = [*warnings_of(inputs, whole_reference), *_protocol_warnings(runs, inputs)]
+    more: dict[str, Any] = {}
+    if limited_from is not None:
+        more["limited"] = {"to": len(generated.sample_ids), "of": limited_from}
+        warnings.append(limited_note(more["limited"]))
+    if inputs.store.batch_size != BATCH:
+        more["batch_size"] = inputs.store.batch_size
     return sealed(
         {
             "format": 4,
@@ -61,6 +77,7 @@ def score_inputs(inputs: Inputs, whole_reference: SampleFolder | None) -> dict[s
             "warnings": [*warnings, *few_images(protocols)],
             "settings": dataclasses.asdict(inputs.settings),
             "provenance": provenance(),
+            **more,
         }
     )
 
@@ -175,6 +192,7 @@ def describe_images(folder: SampleFolder) -> dict[str, Any]:
         "height": folder.height,
         "width": folder.width,
         **folder.arrangement(),
+        **({"named_by": dict(folder.named_by)} if folder.named_by else {}),
     }
 
 

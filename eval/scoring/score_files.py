@@ -15,7 +15,7 @@ import numpy as np
 from mvdiffusion.records import InputError, read_json
 
 from ..folders.faults import Faults
-from ..folders.methods import rank, shown_as
+from ..folders.methods import REAL, rank, shown_as
 from ..folders.samples import TASKS
 from ..functional.psnr import MAX_PSNR_DB
 from ..metrics.measurement import Measurement
@@ -68,6 +68,19 @@ class Score:
     def is_ablation(self) -> bool:
         """Whether the method is another one with one thing changed."""
         return shown_as(self.method).role == "ablation"
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the images are the real ones that they were compared with, or named so."""
+        reference = self.content.get("reference") or {}
+        same = reference.get("sha256") == self.content["images"].get("sha256", "")
+        return same or self.method == REAL.name
+
+    @property
+    def limited(self) -> str:
+        """How many of its samples were scored, in words; empty if all were."""
+        limited = self.content.get("limited")
+        return f"{limited['to']} of {limited['of']} samples" if limited else ""
 
     @property
     def samples(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..claims.leads import doubted
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..metrics.measurement import ARROWS
@@ -19,6 +20,7 @@ from ..statistics import (
     student_interval,
     t_test,
 )
+from .best import BEST_NOTE, Doubted, best_methods
 from .columns import CONSISTENCY, MAIN, fault_counts, shown_faults
 from .formatting import count_samples, decimals, notes_on_images, number, with_interval
 from .table import Table
@@ -46,6 +48,7 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         for score in scores
         if metric in score.metrics
     ]
+    not_believed, best = doubted(scores), set[tuple[int, int]]()
     lines = [
         [title, "", *(str(fault_counts(score)[key]) for score in scores)]
         for key, title in shown_faults(scores).items()
@@ -56,6 +59,8 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         any_row = next(iter(own.values()))
         cells = [with_interval(own.get(score.method), "value", digits) for score in scores]
         lines.append([_title(any_row), any_row["unit"], *cells])
+        winners = best_methods(metric, scores, not_believed)
+        best |= {(len(lines) - 1, 2 + i) for i, s in enumerate(scores) if s.method in winners}
     columns = ["metric", "unit", *(display_name(score.method) for score in scores)]
     about = _about(scores)
     return Table(
@@ -63,7 +68,14 @@ def comparison_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> Tabl
         f"{about}: every metric with its {PERCENT} confidence interval",
         pd.DataFrame(rows),
         pd.DataFrame(lines, columns=columns),
-        (*notes, INTERVALS, *_protocol_notes(rows), *notes_on_images(metrics, scores)),
+        (
+            *notes,
+            *([BEST_NOTE] if best else []),
+            INTERVALS,
+            *_protocol_notes(rows),
+            *notes_on_images(metrics, scores),
+        ),
+        best=frozenset(best),
     )
 
 
@@ -85,7 +97,10 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
     """
     others = [score for score in scores if score.method != baseline.method]
     metrics = measured_metrics(scores)
-    rows = [row for metric in metrics for row in _differences(metric, others, baseline)]
+    not_believed = doubted(scores)
+    rows = [
+        row for metric in metrics for row in _differences(metric, others, baseline, not_believed)
+    ]
     paired = {row["metric"] for row in rows}
     alone = [metric for metric in metrics if metric not in paired]
     left_out = (
@@ -109,7 +124,9 @@ def difference_table(scores: Sequence[Score], baseline: Score, notes: Sequence[s
     )
 
 
-def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[dict[str, Any]]:
+def _differences(
+    metric: str, others: Sequence[Score], baseline: Score, not_believed: Doubted
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for score in others:
         try:
@@ -145,18 +162,22 @@ def _differences(metric: str, others: Sequence[Score], baseline: Score) -> list[
     for row, adjusted in zip(tested, holm([r["p_value"] for r in tested]), strict=True):
         row["p_holm"] = adjusted
     incomplete = {score.method for score in (*others, baseline) if score.left_out(metric)}
-    return [{**row, "verdict": _verdict(row, incomplete)} for row in rows]
+    doubtful = {method for method, of in not_believed if of == metric}
+    return [{**row, "verdict": _verdict(row, incomplete, doubtful)} for row in rows]
 
 
-def _verdict(row: Mapping[str, Any], incomplete: Collection[str]) -> str:
-    """Say which is better; never that a method is which leaves samples out."""
+def _verdict(row: Mapping[str, Any], incomplete: Collection[str], doubtful: Collection[str]) -> str:
+    """Say which is better; never that a method is which leaves samples out, and of a doubtful lead
+    that it is doubtful."""
     if row["p_holm"] is None or row["p_holm"] >= SIGNIFICANCE:
         return "undecided"
     if row["higher_is_better"] is None:
         return "higher" if row["difference"] > 0 else "lower"
     verdict = "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
     winner = row["method"] if verdict == "better" else row["baseline"]
-    return "incomplete" if winner in incomplete else verdict
+    if winner in incomplete:
+        return "incomplete"
+    return f"{verdict}, doubtful" if winner in doubtful else verdict
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..folders.methods import display_name
-from ..scoring.few_images import few_images
+from ..scoring.few_images import few_images, limited_note
 from ..scoring.score_files import Score, identical_images, package_notes
 
 FEW_FOR_FID = 10_000
@@ -98,7 +98,12 @@ def notes_on_images(metrics: Collection[str], scores: Sequence[Score]) -> tuple[
     left_out = [_left_out(score) for score in scores if score.faults.undefined]
     left_out += [note for score in scores if (note := _without_value(score, metrics))]
     few = few_images(scores[0].content.get("protocols", {}), metrics)
-    of_all = (*identical_images(scores), *package_notes(scores))
+    limited = [
+        f"{display_name(score.method)}: {limited_note(score.content['limited'])}"
+        for score in scores
+        if score.limited
+    ]
+    of_all = (*limited, *identical_images(scores), *package_notes(scores))
     return (*of_all, *left_out, *few, *fid_notes(metrics, num_images))
 
 

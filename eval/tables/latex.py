@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 WIDE = 10
 """Tables with more columns are shrunk to the width of the page."""
@@ -38,6 +38,15 @@ def escape(text: str) -> str:
     return " ".join(text.split()).translate(ESCAPED)
 
 
+def bold(text: str) -> str:
+    r"""Text that LaTeX prints bold.
+
+    >>> bold("5 %")
+    '\\textbf{5 \\%}'
+    """
+    return rf"\textbf{{{escape(text)}}}"
+
+
 def latex_table(
     name: str,
     caption: str,
@@ -52,7 +61,7 @@ def latex_table(
         name: what its label ends in.
         caption: without a full stop.
         header: titles of the columns.
-        rows: cells, as long as the header.
+        rows: cells as LaTeX, as long as the header.
         notes: sentences that follow the caption.
         blocks: first row and title of each further block of rows.
     """
@@ -62,7 +71,7 @@ def latex_table(
         lines[start:start] = [r"\midrule", heading, r"\midrule"]
     tabular = [
         rf"\begin{{tabular}}{{{'l' * len(header)}}}",
-        *(r"\toprule", _line(header), r"\midrule", *lines, r"\bottomrule"),
+        *(r"\toprule", _line(map(escape, header)), r"\midrule", *lines, r"\bottomrule"),
         r"\end{tabular}",
     ]
     if len(header) > WIDE:
@@ -79,5 +88,5 @@ def latex_table(
     return "\n".join(lines) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

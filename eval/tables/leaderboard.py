@@ -268,7 +268,12 @@ def _measured(
         Entry(
             display_name(each.score.method),
             each.origin,
-            _unranked(each.score.method, fault_counts(each.score), _is_real(each.score)),
+            _unranked(
+                each.score.method,
+                fault_counts(each.score),
+                each.score.is_real,
+                each.score.limited,
+            ),
             tuple(of_method),
         )
         for each, of_method in zip(ordered, zip(*cells, strict=True), strict=True)
@@ -306,17 +311,13 @@ def _column(
     return Column(title, by, direction), cells
 
 
-def _is_real(score: Score) -> bool:
-    """Whether the images are the real ones that they were compared with, whatever their name."""
-    reference = score.content.get("reference") or {}
-    return reference.get("sha256") == score.content["images"].get("sha256", "")
-
-
-def _unranked(method: str, faults: dict[str, int], is_real: bool = False) -> str:
-    """Why a method takes no rank: it is none, or has images that can make it look better."""
+def _unranked(method: str, faults: dict[str, int], is_real: bool = False, limited: str = "") -> str:
+    """Why a method takes no rank: it is none, or has images that can make it look better, or only
+    some of its samples were scored."""
     role = "real images" if is_real or method == REAL.name else shown_as(method).role
     found: list[str] = [role] if role != "method" else []
     found += [f"{count} {FAULTS[key]}" for key, count in faults.items() if count]
+    found += [f"{limited} (--limit)"] if limited else []
     return ", ".join(found)
 
 

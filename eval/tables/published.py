@@ -161,6 +161,7 @@ def beside_published(task: str, ours: Table) -> Table:
         pd.concat([own_shown, pd.DataFrame(read)], ignore_index=True).fillna("–"),
         (*ours.notes, *(note for table in tables for note in table.footnotes)),
         tuple(blocks),
+        ours.best,
     )
 
 

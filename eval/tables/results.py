@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pandas as pd
 from mvdiffusion.records import InputError
 
 from ..claims.claims import Claim, Condition, claim_numbers
+from ..claims.leads import doubted
 from ..folders.methods import display_name
 from ..folders.samples import TASKS
 from ..scoring.score_files import Score, common_samples, compared_scores, pairs_of
 from ..statistics import mean_and_se, ratio_of_means
+from .best import BEST_NOTE, best_methods
 from .columns import (
     ABLATION_COSTS,
     ABLATIONS,
@@ -78,6 +81,22 @@ def main_table(task: str, scores: Sequence[Score], without: Collection[str] = ()
     return _metric_table(f"{task}_main", caption, columns, scores)
 
 
+def measured_tables(task: str, scores: Sequence[Score]) -> list[Table]:
+    """Make the tables of a task whose lines are methods: main, distances, consistency.
+
+    Args:
+        task: the task.
+        scores: of its methods, comparable.
+    """
+    pairs = f"{TASKS[task]}: consistency in detail"
+    others = f"{TASKS[task]}: further measures of image quality"
+    return [
+        main_table(task, scores),
+        _metric_table(f"{task}_distances", others, DISTANCES, scores),
+        _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], scores),
+    ]
+
+
 def training_cost(log: Path) -> dict[str, float]:
     """Read from a training log what a model took: its trained parameters, and seconds per step.
 
@@ -99,14 +118,11 @@ def _task_tables(
     task: str, scores: Mapping[str, Score], costs: Mapping[str, Mapping[str, float]]
 ) -> list[Table]:
     compared = compared_scores(scores.values())
+    measured = measured_tables(task, compared)
     ablated = [one for one in scores.values() if one.is_ablation or one.method == ABLATED]
     others_too = [one for one in scores.values() if not one.is_ablation]
-    pairs = f"{TASKS[task]}: consistency in detail"
-    others = f"{TASKS[task]}: further measures of image quality"
     return [
-        main_table(task, compared),
-        _metric_table(f"{task}_distances", others, DISTANCES, compared),
-        _metric_table(f"{task}_consistency", pairs, CONSISTENCY[task], compared),
+        *measured,
         *([_ablation_table(task, ablated, costs)] if len(others_too) < len(scores) else []),
         _control_table(task, others_too or list(scores.values())),
         beside_published(task, main_table(task, compared, UNPUBLISHED)),
@@ -121,7 +137,17 @@ def _metric_table(
     rows = [_row(score, shown) for score in scores]
     counts = count_samples(scores[0].content["images"], len(scores[0].samples))
     about = f"{caption}; {counts}; ± standard error between samples"
-    return _table(name, about, rows, shown, column_notes(shown, scores), shown_faults(scores))
+    not_believed = doubted(scores)
+    best = {
+        (row, column)
+        for column, metric in enumerate(shown, 1)  # behind that of the names
+        for winners in [best_methods(metric, scores, not_believed)]
+        for row, score in enumerate(scores)
+        if score.method in winners
+    }
+    notes = (*column_notes(shown, scores), *([BEST_NOTE] if best else []))
+    made = _table(name, about, rows, shown, notes, shown_faults(scores))
+    return replace(made, best=frozenset(best))
 
 
 def _row(

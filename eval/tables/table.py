@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import write_json
 
-from .latex import latex_table
+from .latex import bold, escape, latex_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PRINTED = "tables.json"
@@ -32,6 +33,7 @@ class Table:
     Attributes:
         blocks: further blocks of rows, separated from those above: the first row and the title
             of each. The title of the first block is the caption.
+        best: row and column of each printed cell that is bold, see `best`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Table:
     shown: pd.DataFrame
     notes: tuple[str, ...] = ()
     blocks: tuple[tuple[int, str], ...] = ()
+    best: frozenset[tuple[int, int]] = frozenset()
 
     def records(self) -> list[dict[str, Any]]:
         """Its numbers, a dictionary per row, as JSON has them."""
@@ -52,6 +55,7 @@ class Table:
             "header": self.header,
             "rows": self.cells,
             "notes": list(self.notes),
+            "best": [list(place) for place in sorted(self.best)],
         }
 
     @property
@@ -63,6 +67,18 @@ class Table:
     def cells(self) -> list[list[str]]:
         """Printed cells, row by row."""
         return [[_one_line(cell) for cell in row] for row in self.shown.itertuples(index=False)]
+
+    def marked_cells(self, plain: Callable[[str], Any], bold: Callable[[str], Any]) -> list[list]:
+        """Printed cells in some markup.
+
+        Args:
+            plain: what a cell becomes.
+            bold: what one of the best becomes.
+        """
+        return [
+            [(bold if (i, j) in self.best else plain)(cell) for j, cell in enumerate(row)]
+            for i, row in enumerate(self.cells)
+        ]
 
 
 def write_tables(
@@ -87,7 +103,8 @@ def write_tables(
             write_csv(table.data, temporary / f"{table.name}.csv")
             (temporary / f"{table.name}.md").write_text(_markdown(table), encoding="utf-8")
             latex = latex_table(
-                table.name, table.caption, table.header, table.cells, table.notes, table.blocks
+                *(table.name, table.caption, table.header),
+                *(table.marked_cells(escape, bold), table.notes, table.blocks),
             )
             (temporary / f"{table.name}.tex").write_text(latex, encoding="utf-8")
             (temporary / f"{table.name}.html").write_text(_html(table), encoding="utf-8")
@@ -124,7 +141,7 @@ def _one_line(cell: Any) -> str:
 
 
 def _markdown(table: Table) -> str:
-    rows = [[_cell_text(cell) for cell in row] for row in table.cells]
+    rows = table.marked_cells(_cell_text, lambda cell: f"**{_cell_text(cell)}**")
     for start, title in reversed(table.blocks):
         rows.insert(start, [f"**{_one_line(title)}**", *[""] * (len(table.header) - 1)])
     shown = pd.DataFrame(rows, columns=[_cell_text(title) for title in table.header])
@@ -150,7 +167,8 @@ def template(path: Path) -> Template:
 
 def _html(table: Table) -> str:
     """A page of its own that needs no other file."""
-    rows, starts = table.cells, [0, *(start for start, _ in table.blocks)]
+    rows = table.marked_cells(str, lambda cell: Markup("<strong>{}</strong>").format(cell))
+    starts = [0, *(start for start, _ in table.blocks)]
     ends, titles = [*starts[1:], len(rows)], ["", *(title for _, title in table.blocks)]
     return template(TEMPLATES / "table.html.j2").render(
         caption=table.caption,

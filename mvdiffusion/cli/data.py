@@ -153,13 +153,23 @@ def data_views(
     method: Annotated[
         str, typer.Option(help="Name of what made the panoramas, as comparisons show it.")
     ] = "real",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder with a text file for each panorama, of its name: one prompt, or one per "
+            "line and view.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Cut equirectangular panoramas into perspective views, written as a sample folder."""
     from mvdiffusion.generation.export import cut_equirectangular_files
 
-    check_apart(output, *files)
-    cut_equirectangular_files(files, output, size, fov_deg, num_views, method, overwrite=overwrite)
+    check_apart(output, *files, *([prompts] if prompts else []))
+    cut_equirectangular_files(
+        *(files, output, size, fov_deg, num_views, method, prompts), overwrite=overwrite
+    )
 
 
 @data_app.command("stitch")

@@ -76,7 +76,10 @@ class Request:
     dtype: Annotated[
         Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")
     ] = "float32"
-    device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
+    device: Annotated[
+        Device,
+        typer.Option(metavar="DEVICE", help="auto (prefers a GPU), cpu, cuda, cuda:1 or mps."),
+    ] = "auto"
     overwrite: Overwrite = False
 
     def settings(self) -> GenerationSettings:

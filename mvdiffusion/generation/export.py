@@ -67,6 +67,7 @@ def cut_equirectangular_files(
     fov_deg: float = 90.0,
     num_views: int = 8,
     method: str = "real",
+    prompts: Path | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -79,11 +80,13 @@ def cut_equirectangular_files(
         fov_deg: field of view in degrees.
         num_views: evenly spaced views, the first at the image's middle.
         method: name of what made the images.
+        prompts: folder of a text file `<sample>.txt` for each: one prompt, or one per line and
+            view; None leaves them out.
         overwrite: move samples of other settings aside instead of refusing.
 
     Raises:
-        InputError: a file is missing, broken, not 2:1, or two have one name; or `output` is of
-            other settings or images.
+        InputError: a file is missing, broken, not 2:1, or two have one name; prompts are missing or
+            too many; or `output` is of other settings or images.
     """
     names = [path.stem for path in files]
     if repeated := {name for name in names if names.count(name) > 1}:
@@ -91,7 +94,11 @@ def cut_equirectangular_files(
     if missing := [path for path in files if not path.is_file()]:
         raise InputError(f"{missing[0]}: no such file; expected an image there.")
     hashes = {path.name: sha256_file(path) for path in files}
-    settings = {"size": size, "fov_deg": fov_deg, "num_views": num_views, "files": hashes}
+    settings: dict[str, Any] = {"size": size, "fov_deg": fov_deg, "num_views": num_views}
+    settings["files"] = hashes
+    texts = {name: _prompts_of(prompts, name, num_views) for name in names} if prompts else {}
+    if texts:
+        settings["prompts"] = texts
     yaw_deg = even_yaws(num_views)
     manifest = Manifest(Task.PANORAMA, method, size, size, tuple(names), None, fov_deg, yaw_deg)
     folder = SampleFolder(output, manifest, settings, overwrite=overwrite)
@@ -101,7 +108,7 @@ def cut_equirectangular_files(
     for path in tqdm(files, desc="cutting views"):
         if not folder.has_sample(path.stem):
             views = cut_views(_read_panorama(path), fov_deg, R, size, size)
-            folder.write_sample(path.stem, views, None, {"file": path.name})
+            folder.write_sample(path.stem, views, texts.get(path.stem), {"file": path.name})
     folder.write_manifest()
 
 
@@ -133,6 +140,21 @@ def stitch_folder(
             with atomic_output(path) as temporary:
                 save_png(panorama, temporary)
     end(output)
+
+
+def _prompts_of(folder: Path, name: str, num_views: int) -> list[str]:
+    """Read the prompts of a panorama's views; blank lines are passed over."""
+    path = folder / f"{name}.txt"
+    expected = f"expected one prompt, or {num_views}, one per line and view"
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: could not be read as UTF-8 ({why}); {expected}.") from None
+    found = [line for line in lines if line]
+    if len(found) not in (1, num_views):
+        raise InputError(f"{path}: found {len(found)} prompts; {expected}.")
+    return found * (num_views // len(found))
 
 
 def _read_panorama(path: Path) -> Tensor:

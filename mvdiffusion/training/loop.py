@@ -386,6 +386,8 @@ def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> A
     if precision == "auto":
         precision = {"bfloat16": "bf16"}.get(choose_precision("auto", found), "no")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork
+    if found.startswith("cuda:"):  # Accelerator takes the current one
+        torch.cuda.set_device(found)
     return Accelerator(
         cpu=found == "cpu",
         mixed_precision=precision,

@@ -32,6 +32,7 @@ class Recipe:
         settings: as the command is told them, in JSON.
         deciding: those of them that decide the result, in JSON: the text of the settings file.
         code: the modules that the command runs.
+        before: the steps whose results it reads.
         makes: patterns of the paths that hold its results and unfinished work.
         root: the folder that its settings file goes to, as rules name it.
         digest: of everything that decides the result.
@@ -41,6 +42,7 @@ class Recipe:
     settings: str
     deciding: str
     code: tuple[str, ...]
+    before: tuple[str, ...]
     makes: tuple[str, ...]
     root: str
     digest: str
@@ -90,18 +92,20 @@ class Recipes:
             root: the folder that its settings file goes to.
         """
         step, code = flat(step), tuple(code)
+        before = tuple(map(flat, after))
         decided = json.dumps(settings if deciding is None else deciding, indent=2, sort_keys=True)
         decides = {
             "settings": decided,
             "code": code_sha256(*code),
             "besides": list(besides),
-            "before": [self.steps[flat(name)].digest for name in after],
+            "before": [self.steps[name].digest for name in before],
         }
         digest = settings_sha256(decides)[:12]
         self.steps[step] = Recipe(
             settings=json.dumps(settings, sort_keys=True),
             deciding=decided,
             code=code,
+            before=before,
             makes=tuple(map(self.actual_path, makes)),
             root=root,
             digest=digest,
@@ -153,6 +157,10 @@ class Recipes:
                 " models of the configuration; add it under 'tasks', 'methods' or 'base' there"
             )
         return self.steps[name]
+
+    def before(self) -> dict[str, list[str]]:
+        """The steps that are registered so far, each with those whose results it reads."""
+        return {name: list(step.before) for name, step in self.steps.items()}
 
     def settings_file(self, step: str) -> SettingsFile:
         """Input of the rule that runs a step; its name may hold the rule's wildcards."""

@@ -100,7 +100,7 @@ rule write_leaderboard:
 
 recipes.register(
     "report",
-    settings=sources.shown_configuration(),
+    settings={**sources.shown_configuration(), "steps": recipes.before()},
     besides=tasks.declarations,
     code=[
         "mvdiffusion_eval.cli.results:report",

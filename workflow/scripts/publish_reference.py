@@ -8,6 +8,7 @@ configuration.
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from PIL import Image
 from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.records import InputError, read_json_lines
+from workflow.lib.commands import repeated
 from workflow.lib.config import read_config
 from workflow.lib.current import MINI, refuse_unless_current
 from workflow.lib.seal import seal
 
 REFERENCE = "results/reference"
 QUALITY = 85  # of JPEG
+LARGEST_PAGE = 1_500_000  # bytes of the page and of what lies beside it for the page alone
 
 
 def main(config: Path) -> None:
@@ -44,6 +47,7 @@ def main(config: Path) -> None:
     shutil.copy(results / "metrics.json", new)
     made = json.dumps(provenance(results, config), indent=2, sort_keys=True)
     (new / "provenance.json").write_text(made + "\n")
+    write_page(results, new)
     shutil.rmtree(reference, ignore_errors=True)
     new.rename(reference)
     print(f"{reference}: replaced; look at it, then commit it")
@@ -77,6 +81,35 @@ def copy_figures(figures: Path, copies: Path) -> None:
                 jpeg = picture.convert("RGB")
             jpeg.save(copies / f"{path.stem}.jpg", quality=QUALITY, subsampling=0)
     seal(copies / recipe.name, sorted(copies.iterdir()))
+
+
+def write_page(results: Path, copy: Path) -> None:
+    """Write a small page beside the copied tables and figures, which it links to.
+
+    Raises:
+        SystemExit: the command that writes it failed, or the page is too large to be kept.
+    """
+    settings = max(results.glob("settings/report-*.json"), key=lambda path: path.stat().st_mtime)
+    scores = sorted((results / "scores").rglob("*.json"))
+    folders = [path.relative_to(results / "scores").with_suffix("").as_posix() for path in scores]
+    page = copy / "report.html"
+    command: list[str | Path] = [
+        *(sys.executable, "-m", "mvdiffusion_eval", "report", "--compact"),
+        *("--config", settings, "--tables", copy / "tables", "--figures", copy / "figures"),
+        *("--metrics", copy / "metrics.json", "--output", page),
+        *repeated("--scores", map(str, scores)),
+        *repeated("--generated", (f"{name}={results}/images/{name}" for name in folders)),
+        *repeated(
+            "--benchmark", (f"{path.stem}={path}" for path in results.glob("benchmarks/*.tsv"))
+        ),
+    ]
+    if code := subprocess.run(command, check=False).returncode:
+        sys.exit(code)
+    (copy / "report_assets/.output.json").unlink(missing_ok=True)  # nothing is made there again
+    beside = (path for path in copy.glob("report*/**/*") if path.is_file())
+    size = sum(path.stat().st_size for path in (page, *beside))
+    if size > LARGEST_PAGE:
+        sys.exit(f"{page}: {size:,} bytes; expected at most {LARGEST_PAGE:,} in every clone")
 
 
 def provenance(results: Path, config: Path) -> dict[str, object]:

@@ -1,8 +1,9 @@
-// Plays sequences: the frames of a method lie in one picture, row by row. All methods of a sample
-// show the same frame; one slider moves them.
+// Plays walks: the frames of a method lie in one picture, row by row. All methods of a sample show
+// the same frame; one time line, on which key frames are marked, moves them.
 for (const section of document.querySelectorAll(".playing")) {
   const figures = [...section.querySelectorAll("figure")];
-  const [chosen, slider, button, label] = ["select", "input", "button", "output"].map((tag) => section.querySelector(tag));
+  const [chosen, slider, button, label, ticks, back, on] =
+    ["select", "input", ".play", "output", ".ticks", ".back", ".on"].map((name) => section.querySelector(name));
   const sprites = new Map(figures.map((figure) => {
     const image = new Image();
     image.onload = show;
@@ -14,12 +15,32 @@ for (const section of document.querySelectorAll(".playing")) {
   function show() {
     for (const figure of figures) figure.hidden = figure.dataset.sample !== chosen.value;
     const visible = figures.filter((figure) => !figure.hidden);
-    const { frames, keys } = visible[0].dataset;
+    const { frames } = visible[0].dataset, keys = keyFrames(visible[0]);
     slider.max = frames - 1;
-    const frame = Number(slider.value);
-    const kind = keys.split(" ").includes(String(frame)) ? "key frame" : "in between";
-    label.textContent = `frame ${frame + 1} of ${frames}, ${kind}`;
+    const frame = Number(slider.value), isKey = keys.includes(frame);
+    const words = `frame ${frame + 1} of ${frames}, ${isKey ? "key frame" : "in between"}`;
+    label.textContent = words;
+    slider.setAttribute("aria-valuetext", words);
+    ticks.replaceChildren(...keys.map((key) => {
+      const tick = document.createElement("i");
+      tick.style.left = `${(100 * key) / Math.max(1, frames - 1)}%`;
+      return tick;
+    }));
+    section.classList.toggle("on-key", isKey);
     for (const figure of visible) draw(figure, frame);
+  }
+
+  function keyFrames(figure) {
+    return figure.dataset.keys.split(" ").map(Number);
+  }
+
+  function jump(step) {
+    pause();
+    const frame = Number(slider.value);
+    const keys = keyFrames(figures.find((figure) => !figure.hidden));
+    const next = step > 0 ? keys.find((key) => key > frame) : keys.findLast((key) => key < frame);
+    if (next !== undefined) slider.value = next;
+    show();
   }
 
   function draw(figure, frame) {
@@ -48,6 +69,8 @@ for (const section of document.querySelectorAll(".playing")) {
   }
 
   button.addEventListener("click", () => (timer ? pause() : play()));
+  back.addEventListener("click", () => jump(-1));
+  on.addEventListener("click", () => jump(1));
   slider.addEventListener("input", () => { pause(); show(); });
   chosen.addEventListener("change", () => { slider.value = 0; show(); });
   show();

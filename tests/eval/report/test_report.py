@@ -1,4 +1,4 @@
-"""Figures and the page."""
+"""Figures: contact sheets, charts, and what the viewers of the page get."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import shutil
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,45 +28,10 @@ from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
-    lines = [{"step": step, "loss": 1 / (step + 1), "lr": 1e-3} for step in range(20)]
-    lines.append({"step": 19, "loss": 0.5})  # a resumed run repeats a step: the later one counts
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def shown_folders(world: Path) -> list[str]:
-    panoramas = [
-        f"panorama/{m}" for m in ("real", "independent", "autoregressive_latent", "mvdiffusion")
-    ]
-    others = [f"{t}/{m}" for t in ("outpaint", "depth") for m in ("real", "mvdiffusion")]
-    return [f"{label}={world.parent / label}" for label in panoramas + others]
-
-
-def draw(world: Path, scores: Path, log: Path, output: Path) -> Path:
-    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = [
-        "figures",
-        *toy.repeated("--generated", shown_folders(world)),
-        *toy.repeated("--scores", files),
-        "--curves",
-        f"vae={log}",
-    ]
-    toy.run(*arguments, "--output-dir", str(output), "--num-samples", "2")
-    return output
-
-
-@pytest.fixture(scope="module")
-def figures(world: Path, scores: Path, log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw(world, scores, log, tmp_path_factory.mktemp("made") / "figures")
-
-
 def test_figures_are_byte_identical(
-    figures: Path, world: Path, scores: Path, log: Path, tmp_path: Path
+    figures: Path, draw: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    again = draw(world, scores, log, tmp_path / "figures")
+    again = draw(tmp_path / "figures")
     names = sorted(path.name for path in figures.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
     for task in ("panorama", "outpaint", "depth"):
@@ -317,117 +280,6 @@ def test_unreadable_logs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(InputError, match="contains no line"):
         read_curve("x", tmp_path / "log.jsonl")
-
-
-class Links(HTMLParser):
-    """Collects what a page loads and checks that its elements are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.data = 0
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.loads += [value for key, value in attrs if key in ("src", "data-src")]
-        self.data += tag == "script" and ("type", "application/json") in attrs
-        self.loads += [value for key, value in attrs if tag == "link" and key == "href"]
-        if tag not in ("meta", "img", "link", "br", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@pytest.fixture(scope="module")
-def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    root = tmp_path_factory.mktemp("page")
-    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = ["tables", *files, "--output-dir", str(root / "tables")]
-    toy.run(*arguments, "--metrics", str(root / "metrics.json"))
-    (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
-    steps = [f"absent={root / 'absent.tsv'}"]
-    for step, seconds in {"train_vae": 12.7, "train_clip": 30.0, "tables": 20.0}.items():
-        path = root / f"{step}.tsv"
-        steps.append(f"{step}={path}")
-        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:12\t512\n")
-        os.utime(path, (1000, 1000))  # all end at the same time
-    for method in ("real", "mvdiffusion"):
-        target = shutil.copytree(world / method, root / "panorama" / method)
-        for sample in ("room000", "room005"):
-            Image.new("RGB", (64, 32), (200, 30, 60)).save(target / sample / "panorama.png")
-    shown = [f"panorama/{m}={root / 'panorama' / m}" for m in ("real", "mvdiffusion")]
-    shown += [f"panorama/mine={world / 'independent'}"]  # views alone, of which it is stitched
-    shown += [f"depth/{m}={world.parent / 'depth' / m}" for m in ("real", "mvdiffusion")]
-    shown += [f"depth/wrong_correspondence={world.parent / 'depth/independent'}"]
-    toy.run(
-        *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
-        *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
-        *toy.repeated("--benchmark", steps),
-        *toy.repeated("--generated", shown),
-        *("--scores", str(scores / "mvdiffusion.json")),
-        *("--leaderboard", str(root / "boards/leader & board.html")),
-        *("--output", str(root / "report.html")),
-    )
-    assert len(list((root / "report_assets").glob("panorama-*.js"))) == 8  # of 12 rooms
-    return (root / "report.html").read_text()
-
-
-def test_the_page_needs_nothing_else(page: str) -> None:
-    links = Links()
-    links.feed(page)
-    assert links.open == []
-    assert links.loads
-    assert all(value.startswith("data:image/") for value in links.loads)
-    assert links.data == 1
-    # Pannellum names its home, in a comment and to whoever asks by a right click.
-    text = re.sub(r"<script>.*?</script>|/\*.*?\*/", "", page, flags=re.S)
-    assert not re.search(r"(https?:)?//(?!www\.w3\.org)[a-z]+\.[a-z]+/", text)
-
-
-def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
-    assert page.count('<article class="card">') == 7
-    # A viewer of the panoramas of three methods, two sequences of two methods and their depth.
-    assert page.count('<div class="look-around">') == 1
-    assert '"titles":{"real":"Real views","mvdiffusion":"MVDiffusion","mine":"mine"}' in page
-    assert page.count("<canvas") == 2 * 3
-    assert '<p class="banner" role="note">shows &lt;nothing&gt;</p>' in page
-    assert "Not all methods are here; not shown: CAA, wrong correspondences." in page
-    assert page.count("not shown:") == 1
-    assert page.count("<section") == 3
-    assert page.count('href="boards/leader%20%26%20board.html"') == 2
-    assert "&lt;toy&gt; &amp; co" in page
-    assert "train vae" in page
-    assert "13 s · 0.5 GiB" in page
-    assert "<span>train (2 steps)</span>" in page
-    assert "<span>43 s</span>" in page
-    assert "All steps together took 1 min 3 s." in page
-    assert "At least one of them was running for 30 s," in page
-    value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
-    assert f"{value['value']:.1f} dB" in page
-    assert "not comparable with ours" in page
-    assert page.count("Accumulation of errors") == 1
-    assert page.count('alt="Unrolled panoramas of one room') == 1
-
-
-def test_a_missing_table_is_one_error(
-    figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "config.yaml").write_text("name: x\n")
-    (tmp_path / "metrics.json").write_text('{"panorama": {}, "claims": {}}')
-    with pytest.raises(SystemExit):
-        main(
-            [
-                *("report", "--tables", str(tmp_path), "--figures", str(figures)),
-                *("--metrics", str(tmp_path / "metrics.json")),
-                *("--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "r.html")),
-            ]
-        )
-    assert (
-        "tables.json: no such file; make it with `mvdiffusion-eval tables`"
-        in capsys.readouterr().err
-    )
-    assert not (tmp_path / "r.html").exists()
 
 
 def test_columns_of_further_extractors_follow_their_metric() -> None:

@@ -1,0 +1,195 @@
+"""A method of one's own, from folder to page: the page of a comparison, quick looks, values of
+samples, batches, and what is never bold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+
+from mvdiffusion.records import InputError
+from mvdiffusion_eval.api import score
+from mvdiffusion_eval.cli import main
+from mvdiffusion_eval.folders.opening import open_folder
+from mvdiffusion_eval.scoring.score_files import as_stored, read_score
+from mvdiffusion_eval.tables.leaderboard import Submission, measured_groups
+
+COUNT = 6
+OPTIONS = ("--settings", toy.SCORE_SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one's own DAG, of one method; a plain folder; real views."""
+    root, real = tmp_path_factory.mktemp("own"), toy.real_samples(COUNT)
+    toy.write_folder(root / "real", "real", real)
+    for run, noise in {"results": 8, "guided": 6}.items():
+        toy.write_folder(
+            root / run / "images/panorama/mvdiffusion", "mvdiffusion", toy.noisy(real, noise, noise)
+        )
+    mine = toy.noisy(toy.independent_samples(COUNT), 2, 2)
+    toy.write_folder(root / "mine", "", mine, manifest=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of the three, with page and values."""
+    output = tmp_path_factory.mktemp("made")
+    runs = [f"{n}={folders / run}/images/panorama/mvdiffusion"
+            for n, run in {"base": "results", "guided": "guided"}.items()]  # fmt: skip
+    toy.run("compare", *runs, str(folders / "mine"), "--reference", str(folders / "real"),
+            "--output", str(output / "o"), "--report", str(output / "page.html"),
+            "--samples-csv", str(output / "values.csv"), *OPTIONS)  # fmt: skip
+    return output
+
+
+def test_the_page_shows_every_method(made: Path) -> None:
+    page = (made / "page.html").read_text()
+    assert "<title>Comparison: base, guided, mine</title>" in page
+    assert "One command trained" not in page
+    for title in ("guided against base", "mine against base"):
+        assert title in page
+    for name in ("base", "guided", "mine", "Real views"):
+        assert re.search(rf"contact|rows?|{name}", page)
+        assert page.count(name) > 3, name
+    sheet = re.search(r'alt="([^"]*sheet[^"]*|Contact[^"]*)"', page)
+    assert sheet is None or all(name in sheet[1] for name in ("base", "guided", "mine"))
+    assert len(list((made / "page_assets").glob("*.jpg"))) >= 4
+    assert not re.search(r'(?:src|href)="https?://(?!arxiv\.org|github\.com)', page)
+    assert "<b>" in page.partition('id="numbers"')[2]
+
+
+def test_values_of_samples_and_of_pairs(made: Path) -> None:
+    """Values make up the number, those of pairs the value of the sample."""
+    with open(made / "values.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {"base", "guided", "mine"}
+    content = json.loads((made / "o/scores/guided.json").read_text())
+    whole, parts = {}, defaultdict(list)
+    for row in rows:
+        if (row["method"], row["metric"]) == ("guided", "cross_view_psnr"):
+            if row["item"]:
+                parts[row["sample"]].append((row["item"], float(row["value"])))
+            else:
+                whole[row["sample"]] = float(row["value"])
+    measured = content["metrics"]["cross_view_psnr"]
+    assert list(whole.values()) == pytest.approx(measured["values"])
+    for sample_id, value in whole.items():
+        assert [item for item, _ in parts[sample_id]] == [f"{i}-{(i + 1) % 8}" for i in range(8)]
+        assert np.mean([one for _, one in parts[sample_id]]) == pytest.approx(value)
+    assert {row["unit"] for row in rows if row["metric"] == "cross_view_psnr"} == {"dB"}
+    of_pairs = [parts[sample_id][0][1] for sample_id in whole]
+    assert np.mean(of_pairs) == pytest.approx(content["pairs"][0]["psnr_db"])
+
+
+def test_the_best_is_bold_in_every_form(made: Path) -> None:
+    """Of the three, guided has the least noise; real views are given and are no row."""
+    tables = made / "o/tables"
+    line = next(x for x in (tables / "comparison.md").read_text().splitlines()
+                if x.startswith("| cross_view_psnr ↑"))  # fmt: skip
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert [cell.startswith("**") for cell in cells] == [False, False, False, True, False]
+    number = cells[3].strip("*")
+    assert rf"\textbf{{{number}}}" in (tables / "comparison.tex").read_text()
+    assert f"<strong>{number}</strong>" in (tables / "comparison.html").read_text()
+    printed = json.loads((tables / "tables.json").read_text())["tables"]["comparison"]
+    row = next(i for i, r in enumerate(printed["rows"]) if r[0] == "cross_view_psnr ↑")
+    assert [place for place in printed["best"] if place[0] == row] == [[row, 3]]
+    assert any(note.startswith("Bold: the best method") for note in printed["notes"])
+
+
+def test_a_quick_look_says_so_and_is_no_result(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, output = str(folders / "mine"), str(tmp_path / "s.json")
+    named = ("--protocol", "paper-consistency-pano", *OPTIONS)
+    toy.run("score", "--generated", mine, "--output", output, "--limit", "3", *named)
+    assert "only the first 3 of 6 samples were scored (--limit)" in capsys.readouterr().err
+    content = json.loads(Path(output).read_text())
+    assert content["images"]["samples"] == ["room000", "room001", "room002"]
+    assert content["limited"] == {"to": 3, "of": 8}
+    whole = as_stored(score(mine, protocols=["paper-consistency-pano"]))
+    assert "limited" not in whole
+    (group,) = [g for g in measured_groups([Submission(read_score(output), "")])]
+    assert group.entries[0].unranked == "3 of 6 samples (--limit)"
+    toy.run("score", "--generated", mine, "--output", output, "--limit", "99", *named)
+    assert "limited" not in json.loads(Path(output).read_text())
+    both = (mine, str(folders / "real"), "--output", str(tmp_path / "o"))
+    toy.run("compare", *both, "--limit", "3", *named)
+    assert "only the first 3 of 6 samples" in (tmp_path / "o/tables/comparison.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["compare", output, mine, "--output", str(tmp_path / "p"), "--limit", "3", *named])
+    assert "is a score file, which --limit cannot restrict" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--limit: 0; expected a whole number, at least 1"):
+        score(mine, limit=0)
+
+
+def test_batches_of_another_size_have_the_same_features_and_a_cache_of_their_own(
+    folders: Path, extractors: list[Path], tmp_path: Path
+) -> None:
+    """Equal to 1e-4 of their size; the features of the usual batches stay what they were."""
+    options = {"extractors": extractors, "cache": tmp_path / "cache", "limit": 4}
+    real, mine = folders / "real", folders / "mine"
+    usual = score(mine, real, **options)
+    other = score(mine, real, **options, batch_size=5)
+    again = score(mine, real, **options)
+    assert other["batch_size"] == 5
+    assert "batch_size" not in usual
+    assert usual["metrics"] == again["metrics"]
+    for metric in ("fid", "clip_score", "inception_score"):
+        expected = usual["metrics"][metric]["value"]
+        assert other["metrics"][metric]["value"] == pytest.approx(expected, rel=1e-4), metric
+    assert [p.name for p in (tmp_path / "cache").iterdir() if p.name.endswith("-batches-of-5")]
+
+
+def test_patterns_of_single_methods(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One method with a manifest, one in the plain layout, one by a pattern of its own."""
+    opened = open_folder(folders / "mine")
+    for sample_id in opened.sample_ids:
+        for view, path in enumerate(opened.view_paths(sample_id)):
+            copy = tmp_path / f"named/out/{sample_id}@{45 * view}.png"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.symlink_to(path)
+    chosen = [f"base={folders}/results/images/panorama/mvdiffusion", f"plain={folders / 'mine'}",
+              f"named={tmp_path / 'named'}"]  # fmt: skip
+    named = ("--protocol", "paper-consistency-pano", *OPTIONS, "--output", str(tmp_path / "o"))
+    toy.run("compare", *chosen, "--views", "named=out/{id}@{yaw}.png", *named)
+    one, two = (read_score(tmp_path / f"o/scores/{n}.json").content for n in ("plain", "named"))
+    assert one["metrics"] == two["metrics"]
+    assert "'plain' and 'named' have identical images" in capsys.readouterr().err
+    for words in (["{id}@{yaw}.png", "{id}.png"], ["named={id}.png", "named={id}_{view}.png"]):
+        with pytest.raises(SystemExit):
+            main(["compare", *chosen, *toy.repeated("--views", words), *named])
+        assert "expected one PATTERN, and NAME=PATTERN" in capsys.readouterr().err
+
+
+def test_scores_without_folders_have_a_page(made: Path, tmp_path: Path) -> None:
+    files = [str(made / f"o/scores/{name}.json") for name in ("base", "mine")]
+    page = tmp_path / "page.html"
+    toy.run("compare", *files, "--output", str(tmp_path / "o"), "--report", str(page))
+    assert "mine against base" in page.read_text()
+
+
+def test_a_page_needs_a_name_of_its_kind(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(made / f"o/scores/{name}.json") for name in ("base", "mine")]
+    for option, wrong, ending in (
+        ("--report", "page.txt", ".html"),
+        ("--samples-csv", "v", ".csv"),
+    ):
+        with pytest.raises(SystemExit):
+            main(
+                ["compare", *files, "--output", str(tmp_path / "o"), option, str(tmp_path / wrong)]
+            )
+        assert f"expected a name that ends in {ending}" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
