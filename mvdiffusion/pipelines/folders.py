@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from huggingface_hub import snapshot_download
-
 from mvdiffusion.models.multiview_unet import MultiViewUNet, extend_input_channels
 from mvdiffusion.pipelines.loading import (
     HASHES,
@@ -22,6 +20,7 @@ from mvdiffusion.pipelines.loading import (
     in_precision,
     is_multi_view,
     load_single_view,
+    local_folder,
     readable,
     record_files,
 )
@@ -139,7 +138,7 @@ class ModelFolders(_Pipeline):
             InputError: no such model, a changed file, or a model of another task or of single
                 views.
         """
-        local = _local_folder(folder, options)
+        local = local_folder(folder, options)
         check_model(local)
         check_files(local)
         if (local / "unet").is_dir() and not is_multi_view(local):
@@ -220,30 +219,6 @@ class ModelFolders(_Pipeline):
             write_card(folder, self, {})
         if (folder / HASHES).is_file():  # of a model that is written anew
             record_files(folder)
-
-
-def _local_folder(folder: str | Path, options: dict[str, Any]) -> Path:
-    """Find a model folder on the disk, or bring it there from the Hugging Face hub.
-
-    Args:
-        folder: the folder, or its id.
-        options: of diffusers; those of the download are taken out.
-
-    Raises:
-        InputError: there is none.
-    """
-    names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-    download = {name: options.pop(name) for name in names if name in options}
-    path = Path(folder)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InputError(
-            f"{folder}: is a file; expected a model folder. `mvdiffusion convert` makes one of a "
-            "released checkpoint."
-        )
-    with readable(path, "no such folder, and no model of this id"):
-        return Path(snapshot_download(str(folder), **download))
 
 
 def _write_modules(folder: Path) -> None:
