@@ -173,9 +173,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         depth, K, pose = (value.to(self.device) for value in (depth, K, pose))
         return DepthGeometry(depth, K, pose, self.config["variant"])
 
-    def complete_geometry(
-        self, geometry: CorrespondenceGeometry, height: int, width: int
-    ) -> None:
+    def complete_geometry(self, geometry: CorrespondenceGeometry, height: int, width: int) -> None:
         """Compute all that CAA asks of a geometry, which else happens at its first use.
 
         A compiled pass would be cut into pieces there, as values of tensors decide how many tokens

@@ -83,8 +83,9 @@ tags:
 ---
 # MVDiffusion: {task}
 
-Generates {what}. The views are denoised together by one UNet with attention between the places where they
-correspond: MVDiffusion (Tang et al. 2023, [arXiv 2307.01097](https://arxiv.org/abs/2307.01097)).
+Generates {what}. The views are denoised together by one UNet
+with attention between the places where they correspond: MVDiffusion (Tang et al. 2023,
+[arXiv 2307.01097](https://arxiv.org/abs/2307.01097)).
 
 | | |
 |---|---|
@@ -108,15 +109,16 @@ from diffusers import DiffusionPipeline
 pipeline = DiffusionPipeline.from_pretrained("FOLDER_OR_ID", trust_remote_code=True)
 ```
 
-which runs `pipeline.py` and the files of modules in this folder; they import the same package and do nothing
-else. Only the first way checks the files against `sha256.json`, if there is one, and computes in float32
-whatever the precision on the disk.
+which runs `pipeline.py` and the files of modules in this folder; they import the same package and
+do nothing else. Only the first way checks the files against `sha256.json`, if there is one, and
+computes in float32 whatever the precision on the disk.
 
 ## License
 
-The weights are derived from those of the base model and bound to its license; that of Stable Diffusion 2 is the
-CreativeML Open RAIL++-M License, and the miniature's base states its own in its model card. The license of the
-package's code (MIT) does not extend to them. State the license here before you pass the model on.
+The weights are derived from those of the base model and bound to its license; that of Stable
+Diffusion 2 is the CreativeML Open RAIL++-M License, and the miniature's base states its own in its
+model card. The license of the package's code (MIT) does not extend to them. State the license here
+before you pass the model on.
 """
 
 
@@ -256,7 +258,7 @@ def write_card(folder: Path, pipeline: Any, provenance: Mapping[str, str]) -> No
         "Parameters": f"UNet {unet.num_parameters():,}, of which {attention:,} for the views to "
         f"see each other; VAE {counts['vae']:,}; text encoder {counts['text_encoder']:,}",
         "Precision": dtype,
-        **({"Origin": "not recorded by who saved the model"} if not provenance else provenance),
+        **(provenance or {"Origin": "not recorded"}),
     }
     task = name.removeprefix("MVDiffusion").removesuffix("Pipeline").lower()
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())

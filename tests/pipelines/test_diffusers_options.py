@@ -185,9 +185,7 @@ def test_official_callbacks_name_their_tensors_themselves(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_interrupting_leaves_out_the_steps_that_follow(
-    task: str, make: Callable[..., Any]
-) -> None:
+def test_interrupting_leaves_out_the_steps_that_follow(task: str, make: Callable[..., Any]) -> None:
     pipeline, calls = make(task), []
     pipeline.unet.register_forward_pre_hook(lambda _, inputs: calls.append(1))
 

@@ -57,9 +57,7 @@ def test_diffusers_loads_a_folder_by_its_own_files(
     torch.testing.assert_close(sample(loaded, task), sample(make(task), task), atol=1e-5, rtol=0)
 
 
-def test_its_own_class_runs_no_file_of_a_folder(
-    make: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_its_own_class_runs_no_file_of_a_folder(make: Callable[..., Any], tmp_path: Path) -> None:
     make("panorama").save_pretrained(tmp_path / "model")
     for name in ("pipeline.py", "unet/multiview_unet.py", "vae/patch_autoencoder.py"):
         assert (tmp_path / "model" / name).is_file()
@@ -91,7 +89,9 @@ def test_without_the_package_one_sentence_says_what_to_install(
         text=True,
         cwd=tmp_path,
     )
-    assert re.search(r"ImportError: .* package mvdiffusion, which is not .* `pip install", found.stderr)
+    assert re.search(
+        r"ImportError: .* package mvdiffusion, which is not .* `pip install", found.stderr
+    )
     assert "During handling" not in found.stderr
 
 
