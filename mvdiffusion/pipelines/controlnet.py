@@ -82,8 +82,9 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
             cross_attention_kwargs: of `SamplingOptions`, without control images alone.
         """
         if image_condition is None:
-            more = {"cross_attention_kwargs": cross_attention_kwargs}
-            return super().run_unet(inputs, t, prompt_embeds, geometry, **more)
+            return super().run_unet(
+                inputs, t, prompt_embeds, geometry, None, cross_attention_kwargs
+            )
         flat, embeds, control = (
             value.flatten(0, 1) for value in (inputs, prompt_embeds, image_condition)
         )

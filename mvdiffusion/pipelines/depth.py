@@ -96,8 +96,8 @@ class PosedFrames:
 
     def each(self, options: SamplingOptions) -> PosedFrames:
         """Repeat every sequence as often as the options want images of it."""
-        values = (self.prompts, self.depth, self.K, self.pose)
-        return PosedFrames(*(options.each(value) for value in values))
+        tensors = [options.each(values) for values in (self.depth, self.K, self.pose)]
+        return PosedFrames(options.each(self.prompts), *tensors)
 
     def take(self, frames: list[int], device: torch.device) -> PosedFrames:
         """Pick frames, on a device.

@@ -56,11 +56,8 @@ def test_a_complete_geometry_is_left_as_it_is(
 def state(geometry: Any) -> tuple[set[Any], set[Any], list[Any]]:
     """What has been computed: levels, codes, and how levels are read."""
     levels = geometry._levels
-    return (
-        set(levels),
-        set(geometry._codes),
-        [key for key in levels if "reading" in vars(levels[key])],
-    )
+    read = [key for key, level in levels.items() if "reading" in vars(level)]
+    return set(levels), set(geometry._codes), read
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback, SDXLCFGCutoffCallback
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from noise_data import walk
@@ -246,6 +246,28 @@ def test_attention_processors_are_those_of_the_shared_unet(both: Any) -> None:
     assert set(seen) == {7}
     ours.unet.set_attn_processor(AttnProcessor2_0())
     assert equal(our_image(ours), expected)
+
+
+def test_tiles_of_stable_diffusions_vae(both: Any) -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        norm_num_groups=4,
+        sample_size=8,  # a quarter of the images
+    ).eval()
+    theirs, ours = both
+    theirs.vae, ours.vae = vae, deepcopy(vae)
+    whole = our_image(ours)
+    assert equal(whole, their_image(theirs))
+    theirs.vae.enable_tiling()
+    ours.enable_vae_tiling()
+    tiled = our_image(ours)
+    assert equal(tiled, their_image(theirs))
+    assert not torch.equal(tiled, whole)
+    ours.disable_vae_tiling()
+    assert torch.equal(our_image(ours), whole)
 
 
 def test_textual_inversions_of_stable_diffusion_are_words(both: Any) -> None:

@@ -150,7 +150,7 @@ def test_wrong_folders_are_one_sentence(models: dict[str, Path], tmp_path: Path)
 
 def test_tiles_need_a_vae_that_knows_them(make: Callable[..., Any]) -> None:
     pipeline = make("panorama")
-    with pytest.raises(InputError, match="knows tiles, .* got a PatchAutoencoder"):
+    with pytest.raises(InputError, match=r"knows tiles, .* got a PatchAutoencoder"):
         pipeline.enable_vae_tiling()
 
 
@@ -163,9 +163,10 @@ def hub(folder: Path, repository: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self, content: bytes, kind: str = "application/json") -> None:
             self.send_response(200)
-            for key, value in (("Content-Type", kind), ("Content-Length", str(len(content))),
-                               ("ETag", f'"{hash(content):x}"'), ("X-Repo-Commit", commit)):  # fmt: skip
-                self.send_header(key, value)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hash(content):x}"')
+            self.send_header("X-Repo-Commit", commit)
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(content)
