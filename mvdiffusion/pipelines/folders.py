@@ -148,7 +148,7 @@ class ModelFolders(_Pipeline):
                 f"{folder}: is a model of single views; load it by {cls.__name__}."
                 "from_single_view, which adds untrained attention between the views."
             )
-        with readable(local, f"no model for {cls.__name__}"):
+        with readable(local, f"no model of the task {_task(cls.__name__)}"):
             made = super().from_pretrained(local, use_safetensors=True, **options)
         loaded: Self = in_precision(made, options)
         return loaded
@@ -223,6 +223,11 @@ class ModelFolders(_Pipeline):
             record_files(folder)
 
 
+def _task(name: str) -> str:
+    """Name of the task of a pipeline's class."""
+    return name.removeprefix("MVDiffusion").removesuffix("Pipeline").lower()
+
+
 def _write_modules(folder: Path) -> None:
     """Write the files that import this package, and name their classes in model_index.json."""
     index = read_json(folder / "model_index.json")
@@ -260,7 +265,6 @@ def write_card(folder: Path, pipeline: Any, provenance: Mapping[str, str]) -> No
         "Precision": dtype,
         **(provenance or {"Origin": "not recorded"}),
     }
-    task = name.removeprefix("MVDiffusion").removesuffix("Pipeline").lower()
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     with atomic_output(folder / "README.md") as temporary:
-        temporary.write_text(CARD.format(task=task, what=TASKS[name], name=name, rows=table))
+        temporary.write_text(CARD.format(task=_task(name), what=TASKS[name], name=name, rows=table))

@@ -57,7 +57,8 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         """Hold the parts; `from_pretrained` and `save_pretrained` come with diffusers.
 
         Raises:
-            InputError: the UNet is one of another task, or of single views.
+            InputError: the UNet is one of single views.
+            ValueError: it is one of another task.
         """
         super().__init__()
         self.register_modules(
@@ -72,10 +73,10 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         expected = (self.unet_task, self.input_channels(vae.config.latent_channels))
         found = (unet.config["task"], unet.config["unet_config"]["in_channels"])
         if found != expected:
-            raise InputError(
+            raise ValueError(
                 f"Expected a UNet of task {expected[0]!r} with {expected[1]} input channels for "
-                f"{type(self).__name__}, got {found[0]!r} with {found[1]}: load the model by the "
-                "pipeline of its own task."
+                f"{type(self).__name__}, got {found[0]!r} with {found[1]}; take the "
+                "model of this task, or the pipeline of that one."
             )
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
