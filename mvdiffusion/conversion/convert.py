@@ -17,6 +17,7 @@ from mvdiffusion.conversion.weights import ReleasedWeights, load_weights, sort_w
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines import PIPELINES
+from mvdiffusion.pipelines.folders import TASKS, write_card
 from mvdiffusion.pipelines.loading import record_files
 from mvdiffusion.records import InputError, listed, read_json, sha256_file, write_json
 from mvdiffusion.settings import Dtype
@@ -96,8 +97,20 @@ def convert_checkpoint(
     with whole_output(output, made_of) as folder:
         pipeline.save_pretrained(folder)
         write_json(folder / REPORT, report)
+        if type(pipeline).__name__ in TASKS:
+            write_card(folder, pipeline, _provenance(report))
         record_files(folder)
     return report
+
+
+def _provenance(report: dict[str, Any]) -> dict[str, str]:
+    """Say in a model card's rows where converted weights come from."""
+    checkpoint = report["checkpoint"]
+    return {
+        "Base": f"Stable Diffusion 2; `{REPORT}` tells which copy was used",
+        "Training": f"that of the checkpoint `{checkpoint['name']}` (SHA-256 "
+        f"`{checkpoint['sha256']}`), which was converted",
+    }
 
 
 def _assemble(weights: ReleasedWeights, base: BaseModel | Published) -> Any:

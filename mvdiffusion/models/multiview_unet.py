@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.utils import USE_PEFT_BACKEND, scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
 from mvdiffusion.attention_settings import AttentionSettings
@@ -22,6 +23,7 @@ from mvdiffusion.models.attention import (
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
 from mvdiffusion.models.depth_geometry import DepthGeometry
 from mvdiffusion.models.image_conditioning import ImageConditioning
+from mvdiffusion.models.shared_unet import SharedUNet
 from mvdiffusion.settings import parse
 
 SUPPORTED_BLOCKS = {
@@ -46,9 +48,10 @@ class _Call:
     embedding: Tensor  # of the timesteps, [B * V, E]
     text: Tensor  # [B * V, L, D]
     geometry: CorrespondenceGeometry | None
+    attention: Mapping[str, Any] | None  # options of the processors of text attention
 
 
-class MultiViewUNet(ModelMixin, ConfigMixin):
+class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
     """A `UNet2DConditionModel` shared by the views of a sample, plus CAA blocks between them.
 
     CAA follows the last layer of every down block (before its downsampler; the skip tensors keep
@@ -60,6 +63,12 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    # What `compile_repeated_blocks` compiles.
+    _repeated_blocks: ClassVar[list[str]] = [
+        "BasicTransformerBlock",
+        "CorrespondenceAttention",
+        "CrossViewAttention",
+    ]
 
     @register_to_config
     def __init__(
@@ -164,6 +173,25 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         depth, K, pose = (value.to(self.device) for value in (depth, K, pose))
         return DepthGeometry(depth, K, pose, self.config["variant"])
 
+    def complete_geometry(self, geometry: CorrespondenceGeometry, height: int, width: int) -> None:
+        """Compute all that CAA asks of a geometry, which else happens at its first use.
+
+        A compiled pass would be cut into pieces there, as values of tensors decide how many tokens
+        there are.
+
+        Args:
+            geometry: from `prepare_geometry` or `prepare_depth_geometry`.
+            height, width: of the latents in cells.
+        """
+        if self.attention.correspondences == "none":
+            return
+        views, step = geometry.K.shape[1], self.view_chunk or geometry.K.shape[1]
+        for depth, channels in enumerate(self.unet.config.block_out_channels):
+            size = -(-height // 2**depth), -(-width // 2**depth)  # downsamplers round up
+            geometry.position_code(*size, channels, self.dtype)
+            for start in range(0, views, step):
+                _ = geometry.level(*size, range(start, min(start + step, views))).reading
+
     def forward(
         self,
         latents: Tensor,  # [B, V, C, h, w]
@@ -171,6 +199,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         prompt_embeds: Tensor,  # [B, V, L, D]
         geometry: CorrespondenceGeometry | None,
         image_condition: Tensor | None = None,  # [B, V, C_out + 1, h, w]
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
         return_dict: bool = True,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """Predict the noise (or velocity) of all views at once.
@@ -182,18 +211,33 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
             geometry: cameras from `prepare_geometry`; None leaves the views independent.
             image_condition: latents of known views or zeros, and a mask (1 = known); depth only.
                 Samples without any known view are treated as without a condition.
+            cross_attention_kwargs: options of the shared UNet's attention processors; "scale" is
+                that of its LoRA.
             return_dict: return a `UNet2DConditionOutput`, otherwise a tuple.
 
         Returns:
             `sample` [B, V, C_out, h, w].
         """
-        batch, views = latents.shape[:2]
-        call = _Call(
-            self._embed_time(timesteps, latents),
-            prompt_embeds.flatten(0, 1),
-            None if views == 1 else geometry,
-        )
-        down, mid, up = self._condition(image_condition)
+        options = dict(cross_attention_kwargs or {})
+        scale = options.pop("scale", 1.0)
+        if USE_PEFT_BACKEND and scale != 1.0:
+            scale_lora_layers(self.unet, scale)
+        try:
+            call = _Call(
+                self._embed_time(timesteps, latents),
+                prompt_embeds.flatten(0, 1),
+                None if latents.shape[1] == 1 else geometry,
+                options or None,
+            )
+            sample = self._denoise(latents, call, self._condition(image_condition))
+        finally:
+            if USE_PEFT_BACKEND and scale != 1.0:
+                unscale_lora_layers(self.unet, scale)
+        return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+
+    def _denoise(self, latents: Tensor, call: _Call, added: tuple[Any, Any, Any]) -> Tensor:
+        """Run all layers on latents [B, V, C, h, w]."""
+        down, mid, up = added
         x = self._run(self.unet.conv_in, latents.flatten(0, 1))
         x, skips = self._down(x, call, down)
         x = self._mid(x, call, mid)
@@ -201,8 +245,7 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
         x = self._run(
             lambda x: self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(x))), x
         )
-        sample = x.unflatten(0, (batch, views))
-        return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+        return x.unflatten(0, latents.shape[:2])
 
     def _condition(self, condition: Tensor | None) -> tuple[Sequence[Any], Any, Sequence[Any]]:
         """What the image condition adds to the blocks' inputs; zero without one."""
@@ -274,7 +317,13 @@ class MultiViewUNet(ModelMixin, ConfigMixin):
 
     def _attend_to_text(self, attention: nn.Module, x: Tensor, call: _Call) -> Tensor:
         def attend(x: Tensor, text: Tensor) -> Tensor:
-            return attention(x, encoder_hidden_states=text, return_dict=False)[0]
+            found: tuple[Tensor] = attention(
+                x,
+                encoder_hidden_states=text,
+                cross_attention_kwargs=call.attention,
+                return_dict=False,
+            )
+            return found[0]
 
         return self._run(attend, x, call.text)
 

@@ -212,6 +212,20 @@ def check_depth(depth: Tensor) -> None:
             )
 
 
+def check_embeds(prompt_embeds: Tensor, batch: int) -> None:
+    """Refuse a callback's embeddings of another number of samples than there are latents.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    if len(prompt_embeds) not in (batch, 2 * batch):
+        raise InputError(
+            f"Expected a callback's `prompt_embeds` of {batch} or {2 * batch} samples, got "
+            f"{len(prompt_embeds)}: a callback such as SDCFGCutoffCallback, which keeps the last "
+            "of them alone, fits one sample at a time."
+        )
+
+
 def check_finite(name: str, values: Tensor, dtype: torch.dtype) -> None:
     """Refuse what a network made of NaN or infinite numbers, which would become black images.
 

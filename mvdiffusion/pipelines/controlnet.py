@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
         prompt_embeds: Tensor,
         geometry: Any,
         image_condition: Tensor | None = None,
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
         """Run ControlNet and UNet on views that see nothing of each other.
 
@@ -77,9 +79,12 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
             prompt_embeds: [B, V, L, D].
             geometry: None.
             image_condition: control images [B, V, 3, H, W].
+            cross_attention_kwargs: of `SamplingOptions`, without control images alone.
         """
         if image_condition is None:
-            return super().run_unet(inputs, t, prompt_embeds, geometry)
+            return super().run_unet(
+                inputs, t, prompt_embeds, geometry, None, cross_attention_kwargs
+            )
         flat, embeds, control = (
             value.flatten(0, 1) for value in (inputs, prompt_embeds, image_condition)
         )

@@ -30,7 +30,8 @@ from mvdiffusion.pipelines.checks import (
     check_size,
     per_view_prompts,
 )
-from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
+from mvdiffusion.pipelines.multiview import MultiViewPipeline, StepCallback
+from mvdiffusion.pipelines.options import SamplingOptions, tensor_names
 from mvdiffusion.records import InputError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,11 @@ class PosedFrames:
     K: Tensor  # [B, V, 3, 3], pixels
     pose: Tensor  # [B, V, 4, 4], camera-to-world
 
+    def each(self, options: SamplingOptions) -> PosedFrames:
+        """Repeat every sequence as often as the options want images of it."""
+        tensors = [options.each(values) for values in (self.depth, self.K, self.pose)]
+        return PosedFrames(options.each(self.prompts), *tensors)
+
     def take(self, frames: list[int], device: torch.device) -> PosedFrames:
         """Pick frames, on a device.
 
@@ -121,7 +127,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
 
     def __call__(
         self,
-        prompt: Prompts,
+        prompt: Prompts | None,
         depth: Tensor,
         pose: Tensor,
         K: Tensor,
@@ -136,12 +142,13 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MultiViewOutput:
+        **options: Any,
+    ) -> Any:
         """Generate whole sequences; resulting tensors are on the CPU.
 
         Args:
             prompt: one text for all frames; or one per frame; or a list of those lists, one for
-                each of B sequences.
+                each of B sequences; None with the option `prompt_embeds`.
             depth: along the optical axis in meters, 0 = none, [V, H, W] or [B, V, H, W]; the
                 images get its height and width.
             pose: camera-to-world transforms [V, 4, 4] or [B, V, 4, 4], meters.
@@ -154,6 +161,8 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
                 other, which is logged as a warning.
 
         The other arguments are those of `MVDiffusionPanoramaPipeline`; steps count within a group.
+        A callback that interrupts leaves out the steps of the groups that follow, too: frames that
+        were not begun stay noise.
 
         Raises:
             InputError: arguments that do not fit together; the message says which.
@@ -161,8 +170,9 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         groups = self.iterate(
             prompt, depth, pose, K, key_frames, num_views, num_inference_steps, guidance_scale,
             negative_prompt, correspondence_attention, generator, latents, output_type,
-            callback_on_step_end, callback_on_step_end_tensor_inputs,
+            callback_on_step_end, callback_on_step_end_tensor_inputs, **options,
         )  # fmt: skip
+        chosen = SamplingOptions.parse(options)
         order: list[int] = []
         parts: list[Any] = []
         for frames, images in groups:
@@ -173,13 +183,13 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
             samples = [
                 [image for part in rows for image in part] for rows in zip(*parts, strict=True)
             ]
-            return MultiViewOutput(images=[[images[i] for i in place] for images in samples])
+            return self.result([[images[i] for i in place] for images in samples], chosen)
         join = np.concatenate if isinstance(parts[0], np.ndarray) else torch.cat
-        return MultiViewOutput(images=join(parts, 1)[:, place])
+        return self.result(join(parts, 1)[:, place], chosen)
 
     def iterate(
         self,
-        prompt: Prompts,
+        prompt: Prompts | None,
         depth: Tensor,
         pose: Tensor,
         K: Tensor,
@@ -194,6 +204,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        **options: Any,
     ) -> Iterator[tuple[list[int], Any]]:
         """Generate sequences group by group.
 
@@ -209,11 +220,13 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         Raises:
             InputError: at once, for arguments that do not fit together.
         """
-        frames = self.posed_frames(prompt, depth, pose, K)
+        chosen = SamplingOptions.parse(options)
+        frames = self.posed_frames(chosen.texts(prompt), depth, pose, K)
+        check_prompts(frames.prompts, negative_prompt, len(frames.depth))
+        frames = frames.each(chosen)
         batch, views, height, width = frames.depth.shape
         keys = list(range(views)) if key_frames is None else [int(key) for key in key_frames]
-        names = callback_on_step_end_tensor_inputs
-        check_prompts(frames.prompts, negative_prompt, batch)
+        names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         check_size(height, width, self.vae_scale_factor)
         check_depth(frames.depth)
         check_poses(frames.pose)
@@ -224,7 +237,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         )
         shape = (batch, views, *self.latent_shape(height, width))
         noise = self.prepare_latents(shape, generator, latents)
-        options = {
+        sampling = {
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "generator": generator,
@@ -241,7 +254,7 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
                 "Leave num_views out to denoise them together."
             )
         return self._generate(
-            groups, frames, noise, negative, correspondence_attention, output_type, options
+            groups, frames, noise, negative, correspondence_attention, output_type, sampling, chosen
         )
 
     @torch.no_grad()
@@ -253,7 +266,8 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
         negative_prompt: str | Sequence[str] | None,
         correspondence_attention: bool,
         output_type: str,
-        options: dict[str, Any],
+        sampling: dict[str, Any],
+        options: SamplingOptions,
     ) -> Iterator[tuple[list[int], Any]]:
         keys: dict[int, Tensor] = {}  # latents [B, C, h, w] of the key frames
         for group in groups:
@@ -261,17 +275,18 @@ class MVDiffusionDepthPipeline(MultiViewPipeline):
             negative = negative_prompt
             if negative is not None and not isinstance(negative, str):
                 negative = [negative[frame] for frame in group.frames]
-            start = noise[:, group.frames]
+            start, own = noise[:, group.frames], options.of_views(group.frames)
             found = self.denoise(
                 start,
-                self.encode_prompt(part.prompts, negative),
+                self.encode_prompt(part.prompts, negative, own),
                 # Not by the UNet, which under CPU offload is not on its device yet.
                 DepthGeometry(part.depth, part.K, part.pose, self.unet.config["variant"])
                 if correspondence_attention
                 else None,
                 extra_channels=normalized_inverse_depth(part.depth, *start.shape[-2:]),
                 image_condition=key_frame_condition(keys, group) if group.given else None,
-                **options,
+                **sampling,
+                options=own,
             )
             if group.given:
                 found = found[:, 1:-1]

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import snapshot_download
 
 from mvdiffusion.records import InputError, read_json, sha256_file, write_json
 
 HASHES = "sha256.json"
 WEIGHTS = ("text_encoder", "unet", "vae")
+PICKLED = ["*.bin", "*.ckpt", "*.pt", "*.pth"]  # patterns of files that are never read
 
 
 def _says_something(record: logging.LogRecord) -> bool:
@@ -115,6 +117,8 @@ def check_architecture(folder: Path) -> None:
         found = "a model with a second text encoder or more conditions, such as SDXL"
     elif unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         found = f"a {unet['_class_name']}"
+        if found == "a MultiViewUNet":
+            found += ", which `from_pretrained` loads"
     elif None not in (width, expected) and width != expected:
         found = f"a text encoder of width {width} beside a UNet that takes {expected}"
     else:
@@ -145,6 +149,39 @@ def readable(folder: Path, expected: str) -> Iterator[None]:
         raise InputError(f"{folder}: {expected}: {reason}") from None
 
 
+def local_folder(folder: str | Path, options: dict[str, Any]) -> Path:
+    """Find a multi-view model on the disk, or bring it there from the Hugging Face hub.
+
+    Args:
+        folder: the folder, or its id.
+        options: of diffusers; those of the download are taken out.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+    download = {name: options.pop(name) for name in names if name in options}
+    path = Path(folder)
+    check_no_file(path)
+    if path.is_dir():
+        return path
+    with readable(path, "no such folder, and no model of this id"):
+        return Path(snapshot_download(str(folder), ignore_patterns=PICKLED, **download))
+
+
+def check_no_file(path: Path) -> None:
+    """Check that what should be a model folder is no file.
+
+    Raises:
+        InputError: it is.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(
+            f"{path}: is a file; expected a model folder. `mvdiffusion convert` makes one of a "
+            "released checkpoint."
+        )
+
+
 def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipeline:
     """Load VAE, text encoder, tokenizer, UNet and scheduler of a Stable Diffusion model.
 
@@ -155,15 +192,19 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
             computed with in float32, in whatever precision the folder holds them.
 
     Raises:
-        InputError: the folder's files have changed, or it holds another model.
+        InputError: no such model, changed files, or another model.
     """
-    if Path(folder).is_dir():
-        check_files(Path(folder))
-        check_architecture(Path(folder))
+    local = Path(folder)
+    check_no_file(local)
+    if local.is_dir():
+        check_model(local)
+        check_files(local)
+        check_architecture(local)
     unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, **unused, requires_safety_checker=False, use_safetensors=True, **options
-    )
+    with readable(local, "no Stable Diffusion model"):
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, **unused, requires_safety_checker=False, use_safetensors=True, **options
+        )
     loaded: StableDiffusionPipeline = in_precision(pipeline, options)
     return loaded
 

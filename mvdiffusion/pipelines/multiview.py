@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
@@ -16,17 +14,18 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from mvdiffusion.models.multiview_unet import MultiViewUNet, extend_input_channels
-from mvdiffusion.pipelines.checks import Generators, check_finite, check_numbers, check_shape
-from mvdiffusion.pipelines.loading import (
-    check_files,
-    in_precision,
-    is_multi_view,
-    load_single_view,
+from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.pipelines.checks import (
+    Generators,
+    check_embeds,
+    check_finite,
+    check_numbers,
+    check_shape,
 )
+from mvdiffusion.pipelines.folders import ModelFolders
+from mvdiffusion.pipelines.options import PLAIN, SamplingOptions, tensor_names
+from mvdiffusion.pipelines.text import TextConditioning
 from mvdiffusion.records import InputError
-
-logger = logging.getLogger(__name__)
 
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 Predict = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -44,13 +43,13 @@ class MultiViewOutput(BaseOutput):
     images: Any
 
 
-class MultiViewPipeline(DiffusionPipeline):
+class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
     """Parts of a multi-view model; the tasks' pipelines derive from it."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "prompt_embeds"]
 
-    unet_task: ClassVar[str] = "panorama"
+    unet_task = "panorama"
 
     def __init__(
         self, vae: Any, text_encoder: Any, tokenizer: Any, unet: MultiViewUNet, scheduler: Any
@@ -58,7 +57,8 @@ class MultiViewPipeline(DiffusionPipeline):
         """Hold the parts; `from_pretrained` and `save_pretrained` come with diffusers.
 
         Raises:
-            ValueError: the UNet is one of another task.
+            InputError: the UNet is one of single views.
+            ValueError: it is one of another task.
         """
         super().__init__()
         self.register_modules(
@@ -75,7 +75,8 @@ class MultiViewPipeline(DiffusionPipeline):
         if found != expected:
             raise ValueError(
                 f"Expected a UNet of task {expected[0]!r} with {expected[1]} input channels for "
-                f"{type(self).__name__}, got {found[0]!r} with {found[1]}."
+                f"{type(self).__name__}, got {found[0]!r} with {found[1]}; take the "
+                "model of this task, or the pipeline of that one."
             )
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
@@ -99,64 +100,6 @@ class MultiViewPipeline(DiffusionPipeline):
         """Whether a callback has set `_interrupt`, to leave out the steps that follow."""
         return self._interrupt
 
-    @classmethod
-    def input_channels(cls, latent_channels: int) -> int:
-        """Input channels of this task's UNet."""
-        return latent_channels
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
-        """Load a model folder of this task, as stage 2 and `mvdiffusion convert` write it.
-
-        Args:
-            folder: the folder; its files are checked against the hashes that it has.
-            options: passed on to diffusers, such as `torch_dtype`; float32 without.
-
-        Raises:
-            InputError: a file has changed, or the folder holds a model of single views.
-        """
-        if (local := Path(folder)).is_dir():
-            check_files(local)
-            if (local / "unet").is_dir() and not is_multi_view(local):
-                raise InputError(
-                    f"{folder}: is a model of single views; load it by {cls.__name__}."
-                    "from_single_view, which adds untrained attention between the views."
-                )
-        made = super().from_pretrained(folder, use_safetensors=True, **options)
-        loaded: Self = in_precision(made, options)
-        return loaded
-
-    @classmethod
-    def from_single_view(
-        cls,
-        folder: str | Path,
-        variant: str = "released",
-        ignore_condition: bool = False,
-        **options: Any,
-    ) -> Self:
-        """Load a Stable Diffusion folder (or hub id) and insert untrained multi-view layers.
-
-        Args:
-            folder: a folder in the format of diffusers, with as many input channels as the task
-                needs: those of Stable Diffusion 2 base, inpainting or depth.
-            variant: CAA arithmetic, "released" or "paper".
-            ignore_condition: load a model of text alone, too; its new input channels have no
-                effect, so it sees neither mask nor depth.
-            options: passed on to `from_pretrained`, such as `torch_dtype`; float32 without.
-        """
-        base = load_single_view(folder, **options)
-        latent_channels = base.vae.config.latent_channels
-        if ignore_condition and base.unet.config.in_channels == latent_channels:
-            extend_input_channels(base.unet, cls.input_channels(latent_channels))
-        unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
-        parts = (base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
-        return cls(*parts, **cls._further_parts(folder, **options))
-
-    @classmethod
-    def _further_parts(cls, folder: str | Path, **options: Any) -> dict[str, Any]:
-        """Load what a pipeline has beside the parts of Stable Diffusion, by name: nothing."""
-        return {}
-
     def set_view_chunk(self, views: int | None) -> None:
         """Run the UNet on so many views at a time: less memory, the same result; None: all."""
         self.unet.set_view_chunk(views)
@@ -168,6 +111,24 @@ class MultiViewPipeline(DiffusionPipeline):
     def disable_vae_slicing(self) -> None:
         """Encode and decode the views of a sample together."""
         self.vae_slicing = False
+
+    def enable_vae_tiling(self) -> None:
+        """Encode and decode views in tiles: less memory for large ones, almost the same result.
+
+        Raises:
+            InputError: the VAE knows no tiles, as that of the miniature.
+        """
+        if not hasattr(self.vae, "enable_tiling"):
+            raise InputError(
+                f"Expected a VAE that knows tiles, such as AutoencoderKL, got a "
+                f"{type(self.vae).__name__}: use `enable_vae_slicing`."
+            )
+        self.vae.enable_tiling()
+
+    def disable_vae_tiling(self) -> None:
+        """Encode and decode views whole."""
+        if hasattr(self.vae, "disable_tiling"):
+            self.vae.disable_tiling()
 
     def check_sampling(
         self,
@@ -200,49 +161,6 @@ class MultiViewPipeline(DiffusionPipeline):
             raise InputError(
                 f"Expected `callback_on_step_end_tensor_inputs` out of {known}, got {unknown[0]!r}."
             )
-
-    def encode_prompt(
-        self, prompts: Sequence[Sequence[str]], negative_prompt: str | Sequence[str] | None
-    ) -> Tensor:
-        """Encode per-view prompts [B][V] as embeddings.
-
-        Args:
-            prompts: per-view prompts of B samples.
-            negative_prompt: one for all views, or one per view; None for none (no guidance).
-
-        Returns:
-            Embeddings [B, V, L, D], or [2 B, V, L, D] with the negative prompts' first.
-        """
-        rows = [list(texts) for texts in prompts]
-        if negative_prompt is not None:
-            if isinstance(negative_prompt, str):
-                negative_prompt = [negative_prompt] * len(rows[0])
-            rows = [list(negative_prompt)] * len(rows) + rows
-        distinct = sorted({text for row in rows for text in row})
-        self._tell_cut_prompts(distinct)
-        tokens = self.tokenizer(
-            distinct,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids.to(self._execution_device)
-        embeds = self.text_encoder(tokens)[0].to(self.unet.dtype)
-        place = {text: index for index, text in enumerate(distinct)}
-        return embeds[torch.tensor([[place[text] for text in row] for row in rows])]
-
-    def _tell_cut_prompts(self, prompts: Sequence[str]) -> None:
-        """Log what the tokenizer cuts off, once for each prompt."""
-        most = self.tokenizer.model_max_length
-        tokens = self.tokenizer(prompts, verbose=False).input_ids
-        for prompt, ids in zip(prompts, tokens, strict=True):
-            if len(ids) > most and prompt not in self._cut_prompts:
-                self._cut_prompts.add(prompt)
-                lost = self.tokenizer.decode(ids[most - 1 : -1])  # the last token is the text's end
-                logger.warning(
-                    f"prompt '{prompt[:40]}…': {len(ids)} tokens, of which the model sees {most}; "
-                    f"cut off: '{lost}'"
-                )
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape (C, h, w) of one view's latents."""
@@ -284,6 +202,7 @@ class MultiViewPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         extra_channels: Tensor | None = None,
         image_condition: Tensor | None = None,
+        options: SamplingOptions = PLAIN,
     ) -> Tensor:
         """Run the sampler from noise to latents [B, V, C, h, w].
 
@@ -300,14 +219,17 @@ class MultiViewPipeline(DiffusionPipeline):
             callback_on_step_end_tensor_inputs: names of those tensors, "latents", "prompt_embeds".
             extra_channels: input channels after those of the latents, [B, V, C', h, w].
             image_condition: latents of known images and their mask, [B, V, C + 1, h, w].
+            options: rescaling of the guidance, noise of DDIM, options of attention processors.
 
         Raises:
             InputError: latents became NaN or infinite.
         """
+        if geometry is not None:
+            self.unet.complete_geometry(geometry, *latents.shape[-2:])
 
         def predict(latents: Tensor, t: Tensor, prompt_embeds: Tensor) -> tuple[Tensor, Tensor]:
             return latents, self.predict(
-                latents, t, prompt_embeds, geometry, extra_channels, image_condition
+                latents, t, prompt_embeds, geometry, extra_channels, image_condition, options
             )
 
         return self.run_sampler(
@@ -319,6 +241,7 @@ class MultiViewPipeline(DiffusionPipeline):
             generator,
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
+            options.eta,
         )
 
     def run_sampler(
@@ -331,6 +254,7 @@ class MultiViewPipeline(DiffusionPipeline):
         generator: Generators = None,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        eta: float = 0.0,
     ) -> Tensor:
         """Run the sampler on whatever latents `predict` knows to predict.
 
@@ -341,15 +265,19 @@ class MultiViewPipeline(DiffusionPipeline):
             prompt_embeds: from `encode_prompt`.
             num_inference_steps, guidance_scale, generator: see `denoise`.
             callback_on_step_end, callback_on_step_end_tensor_inputs: see `denoise`.
+            eta: noise that DDIM adds, of `SamplingOptions`.
 
         Raises:
-            InputError: latents became NaN or infinite.
+            InputError: latents became NaN or infinite, or a callback returned embeddings of
+                another number of samples.
         """
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
         self._guidance_scale, self._num_timesteps = guidance_scale, len(self.scheduler.timesteps)
         latents = latents * self.scheduler.init_noise_sigma  # known once the steps are set
-        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
-        options = {"generator": generator} if takes_generator else {}
+        names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        parameters = inspect.signature(self.scheduler.step).parameters
+        known = {"generator": generator, "eta": eta}
+        options = {name: value for name, value in known.items() if name in parameters}
         for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             if self.interrupt:
                 continue
@@ -358,9 +286,10 @@ class MultiViewPipeline(DiffusionPipeline):
             check_finite("latents", latents, self.unet.dtype)
             if callback_on_step_end is not None:
                 tensors = {"latents": latents, "prompt_embeds": prompt_embeds}
-                offered = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
+                offered = {name: tensors[name] for name in names}
                 changed = {**tensors, **callback_on_step_end(self, index, t, offered)}
                 latents, prompt_embeds = changed["latents"], changed["prompt_embeds"]
+                check_embeds(prompt_embeds, len(latents))
         return latents
 
     def predict(
@@ -371,6 +300,7 @@ class MultiViewPipeline(DiffusionPipeline):
         geometry: Any = None,
         extra_channels: Tensor | None = None,
         image_condition: Tensor | None = None,
+        options: SamplingOptions = PLAIN,
     ) -> Tensor:
         """Predict the noise of one step, guided if there are two sets of prompts.
 
@@ -378,7 +308,7 @@ class MultiViewPipeline(DiffusionPipeline):
             latents: [B, V, C, h, w], not scaled yet.
             t: the timestep.
             prompt_embeds: [B or 2 B, V, L, D].
-            geometry, extra_channels, image_condition: see `denoise`.
+            geometry, extra_channels, image_condition, options: see `denoise`.
         """
         repeats = len(prompt_embeds) // len(latents)
         # Only the noisy latents are scaled to the sampler's liking, not what they are given.
@@ -389,11 +319,13 @@ class MultiViewPipeline(DiffusionPipeline):
         if image_condition is not None:
             image_condition = torch.cat([image_condition] * repeats).to(self.unet.dtype)
         inputs = inputs.to(self.unet.dtype)
-        noise_pred = self.run_unet(inputs, t, prompt_embeds, geometry, image_condition).float()
+        noise_pred = self.run_unet(
+            inputs, t, prompt_embeds, geometry, image_condition, options.cross_attention_kwargs
+        ).float()
         if repeats == 1:
             return noise_pred
         negative, positive = noise_pred.chunk(2)
-        return negative + self.guidance_scale * (positive - negative)
+        return options.rescale(negative + self.guidance_scale * (positive - negative), positive)
 
     def run_unet(
         self,
@@ -402,6 +334,7 @@ class MultiViewPipeline(DiffusionPipeline):
         prompt_embeds: Tensor,
         geometry: Any,
         image_condition: Tensor | None = None,
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
         """Return what the UNet makes of all its inputs, [B, V, C, h, w].
 
@@ -409,10 +342,25 @@ class MultiViewPipeline(DiffusionPipeline):
             inputs: latents as the UNet takes them, and extra channels, [B, V, C', h, w].
             t: the timestep.
             prompt_embeds, geometry, image_condition: see `denoise`.
+            cross_attention_kwargs: of `SamplingOptions`.
         """
-        options = {} if image_condition is None else {"image_condition": image_condition}
+        given = {
+            "image_condition": image_condition,
+            "cross_attention_kwargs": cross_attention_kwargs,
+        }
+        options = {name: value for name, value in given.items() if value is not None}
         sample: Tensor = self.unet(inputs, t, prompt_embeds, geometry, **options).sample
         return sample
+
+    def result(self, images: Any, options: SamplingOptions) -> Any:
+        """Hand back the images of a call, when the parts are done.
+
+        Args:
+            images: decoded.
+            options: whether they come in a tuple.
+        """
+        self.maybe_free_model_hooks()
+        return MultiViewOutput(images=images) if options.return_dict else (images,)
 
     def encode_views(self, views: Tensor) -> Tensor:
         """Encode views [B, V, 3, H, W] in −1 … 1 as scaled latents [B, V, C, h, w] (the mode)."""

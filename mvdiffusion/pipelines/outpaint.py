@@ -19,7 +19,8 @@ from mvdiffusion.pipelines.checks import (
     check_prompts,
     check_size,
 )
-from mvdiffusion.pipelines.multiview import MultiViewOutput, StepCallback
+from mvdiffusion.pipelines.multiview import StepCallback
+from mvdiffusion.pipelines.options import SamplingOptions, tensor_names
 from mvdiffusion.pipelines.panorama import PanoramaCameras
 from mvdiffusion.records import InputError
 
@@ -42,7 +43,7 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: Prompts,
+        prompt: Prompts | None,
         image: GivenImages,
         given_views: Sequence[int] = (0,),
         height: int | None = None,
@@ -61,12 +62,13 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MultiViewOutput:
+        **options: Any,
+    ) -> Any:
         """Generate the missing views of panoramas.
 
         Args:
             prompt: one text for all views; or one per view, given ones too; or a list of those
-                lists, one for each panorama.
+                lists, one for each panorama; None with the option `prompt_embeds`.
             image: the given views: an image or a list of them (one panorama), a list of such lists
                 (several), or a tensor [n, 3, H, W] or [B, n, 3, H, W] in −1 … 1.
             given_views: places of those n images among the views, in their order.
@@ -79,13 +81,15 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
             InputError: arguments that do not fit together; the message says which.
         """
         given = given_images(image)
-        prompts = self.view_prompts(prompt, num_views, fov_deg, K, len(given))
+        chosen = SamplingOptions.parse(options)
+        prompts = self.view_prompts(chosen.texts(prompt), num_views, fov_deg, K, len(given))
+        check_prompts(prompts, negative_prompt, len(given))
+        prompts, given = chosen.each(prompts), chosen.each(given)
         default = self.default_size()
         height = default[0] if height is None else height
         width = default[1] if width is None else width
-        names = callback_on_step_end_tensor_inputs
+        names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         batch, views = len(prompts), len(prompts[0])
-        check_prompts(prompts, negative_prompt, len(given))
         check_size(height, width, self.vae_scale_factor)
         check_given_views(given_views, views)
         check_given_images(given, len(given_views), height, width)
@@ -93,7 +97,8 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         self.check_sampling(
             num_inference_steps, guidance_scale, generator, batch, output_type, names
         )
-        embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
+        negative = negative_prompt if guidance_scale > 1 else None
+        embeds = self.encode_prompt(prompts, negative, chosen)
         geometry = None
         if correspondence_attention:
             geometry = self.panorama_geometry(views, height, width, fov_deg, K, R)
@@ -109,12 +114,11 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
             callback_on_step_end,
             names,
             extra_channels=masked,
+            options=chosen,
         )
         if keep_given:
             latents[:, list(given_views)] = masked[:, list(given_views), 1:]
-        images = self.decode_latents(latents, output_type)
-        self.maybe_free_model_hooks()
-        return MultiViewOutput(images=images)
+        return self.result(self.decode_latents(latents, output_type), chosen)
 
     def masked_image(self, given: Tensor, given_views: Sequence[int], views: int) -> Tensor:
         """Make the input channels that tell what is given: mask and latents of the masked image.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from mvdiffusion.pipelines.checks import (
     check_size,
     per_view_prompts,
 )
-from mvdiffusion.pipelines.multiview import MultiViewOutput, MultiViewPipeline, StepCallback
+from mvdiffusion.pipelines.multiview import MultiViewPipeline, StepCallback
+from mvdiffusion.pipelines.options import SamplingOptions, tensor_names
 
 DEFAULT_VIEWS = 8  # of a panorama (paper, section 4.1)
 
@@ -86,7 +88,7 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: Prompts,
+        prompt: Prompts | None = None,
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
@@ -102,12 +104,13 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MultiViewOutput:
+        **options: Any,
+    ) -> Any:
         """Generate panoramas as sets of perspective views.
 
         Args:
             prompt: one text for all views; or one per view (one panorama); or a list of those
-                lists (several panoramas).
+                lists (several panoramas); None with the option `prompt_embeds`.
             height, width: of a view in pixels; default: the UNet's sample size.
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance; 1 or less switches it off.
@@ -122,15 +125,20 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
             output_type: "pil", "np", "pt" or "latent", see `MultiViewOutput`.
             callback_on_step_end: see `MultiViewPipeline.denoise`.
             callback_on_step_end_tensor_inputs: see `MultiViewPipeline.denoise`.
+            options: further ones of diffusers, those of `SamplingOptions`.
+
+        Returns:
+            A `MultiViewOutput`, or, if the option `return_dict` is False, a tuple of its images.
 
         Raises:
             InputError: arguments that do not fit together; the message says which.
         """
-        prompts = self.view_prompts(prompt, num_views, fov_deg, K)
+        chosen = SamplingOptions.parse(options)
+        prompts = chosen.each(self.view_prompts(chosen.texts(prompt), num_views, fov_deg, K))
         default = self.default_size()
         height = default[0] if height is None else height
         width = default[1] if width is None else width
-        names = callback_on_step_end_tensor_inputs
+        names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         batch, views = len(prompts), len(prompts[0])
         check_prompts(prompts, negative_prompt, batch)
         check_size(height, width, self.vae_scale_factor)
@@ -138,7 +146,8 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         self.check_sampling(
             num_inference_steps, guidance_scale, generator, batch, output_type, names
         )
-        embeds = self.encode_prompt(prompts, negative_prompt if guidance_scale > 1 else None)
+        negative = negative_prompt if guidance_scale > 1 else None
+        embeds = self.encode_prompt(prompts, negative, chosen)
         geometry = None
         if correspondence_attention:
             geometry = self.panorama_geometry(views, height, width, fov_deg, K, R)
@@ -152,7 +161,6 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
             generator,
             callback_on_step_end,
             names,
+            options=chosen,
         )
-        images = self.decode_latents(latents, output_type)
-        self.maybe_free_model_hooks()
-        return MultiViewOutput(images=images)
+        return self.result(self.decode_latents(latents, output_type), chosen)

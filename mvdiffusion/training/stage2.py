@@ -17,6 +17,7 @@ from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, M
 from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
+from mvdiffusion.pipelines.folders import write_card
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
 from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences, Source
@@ -118,11 +119,26 @@ def train_stage2(task: str, settings: Mapping[str, Any], base: Path, places: Pla
         def write(folder: Path) -> None:
             if frozen_sha256(multiview) != before:
                 raise RuntimeError("stage 2 changed weights outside of the multi-view layers")
-            make_pipeline(task, parts).save_pretrained(folder)
+            pipeline = make_pipeline(task, parts)
+            pipeline.save_pretrained(folder)
+            write_card(folder, pipeline, _provenance(run, settings))
 
         return multiview, write
 
-    Run(f"{task}_stage2", settings, base, places, __name__).carry_out(STAGE2_SETTINGS[task], build)
+    run = Run(f"{task}_stage2", settings, base, places, __name__)
+    run.carry_out(STAGE2_SETTINGS[task], build)
+
+
+def _provenance(run: Run, settings: Any) -> dict[str, str]:
+    """Say in a model card's rows what was trained from which base."""
+    training, data = settings.training, settings.data
+    return {
+        "Base": "a single-view model, of which this folder holds all weights unchanged; SHA-256 of "
+        f"its files `{run.identity['base']}`",
+        "Training": f"stage 2, of the layers between the views alone: {training.steps:,} steps of "
+        f"{training.batch_size} samples of {data.num_views} views, learning rate "
+        f"{training.learning_rate:g}, seed {settings.seed}",
+    }
 
 
 def _with_attention(

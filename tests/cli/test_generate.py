@@ -271,6 +271,7 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
     both = ("--prompt", "x", "--prompts", prompts)
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "two").write_text("a red wall\na wall\n")
+    (tmp_path / "eight").write_text("a red wall\n" * 8)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("keep me")
     for flags, message in (
@@ -291,6 +292,7 @@ def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_
         ),
         (("--prompts", tmp_path / "two"), "(`num_views`, --num-views)"),
         (("--prompts", tmp_path / "two", "--num-views", 6), "2 lines; expected 1 or 6, one per"),
+        (("--prompts", tmp_path / "eight", "--num-views", 6), "8 lines; expected 1 or 6, one per"),
         (("--prompt", "x", "--num-views", -2), "greater than or equal to 1"),
         (("--prompt", "x", "--num-views", 0), "greater than or equal to 1"),
         (("--prompt", "x", "--height", 0), "greater than or equal to 8"),

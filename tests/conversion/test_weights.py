@@ -15,6 +15,7 @@ from released_checkpoints import depth_base, released, text_encoder, vae, write
 from mvdiffusion.conversion.convert import convert_checkpoint
 from mvdiffusion.conversion.weights import rename_released, sort_weights
 from mvdiffusion.pipelines.depth import MVDiffusionDepthPipeline
+from mvdiffusion.pipelines.loading import HASHES
 from mvdiffusion.pipelines.outpaint import MVDiffusionOutpaintPipeline
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError, sha256_file
@@ -52,6 +53,14 @@ def test_panorama(
     assert report["checkpoint"]["sha256"] == sha256_file(path)
     ignored = sum(map(len, report["ignored"].values()))
     assert sum(report["weights"].values()) + ignored == len(state)
+    card = (tmp_path / "model/README.md").read_text()
+    assert f"the checkpoint `pano.ckpt` (SHA-256 `{sha256_file(path)}`), which was" in card
+    assert str(tmp_path) not in card
+    assert json.loads((tmp_path / "model" / HASHES).read_text())["files"].keys() >= {
+        "README.md",
+        "pipeline.py",
+        "unet/multiview_unet.py",
+    }
     pipeline = MVDiffusionPanoramaPipeline.from_pretrained(tmp_path / "model")
     check_other_parts(pipeline, vocabulary)
     tensors, settings = load("pano_sampling")

@@ -161,16 +161,6 @@ def test_prompts_that_the_tokenizer_cuts_are_named(
     assert not caplog.records
 
 
-@pytest.mark.slow
-@torch.no_grad()
-def test_torch_compile(make: Make) -> None:
-    pipeline = make("panorama")
-    expected = sample(pipeline, "panorama", output_type="latent")
-    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
-    found = sample(pipeline, "panorama", output_type="latent")
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("variant", ["released", "paper"])
 @pytest.mark.parametrize("task", TASKS)
 def test_view_chunks_give_the_same_result(task: str, variant: str, make: Make) -> None:

@@ -178,7 +178,11 @@ def _plain_folder(root: Path, models: dict[str, Path]) -> Path:
     shutil.rmtree(folder / "unet")
     single_view_unet("outpaint").save_pretrained(folder / "unet")
     index = json.loads((folder / "model_index.json").read_text())
-    index["unet"] = ["diffusers", "UNet2DConditionModel"]
+    index |= {
+        "_class_name": "StableDiffusionInpaintPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["mvdiffusion.models.patch_autoencoder", "PatchAutoencoder"],
+    }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 

@@ -104,7 +104,7 @@ def test_a_missing_file_and_an_empty_record_are_refused(recorded: Path) -> None:
 
 
 def test_files_that_the_user_adds_are_nothing(recorded: Path) -> None:
-    (recorded / "README.md").write_text("mine")
+    (recorded / "notes.txt").write_text("mine")
     check_files(recorded)
 
 

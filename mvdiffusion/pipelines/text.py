@@ -1,0 +1,165 @@
+"""Prompts → embeddings, by the text encoder that a model shares with Stable Diffusion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
+from diffusers.utils import USE_PEFT_BACKEND, scale_lora_layers, unscale_lora_layers
+from torch import Tensor
+
+from mvdiffusion.pipelines.checks import check_shape
+from mvdiffusion.pipelines.options import PLAIN, SamplingOptions
+from mvdiffusion.records import InputError
+
+logger = logging.getLogger(__name__)
+
+
+class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
+    """The part of a pipeline that encodes prompts, with diffusers' loaders of what changes them.
+
+    LoRAs and textual inversions that were made for Stable Diffusion fit, since text encoder and
+    shared UNet are its own.
+    """
+
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    _execution_device: torch.device
+    _cut_prompts: set[str]
+
+    def encode_prompt(
+        self,
+        prompts: Sequence[Sequence[str]],
+        negative_prompt: str | Sequence[str] | None,
+        options: SamplingOptions = PLAIN,
+    ) -> Tensor:
+        """Encode per-view prompts [B][V] as embeddings, or take those of the options.
+
+        Args:
+            prompts: per-view prompts of B samples.
+            negative_prompt: one for all views, or one per view; None for none (no guidance).
+            options: embeddings in place of texts, layers to leave out, scale of a LoRA.
+
+        Returns:
+            Embeddings [B, V, L, D], or [2 B, V, L, D] with the negative prompts' first.
+
+        Raises:
+            InputError: embeddings of another shape, or more layers to leave out than there are.
+        """
+        rows = [list(texts) for texts in prompts]
+        negative_rows: list[list[str]] = []
+        if negative_prompt is not None:
+            if isinstance(negative_prompt, str):
+                negative_prompt = [negative_prompt] * len(rows[0])
+            negative_rows = [list(negative_prompt)] * len(rows)
+        positive, negative = options.prompt_embeds, options.negative_prompt_embeds
+        with self._scaled_text_encoder(options):
+            if (positive, negative, options.clip_skip) == (None, None, None):
+                return self._embed(negative_rows + rows)  # all at once
+            positive = (
+                self._embed(rows, options.clip_skip)
+                if positive is None
+                else self._given(positive, "prompt_embeds", options)
+            )
+            if not negative_rows:
+                return positive
+            negative = (
+                self._embed(negative_rows)
+                if negative is None
+                else self._given(negative, "negative_prompt_embeds", options)
+            )
+        check_shape("negative_prompt_embeds", negative, tuple(positive.shape))
+        return torch.cat([negative, positive])
+
+    def _given(self, embeds: Tensor, name: str, options: SamplingOptions) -> Tensor:
+        """Take embeddings [B, V, L, D] from the options.
+
+        Raises:
+            InputError: they are of another width than the UNet takes.
+        """
+        width = self.unet.config["unet_config"]["cross_attention_dim"]
+        if embeds.shape[-1] != width:
+            raise InputError(
+                f"Expected `{name}` of width {width}, which the UNet takes, got {embeds.shape[-1]}."
+            )
+        return options.each(embeds).to(self._execution_device, self.unet.dtype)
+
+    @contextmanager
+    def _scaled_text_encoder(self, options: SamplingOptions) -> Iterator[None]:
+        """Give the text encoder's LoRA its scale, as the UNet does with its own."""
+        scale = (options.cross_attention_kwargs or {}).get("scale", 1.0)
+        if not USE_PEFT_BACKEND or scale == 1.0:
+            yield
+            return
+        scale_lora_layers(self.text_encoder, scale)
+        try:
+            yield
+        finally:
+            unscale_lora_layers(self.text_encoder, scale)
+
+    def _embed(self, rows: Sequence[Sequence[str]], clip_skip: int | None = None) -> Tensor:
+        """Encode texts [B][V] as [B, V, L, D].
+
+        Args:
+            rows: the texts.
+            clip_skip: last layers to leave out; the final norm remains.
+
+        Raises:
+            InputError: there are not so many layers.
+        """
+        distinct = sorted({text for row in rows for text in row})
+        tokens = self._tokens(distinct)
+        if clip_skip is None:
+            embeds = self.text_encoder(tokens)[0]
+        else:
+            layers = self.text_encoder.config.num_hidden_layers
+            if clip_skip > layers:
+                raise InputError(
+                    f"Expected `clip_skip` in 0 … {layers}, the text encoder's layers, got "
+                    f"{clip_skip}."
+                )
+            states = self.text_encoder(tokens, output_hidden_states=True).hidden_states
+            embeds = self._final_norm(states[-1 - clip_skip])
+        embeds = embeds.to(self.unet.dtype)
+        place = {text: index for index, text in enumerate(distinct)}
+        return embeds[torch.tensor([[place[text] for text in row] for row in rows])]
+
+    def _final_norm(self, states: Tensor) -> Tensor:
+        """Apply the text encoder's last layer norm, whatever the release of transformers."""
+        inner = getattr(self.text_encoder, "text_model", self.text_encoder)
+        normed: Tensor = inner.final_layer_norm(states)
+        return normed
+
+    def _tokens(self, texts: list[str]) -> Tensor:
+        """Tokens [N, L] of texts; what is cut off is logged.
+
+        A textual inversion of several vectors is written out.
+        """
+        texts = self.maybe_convert_prompt(texts, self.tokenizer)
+        self._tell_cut_prompts(texts)
+        tokens: Tensor = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return tokens.to(self._execution_device)
+
+    def _tell_cut_prompts(self, prompts: Sequence[str]) -> None:
+        """Log what the tokenizer cuts off, once for each prompt."""
+        most = self.tokenizer.model_max_length
+        tokens = self.tokenizer(prompts, verbose=False).input_ids
+        for prompt, ids in zip(prompts, tokens, strict=True):
+            if len(ids) > most and prompt not in self._cut_prompts:
+                self._cut_prompts.add(prompt)
+                lost = self.tokenizer.decode(ids[most - 1 : -1])  # the last token is the text's end
+                logger.warning(
+                    f"prompt '{prompt[:40]}…': {len(ids)} tokens, of which the model sees {most}; "
+                    f"cut off: '{lost}'"
+                )
