@@ -12,7 +12,7 @@ MODULES = {
         *("tabulate", "torch_fidelity", "torchmetrics"),
     ),
     "train": ("grimp", "jinja2", "matplotlib", "tensorboard", "torchmetrics"),
-    "workflow": ("dvc", "snakemake", "snakemake_interface_common"),
+    "workflow": ("dvc", "packaging", "snakemake", "snakemake_interface_common"),
     "demo": ("gradio",),
     "offline": ("timm",),
     "colmap": ("pycolmap",),

@@ -1,18 +1,32 @@
 """What is declared is what is imported, and what is packaged is what runs."""
 
 import ast
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from installed import PROJECT, ROOT, declared, normal
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mvdiffusion.extras import MODULES, advice
 from mvdiffusion.records import reporting_input_errors
+from workflow.scripts.pin_environment import (
+    ENVIRONMENT,
+    EXTRAS,
+    PROJECT,
+    PYTHON,
+    declared,
+    environment_text,
+    needed,
+    normal,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
 
 OURS = {"mvdiffusion", "mvdiffusion_eval", "workflow"}
 EXTRAS_OF = {
@@ -31,7 +45,9 @@ NOT_IMPORTED = {
     "tensorboard": "accelerate writes logs with it",
 }
 OPTIONAL = {"met3r"}  # on no index, see docs/consistency.md
-DISTRIBUTIONS = {module: {*map(normal, names)} for module, names in packages_distributions().items()}
+DISTRIBUTIONS = {
+    module: {*map(normal, names)} for module, names in packages_distributions().items()
+}
 DISTRIBUTIONS |= {"open3d": {"open3d"}}  # 907 MB, perhaps not installed
 
 
@@ -76,7 +92,9 @@ def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
     anywhere = there | declared(*MODULES)
     lazily = foreign(folder, lazily=True) - OPTIONAL
     assert [name for name in lazily if not DISTRIBUTIONS[name] & anywhere] == []
-    assert [name for name in lazily if not DISTRIBUTIONS[name] & there and not advice(name, "")] == []
+    assert [
+        name for name in lazily if not DISTRIBUTIONS[name] & there and not advice(name, "")
+    ] == []
 
 
 def test_nothing_is_declared_that_is_not_imported() -> None:
@@ -124,6 +142,59 @@ def test_the_pinned_set_has_all_that_is_declared() -> None:
             name = normal(requirement.name)
             if name in pinned:
                 assert requirement.specifier.contains(pinned[name]), requirement
+
+
+def test_the_conda_environment_is_the_pinned_set_of_the_rules() -> None:
+    """Each package that the workflow and offline scores need, at one version, and no other."""
+    text = ENVIRONMENT.read_text()
+    assert text == environment_text(), "python -m workflow.scripts.pin_environment"
+    pinned = set((ROOT / "constraints.txt").read_text().splitlines())
+    held = yaml.safe_load(text)["dependencies"][-1]["pip"]
+    assert set(held) <= pinned
+    names = {normal(line.partition("==")[0]) for line in held}
+    assert declared("workflow", "offline") <= names
+    assert not names & {"pytest", "gradio", "mkdocs", "open3d"}
+
+
+def test_the_conda_environment_has_the_code_of_the_checkout() -> None:
+    """Rules call `python -m mvdiffusion_eval`, and methods are entry points of an installation."""
+    script = ENVIRONMENT.with_suffix(".post-deploy.sh")  # Snakemake looks for this name
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", script], check=True)
+    assert "pip install --no-deps --editable ." in script.read_text()
+
+
+def test_the_container_installs_the_pinned_set_of_the_rules() -> None:
+    """No more than its structure: there was no base image to build it from."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    words = [line.split(maxsplit=1) for line in lines]
+    assert {first for first, _ in words} == {"FROM", "RUN", "WORKDIR", "COPY", "ENTRYPOINT", "CMD"}
+    assert words[0] == ["FROM", f"python:{PYTHON['python_version']}-slim-bookworm"]
+    installs = re.findall(r"pip install ([^&\n]*)", text)
+    assert len(installs) == 2
+    assert all("--constraint constraints.txt" in each for each in installs)
+    assert f"--editable '.[{','.join(EXTRAS)}]'" in installs[-1]
+    for first, rest in words:
+        for name in rest.split()[:-1] if first == "COPY" else []:
+            assert (ROOT / name).exists(), name
+        if first in ("ENTRYPOINT", "CMD"):
+            assert json.loads(rest)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ".git" not in ignored, "results name their commit"
+    assert {"results", "datasets", "external", ".venv"} <= set(ignored)
+
+
+@pytest.mark.slow
+def test_the_documentation_counts_the_packages_of_each_extra() -> None:
+    text = (ROOT / "docs/develop.md").read_text()
+    rows = re.findall(
+        r"^\| `pip install .*?mvdiffusion(?:\[([\w,]+)\])?'?` \| (\d+) \|", text, re.M
+    )
+    assert len(rows) == 5
+    for extras, count in rows:
+        found = len(needed(declared(*filter(None, extras.split(",")))))
+        assert abs(found - int(count)) <= 0.1 * found, extras
 
 
 def test_metadata_say_what_it_runs_on() -> None:

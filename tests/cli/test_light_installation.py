@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import toy
-from installed import ROOT, declared, absent_with
+from installed import ROOT, absent_with
+
+from workflow.scripts.pin_environment import declared
 
 RUN_WITHOUT = """
 import re, runpy, sys
@@ -59,9 +61,7 @@ def score(absent: set[str], folders: Path, output: Path) -> subprocess.Completed
     return run_without(absent, "mvdiffusion_eval", "score", *words, *settings)
 
 
-def test_consistency_of_views_is_scored_by_the_package_alone(
-    folders: Path, tmp_path: Path
-) -> None:
+def test_consistency_of_views_is_scored_by_the_package_alone(folders: Path, tmp_path: Path) -> None:
     absent = not_installed_with()
     assert absent >= NOT_FOR_SCORING | {"grimp", "pandas"}
     ran = score(absent, folders, tmp_path / "mine.json")

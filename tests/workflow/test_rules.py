@@ -4,7 +4,6 @@ import itertools
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -109,13 +108,6 @@ def test_planning_loads_no_networks() -> None:
     program = f"import sys, {', '.join(modules)}; {methods}; print({loaded})"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert printed.stdout == "set()\n", printed.stderr
-
-
-def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "workflow/envs/mvdiffusion.yaml").read_text())
-    scoring = project["optional-dependencies"]["offline"]
-    assert environment["dependencies"][-1]["pip"] == [*project["dependencies"], *scoring]
 
 
 def test_lint_and_format(project: Project) -> None:
