@@ -141,6 +141,21 @@ def test_metrics_are_a_few_of_the_numbers(made: Path) -> None:
     assert set(metrics) == {*TASKS, "claims"}
 
 
+def test_a_run_that_only_tests_the_steps_has_numbers_and_no_verdicts(
+    scores: Path, tmp_path: Path
+) -> None:
+    made = make(scores, tmp_path, "--settings", '{"judged": false}')
+    claims = rows(made / "tables" / "claims.csv")
+    assert {row["claim_verdict"] for row in claims} == {"not judged"}
+    assert {row["verdict"] for row in claims} == {"not judged"}
+    assert any(float(row["value"]) for row in claims if row["value"])
+    verdicts = json.loads((made / "metrics.json").read_text())["claims"]
+    assert set(verdicts.values()) == {"not judged"}
+    text = (made / "tables/claims.md").read_text()
+    assert "There are no verdicts" in text
+    assert "upper bound of every method" not in text  # no remarks either
+
+
 def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:
     claims = rows(made / "tables" / "claims.csv")
     verdicts = {f"claim_{row['claim']}": row["claim_verdict"] for row in claims}
