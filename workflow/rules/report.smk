@@ -1,7 +1,8 @@
 # What people look at: tables, figures, and one self-contained page. A seal is the first output of its
 # rule: the seal's command gets the file to write, then those that it is for.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
-figures = expand("<results>/figures/{figure}", figure=tasks.figures)
+tables = [report(f"<results>/tables/{name}", **shown("Tables", name)) for name in tasks.tables]
+figures = [report(f"<results>/figures/{name}", **shown("Figures", name)) for name in tasks.figures]
 
 recipes.register(
     "tables",
@@ -24,7 +25,7 @@ rule make_tables:
         logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
         seal=recipes.seal("tables"),
-        tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
+        tables=tables,
         metrics="<results>/metrics.json",
     log:
         "<results>/logs/tables.log",
@@ -57,7 +58,7 @@ rule draw_figures:
         curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
         seal=recipes.seal("figures"),
-        figures=report(figures, category="Figures"),
+        figures=figures,
     log:
         "<results>/logs/figures.log",
     benchmark:
@@ -86,7 +87,7 @@ rule write_leaderboard:
         recipes.settings_file("leaderboard"),
         scores=scores,
     output:
-        report("<results>/leaderboard.html", category="Page"),
+        report("<results>/leaderboard.html", **shown("Pages", "leaderboard.html")),
     log:
         "<results>/logs/leaderboard.log",
     benchmark:
@@ -121,7 +122,7 @@ rule write_report:
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
     output:
-        report("<results>/report.html", category="Page"),
+        report("<results>/report.html", **shown("Pages", "report.html")),
     log:
         "<results>/logs/report.log",
     conda:
