@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT, Project
+from workflow_project import ROOT, Project, load_workflow
 
 from mvdiffusion.methods.registry import method_names, methods
 from mvdiffusion.tasks import Task
@@ -219,6 +219,23 @@ def test_profiles_are_accepted(project: Project) -> None:
     for profile in profiles:
         named = {*profile.get("set-resources", {}), *profile.get("set-threads", {})}
         assert named <= set(rules)
+
+
+USES_A_GPU = re.compile(
+    r"python -m mvdiffusion(\.cli (train|generate split|data caption|external)"
+    r"|_eval (score|train-extractor)) "
+)
+
+
+@pytest.mark.parametrize("name", ["gpu", "slurm"])
+def test_profiles_know_every_rule_that_uses_a_gpu(name: str) -> None:
+    """Commands with a device; copies of rules (`smoke_`, `base_`) are as small as the miniature."""
+    workflow = load_workflow(ROOT / "workflow/config/paper.yaml")
+    own = [rule for rule in workflow.rules if not rule.name.startswith(("smoke_", "base_"))]
+    using = {rule.name for rule in own if USES_A_GPU.search(rule.shellcmd or "")}
+    assert {"train_stage2", "train_method", "generate", "score", "caption_views"} <= using
+    profile = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())
+    assert {rule for rule, own in profile["set-resources"].items() if own.get("gpu")} == using
 
 
 def test_the_profile_of_a_cluster_starts(project: Project) -> None:
