@@ -22,6 +22,9 @@ prepare_environment()
 shell.prefix(JOB_PREFIX)
 
 
+report: "workflow/report/workflow.rst"
+
+
 onstart:
     hold_lock()
 

@@ -102,6 +102,8 @@ class ClaimSettings:
             and in-between frames with the worse of their key frames.
         given_view_kept_db: claim 7, PSNR of the given view against itself after VAE reconstruction.
         outpaint_gain_db: claim 7, MVDiffusion above independent views next to the given view.
+        judged: whether there are verdicts; not on runs that only test that all steps work, as
+            they would be about noise.
     """
 
     consistency_gain_db: Decibels = 0.0
@@ -120,6 +122,7 @@ class ClaimSettings:
     depth_gain_db: Decibels = 0.0
     given_view_kept_db: Decibels = 30.0
     outpaint_gain_db: Decibels = 0.0
+    judged: bool = True
 
 
 @settings

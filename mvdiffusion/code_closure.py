@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-
-import grimp
+from typing import TYPE_CHECKING
 
 from mvdiffusion.records import InputError, settings_sha256, sha256_file
+
+if TYPE_CHECKING:
+    import grimp
 
 PACKAGES = ("mvdiffusion", "mvdiffusion_eval")
 DECLARED_BY = "mvdiffusion.methods.declaration"
@@ -91,6 +93,8 @@ def _code_of_command(place: str) -> str:
 
 @cache
 def _import_graph() -> grimp.ImportGraph:
+    import grimp  # of an extra: scoring and generating alone hash no code
+
     # About 50 ms, so nothing is kept between processes. Imports for type checkers are never run.
     return grimp.build_graph(
         *_package_folders(), exclude_type_checking_imports=True, cache_dir=None

@@ -15,10 +15,21 @@ import typer.main
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / folder / "README.md" for folder in (".", "benchmarks", "config")),
+    *(ROOT / file for file in ("CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/*.md")),
 ]
 FOLDERS = ("mvdiffusion", "eval", "workflow", "config", "profiles", "docs", "benchmarks", "tests")
-FILES = ("README.md", "Snakefile", "Makefile", "CITATION.cff", "pyproject.toml", "setup.py")
+FILES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Dockerfile",
+    "Snakefile",
+    "Makefile",
+    "CITATION.cff",
+    "pyproject.toml",
+    "setup.py",
+)
 SUFFIXES = {".py", ".md", ".yaml", ".smk", ".toml", ".txt", ".html", ".j2", ".cff"}
 OF_OTHERS = ("tests/golden", "workflow/resources", "mvdiffusion/preparation/lists")
 # "grey" stays: captions of the rendered rooms contain it. This file itself is not searched.

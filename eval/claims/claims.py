@@ -13,7 +13,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..scoring.score_files import Score
@@ -29,6 +29,7 @@ from .effects import (
 AUTOREGRESSIVE = ("inpainting", "autoregressive_latent")
 """Methods that make view after view: the paper's baseline, and what stands in for it."""
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
+NOT_JUDGED = "not judged"
 LOSSES = {
     HOLDS: "worse, within the margin",
     UNDECIDED: "worse, perhaps by more than the margin",
@@ -80,7 +81,7 @@ class Claim:
     def verdict(self) -> str:
         """The verdict of all conditions together."""
         verdicts = {condition.verdict for condition in self.conditions}
-        return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS) if v in verdicts)
+        return next(v for v in (FAILS, NOT_RUN, UNDECIDED, HOLDS, NOT_JUDGED) if v in verdicts)
 
 
 def judge(interval: tuple[float, float] | None, bound: float) -> str:
@@ -114,7 +115,7 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
     panorama, outpaint, depth = (
         _Context(scores.get(task, {}), settings) for task in ("panorama", "outpaint", "depth")
     )
-    return [
+    claims = [
         _consistency(panorama),
         _loop_closure(panorama),
         _accumulation(panorama),
@@ -123,6 +124,13 @@ def decide(scores: Mapping[str, Mapping[str, Score]], settings: ClaimSettings) -
         _depth(depth),
         _outpainting(outpaint),
     ]
+    return claims if settings.judged else [_not_judged(claim) for claim in claims]
+
+
+def _not_judged(claim: Claim) -> Claim:
+    """Keep what was measured, and say nothing of it."""
+    silent = (replace(condition, verdict=NOT_JUDGED) for condition in claim.conditions)
+    return replace(claim, conditions=tuple(silent))
 
 
 def claim_numbers(claims: Sequence[Claim]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,10 @@ from .effects import Effect, difference_between
 Scores = Mapping[str, Score]
 DIGITS = 2
 
+NOT_JUDGED = (
+    "There are no verdicts: this run tests that all steps work, and its numbers are those of noise "
+    "(`judged: false` in its settings)."
+)
 _BOUND = "after VAE reconstruction, the upper bound of every method that uses this VAE, are {}"
 _AUTOREGRESSIVE = {
     "inpainting": "Autoregressive inpainting",

@@ -49,7 +49,7 @@ def tables(
 ) -> None:
     """Write the result tables and decide the claims; scores that cannot be compared are refused."""
     from ..claims.claims import decide
-    from ..claims.remarks import remarks_on
+    from ..claims.remarks import NOT_JUDGED, remarks_on
     from ..scoring.score_files import identical_images, read_scores
     from ..settings import ClaimSettings
     from ..tables.results import headline_of, make_tables, numbers_of, printed_claims
@@ -57,8 +57,9 @@ def tables(
 
     check_file(metrics)
     by_task = read_scores(scores, pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
-    claims = decide(by_task, parse(ClaimSettings, read_settings(settings)))
-    remarks = remarks_on(by_task)
+    bounds = parse(ClaimSettings, read_settings(settings))
+    claims = decide(by_task, bounds)
+    remarks = remarks_on(by_task) if bounds.judged else [NOT_JUDGED]
     logs = pairs(training_log, "--training-log", "TASK/METHOD=FILE")
     made = make_tables(by_task, claims, remarks, logs)
     numbers = numbers_of(by_task, claims)

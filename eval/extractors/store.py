@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, settings_sha256
 
 from ..folders.samples import SampleFolder
-from .base import Extractor, SimilarityExtractor, extractor_sha256
+from .base import Extractor, SimilarityExtractor, described, extractor_sha256
 from .shards import Shards
 
 BATCH = 32
@@ -173,7 +173,10 @@ class FeatureStore:
         return FeatureSet(shards, tuple(keys), np.arange(len(keys)))
 
     def _shards_of(self, extractor: Extractor, of: str = "images") -> Shards:
-        name = f"{extractor.identity.name}-{extractor_sha256(extractor)[:32]}"
+        # Within one run the code cannot change, and hashing it needs the extra's grimp.
+        kept = self._cache is not None
+        digest = extractor_sha256(extractor) if kept else settings_sha256(described(extractor))
+        name = f"{extractor.identity.name}-{digest[:32]}"
         if self.batch_size != BATCH and extractor.in_batches:
             name += f"-batches-of-{self.batch_size}"
         path = self.root / name / of

@@ -44,6 +44,7 @@ PROJECT_FILES = (
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
     "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py", "mvdiffusion/pins.py",
+    "mvdiffusion/extras.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
@@ -218,9 +219,9 @@ def write_project(root: Path) -> Project:
 def write_metadata(root: Path) -> None:
     """Install the copy: whatever is installed beside it has other entry points."""
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    folder = root / f"mvdiffusion-{about['version']}.dist-info"
+    folder = root / "mvdiffusion-0.dist-info"
     folder.mkdir()
-    named = f"Name: {about['name']}\nVersion: {about['version']}\n"
+    named = f"Name: {about['name']}\nVersion: 0\n"
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{named}")
     lines = [f"{name} = {place}" for name, place in about["entry-points"][GROUP].items()]
     (folder / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines]))

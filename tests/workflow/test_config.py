@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT, Project
+from workflow_project import ROOT, Project, load_workflow
 
 from mvdiffusion.methods.registry import method_names, methods
 from mvdiffusion.tasks import Task
@@ -53,7 +53,7 @@ def test_smoke_changes_only_what_makes_mini_small() -> None:
     assert smoke["panorama"]["generation"] == mini["panorama"]["generation"] | {
         "num_inference_steps": 3, "batch_size": 2, "dtype": "float32", "num_samples": 8,
     }  # fmt: skip
-    assert smoke["evaluation"]["claims"] == mini["evaluation"]["claims"]
+    assert smoke["evaluation"]["claims"] == mini["evaluation"]["claims"] | {"judged": False}
     assert smoke["tasks"] == mini["tasks"]
     changed = {key: value for key, value in read("smoke").items() if key != "base"}  # its own
     for key in keys(changed):
@@ -221,6 +221,23 @@ def test_profiles_are_accepted(project: Project) -> None:
         assert named <= set(rules)
 
 
+USES_A_GPU = re.compile(
+    r"python -m mvdiffusion(\.cli (train|generate split|data caption|external)"
+    r"|_eval (score|train-extractor)) "
+)
+
+
+@pytest.mark.parametrize("name", ["gpu", "slurm"])
+def test_profiles_know_every_rule_that_uses_a_gpu(name: str) -> None:
+    """Commands with a device; copies of rules (`smoke_`, `base_`) are as small as the miniature."""
+    workflow = load_workflow(ROOT / "workflow/config/paper.yaml")
+    own = [rule for rule in workflow.rules if not rule.name.startswith(("smoke_", "base_"))]
+    using = {rule.name for rule in own if USES_A_GPU.search(rule.shellcmd or "")}
+    assert {"train_stage2", "train_method", "generate", "score", "caption_views"} <= using
+    profile = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())
+    assert {rule for rule, own in profile["set-resources"].items() if own.get("gpu")} == using
+
+
 def test_the_profile_of_a_cluster_starts(project: Project) -> None:
     """Past a dry run, which has a core whatever the profile says; jobs run here, not on Slurm."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
@@ -231,11 +248,28 @@ def test_the_profile_of_a_cluster_starts(project: Project) -> None:
     assert sorted(project.commands()) == ["report", "tables"]
 
 
-@pytest.mark.parametrize("option", [("--dag", "dot"), ("--rulegraph", "dot"), ("--summary",)])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--dag", "dot"), "make_tables"),
+        (("--rulegraph", "dot"), "make_tables"),
+        pytest.param(("--filegraph",), "make_tables", marks=pytest.mark.slow),
+        (("--summary",), "make_tables"),
+        pytest.param(("--list-rules",), "make_tables", marks=pytest.mark.slow),
+        pytest.param(("--dry-run",), "Nothing to be done", marks=pytest.mark.slow),
+        pytest.param(
+            ("--delete-all-output", "--dry-run"),
+            "Would delete results/tables/claims.csv",
+            marks=pytest.mark.slow,
+        ),
+        (("--unlock",), "Unlocked working directory"),
+    ],
+)
 def test_tutorials_commands_need_no_number_of_cores(
-    made_project: Project, option: tuple[str, ...]
+    made_project: Project, option: tuple[str, ...], said: str
 ) -> None:
-    assert "tables" in made_project.run("snakemake", "run", *option)
+    """`profiles/default` has it, which Snakemake finds by itself."""
+    assert said in made_project.run("snakemake", "run", *option)
 
 
 def test_the_embedded_base_knows_no_task() -> None:

@@ -1,6 +1,7 @@
 """DVC starts and records runs; a second one does nothing; a fresh clone needs no preparation."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 import yaml
 from pandas.api.types import is_numeric_dtype
 from workflow_project import Project
+
+from mvdiffusion_eval.tables.results import headline_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +43,19 @@ def test_smoke_has_a_stage_of_its_own(project: Project) -> None:
     assert "Stage 'workflow/smoke/dvc.yaml:smoke' didn't change, skipping" in again
     assert project.commands() == []
     assert "Nothing to be done" in project.snakemake("run"), "smoke must not touch the run"
+
+
+def test_headline_numbers_are_few_and_in_git() -> None:
+    """`dvc metrics diff` of two commits needs what both recorded, and a table that one can read."""
+    (path,) = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    words = ["git", "ls-files", "--error-unmatch", path]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    recorded = json.loads((ROOT / path).read_text())
+    numbers = json.loads((ROOT / path).with_name("tables").joinpath("numbers.json").read_text())
+    assert recorded == headline_of(numbers), "make reference"
+    tasks = [task for name, task in recorded.items() if name != "claims"]
+    assert 10 <= sum(len(values) for task in tasks for values in task.values()) <= 20
+    assert len(recorded["claims"]) == 7
 
 
 def test_plots_fit_the_tables_that_they_draw() -> None:

@@ -1,16 +1,20 @@
 """Rules are wiring: short, logged, and in the form that Snakemake's own tools ask for."""
 
 import itertools
+import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
 import yaml
+from jinja2 import Template
 from workflow_project import ROOT, Project, load_workflow, plan
+
+from workflow.lib.config import read_config
 
 EVERY_RULE = ("--configfile", "workflow/config/paper.yaml")
 SMK = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
@@ -111,13 +115,6 @@ def test_planning_loads_no_networks() -> None:
     assert printed.stdout == "set()\n", printed.stderr
 
 
-def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "workflow/envs/mvdiffusion.yaml").read_text())
-    scoring = project["optional-dependencies"]["offline"]
-    assert environment["dependencies"][-1]["pip"] == [*project["dependencies"], *scoring]
-
-
 def test_lint_and_format(project: Project) -> None:
     assert "good condition" in project.run("snakemake", "--lint", *EVERY_RULE)
     project.run("snakefmt", "--check", "--config", str(ROOT / "pyproject.toml"), "workflow")
@@ -137,9 +134,35 @@ def test_the_workflow_catalog_finds_the_workflow_its_software_and_its_configurat
     assert "Nothing to be done" in planned
 
 
-def test_the_report_of_snakemake_holds_tables_figures_and_the_page(
+def test_the_report_of_snakemake_holds_tables_figures_and_pages(
     made_project: Project, tmp_path: Path
 ) -> None:
-    made_project.snakemake("run", "--report", str(tmp_path / "report.zip"))
-    held = {Path(name).name for name in ZipFile(tmp_path / "report.zip").namelist()}
+    """By category and task, with captions; asked for without a number of cores."""
+    made_project.run("snakemake", "run", "--report", str(tmp_path / "report.zip"))
+    archive = ZipFile(tmp_path / "report.zip")
+    held = {Path(name).name for name in archive.namelist()}
     assert {"claims.md", "overview_depth.png", "report.html", "leaderboard.html"} <= held
+    (page,) = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/report.html", name)]
+    text = archive.read(page).decode()
+    start = text.rindex("var results = ") + len("var results = ")
+    results, _ = json.JSONDecoder().raw_decode(text[start:])
+    named = {path: one["labels"] for path, one in results.items()}
+    assert named["results/tables/panorama_main.csv"] == {"table": "main", "format": "csv"}
+    assert named["results/figures/overview_depth.png"] == {"figure": "overview", "format": "png"}
+    assert named["results/report.html"] == {"page": "report", "format": "html"}
+    assert all("experiment <em>mini</em>" in one["caption"] for one in results.values())
+    start = text.rindex("var categories = ") + len("var categories = ")
+    categories, _ = json.JSONDecoder().raw_decode(text[start:])
+    assert set(categories) == {"Tables", "Figures", "Pages"}
+    assert set(categories["Tables"]) == {"panorama", "outpaint", "depth", "all tasks"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("workflow/report/*.rst")), ids=lambda p: p.name)
+def test_what_the_report_says_begins_with_the_banner(path: Path) -> None:
+    for name in ("smoke", "mini"):
+        config = read_config(ROOT / f"workflow/config/{name}.yaml")
+        text = Template(path.read_text()).render(snakemake=SimpleNamespace(config=config))
+        banner = config.get("banner")
+        assert text.startswith(f"**{banner}**\n\n" if banner else ("A ", "The "))
+        assert f"experiment *{name}*" in text
+        assert bool(banner) == (name == "smoke")

@@ -1,9 +1,12 @@
-"""Words of the command lines that rules run."""
+"""Words of the command lines that rules run, and of Snakemake's report about their outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+from mvdiffusion.tasks import Task
 
 
 def repeated(option: str, values: Iterable[str]) -> list[str]:
@@ -20,6 +23,30 @@ def named(names: Sequence[str], values: Iterable[str]) -> list[str]:
     """NAME=VALUE arguments; a manifest stands for its folder."""
     folders = [Path(v).parent if Path(v).name == "manifest.json" else v for v in values]
     return [f"{name}={value}" for name, value in zip(names, folders, strict=True)]
+
+
+def shown(category: str, file: str) -> dict[str, Any]:
+    """What Snakemake's report says of an output: arguments of `report`.
+
+    Args:
+        category: "Tables", "Figures" or "Pages".
+        file: the output's name, `<name>.<format>`, in which a task may stand.
+
+    >>> shown("Tables", "panorama_main.csv")["labels"]
+    {'table': 'main', 'format': 'csv'}
+    """
+    kind, path = category.lower().removesuffix("s"), Path(file)
+    words = path.stem.split("_")
+    task = next((each.value for each in Task if each in words), None)
+    return {
+        "category": category,
+        "subcategory": task or "all tasks",
+        "caption": f"../report/{kind}.rst",
+        "labels": {
+            kind: " ".join(w for w in words if w != task),
+            "format": path.suffix.removeprefix("."),
+        },
+    }
 
 
 def train(words: str, step: str, results: str, base: bool = True) -> str:

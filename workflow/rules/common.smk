@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 from mvdiffusion.code_closure import code_sha256
-from workflow.lib.commands import external, named, repeated, train
+from workflow.lib.commands import external, named, repeated, shown, train
 from workflow.lib.contents import content_sha256, scoring_packages
 from workflow.lib.datasets import DATASETS, SPLITS, dataset_root
 from workflow.lib.recipes import Recipes

@@ -1,8 +1,12 @@
-# What people look at: tables, figures, and one page with the panoramas beside it. A seal is the first output of its
-# rule: the seal's command gets the file to write, then those that it is for.
+# What people look at: tables, figures, and one page with the panoramas beside it. A seal is the first
+# output of its rule: the seal's command gets the file to write, then those that it is for.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
-figures = expand("<results>/figures/{figure}", figure=tasks.figures)
-page = [report("<results>/report.html", category="Page"), directory("<results>/report_assets")]
+tables = [report(f"<results>/tables/{name}", **shown("Tables", name)) for name in tasks.tables]
+figures = [report(f"<results>/figures/{name}", **shown("Figures", name)) for name in tasks.figures]
+page = [
+    report("<results>/report.html", **shown("Pages", "report.html")),
+    directory("<results>/report_assets"),
+]
 
 recipes.register(
     "tables",
@@ -25,7 +29,7 @@ rule make_tables:
         logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
         seal=recipes.seal("tables"),
-        tables=report(expand("<results>/tables/{table}", table=tasks.tables), category="Tables"),
+        tables=tables,
         metrics="<results>/metrics.json",
     log:
         "<results>/logs/tables.log",
@@ -58,7 +62,7 @@ rule draw_figures:
         curves=expand("<results>/curves/{step}.jsonl", step=tasks.trained),
     output:
         seal=recipes.seal("figures"),
-        figures=report(figures, category="Figures"),
+        figures=figures,
     log:
         "<results>/logs/figures.log",
     benchmark:
@@ -87,7 +91,7 @@ rule write_leaderboard:
         recipes.settings_file("leaderboard"),
         scores=scores,
     output:
-        report("<results>/leaderboard.html", category="Page"),
+        report("<results>/leaderboard.html", **shown("Pages", "leaderboard.html")),
     log:
         "<results>/logs/leaderboard.log",
     benchmark:

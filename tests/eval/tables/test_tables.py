@@ -132,11 +132,28 @@ def test_metrics_are_a_few_of_the_numbers(made: Path) -> None:
         for method, own in metrics[task].items()
         for name, value in own.items()
     ]
-    assert {name for *_, name, _ in found} == {"cross_view_psnr", "fid"}
+    assert {(method, name) for _, method, name, _ in found if name != "cross_view_psnr"} == {
+        ("mvdiffusion", "fid")
+    }
     assert all(numbers[task][method][name] == value for task, method, name, value in found)
     assert {method for task, method, *_ in found if task == "panorama"} == set(numbers["panorama"])
-    assert len(found) == 6 + 5 + 2 * (4 + 3)  # real views have no FID
+    assert len(found) == (6 + 1) + 2 * (4 + 1)
     assert set(metrics) == {*TASKS, "claims"}
+
+
+def test_a_run_that_only_tests_the_steps_has_numbers_and_no_verdicts(
+    scores: Path, tmp_path: Path
+) -> None:
+    made = make(scores, tmp_path, "--settings", '{"judged": false}')
+    claims = rows(made / "tables" / "claims.csv")
+    assert {row["claim_verdict"] for row in claims} == {"not judged"}
+    assert {row["verdict"] for row in claims} == {"not judged"}
+    assert any(float(row["value"]) for row in claims if row["value"])
+    verdicts = json.loads((made / "metrics.json").read_text())["claims"]
+    assert set(verdicts.values()) == {"not judged"}
+    text = (made / "tables/claims.md").read_text()
+    assert "There are no verdicts" in text
+    assert "upper bound of every method" not in text  # no remarks either
 
 
 def test_verdicts_stand_in_table_and_metrics(made: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m mvdiffusion` is `mvdiffusion`."""
+
+from mvdiffusion.cli import main
+
+main()
