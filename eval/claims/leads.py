@@ -24,6 +24,9 @@ ALONE = ("image_quality", "inception_score", "clip_i")
 MATCHES = "keypoint_matches"
 """The metric of agreement that sharpening raises and blur lowers."""
 
+SEAMS = ("discontinuity_score", "edge_step")
+"""Measurements of seams, which go by names of their own."""
+
 CONTRAST = 1.1
 """A lead in PSNR up to this times what lower contrast alone gives is doubted: rounding to bytes
 adds to the gradient energy of dark images, from which that is computed."""
@@ -159,7 +162,7 @@ def _agreements(score: Score) -> Iterator[str]:
     """Measurements of how far parts of a sample agree, as blurred ones do without merit."""
     known = registered()
     kinds = [name for name, one in known.items() if one.agreement and name != MATCHES]
-    names = set(_measured(score, kinds))
+    names = {*_measured(score, kinds), *SEAMS}
     for name, one in score.metrics.items():
         if name in names or one.unit == "dB":
             yield name

@@ -10,8 +10,9 @@ from ..scoring.score_files import Score
 
 BEST_NOTE = (
     "Bold: the best method, with all whose difference from it, paired by samples, has a 95 % "
-    "interval that includes 0; none where that is so of all. Real views, upper bounds, controls, "
-    "incomplete methods and doubtful leads are never bold."
+    "interval that includes 0; none where that is so of all, or where the lead is doubtful. Real "
+    "views, upper bounds, controls, incomplete methods, and those with constant or repeated images "
+    "are never bold."
 )
 
 Doubted = Collection[tuple[str, str]]
@@ -28,21 +29,24 @@ def best_methods(metric: str, scores: Sequence[Score], doubted: Doubted) -> set[
 
     Returns:
         Their names; none if the metric has no better direction, if fewer than two methods compete,
-        or if none can be told from the best.
+        if none can be told from the best, or if the best is doubted: then it is not known who is.
     """
-    ranked = [s for s in scores if metric in s.metrics and _competes(s, metric, doubted)]
+    ranked = [s for s in scores if metric in s.metrics and _competes(s, metric)]
     if len(ranked) < 2 or (direction := ranked[0].metrics[metric].higher_is_better) is None:
         return set()
     sign = 1 if direction else -1
     lead = max(ranked, key=lambda score: sign * score.metrics[metric].value)
     best = {s.method for s in ranked if s is lead or _ties(s, lead, metric)}
-    return best if len(best) < len(ranked) else set()
+    if len(best) == len(ranked) or (lead.method, metric) in doubted:
+        return set()
+    return {method for method in best if (method, metric) not in doubted}
 
 
-def _competes(score: Score, metric: str, doubted: Doubted) -> bool:
+def _competes(score: Score, metric: str) -> bool:
     """Whether a method may be the best at all."""
     is_method = shown_as(score.method).role in ("method", "ablation") and not score.is_real
-    return is_method and not score.left_out(metric) and (score.method, metric) not in doubted
+    spoilt = score.left_out(metric) or score.faults.flat or score.faults.repeated
+    return is_method and not spoilt
 
 
 def _ties(score: Score, lead: Score, metric: str) -> bool:
