@@ -48,7 +48,9 @@ def cameras() -> Figure:
             )
         )
         at = np.radians(middle)
-        axes.text(1.12 * np.cos(at), 1.12 * np.sin(at), f"{view}\n{yaw:.0f}°", ha="center", va="center")
+        axes.text(
+            1.12 * np.cos(at), 1.12 * np.sin(at), f"{view}\n{yaw:.0f}°", ha="center", va="center"
+        )
     axes.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     axes.axis("off")
     return figure

@@ -103,7 +103,9 @@ def kind(rule: Mapping[str, Any]) -> str:
         if several in rule:
             return " or ".join(map(kind, rule[several]))
     if rule.get("type") == "array":
-        return "list" + (f" of {kind(rule['items'])}" if isinstance(rule.get("items"), dict) else "")
+        return "list" + (
+            f" of {kind(rule['items'])}" if isinstance(rule.get("items"), dict) else ""
+        )
     low, high = (
         next((str(rule[key]) + open_ for key, open_ in pair if key in rule), "")
         for pair in (
@@ -155,7 +157,9 @@ def value_of(found: Any) -> str:
     annotation = found.type_descriptor.annotation
     if choices := get_args(annotation) or getattr(annotation, "__members__", ()):
         return "|".join(str(getattr(choice, "value", choice)) for choice in choices)
-    return {"str": "TEXT", "int": "N", "float": "X"}.get(annotation.__name__, annotation.__name__.upper())
+    return {"str": "TEXT", "int": "N", "float": "X"}.get(
+        annotation.__name__, annotation.__name__.upper()
+    )
 
 
 # Protocols and metrics
