@@ -98,7 +98,7 @@ def attention() -> Figure:
         Polygon([(x - 1.5, y - 1.5), (x + 1.5, y - 1.5), (x + 1.5, y + 1.5), (x - 1.5, y + 1.5)],
                 facecolor=RED, alpha=0.15)
     )  # fmt: skip
-    around = np.array(neighborhood(3), dtype=float) + (x, y)
+    around = np.array(neighborhood(3)) + np.array([x, y])
     both[1].scatter(*around.T, color=RED, s=22, zorder=3)
     both[1].scatter([x], [y], color=BLUE, s=40, zorder=4)
     return figure

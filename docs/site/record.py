@@ -161,10 +161,8 @@ def ablations() -> list[str]:
     """The table of the ablations, which has columns that no other table has."""
     with (ROOT / "results/reference/ablations/tables/panorama_ablations.csv").open() as file:
         found = {row["method"]: row for row in csv.DictReader(file)}
-    rows = [
-        ["line", "all pairs, dB", "closing pair, dB", "difference of all pairs, dB", "FID"]
-        + ["trained parameters, millions", "seconds per step"]
-    ]
+    heading = ["line", "all pairs, dB", "closing pair, dB", "difference of all pairs, dB", "FID"]
+    rows = [[*heading, "trained parameters, millions", "seconds per step"]]
     for method, title in {**ABLATIONS, "independent": "independent views, for comparison"}.items():
         row = {
             k: float(v) for k, v in found.get(method, {}).items() if re.fullmatch(r"-?[\d.e+-]+", v)

@@ -64,8 +64,8 @@ def configuration() -> Iterator[str]:
     mini = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
     yield "# Configuration\n"
     yield from (
-        "Every key, from `workflow/schemas/config.schema.yaml`, by which a configuration is checked before",
-        "anything runs. *In mini* is the value in `workflow/config/mini.yaml`; a dash says that the key is not there.\n",
+        "Every key, from `workflow/schemas/config.schema.yaml`, by which configurations are checked",
+        "before anything runs. *In mini* is the value in `workflow/config/mini.yaml`.\n",
     )
     yield from section("The file", schema, mini)
     for name, definition in schema["$defs"].items():
