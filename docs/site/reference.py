@@ -64,7 +64,7 @@ def configuration() -> Iterator[str]:
     mini = yaml.safe_load((ROOT / "workflow/config/mini.yaml").read_text())
     yield "# Configuration\n"
     yield from (
-        "Every key, from `workflow/schemas/config.schema.yaml`, by which configurations are checked",
+        "Every key, from `workflow/schemas/config.schema.yaml`, which checks configurations",
         "before anything runs. *In mini* is the value in `workflow/config/mini.yaml`.\n",
     )
     yield from section("The file", schema, mini)
