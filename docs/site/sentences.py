@@ -6,15 +6,13 @@ a test finds every number in the pages of results that neither stands here nor i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from record import ROOT, numbers, shown
+from bench import recorded
+from record import numbers, shown
 
-RUNS: Mapping[str, Any] = json.loads((ROOT / "benchmarks/results/runs.json").read_text())
-TRUTH: Mapping[str, Any] = json.loads((ROOT / "benchmarks/results/ground_truth.json").read_text())
-PANORAMAS, FRAMES = "panoramas/panoramas/psnr_db", "rgbd/rgbd/psnr_db"
+RUNS = recorded("runs")
 MINI, ALL = numbers("mini"), numbers("comparison")
 CONDITIONS = MINI["claim_conditions"]
 Sentence = tuple[str, Sequence[str]]
@@ -57,16 +55,23 @@ def lasting(rooms: Mapping[str, Any]) -> list[str]:
     return [str(value).replace("-", "−") for value in (*values, rise["value"], rise["se"])]
 
 
-def truth(*paths: str) -> list[str]:
-    """Numbers of benchmarks/results/ground_truth.json, each as PATH or DECIMALS:PATH, in dB."""
+def bench(name: str, *paths: str) -> list[str]:
+    """Numbers of benchmarks/results/NAME.json, each as PATH or DECIMALS:PATH."""
     values = []
     for path in paths:
         decimals, _, keys = path.rpartition(":")
-        found: Any = TRUTH
+        found: Any = recorded(name)
         for key in keys.split("/"):
             found = found[key]
-        values.append(shown(found, int(decimals or 2)))
+        values.append(shown(found, int(decimals or 0)))
     return values
+
+
+def truth(*paths: str, decimals: int = 2) -> list[str]:
+    """Consistencies of real panoramas (p/…) or of the real recording (r/…), in dB."""
+    parts = {"p": "panoramas/panoramas/psnr_db", "r": "rgbd/rgbd/psnr_db", "d": "paper_db"}
+    words = (path.partition("/") for path in paths)
+    return bench("ground_truth", *(f"{decimals}:{parts[part]}/{rest}" for part, _, rest in words))
 
 
 def comparison_takes() -> list[str]:
@@ -85,6 +90,62 @@ PER_STEP = [
     f"{ALL['panorama'][method][f'per_step_clip_score{end}']:.1f}"
     for method in ("autoregressive_latent", "inpainting", "independent")
     for end in ("", "_se")
+]
+
+PARTS = ("street", "bedroom", "all_pairs")
+PANORAMAS = {
+    "cut at 512 px, enlarged": "cut_at_512_enlarged",
+    "cut at 1024 px": "cut_at_1024",
+    "cut at 1024 px, turned by 22.5°": "turned_by_22.5/cut_at_1024",
+}
+TREATED = {
+    "pixels away from the borders": "as_they_are",
+    "… brightness fitted": "same_brightness",
+    "… both": "moved_and_same_brightness",
+    "… blurred, standard deviation 2 px": "blurred",
+}
+REAL_IMAGES: list[Sentence] = [
+    *(
+        (f"| {row} | {{}} | {{}} | {{}} |", truth(*(f"p/{path}/{part}" for part in PARTS)))
+        for row, path in PANORAMAS.items()
+    ),
+    (
+        "Lanczos' filter | {} | {} |",
+        truth(*(f"p/filter_of_the_warp/cut_at_1024/lanczos/{part}" for part in PARTS[:2])),
+    ),
+    (
+        "quality 95, 75 | {}, {} | {}, {} | {}, {} |",
+        truth(*(f"p/views_as_jpeg/quality_{q}/{part}" for part in PARTS for q in (95, 75))),
+    ),
+    (
+        "not enlarged; twice enlarged | {}; {} | {}; {} |",
+        truth(
+            *(
+                f"p/from_the_photograph/{how}_enlarged/{part}"
+                for part in PARTS[:2]
+                for how in ("not", "twice")
+            )
+        ),
+    ),
+    (
+        "that share 65 % | {} | {} |",
+        truth("r/key_frames", "r/key_frames_by_color_focal/0.9"),
+    ),
+    (
+        "that share 80 %, 90 %; all frames | {}, {}; {} |",
+        truth(*(f"r/key_frames_of_overlap/{n}" for n in ("0.8", "0.9")), "r/consecutive_frames"),
+    ),
+    (
+        "at most 0.1, 0.05, 0.02 m | {}, {}, {} |",
+        truth(*(f"r/depths_apart_at_most/{n} m" for n in ("0.1", "0.05", "0.02"))),
+    ),
+    *(
+        (
+            f"| {row} | {{}} | {{}} |",
+            truth(*(f"r/key_frames_treated{at}/{path}" for at in ("", "_at_focal_0.9"))),
+        )
+        for row, path in TREATED.items()
+    ),
 ]
 
 SENTENCES: Mapping[str, Sequence[Sentence]] = {
@@ -179,21 +240,66 @@ SENTENCES: Mapping[str, Sequence[Sentence]] = {
             "a detailed panorama has {} dB as views of 512 px (paper: {}), {} dB after JPEG "
             "compression of quality 95, and {} to {} dB as views of 1024 px",
             truth(
-                f"1:{PANORAMAS}/cut_at_512_enlarged/street",
-                "1:paper_db/panoramas",
-                f"1:{PANORAMAS}/views_as_jpeg/quality_95/street",
-                f"1:{PANORAMAS}/turned_by_22.5/cut_at_1024/street",
-                f"1:{PANORAMAS}/cut_at_1024/street",
+                *("p/cut_at_512_enlarged/street", "d/panoramas"),
+                *("p/views_as_jpeg/quality_95/street", "p/turned_by_22.5/cut_at_1024/street"),
+                "p/cut_at_1024/street",
+                decimals=1,
             ),
         ),
         (
             "share 65 % of their pixels have {} dB (paper: {}), and {} dB after",
-            truth(
-                f"1:{FRAMES}/key_frames",
-                "2:paper_db/rgbd",
-                f"1:{FRAMES}/key_frames_by_color_focal/0.9",
-            ),
+            [
+                *truth("r/key_frames", decimals=1),
+                *truth("d/rgbd"),
+                *truth("r/key_frames_by_color_focal/0.9", decimals=1),
+            ],
         ),
         ("Trainings and samples took {} minutes", of("ablations")),
+    ],
+    "docs/coherence.md": [("Measured on {} real panoramas", bench("coherence_real", "panoramas"))],
+    "docs/consistency.md": [],
+    "benchmarks/README.md": [
+        ("`results/coherence_real.json` is of {} panoramas", bench("coherence_real", "panoramas")),
+        (
+            "idle CPU cores: {} s per panorama with 10 steps. A step takes {} s, of which {} s are "
+            "the UNet and {} s CAA",
+            bench(
+                "cpu_small",
+                *("1:seconds/panorama/median", "2:seconds/per_step/total"),
+                *("2:seconds/per_step/unet", "2:seconds/per_step/attention"),
+            ),
+        ),
+        (
+            "{} times as fast as `six_faces` ({} times as fast as `faces_in_front`; from JPEG files",
+            bench(
+                "data_cpu",
+                *(f"1:views/ours_is_faster/{how}" for how in ("six_faces", "faces_in_front")),
+            ),
+        ),
+        (
+            "640 × 480 decoded per second, {} with color of",
+            bench("data_cpu", "sens/1296x968/frames_per_second/2"),
+        ),
+        (
+            "prepared at {} frames per second with one worker and {} with two, in at most {} MiB",
+            bench(
+                "data_cpu",
+                *("prepare/1/frames_per_second", "prepare/2/frames_per_second"),
+                "prepare/2/peak_memory_mib",
+            ),
+        ),
+        (
+            "512 px take {} s, {} times as fast as the libraries one after the other ({} times",
+            bench(
+                "evaluation_libraries_cpu",
+                *("libraries/seconds/ours", "1:libraries/ours_is_faster/ours"),
+                "1:libraries/ours_is_faster/ours_with_kid_and_cmmd",
+            ),
+        ),
+        (
+            "with the cache costs {} times that method",
+            bench("evaluation_cache_cpu", "2:cache/one_more_to_alone"),
+        ),
+        *REAL_IMAGES,
     ],
 }

@@ -50,7 +50,7 @@ def smoke() -> Path:
 def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
     """The folders and files that pages take for given, by the names that they have there."""
     root = tmp_path_factory.mktemp("given")
-    real = {f"room{seed}": textures.panorama_views(seed, 256) for seed in range(4)}
+    real = {f"room{seed}": textures.panorama_views(seed, 192) for seed in range(3)}
     rng = np.random.default_rng(0)
     for name, noise in (
         ("real_views", 0),
@@ -66,7 +66,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
             (sample / "prompt.txt").write_text("A room full of disks\n")
     for name in ("my_panoramas", "real_panoramas", "my_folder", "their_folder", "PANORAMAS"):
         (root / name).mkdir()
-        for seed in range(4):
+        for seed in range(3):
             pixels = textures.disks(256, 512, seed + (name == "my_panoramas"), closed=True)
             Image.fromarray(pixels).save(root / name / f"room{seed}.png")
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
