@@ -270,7 +270,7 @@ SENTENCES: Mapping[str, Sequence[Sentence]] = {
             ),
         ),
         (
-            "{} times as fast as `six_faces` ({} times as fast as `faces_in_front`; from JPEG files",
+            "{} times as fast as `six_faces` ({} times as fast as `faces_in_front`; from",
             bench(
                 "data_cpu",
                 *(f"1:views/ours_is_faster/{how}" for how in ("six_faces", "faces_in_front")),
