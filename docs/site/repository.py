@@ -15,6 +15,8 @@ import mkdocs_gen_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("benchmarks/README.md", "config/README.md")
+RUNS = ROOT / "results/reference"
+RUNS_HERE = "<!-- results pages -->"
 COPIED = {".jpg", ".png", ".svg", ".html", ".js", ".css", ".mp4", ".csv", ".json"}
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)(#[^)\s]*)?(\))")
 FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
@@ -104,6 +106,19 @@ def lists_apart(text: str) -> str:
     return re.sub(r"^(?![-|\s]|\d+\. )(.+\n)(?=- |1\. )", r"\1\n", text, flags=re.MULTILINE)
 
 
+def results_pages() -> str:
+    """Copy the recorded runs that have a results page, with all that it shows; a list of them."""
+    lines = []
+    for page in sorted(RUNS.glob("*/report.html")):
+        run = page.parent
+        for file in sorted(path for path in run.rglob("*") if path.is_file()):
+            with mkdocs_gen_files.open(f"source/{file.relative_to(ROOT).as_posix()}", "wb") as copy:
+                copy.write(file.read_bytes())
+        where = page.relative_to(ROOT).as_posix()
+        lines.append(f"- [results page of the recorded run `{run.name}`](source/{where})")
+    return "\n".join(lines)
+
+
 for name in PAGES:
     with mkdocs_gen_files.open(name, "w") as copy:
         copy.write(relink(lists_apart((ROOT / name).read_text()), name))
@@ -111,4 +126,5 @@ for page in sorted((ROOT / "docs").glob("*.md")):
     with mkdocs_gen_files.open(page.name, "r") as file:
         found = file.read()
     with mkdocs_gen_files.open(page.name, "w") as file:
-        file.write(relink(lists_apart(found), f"docs/{page.name}"))
+        made = relink(lists_apart(found), f"docs/{page.name}")
+        file.write(made.replace(RUNS_HERE, results_pages()) if RUNS_HERE in made else made)
