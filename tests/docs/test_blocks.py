@@ -41,6 +41,15 @@ def test_targets_of_make_exist(command: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
 
 
+def test_extras_that_are_installed_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = [each for command in COMMANDS for each in re.findall(r"-e '\.\[([\w,]+)\]'", command)]
+    assert named
+    assert {extra for several in named for extra in several.split(",")} <= set(extras)
+
+
 @pytest.mark.parametrize(
     "block", [block for block in ALL if block.language == "yaml"], ids=lambda block: block.place
 )
