@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,33 @@ def test_every_key_and_every_protocol_is_described(site: Path) -> None:
         assert set(section["properties"]) <= set(re.findall(r"\w+", page))
     page = text(site / "reference/protocols.html")
     assert [name for name in protocols() if f"{name}¶" not in page] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_used_by_everybody(site: Path, scheme: str) -> None:
+    """By axe-core: nothing serious; and on a phone, nothing wider than the screen."""
+    chromium = shutil.which("chromium") or pytest.skip("needs Debian's Chromium")
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+        said: list[str] = []
+        page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
+        page.on(
+            "request", lambda asked: said.append(asked.url) if "file:" not in asked.url else None
+        )
+        for name in ("index", "tutorial", "method", "reference/mvdiffusion-eval"):
+            page.goto((site / f"{name}.html").as_uri())
+            found = Axe().run(page).response["violations"]
+            serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+            assert serious == [], name
+            root = "document.documentElement"
+            assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), name
+        browser.close()
+    assert [line for line in said if not line.startswith("data:")] == []
 
 
 @pytest.mark.slow
