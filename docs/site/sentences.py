@@ -74,6 +74,13 @@ def truth(*paths: str, decimals: int = 2) -> list[str]:
     return bench("ground_truth", *(f"{decimals}:{parts[part]}/{rest}" for part, _, rest in words))
 
 
+def damaged(folder: str, control: str, metric: str, decimals: int) -> str:
+    """What a damage of images makes of a measure, in the control table."""
+    name = "controls_512" if "512" in folder else "controls"
+    one = recorded(name)["folders"][folder]["controls"][control][metric]
+    return shown(one["value"], decimals)
+
+
 def comparison_takes() -> list[str]:
     """Hours and minutes of the whole comparison on two cores, to ten minutes."""
     tens = round((RUNS["make_run"]["value"] + RUNS["comparison_added"]["value"] / 2) / 10)
@@ -90,6 +97,37 @@ PER_STEP = [
     f"{ALL['panorama'][method][f'per_step_clip_score{end}']:.1f}"
     for method in ("autoregressive_latent", "inpainting", "independent")
     for end in ("", "_se")
+]
+
+SMALL, LARGE = "panoramas, 256 px", "panoramas_512, 512 px"
+REGISTERED, UNREGISTERED = "recording, colors registered", "recording"
+DARKER, MOVED = "every second darker", "every second moved"
+SHARE, INLIERS = "match_share", "match_inliers"
+CONTROLS: list[Sentence] = [
+    (
+        "moved by 4 px are {} and {} dB at 512 px, and at 256 px darker ({} dB) is worse than "
+        "moved by 2 px ({} dB)",
+        [damaged(at, how, PSNR, 1) for at in (LARGE, SMALL) for how in (DARKER, MOVED)],
+    ),
+    ("faded images ({} dB)", [damaged(SMALL, "faded", PSNR, 1)]),
+    (
+        "from it ({} darker, {} moved)",
+        [damaged(SMALL, how, "cross_view_ssim", 3)[1:] for how in (DARKER, MOVED)],
+    ),
+    (
+        "geometry ({} to at most {}), noise",
+        [damaged(SMALL, how, SHARE, 2) for how in ("real", MOVED)],
+    ),
+    (
+        "exposure stays ({} and {}; {} and {} at 512 px)",
+        [damaged(at, how, SHARE, 2) for at in (SMALL, LARGE) for how in ("real", DARKER)],
+    ),
+    (
+        "and blur ({} to {} at 256 px; {} to {} on the recording)",
+        [damaged(at, how, INLIERS, 1) for at in (SMALL, REGISTERED) for how in ("real", "blurred")],
+    ),
+    ("so that their share is {} and no damage", [damaged(UNREGISTERED, "real", SHARE, 2)]),
+    ("the share is {}, and every damage", [damaged(REGISTERED, "real", SHARE, 2)]),
 ]
 
 PARTS = ("street", "bedroom", "all_pairs")
@@ -257,7 +295,7 @@ SENTENCES: Mapping[str, Sequence[Sentence]] = {
         ("Trainings and samples took {} minutes", of("ablations")),
     ],
     "docs/coherence.md": [("Measured on {} real panoramas", bench("coherence_real", "panoramas"))],
-    "docs/consistency.md": [],
+    "docs/consistency.md": CONTROLS,
     "benchmarks/README.md": [
         ("`results/coherence_real.json` is of {} panoramas", bench("coherence_real", "panoramas")),
         (
