@@ -14,6 +14,8 @@ from PIL import Image
 from readers import Reader
 from tiny_rater import write_rater
 
+import mvdiffusion_eval
+
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "results/smoke"
 CODE = ("Snakefile", "workflow", "profiles", "config", "benchmarks", "mvdiffusion", "eval", "tests")
@@ -72,6 +74,8 @@ def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
         Image.fromarray(textures.disks(256, 512, len(name), closed=True)).save(root / name)
     write_rater(root / "my_rater")
+    scored, made = (smoke / f"{part}/panorama/mvdiffusion" for part in ("scores", "images"))
+    mvdiffusion_eval.pack(scored.with_suffix(".json"), made, root / "theirs.zip")
     shutil.copytree(smoke / "walks/test/test/test-walk-00000", root / "FOLDER")
     next((root / "FOLDER").glob("key_frame*.txt")).unlink()
     for name, part in (
