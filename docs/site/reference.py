@@ -65,7 +65,8 @@ def configuration() -> Iterator[str]:
     yield "# Configuration\n"
     yield from (
         "Every key, from `workflow/schemas/config.schema.yaml`, which checks configurations",
-        "before anything runs. *In mini* is the value in `workflow/config/mini.yaml`.\n",
+        "before anything runs. *In mini* is the value in",
+        "[mini.yaml](../source/workflow/config/mini.yaml.md), which explains every key, too.\n",
     )
     yield from section("The file", schema, mini)
     for name, definition in schema["$defs"].items():
@@ -83,7 +84,8 @@ def section(name: str, definition: Mapping[str, Any], values: Mapping[str, Any])
     yield "|---|---|---|---|" + "---|" * in_mini
     required = definition.get("required", ())
     for key, rule in definition["properties"].items():
-        default = "required" if key in required else f"`{json.dumps(rule.get('default'))}`"
+        stated = f"`{json.dumps(rule['default'])}`" if "default" in rule else "–"
+        default = "required" if key in required else stated
         row = f"| `{key}` | {kind(rule)} | {cell(default)} | {cell(rule.get('description', ''))} |"
         if in_mini:
             value = values.get(key, "–")
