@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help look run smoke test lint reference
+.PHONY: help look run smoke test lint docs reference
 
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ lint: $(READY)  ## formats, types, import directions, workflow
 	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint --configfile workflow/config/paper.yaml  # which includes all files of rules
+
+docs: $(READY)  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true mkdocs build --strict
 
 reference: $(READY)  ## copy the results of a complete run of mini to results/reference/mini
 	python -m workflow.scripts.publish_reference
