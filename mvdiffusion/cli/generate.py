@@ -77,6 +77,14 @@ class Request:
         Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")
     ] = "float32"
     device: Annotated[Device, typer.Option(help="Device; auto prefers a GPU.")] = "auto"
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent",
+            help="Generate every view by itself, without attention between the views: the baseline "
+            "of the paper.",
+        ),
+    ] = False
     overwrite: Overwrite = False
 
     def settings(self) -> GenerationSettings:
@@ -155,6 +163,7 @@ class PanoramaRequest(Request):
             self.num_views,
             self.fov_deg,
             self.overwrite,
+            not self.independent,
         )
 
 
@@ -285,6 +294,7 @@ def generate_depth(
         stride,
         request.prompt_prefix,
         request.overwrite,
+        not request.independent,
     )
 
 

@@ -1,0 +1,243 @@
+"""The page of the demo, in Gradio."""
+
+from __future__ import annotations
+
+import html
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from mvdiffusion.demo.requests import Wish
+from mvdiffusion.demo.studio import CanceledError, Result, Studio
+from mvdiffusion.demo.viewer import data_uri, viewer_page
+from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
+from mvdiffusion.records import InputError
+from mvdiffusion.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+TITLE = "MVDiffusion: views that agree with each other"
+HEADINGS = {True: "### With attention between the views", False: "### Independent views"}
+ATTENTION = [
+    ("On: the views see each other", "on"),
+    ("Off: independent views from the same noise", "off"),
+    ("Both, to compare", "both"),
+]
+CSS = """
+.look iframe, .look video { width: 100%; height: 320px; border: 0; border-radius: 8px; }
+.look video { height: auto; max-height: 480px; image-rendering: auto; }
+footer { opacity: 0.7; }
+"""
+EXAMPLE = "a bedroom with blue walls, a bed and a picture"
+
+
+class UploadedImage(gr.Image):
+    """An image whose file is handed on as it was uploaded, to be checked before it is decoded."""
+
+    def get_block_name(self) -> str:
+        """Say under which name the page knows the component."""
+        return "image"
+
+    def preprocess(self, payload: Any) -> Any:
+        """Give the path of the file."""
+        return payload and payload.path
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+        """Take no address in place of a file: nothing is fetched from elsewhere."""
+        if url_or_file_path and "://" in str(url_or_file_path):
+            raise gr.Error("An address is no image; upload the file itself.", print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """Lay the page out.
+
+    Args:
+        studio: what generates.
+    """
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(f"# {TITLE}\n{_introduction(studio)}")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                inputs = _controls(studio)
+                with gr.Row():
+                    start = gr.Button("Generate", variant="primary")
+                    stop = gr.Button("Cancel", variant="stop")
+                status = gr.HTML(_said("Ready."), elem_id="status", min_height=80)
+            with gr.Column(scale=5, min_width=320):
+                sides = [_side(attention) for attention in (True, False)]
+        outputs = [status, *(part for side in sides for part in side)]
+
+        def generate(
+            task: Any, prompts: Any, image: Any, scene: Any, attention: Any, seed: Any, steps: Any,
+            guidance_scale: Any, request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> list[Any]:  # fmt: skip
+            wish = Wish(task, prompts, image, scene, seed, steps, guidance_scale, attention)
+            return _generated(studio, wish, request.session_hash, progress)
+
+        running = start.click(
+            generate,
+            inputs,
+            outputs,
+            api_name="generate",
+            show_progress_on=status,
+            concurrency_limit=1,
+        )
+
+        def cancel(request: gr.Request) -> str:
+            stopped = studio.cancel(request.session_hash)
+            return _said("Canceled." if stopped else "Nothing of yours is being generated.")
+
+        stop.click(cancel, None, status, cancels=running, queue=False, api_name="cancel")
+
+        def leave(request: gr.Request) -> None:
+            studio.cancel(request.session_hash)
+
+        page.unload(leave)
+    page.queue(
+        max_size=studio.limits.waiting,
+        api_open=False,
+        default_concurrency_limit=1,
+    )
+    return page
+
+
+def _introduction(studio: Studio) -> str:
+    tasks = ", ".join(task.label.lower() for task in studio.tasks)
+    return (
+        "Several views are generated at once. Attention between the views makes them agree where "
+        "they overlap, so that they join to one panorama; without it each shows a room of its own. "
+        f"Offered here: {tasks}."
+    )
+
+
+def _controls(studio: Studio) -> list[Any]:
+    """Make what a visitor fills in, in the order of `generate`."""
+    first = studio.tasks[0]
+    sampling = studio.samplings[first].generation
+    outpaints, has_scenes = Task.OUTPAINT in studio.tasks, Task.DEPTH in studio.tasks
+    choices = [(task.label, str(task)) for task in studio.tasks]
+    task = gr.Radio(choices, value=str(first), label="Task", visible=len(choices) > 1)
+    prompts = gr.Textbox(
+        EXAMPLE,
+        lines=4,
+        max_lines=8,
+        label="Prompt",
+        info=f"One line for all views, or {DEFAULT_VIEWS} lines, one for each, to the right.",
+    )
+    image = UploadedImage(
+        type="filepath",
+        sources=["upload"],
+        label="First view (optional): the rest is made around it",
+        visible=outpaints,
+        height=180,
+    )
+    names = list(studio.scenes)
+    scene = gr.Dropdown(
+        names, value=names[0] if names else None, label="Scene", visible=first is Task.DEPTH
+    )
+    attention = gr.Radio(ATTENTION, value="on", label="Attention between the views")
+    seed = gr.Number(0, label="Seed", info="The same seed makes the same images.", precision=0)
+    steps = gr.Slider(
+        1, studio.limits.steps, sampling.num_inference_steps, step=1, label="Denoising steps"
+    )
+    guidance = gr.Slider(
+        0, 20, sampling.guidance_scale, step=0.1, label="Guidance scale", info="1 or less: none."
+    )
+    if has_scenes:
+        task.change(
+            lambda chosen: gr.update(visible=chosen == Task.DEPTH),
+            task,
+            scene,
+            queue=False,
+            api_visibility="private",
+        )
+    if outpaints:
+        image.change(
+            lambda path, chosen: (
+                chosen if chosen == Task.DEPTH else str(_around(path, studio.tasks))
+            ),
+            [image, task],
+            task,
+            queue=False,
+            api_visibility="private",
+        )
+    return [task, prompts, image, scene, attention, seed, steps, guidance]
+
+
+def _around(image: str | None, tasks: Sequence[Task]) -> Task:
+    """Choose the task that goes with an image or with none, if it is offered."""
+    wanted = Task.OUTPAINT if image else Task.PANORAMA
+    return wanted if wanted in tasks else Task.OUTPAINT
+
+
+def _side(attention: bool) -> list[Any]:
+    """Make the places of one result: all hidden until there is one."""
+    heading = gr.Markdown(HEADINGS[attention], visible=False)
+    look = gr.HTML(visible=False, elem_classes="look")
+    views = gr.Gallery(
+        label="Views",
+        columns=4,
+        visible=False,
+        object_fit="contain",
+        height="auto",
+        elem_classes="views",
+    )
+    files = gr.File(label="Download", file_count="multiple", visible=False)
+    return [heading, look, views, files]
+
+
+def _generated(studio: Studio, wish: Wish, visitor: str | None, progress: gr.Progress) -> list[Any]:
+    """Generate, and fill the page: status, then the places of both sides."""
+    started = time.monotonic()
+
+    def on_progress(done: int, steps: int) -> None:
+        progress((done, steps), desc="Denoising", unit="steps")
+
+    try:
+        results = studio.generate(wish, visitor, on_progress)
+    except InputError as error:
+        raise gr.Error(str(error), title="Not possible", print_exception=False) from None
+    except CanceledError:
+        return [_said("Canceled."), *[gr.skip()] * 8]
+    except Exception:
+        logger.exception("the demo failed")
+        raise gr.Error(
+            "The generation failed; the terminal of the demo says why.", print_exception=False
+        ) from None
+    seconds = time.monotonic() - started
+    made = {result.attention: result for result in results}
+    shown = [part for attention in (True, False) for part in _shown(made.get(attention))]
+    return [_said(f"Done in {seconds:.0f} seconds, seed {wish.seed}."), *shown]
+
+
+def _shown(result: Result | None) -> list[Any]:
+    if result is None:
+        return [gr.update(visible=False)] + [gr.update(value=None, visible=False)] * 3
+    views = [(str(path), f"View {number}") for number, path in enumerate(result.views)]
+    files = [result.panorama, result.film, result.archive]
+    return [
+        gr.update(visible=True),
+        gr.update(value=_look(result), visible=True),
+        gr.update(value=views, visible=True),
+        gr.update(value=[str(path) for path in files if path], visible=True),
+    ]
+
+
+def _look(result: Result) -> str:
+    """Make the turning panorama, or the film of a sequence."""
+    if result.panorama:
+        document = html.escape(viewer_page(result.panorama))
+        return (
+            f'<iframe title="Turning panorama" srcdoc="{document}" sandbox="allow-scripts" '
+            'allow="fullscreen"></iframe>'
+        )
+    film = data_uri(result.film, "video/mp4")
+    return f'<video src="{film}" controls loop autoplay muted title="The sequence"></video>'
+
+
+def _said(text: str) -> str:
+    return f'<p role="status">{html.escape(text)}</p>'
