@@ -6,13 +6,15 @@ import html
 import logging
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
 from mvdiffusion.demo.requests import Wish
 from mvdiffusion.demo.studio import CanceledError, Result, Studio
-from mvdiffusion.demo.viewer import data_uri, viewer_page
+from mvdiffusion.demo.viewer import viewer_page
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError
 from mvdiffusion.tasks import Task
@@ -27,29 +29,16 @@ ATTENTION = [
     ("Both, to compare", "both"),
 ]
 CSS = """
-.look iframe, .look video { width: 100%; height: 320px; border: 0; border-radius: 8px; }
-.look video { height: auto; max-height: 480px; image-rendering: auto; }
-footer { opacity: 0.7; }
+.look iframe, .look video { display: block; width: 100%; height: 320px; border: 0;
+  border-radius: 8px; background: #111; }
+.look .views { display: grid; gap: 8px; margin-top: 8px;
+  grid-template-columns: repeat(auto-fill, minmax(min(120px, 28%), 1fr)); }
+.look figure { margin: 0; }
+.look img { width: 100%; border-radius: 6px; }
+.look figcaption { font-size: 0.85em; }
+#status .error { display: none; }  /* the message tells more */
 """
 EXAMPLE = "a bedroom with blue walls, a bed and a picture"
-
-
-class UploadedImage(gr.Image):
-    """An image whose file is handed on as it was uploaded, to be checked before it is decoded."""
-
-    def get_block_name(self) -> str:
-        """Say under which name the page knows the component."""
-        return "image"
-
-    def preprocess(self, payload: Any) -> Any:
-        """Give the path of the file."""
-        return payload and payload.path
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        """Take no address in place of a file: nothing is fetched from elsewhere."""
-        if url_or_file_path and "://" in str(url_or_file_path):
-            raise gr.Error("An address is no image; upload the file itself.", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -61,14 +50,15 @@ def build_page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"# {TITLE}\n{_introduction(studio)}")
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=1, min_width=300):
                 inputs = _controls(studio)
                 with gr.Row():
-                    start = gr.Button("Generate", variant="primary")
-                    stop = gr.Button("Cancel", variant="stop")
-                status = gr.HTML(_said("Ready."), elem_id="status", min_height=80)
-            with gr.Column(scale=5, min_width=320):
-                sides = [_side(attention) for attention in (True, False)]
+                    start = gr.Button("Generate", variant="primary", min_width=100)
+                    stop = gr.Button("Cancel", min_width=100)
+            with gr.Column(scale=3, min_width=300):
+                status = gr.HTML(_said("Ready."), elem_id="status", min_height=100)
+                with gr.Row():
+                    sides = [_side(attention) for attention in (True, False)]
         outputs = [status, *(part for side in sides for part in side)]
 
         def generate(
@@ -87,10 +77,13 @@ def build_page(studio: Studio) -> gr.Blocks:
             concurrency_limit=1,
         )
 
-        def cancel(request: gr.Request) -> str:
-            stopped = studio.cancel(request.session_hash)
-            return _said("Canceled." if stopped else "Nothing of yours is being generated.")
+        running.failure(lambda: _said("Nothing was generated."), None, status, queue=False)
 
+        def cancel(request: gr.Request) -> str:
+            studio.cancel(request.session_hash)
+            return _said("Canceled.")
+
+        # Gradio drops a request that still waits, and the studio stops one that runs.
         stop.click(cancel, None, status, cancels=running, queue=False, api_name="cancel")
 
         def leave(request: gr.Request) -> None:
@@ -126,27 +119,24 @@ def _controls(studio: Studio) -> list[Any]:
         lines=4,
         max_lines=8,
         label="Prompt",
-        info=f"One line for all views, or {DEFAULT_VIEWS} lines, one for each, to the right.",
+        info=f"One line for all views, or {DEFAULT_VIEWS} lines, one for each, to the right."
+        + (" For images from depth, none takes the captions of the scene." if has_scenes else ""),
     )
-    image = UploadedImage(
-        type="filepath",
-        sources=["upload"],
-        label="First view (optional): the rest is made around it",
-        visible=outpaints,
-        height=180,
-    )
+    image = _upload(visible=outpaints)
     names = list(studio.scenes)
     scene = gr.Dropdown(
         names, value=names[0] if names else None, label="Scene", visible=first is Task.DEPTH
     )
     attention = gr.Radio(ATTENTION, value="on", label="Attention between the views")
-    seed = gr.Number(0, label="Seed", info="The same seed makes the same images.", precision=0)
-    steps = gr.Slider(
-        1, studio.limits.steps, sampling.num_inference_steps, step=1, label="Denoising steps"
-    )
-    guidance = gr.Slider(
-        0, 20, sampling.guidance_scale, step=0.1, label="Guidance scale", info="1 or less: none."
-    )
+    with gr.Accordion("Seed, steps and guidance", open=False):
+        seed = gr.Number(0, label="Seed", info="The same seed makes the same images.", precision=0)
+        most = studio.limits.steps
+        steps = gr.Slider(
+            1, most, min(sampling.num_inference_steps, most), step=1, label="Denoising steps"
+        )
+        guidance = gr.Slider(
+            0, 20, sampling.guidance_scale, step=0.1, label="Guidance scale", info="1: none."
+        )
     if has_scenes:
         task.change(
             lambda chosen: gr.update(visible=chosen == Task.DEPTH),
@@ -168,6 +158,28 @@ def _controls(studio: Studio) -> list[Any]:
     return [task, prompts, image, scene, attention, seed, steps, guidance]
 
 
+def _upload(visible: bool) -> Any:
+    """Make the place of an image, whose file is checked before it is decoded (`checked_image`)."""
+    image = gr.Image(
+        type="filepath",
+        sources=["upload"],
+        label="First view (optional): the rest is made around it",
+        visible=visible,
+        height=180,
+    )
+    take = image.async_move_resource_to_block_cache
+
+    async def take_file(path: Any) -> Any:
+        if "://" in str(path):  # Gradio would fetch it
+            raise gr.Error("An address is no image; upload the file itself.", print_exception=False)
+        return await take(path)
+
+    # Set here, since Gradio writes a file of its own beside the code of every class of components.
+    image.async_move_resource_to_block_cache = take_file
+    image.preprocess = lambda uploaded: uploaded and uploaded.path
+    return image
+
+
 def _around(image: str | None, tasks: Sequence[Task]) -> Task:
     """Choose the task that goes with an image or with none, if it is offered."""
     wanted = Task.OUTPAINT if image else Task.PANORAMA
@@ -175,19 +187,12 @@ def _around(image: str | None, tasks: Sequence[Task]) -> Task:
 
 
 def _side(attention: bool) -> list[Any]:
-    """Make the places of one result: all hidden until there is one."""
-    heading = gr.Markdown(HEADINGS[attention], visible=False)
-    look = gr.HTML(visible=False, elem_classes="look")
-    views = gr.Gallery(
-        label="Views",
-        columns=4,
-        visible=False,
-        object_fit="contain",
-        height="auto",
-        elem_classes="views",
-    )
-    files = gr.File(label="Download", file_count="multiple", visible=False)
-    return [heading, look, views, files]
+    """Make a column for one result, hidden until there is one, and give its places."""
+    with gr.Column(visible=False, min_width=300) as side:
+        gr.Markdown(HEADINGS[attention])
+        look = gr.HTML(elem_classes="look")
+        files = gr.File(label="Download", file_count="multiple")
+    return [side, look, files]
 
 
 def _generated(studio: Studio, wish: Wish, visitor: str | None, progress: gr.Progress) -> list[Any]:
@@ -202,7 +207,7 @@ def _generated(studio: Studio, wish: Wish, visitor: str | None, progress: gr.Pro
     except InputError as error:
         raise gr.Error(str(error), title="Not possible", print_exception=False) from None
     except CanceledError:
-        return [_said("Canceled."), *[gr.skip()] * 8]
+        return [_said("Canceled."), *[gr.skip()] * 6]
     except Exception:
         logger.exception("the demo failed")
         raise gr.Error(
@@ -216,14 +221,12 @@ def _generated(studio: Studio, wish: Wish, visitor: str | None, progress: gr.Pro
 
 def _shown(result: Result | None) -> list[Any]:
     if result is None:
-        return [gr.update(visible=False)] + [gr.update(value=None, visible=False)] * 3
-    views = [(str(path), f"View {number}") for number, path in enumerate(result.views)]
+        return [gr.update(visible=False), None, None]
     files = [result.panorama, result.film, result.archive]
     return [
         gr.update(visible=True),
-        gr.update(value=_look(result), visible=True),
-        gr.update(value=views, visible=True),
-        gr.update(value=[str(path) for path in files if path], visible=True),
+        _look(result) + _views(result),
+        [str(path) for path in files if path],
     ]
 
 
@@ -235,8 +238,23 @@ def _look(result: Result) -> str:
             f'<iframe title="Turning panorama" srcdoc="{document}" sandbox="allow-scripts" '
             'allow="fullscreen"></iframe>'
         )
-    film = data_uri(result.film, "video/mp4")
-    return f'<video src="{film}" controls loop autoplay muted title="The sequence"></video>'
+    return f'<video src="{_address(result.film)}" controls loop muted title="The sequence"></video>'
+
+
+def _views(result: Result) -> str:
+    """Lay the views out in rows."""
+    name = "Frame" if result.task is Task.DEPTH else "View"
+    images = (
+        f'<figure><img src="{_address(path)}" alt="{name} {number}"><figcaption>{name} {number}'
+        "</figcaption></figure>"
+        for number, path in enumerate(result.views)
+    )
+    return f'<div class="views">{"".join(images)}</div>'
+
+
+def _address(path: Path) -> str:
+    """Give the address of a result's file on the page."""
+    return f"gradio_api/file={quote(str(path))}"
 
 
 def _said(text: str) -> str:

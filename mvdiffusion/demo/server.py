@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,10 @@ def run_demo(
     samplings = {task: recommended(model, **chosen) for task, model in found.items()}
     with workspace() as folder:
         studio = Studio(found, folder / "results", samplings, named, limits)
-        serve(studio, folder, host, port)
+        try:
+            serve(studio, folder, host, port)
+        finally:
+            studio.cancel()
 
 
 def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
@@ -203,10 +207,10 @@ def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
         if host not in LOOPBACK:
             print("note: anyone who can reach this address can use it.", file=sys.stderr)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-        try:
+        # The server ends on a signal, and then sends it again.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            studio.cancel()
 
 
 @contextmanager

@@ -36,13 +36,5 @@ def viewer_page(panorama: Path) -> str:
     Args:
         panorama: its JPEG, as `write_photo_spheres` writes it.
     """
-    return _PAGE.replace("SOURCE", data_uri(panorama, "image/jpeg"))
-
-
-def data_uri(path: Path, kind: str) -> str:
-    """Give a file as a URI that holds its bytes.
-
-    Args:
-        kind: its media type.
-    """
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    content = base64.b64encode(panorama.read_bytes()).decode()
+    return _PAGE.replace("SOURCE", f"data:image/jpeg;base64,{content}")
