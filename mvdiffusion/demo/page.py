@@ -191,7 +191,7 @@ def _side(attention: bool) -> list[Any]:
     with gr.Column(visible=False, min_width=300) as side:
         gr.Markdown(HEADINGS[attention])
         look = gr.HTML(elem_classes="look")
-        files = gr.File(label="Download", file_count="multiple")
+        files = gr.File(label="Download", file_count="multiple", interactive=False)
     return [side, look, files]
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,17 +122,10 @@ def make_app(studio: Studio, folder: Path) -> Any:
     Args:
         studio: what generates, inside `folder`.
         folder: from `workspace`.
-
-    Raises:
-        InputError: Gradio is not installed.
     """
-    try:
-        import gradio
-        from fastapi import FastAPI
-    except ImportError:
-        raise InputError(
-            "the demo needs Gradio; install it by: pip install 'mvdiffusion[demo]'."
-        ) from None
+    import gradio  # an extra
+    from fastapi import FastAPI
+
     from mvdiffusion.demo.page import CSS, build_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -175,6 +169,8 @@ def run_demo(
     Raises:
         InputError: no model, no Gradio, wrong settings, or nothing can listen there.
     """
+    if find_spec("gradio") is None:
+        raise InputError("the demo needs Gradio; install it by: pip install 'mvdiffusion[demo]'.")
     found, named = find_models(models), find_scenes(scenes)
     samplings = {task: recommended(model, **chosen) for task, model in found.items()}
     with workspace() as folder:
@@ -195,7 +191,7 @@ def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
         port: TCP port; 0 takes a free one.
 
     Raises:
-        InputError: Gradio is not installed, or nothing can listen there.
+        InputError: nothing can listen there.
     """
     app = make_app(studio, folder)
     import uvicorn  # comes with Gradio
