@@ -215,8 +215,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         listener = socket.create_server(address[:2], family=family)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
         raise InputError(
-            f"--host {host} --port {port}: {error.strerror}; choose another one, such as --port 0 "
+            f"--host {host} --port {port}: {reason}; choose another one, such as --port 0 "
             "for any that is free."
         ) from None
     with listener:

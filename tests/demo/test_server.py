@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_process import start
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -47,13 +47,11 @@ def ask(client: TestClient, *values: Any, name: str = "generate") -> tuple[str, 
 def test_a_request_is_answered(client: TestClient, studio: Studio) -> None:
     kind, data = ask(client, *VALUES)
     assert kind == "complete"
-    status, look, files, *_ = [part.get("value", part) if isinstance(part, dict) else part
-                               for part in data if part is not None]  # fmt: skip
-    assert "Done in" in status
-    pages = re.findall(r"gradio_api/file=([^\"]*)", json.dumps(data))
-    assert len([page for page in pages if page.rstrip("\\").endswith(".png")]) == 8
-    for page in pages:
-        assert client.get(f"{API}/file={page.rstrip(chr(92))}").status_code == 200
+    assert "Done in" in data[0]
+    views = re.findall(r"gradio_api/file=([^\\\"]*\.png)", json.dumps(data))
+    assert len(views) == 8
+    for view in views:
+        assert client.get(f"{API}/file={view}").headers["content-type"] == "image/png"
     assert "srcdoc" in json.dumps(data)
 
 
@@ -63,7 +61,6 @@ def test_bad_input_is_one_sentence(client: TestClient, capfd: pytest.CaptureFixt
 
     for values, expected in [
         (change(1, "a\nb"), "There are 2 lines of prompts; expected 1 or 8, one for each view."),
-        (change(1, {"a": 1}), None),
         (change(0, "film"), None),
         (change(6, 1000), None),
         (change(5, -1), "setting 'seed' is -1"),
@@ -74,6 +71,7 @@ def test_bad_input_is_one_sentence(client: TestClient, capfd: pytest.CaptureFixt
         (change(2, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}), None),
         (change(2, {"path": "/etc/passwd"}), None),
     ]:  # fmt: skip
+        capfd.readouterr()
         kind, data = ask(client, *values)
         assert kind == "error", values
         assert "Traceback" not in str(data)
@@ -89,7 +87,7 @@ def test_no_file_outside_the_folder_is_read(
     inside = studio.folder / "seen.txt"
     inside.write_text("seen")
     outside = tmp_path / "secret.txt"
-    outside.write_text("secret")
+    outside.write_text("hidden words")
     (studio.folder / "link.txt").symlink_to(outside)
     (Path.cwd() / "README.md").stat()
     assert client.get(f"{API}/file={inside}").text == "seen"
@@ -112,7 +110,7 @@ def test_no_file_outside_the_folder_is_read(
     ]:
         answer = client.get(f"{API}/file={path}")
         assert answer.status_code in (403, 404), path
-        assert "secret" not in answer.text
+        assert "hidden" not in answer.text
         assert "root:" not in answer.text
     for path in ["/static/../../../../etc/passwd", "/assets/%2e%2e/%2e%2e/config.py",
                  f"{API}/proxy=https://example.org/", f"{API}/deep_link", "/monitoring",
@@ -190,16 +188,6 @@ def test_the_command_says_what_is_missing(
     )
 
 
-def started(command: list[str], folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start a demo in a folder; give its process and its address."""
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "TMPDIR": str(folder)})  # fmt: skip
-    for line in process.stderr or ():
-        if found := re.search(r"http://\S+", line):
-            return process, found[0]
-    raise AssertionError(f"{command} ended with {process.wait()}")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_recipe_of_a_space(
@@ -211,7 +199,7 @@ def test_the_recipe_of_a_space(
     (tmp_path / "app.py").write_text(recipe.replace("port=7860", "port=0"))
     (tmp_path / "models").mkdir()
     (tmp_path / "models/panorama").symlink_to(models["panorama"])
-    process, address = started([sys.executable, "app.py"], tmp_path)
+    process, address = start([sys.executable, "app.py"], tmp_path)
     try:
         port = address.rsplit(":", 1)[1]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
