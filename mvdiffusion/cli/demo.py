@@ -10,22 +10,25 @@ import typer
 from mvdiffusion.generation.settings import Scheduler, Solver
 from mvdiffusion.settings import Device, Precision
 
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Model folder in the format of diffusers; repeatable, one for each task (default: "
+        "those of results/models, or else of results/look/models)."
+    ),
+]
+Scenes = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Scene in ScanNet's layout, or a folder of such scenes, to choose from for a depth "
+        "model; repeatable."
+    ),
+]
+
 
 def demo(
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Model folder in the format of diffusers; repeatable, one for each task (default: "
-            "those of results/models, or else of results/look/models)."
-        ),
-    ] = None,
-    scene: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Scene in ScanNet's layout, or a folder of such scenes, to choose from for a "
-            "depth model; repeatable."
-        ),
-    ] = None,
+    model: Models = None,
+    scene: Scenes = None,
     host: Annotated[
         str,
         typer.Option(help="Address to listen on. Anyone who reaches it can use the demo."),
