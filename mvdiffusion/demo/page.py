@@ -41,6 +41,19 @@ CSS = """
 EXAMPLE = "a bedroom with blue walls, a bed and a picture"
 
 
+def theme() -> Any:
+    """Give the colors of the page, of contrasts that all can read, and fonts that are there."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+    return gr.themes.Default(primary_hue="blue", **fonts).set(
+        body_text_color_subdued="*neutral_500",
+        link_text_color_dark="*secondary_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+    )
+
+
 def build_page(studio: Studio) -> gr.Blocks:
     """Lay the page out.
 

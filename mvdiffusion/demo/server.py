@@ -125,17 +125,18 @@ def make_app(studio: Studio, folder: Path) -> Any:
     """
     import gradio  # an extra
     from fastapi import FastAPI
+    from starlette.routing import Mount
 
-    from mvdiffusion.demo.page import CSS, build_page
+    from mvdiffusion.demo.page import CSS, build_page, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Gate, folder=folder, most_bytes=studio.limits.kept_bytes)
-    return gradio.mount_gradio_app(
+    gradio.mount_gradio_app(
         app,
         build_page(studio),
         path="/",
         css=CSS,
-        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        theme=theme(),
         allowed_paths=[],
         max_file_size=studio.limits.image_bytes,
         show_error=False,
@@ -146,6 +147,9 @@ def make_app(studio: Studio, folder: Path) -> Any:
         pwa=False,
         mcp_server=False,
     )
+    (mounted,) = (route.app for route in app.routes if isinstance(route, Mount))
+    app.state.stop = mounted.stop_event.set  # ends the streams on which pages hear that it is there
+    return app
 
 
 def run_demo(
@@ -202,11 +206,18 @@ def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
         print(f"The demo is at http://{shown}:{port} (Ctrl-C ends it).", file=sys.stderr)
         if host not in LOOPBACK:
             print("note: anyone who can reach this address can use it.", file=sys.stderr)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, *received: Any) -> None:
+                studio.cancel()
+                app.state.stop()
+                super().handle_exit(*received)
+
         # The server ends on a signal, and then sends it again.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            Server(config).run(sockets=[listener])
 
 
 @contextmanager

@@ -207,9 +207,13 @@ def test_the_recipe_of_a_space(
         assert list(tmp_path.glob("mvdiffusion-demo-*"))
         said = process.stderr.readline() if process.stderr else ""
         assert "anyone who can reach this address can use it" in said
+        alive = urllib.request.urlopen(f"http://127.0.0.1:{port}{API}/heartbeat/visitor")
+        assert b"ALIVE" in alive.readline()  # a page is open, which hears from it for ever
     finally:
         process.send_signal(ending)
-        started_waiting = time.monotonic()
-        process.wait(60)
-    assert time.monotonic() - started_waiting < 30
+        begun = time.monotonic()
+        left = process.communicate(timeout=60)[1]
+    assert time.monotonic() - begun < 20
+    assert process.returncode == 0
+    assert "Traceback" not in left
     assert not list(tmp_path.glob("mvdiffusion-demo-*"))

@@ -1,6 +1,7 @@
 """What the demo generates: what the command does, within its limits, until somebody cancels."""
 
 import hashlib
+import json
 import threading
 import time
 import zipfile
@@ -56,6 +57,8 @@ def test_a_panorama_is_that_of_the_command(
     )
     assert code == 0, said
     assert bytes_of(result.folder) == bytes_of(tmp_path / "made")
+    method = {"on": "mvdiffusion", "off": "independent"}[attention]
+    assert json.loads((result.folder / "manifest.json").read_text())["method"] == method
     with zipfile.ZipFile(result.archive) as archive:
         archive.extractall(tmp_path / "unpacked")
     assert bytes_of(tmp_path / "unpacked") == bytes_of(result.folder)
