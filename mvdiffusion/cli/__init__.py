@@ -7,6 +7,7 @@ import typer
 import mvdiffusion.cli.custom  # registers its commands
 import mvdiffusion.cli.datasets  # noqa: F401 (registers its commands)
 from mvdiffusion.cli.data import data_app
+from mvdiffusion.cli.demo import demo
 from mvdiffusion.cli.external import external_app
 from mvdiffusion.cli.generate import generate_app
 from mvdiffusion.cli.tools import convert, fetch_base, mesh, release_base
@@ -26,6 +27,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
 app.add_typer(external_app, name="external")
+app.command()(demo)
 app.command("fetch-base")(fetch_base)
 app.command("release-base")(release_base)
 app.command()(convert)

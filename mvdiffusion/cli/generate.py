@@ -80,6 +80,14 @@ class Request:
         Device,
         typer.Option(metavar="DEVICE", help="auto (prefers a GPU), cpu, cuda, cuda:1 or mps."),
     ] = "auto"
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent",
+            help="Generate every view by itself, without attention between the views: the baseline "
+            "of the paper.",
+        ),
+    ] = False
     overwrite: Overwrite = False
 
     def settings(self) -> GenerationSettings:
@@ -158,6 +166,7 @@ class PanoramaRequest(Request):
             self.num_views,
             self.fov_deg,
             self.overwrite,
+            not self.independent,
         )
 
 
@@ -288,6 +297,7 @@ def generate_depth(
         stride,
         request.prompt_prefix,
         request.overwrite,
+        not request.independent,
     )
 
 

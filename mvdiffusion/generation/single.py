@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count as counted
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,18 @@ from mvdiffusion.images import open_image
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.checks import check_overlap
+from mvdiffusion.pipelines.depth import frame_groups
 from mvdiffusion.pipelines.loading import check_model
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError, folder_sha256, sha256_file
 from mvdiffusion.tasks import Task
 
-METHOD = "mvdiffusion"
+OnStep = Callable[[int, int], None]
+"""Called after every denoising step with its number from 1 and that of all; what it raises ends the
+generation, and nothing is written."""
+
+Load = Callable[[Task, Path, GenerationSettings], Any]
+"""Gives the pipeline of a task and a model folder, as `load_pipeline` does."""
 
 
 def create_panorama(
@@ -49,6 +56,9 @@ def create_panorama(
     num_views: int | None = None,
     fov_deg: float = 90.0,
     overwrite: bool = False,
+    correspondence_attention: bool = True,
+    load: Load = load_pipeline,
+    on_step: OnStep | None = None,
 ) -> None:
     """Generate a panorama from text, or the rest of one around given views.
 
@@ -63,6 +73,9 @@ def create_panorama(
         num_views: evenly spaced views (default: as many as prompts, which must overlap, or 8).
         fov_deg: horizontal field of view in degrees.
         overwrite: move an `output` of other settings aside instead of refusing.
+        correspondence_attention: False generates every view by itself, as the baseline does.
+        load: gives the pipeline; one that keeps it saves whoever generates often the loading.
+        on_step: see `OnStep`.
 
     Raises:
         InputError: arguments that do not fit together, no such model, files that are no images, an
@@ -75,23 +88,25 @@ def create_panorama(
     if num_views is None and len(prompts) > 1:
         check_overlap(count, fov_deg)
     layout = {"num_views": count, "fov_deg": fov_deg, "height": height, "width": width}
+    method = _method(correspondence_attention)
     made_of = {
         **_sampling_identity(model, settings),
         "prompts": list(prompts),
         "given": {str(view): _file_identity(path) for view, path in given.items()},
         **layout,
     }
-    if is_begun(output, identity(task, METHOD, made_of), overwrite=overwrite):
+    if is_begun(output, identity(task, method, made_of), overwrite=overwrite):
         return already_made(output)
-    pipeline = load_pipeline(task, model, settings)
+    pipeline = load(task, model, settings)
     high, wide = pipeline.default_size()
     images = [_fitted(path, (width or wide, height or high)) for path in given.values()]
     known = {"image": images, "given_views": list(given)} if given else {}
     _tell_gaps(count, fov_deg)
-    views = _sample(pipeline, settings, texts, **known, **layout)
+    options = {"correspondence_attention": correspondence_attention, **known, **layout}
+    views = _sample(pipeline, settings, on_step, 1, texts, **options)
     size, sample = (views.shape[-2], views.shape[-1]), "panorama"
     manifest = Manifest(
-        task, METHOD, *size, (sample,), None, fov_deg, even_yaws(count), tuple(given)
+        task, method, *size, (sample,), None, fov_deg, even_yaws(count), tuple(given)
     )
     with _result(output, manifest, made_of) as folder:
         folder.write_sample(sample, views, texts)
@@ -111,6 +126,9 @@ def create_sequence(
     stride: int = 1,
     prompt_prefix: str = "",
     overwrite: bool = False,
+    correspondence_attention: bool = True,
+    load: Load = load_pipeline,
+    on_step: OnStep | None = None,
 ) -> None:
     """Generate images for the depth and poses of a scene.
 
@@ -126,6 +144,9 @@ def create_sequence(
         stride: of the frames between two key frames every `stride`th is generated; 0: none.
         prompt_prefix: put before each of the scene's captions, as in the training of the model.
         overwrite: move an `output` of other settings aside instead of refusing.
+        correspondence_attention: False generates every frame by itself, as the baseline does.
+        load: gives the pipeline; one that keeps it saves whoever generates often the loading.
+        on_step: see `OnStep`.
 
     Raises:
         InputError: arguments that do not fit together, no such model or scene, an `output` of other
@@ -135,6 +156,7 @@ def create_sequence(
     frames = sequence_frames(opened, key_frames, stride)
     texts = None if prompts is None else _each(prompts, len(frames), "frame")
     sample = opened.load(frames, prompts=texts, views=False)
+    method = _method(correspondence_attention)
     made_of = {
         **_sampling_identity(model, settings),
         "scene": opened.name,
@@ -145,23 +167,50 @@ def create_sequence(
         "num_views": num_views,
         "frames": frames,
     }
-    if is_begun(output, identity(Task.DEPTH, METHOD, made_of), overwrite=overwrite):
+    if is_begun(output, identity(Task.DEPTH, method, made_of), overwrite=overwrite):
         return already_made(output)
     _tell_squeezed(opened, sample)
-    pipeline = load_pipeline(Task.DEPTH, model, settings)
+    pipeline = load(Task.DEPTH, model, settings)
     keys = sample.is_key.nonzero().flatten().tolist()
-    geometry = (sample.depth, sample.pose, sample.K)
-    views = _sample(pipeline, settings, sample.prompts, *geometry, keys, num_views)
-    manifest = Manifest(Task.DEPTH, METHOD, height, width, (sample.sample_id,))
+    inputs = (sample.prompts, sample.depth, sample.pose, sample.K, keys, num_views)
+    passes = len(frame_groups(keys, num_views))
+    attention = {"correspondence_attention": correspondence_attention}
+    views = _sample(pipeline, settings, on_step, passes, *inputs, **attention)
+    manifest = Manifest(Task.DEPTH, method, height, width, (sample.sample_id,))
     with _result(output, manifest, made_of) as folder:
         folder.write_sample(sample.sample_id, views, sample.prompts, geometry=sample.geometry)
         write_sequence(views, folder.root)
 
 
-def _sample(pipeline: Any, settings: GenerationSettings, *inputs: Any, **options: Any) -> Tensor:
-    """Sample views [V, 3, H, W] in −1 … 1 from noise that is drawn on the CPU."""
+def _method(correspondence_attention: bool) -> str:
+    """Name what makes the views: the method, or its baseline without attention between views."""
+    return "mvdiffusion" if correspondence_attention else "independent"
+
+
+def _sample(
+    pipeline: Any,
+    settings: GenerationSettings,
+    on_step: OnStep | None,
+    passes: int,
+    *inputs: Any,
+    **options: Any,
+) -> Tensor:
+    """Sample views [V, 3, H, W] in −1 … 1 from noise that is drawn on the CPU.
+
+    Args:
+        passes: how often the pipeline runs its sampler.
+        inputs, options: what it is called with, beside the settings.
+    """
     pipeline.set_progress_bar_config(disable=False, unit="step")
     generator = torch.Generator().manual_seed(settings.seed)
+    numbers = counted(1)
+
+    def tell(pipeline: Any, *_: Any) -> dict[str, Tensor]:
+        if on_step:
+            on_step(next(numbers), passes * pipeline.num_timesteps)
+        return {}
+
+    options["callback_on_step_end"] = tell
     options |= {**settings.sampling(), "generator": generator, "output_type": "pt"}
     images: Tensor = pipeline(*inputs, **options).images[0]
     return 2 * images - 1
@@ -172,7 +221,7 @@ def _result(
     output: Path, manifest: Manifest, settings: Mapping[str, Any]
 ) -> Iterator[SampleFolder]:
     """Give a sample folder to fill, which becomes `output` at the end, with a manifest."""
-    with whole_output(output, identity(manifest.task, METHOD, settings)) as root:
+    with whole_output(output, identity(manifest.task, manifest.method, settings)) as root:
         folder = SampleFolder(root, manifest, settings)
         yield folder
         files = sorted(path for path in root.rglob("[!.]*") if path.is_file())

@@ -3,10 +3,8 @@
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 tables = [report(f"<results>/tables/{name}", **shown("Tables", name)) for name in tasks.tables]
 figures = [report(f"<results>/figures/{name}", **shown("Figures", name)) for name in tasks.figures]
-page = [
-    report("<results>/report.html", **shown("Pages", "report.html")),
-    directory("<results>/report_assets"),
-]
+html = report("<results>/report.html", **shown("Pages", "report.html"))
+page = [html, directory("<results>/report_assets")]
 
 recipes.register(
     "tables",
