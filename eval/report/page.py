@@ -144,7 +144,7 @@ def _task(
     folders: Mapping[str, SampleFolder],
 ) -> dict[str, Any]:
     """One task's section of the page."""
-    kinds = ("main", "distances", "consistency", "ablations", "controls")
+    kinds = ("main", "distances", "consistency", "ablations", "controls", "seeds", "seed_verdicts")
     names = [name for kind in kinds if (name := f"{task}_{kind}") in tables]
     shown = [{"name": name, **tables[name]} for name in names]
     pictures = [

@@ -10,6 +10,7 @@ rule tables:
     input:
         recipes.settings_files(),
         rules.make_tables.input.scores,
+        rules.make_tables.input.seed_scores,
         rules.make_tables.output,
 
 
@@ -45,6 +46,7 @@ wildcard_constraints:
     method="|".join(tasks.every_method),
     name="(external/)?[a-z0-9_-]+",
     scene="[A-Za-z0-9_-]+",
+    seed="|".join(map(str, tasks.seeds.further)) or "none",
     split="train|validation|test|extractor",
     step="|".join(recipes.steps),
     task="|".join(sources.started),

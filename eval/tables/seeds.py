@@ -1,0 +1,284 @@
+"""Several training seeds of one method: what they change, apart from the spread between samples.
+
+Scores of one model say nothing of the model that another training would have given: their standard
+errors are between samples. Here every training seed takes the place of the first in turn, and each
+claim is decided under each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mvdiffusion.records import InputError
+
+from ..claims.claims import Claim, Condition, decide
+from ..folders.methods import display_name
+from ..folders.samples import TASKS
+from ..scoring.score_files import Score, TaskScores, read_score, read_scores
+from ..settings import ClaimSettings
+from .columns import CONSISTENCY, MAIN, SCALE, measured_columns
+from .formatting import count_samples, decimals, number
+from .table import Table
+
+BySeed = Mapping[int, TaskScores]
+"""Scores by training seed, then by task and method."""
+
+NOTE = (
+    "Each seed is a training of its own, from the same model and on the same data; captions, initial "
+    "noise and samples are the same under all. The standard deviation is between training seeds, "
+    "with one degree of freedom less than seeds; the standard error is between samples under one "
+    "seed (root mean square over the seeds), and says nothing of other trainings."
+)
+
+
+def read_seeds(
+    scores: TaskScores,
+    files: Mapping[int, Sequence[str | Path]],
+    settings_sha256: Mapping[str, str] | None = None,
+) -> dict[int, TaskScores]:
+    """Read the scores of training seeds, each beside the scores of all other methods.
+
+    Args:
+        scores: of all methods, from `read_scores`.
+        files: score files by training seed, each time one per task and method.
+        settings_sha256: hash that every file of a task must have.
+
+    Returns:
+        All scores by seed, with those of the seed in the place of the same methods'.
+
+    Raises:
+        InputError: one seed alone; a seed lacks a method that another has, or has one without
+            scores of its own; or files that `read_scores` refuses.
+    """
+    by_seed: dict[int, TaskScores] = {}
+    named: dict[int, set[tuple[str, str]]] = {}
+    for seed, paths in files.items():
+        own = [(one.task, one.method) for one in map(read_score, paths)]
+        for task, method in own:
+            if method not in scores.get(task, {}):
+                raise InputError(
+                    f"--seed-score {seed}: scores '{method}' of the task '{task}', of which no "
+                    "score file is among SCORE.json; give it, too."
+                )
+        others = [
+            one.path
+            for task, of_task in scores.items()
+            for method, one in of_task.items()
+            if (task, method) not in own
+        ]
+        by_seed[seed], named[seed] = read_scores([*others, *paths], settings_sha256), {*own}
+    first = next(iter(named), None)
+    if len(named) == 1:
+        raise InputError(f"--seed-score: is of the seed {first} alone; expected two or more seeds.")
+    for seed, own in named.items():
+        if missing := sorted(set().union(*named.values()) - own):
+            raise InputError(
+                f"--seed-score: has no score of '{'/'.join(missing[0])}' under the seed {seed}, but "
+                "under another; give one per seed."
+            )
+    return by_seed
+
+
+def seeded_methods(by_seed: BySeed) -> dict[str, list[str]]:
+    """Methods whose scores differ between seeds' files, by task, in the order of the tables."""
+    first, *others = by_seed.values()
+    return {
+        task: methods
+        for task, of_task in first.items()
+        if (
+            methods := [
+                method
+                for method, score in of_task.items()
+                if any(one[task][method].path != score.path for one in others)
+            ]
+        )
+    }
+
+
+def seed_tables(by_seed: BySeed, settings: ClaimSettings) -> list[Table]:
+    """Make the tables of training seeds: for each task its numbers, and its verdicts.
+
+    Args:
+        by_seed: from `read_seeds`; empty for one training, which has no such tables.
+        settings: bounds of the claims.
+    """
+    tables = []
+    for task, methods in seeded_methods(by_seed).items() if by_seed else ():
+        tables.append(_numbers_table(task, methods, by_seed))
+        of_task = {seed: {task: scores[task]} for seed, scores in by_seed.items()}
+        tables.append(_verdict_table(task, claims_by_seed(of_task, settings)))
+    return tables
+
+
+def claims_by_seed(by_seed: BySeed, settings: ClaimSettings) -> dict[int, list[Claim]]:
+    """Decide all claims under each training seed."""
+    return {seed: decide(scores, settings) for seed, scores in by_seed.items()}
+
+
+def seed_remarks(claims: Mapping[int, Sequence[Claim]]) -> list[str]:
+    """Say under the claims whether their verdicts are the same under every training seed.
+
+    Args:
+        claims: by seed, from `claims_by_seed`; empty for one training.
+    """
+    if not claims:
+        return []
+    verdicts = verdicts_of(claims)
+    same = [f"{name} {verdict}" for name, verdict, is_same in verdicts if is_same]
+    sentences = [f"claim {words}" for words in same]
+    differ = [f"claim {name} {verdict}" for name, verdict, is_same in verdicts if not is_same]
+    seeds = ", ".join(map(str, claims))
+    said = [f"Under every training seed ({seeds}): {'; '.join(sentences)}."] if sentences else []
+    return [*said, *(f"Training seeds {seeds}: {words}." for words in differ)]
+
+
+def verdicts_of(claims: Mapping[int, Sequence[Claim]]) -> list[tuple[int, str, bool]]:
+    """Sum up verdicts over seeds: number of each claim that was run, verdict, whether it is one."""
+    found = []
+    for of_claim in zip(*claims.values(), strict=True):
+        each = [claim.verdict for claim in of_claim]
+        if any(condition.effect for claim in of_claim for condition in claim.conditions):
+            found.append((of_claim[0].number, summed_up(each), len({*each}) == 1))
+    return found
+
+
+def summed_up(verdicts: Sequence[str]) -> str:
+    """One verdict for all seeds, if there is one; else how often each was found.
+
+    >>> summed_up(["holds", "holds"]), summed_up(["holds", "undecided", "holds"])
+    ('holds', 'depends on the seed: holds under 2 of 3, undecided under 1 of 3')
+    """
+    counts = {verdict: verdicts.count(verdict) for verdict in verdicts}
+    if len(counts) == 1:
+        return verdicts[0]
+    each = (f"{verdict} under {count} of {len(verdicts)}" for verdict, count in counts.items())
+    return f"depends on the seed: {', '.join(each)}"
+
+
+def seed_numbers(
+    by_seed: BySeed, claims: Mapping[int, Sequence[Claim]], metrics: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Nest numbers of training seeds as `{task: {method: {metric: mean, metric_sd: …}}}`.
+
+    Args:
+        by_seed: from `read_seeds`.
+        claims: of each seed.
+        metrics: those to keep; by default all of the tables.
+
+    Returns:
+        Them under `training_seeds`, with the seeds and the verdicts; empty without seeds.
+    """
+    if not by_seed:
+        return {}
+    nested: dict[str, Any] = {"seeds": [*by_seed]}
+    for task, methods in seeded_methods(by_seed).items():
+        nested[task] = {}
+        for row in _rows(task, methods, by_seed):
+            if metrics is None or row["metric"] in metrics:
+                own = nested[task].setdefault(row["method"], {})
+                own |= {row["metric"]: row["mean"], f"{row['metric']}_sd": row["sd"]}
+    nested["claims"] = {f"claim_{name}": verdict for name, verdict, _ in verdicts_of(claims)}
+    return {"training_seeds": nested}
+
+
+def _rows(task: str, methods: Sequence[str], by_seed: BySeed) -> list[dict[str, Any]]:
+    """Numbers by method and metric, of those that all seeds have."""
+    rows = []
+    for method in methods:
+        scores = [of_seed[task][method] for of_seed in by_seed.values()]
+        for metric, title in _metrics(task, scores).items():
+            measured = [score.metrics[metric] for score in scores]
+            values = np.array([one.value for one in measured], dtype=np.float64)
+            errors = [one.se for one in measured]
+            known = None if None in errors else np.square(np.array(errors, dtype=np.float64))
+            rows.append(
+                {
+                    "method": method,
+                    "metric": metric,
+                    "title": title,
+                    **{f"seed_{seed}": v for seed, v in zip(by_seed, values.tolist(), strict=True)},
+                    "mean": float(values.mean()),
+                    "sd": float(values.std(ddof=1)),
+                    "se": None if known is None else float(np.sqrt(known.mean())),
+                    "num_seeds": len(values),
+                }
+            )
+    return rows
+
+
+def _metrics(task: str, scores: Sequence[Score]) -> dict[str, str]:
+    """Titles of the metrics of the main table and of that of consistency that all scores have."""
+    columns = {**MAIN[task], **CONSISTENCY[task]}
+    shared = set.intersection(*({*score.metrics} for score in scores))
+    return {k: title for k, title in measured_columns(columns, scores).items() if k in shared}
+
+
+def _numbers_table(task: str, methods: Sequence[str], by_seed: BySeed) -> Table:
+    rows, shown = _rows(task, methods, by_seed), []
+    for row in rows:
+        scale = SCALE.get(row["metric"], 1.0)
+        keys = [*(f"seed_{seed}" for seed in by_seed), "mean", "sd", "se"]
+        values = {key: None if row[key] is None else row[key] * scale for key in keys}
+        digits = decimals([values["sd"], values["se"]])
+        shown.append(
+            {
+                "method": display_name(row["method"]),
+                "measure": row["title"],
+                **{f"seed {s}": number(values[f"seed_{s}"], None, digits) for s in by_seed},
+                "mean of seeds": number(values["mean"], None, digits),
+                "standard deviation between seeds": number(values["sd"], None, digits),
+                "standard error between samples": number(values["se"], None, digits),
+            }
+        )
+    first = next(iter(by_seed.values()))[task][methods[0]]
+    counts = count_samples(first.content["images"], len(first.samples))
+    caption = f"{TASKS[task]}: {len(by_seed)} training seeds; {counts}"
+    return Table(f"{task}_seeds", caption, pd.DataFrame(rows), pd.DataFrame(shown), (NOTE,))
+
+
+def _verdict_table(task: str, claims: Mapping[int, Sequence[Claim]]) -> Table:
+    rows, shown = [], []
+    for of_claim in zip(*claims.values(), strict=True):
+        for conditions in zip(*(claim.conditions for claim in of_claim), strict=True):
+            if all(condition.effect for condition in conditions):
+                row, printed = _condition(of_claim[0], dict(zip(claims, conditions, strict=True)))
+                rows.append(row)
+                shown.append(printed)
+    caption = f"{TASKS[task]}: verdicts under {len(claims)} training seeds; value, verdict"
+    note = "Conditions that compare no method with several seeds are the same under all."
+    name = f"{task}_seed_verdicts"
+    return Table(name, caption, pd.DataFrame(rows), pd.DataFrame(shown), (note,))
+
+
+def _condition(
+    claim: Claim, conditions: Mapping[int, Condition]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A condition under all seeds: its numbers, and the printed line."""
+    first = next(iter(conditions.values()))
+    values = [condition.numbers["value"] for condition in conditions.values()]
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    digits = decimals([first.numbers["value_se"], spread])
+    verdict = summed_up([condition.verdict for condition in conditions.values()])
+    row = {"claim": claim.number, "condition": first.text, "unit": first.unit}
+    for seed, condition in conditions.items():
+        row |= {f"value_{seed}": condition.numbers["value"], f"verdict_{seed}": condition.verdict}
+    row |= {"bound": first.bound, "mean": mean, "sd": spread, "verdict": verdict}
+    printed = {
+        "claim": f"{claim.number}. {claim.title}",
+        "measured": first.text,
+        **{
+            f"seed {seed}": f"{number(one.numbers['value'], None, digits)}, {one.verdict}"
+            for seed, one in conditions.items()
+        },
+        "mean of seeds": number(mean, None, digits),
+        "standard deviation between seeds": number(spread, None, digits),
+        "bound": number(first.bound, None, digits),
+        "unit": first.unit,
+        "under every seed": verdict,
+    }
+    return row, printed

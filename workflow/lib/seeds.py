@@ -1,0 +1,89 @@
+"""Further training seeds: stage 2 trained again, and what its models make, beside the first's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mvdiffusion.methods.registry import find_method
+from workflow.lib.commands import named
+
+if TYPE_CHECKING:
+    from workflow.lib.tasks import Tasks
+
+TABLES = ("seeds", "seed_verdicts")
+
+
+class TrainingSeeds:
+    """The training seeds of one experiment; what the first makes has no seed in its name.
+
+    Attributes:
+        first: seed of everything.
+        further: seeds under which stage 2 is trained again, and nothing else.
+    """
+
+    def __init__(self, tasks: Tasks) -> None:
+        """Read what the configuration asks for."""
+        self.tasks = tasks
+        self.first, *self.further = tasks.config.get("seeds") or [tasks.config["seed"]]
+
+    @property
+    def trainings(self) -> list[tuple[str, int]]:
+        """Task and further seed of each training."""
+        return [(task, seed) for task in self.tasks.names for seed in self.further]
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Task and name of each method that runs the model of stage 2."""
+        return [
+            (task, name)
+            for task in self.tasks.names
+            for name in self.tasks.made_here(task)
+            if "multi-view" in find_method(name, task).models
+        ]
+
+    @property
+    def runs(self) -> list[tuple[str, str, int]]:
+        """Task, method and further seed of each folder of images."""
+        return [(*method, seed) for method in self.methods for seed in self.further]
+
+    @property
+    def scored(self) -> list[str]:
+        """`<task>/<name>` of these folders."""
+        return [f"{task}/{name}_seed{seed}" for task, name, seed in self.runs]
+
+    @property
+    def scores(self) -> list[str]:
+        """Steps that score them."""
+        return [f"score_{folder.replace('/', '_')}" for folder in self.scored]
+
+    def models(self, task: str, method: str, seed: int | str) -> list[str]:
+        """Steps of the models that a method runs, stage 2 under a further seed."""
+        own = {f"{task}_stage2": f"{task}_stage2_seed{seed}"}
+        return [own.get(step, step) for step in self.tasks.models(task, method)]
+
+    def model_files(self, wildcards: Any) -> list[str]:
+        """Input of the rule that runs a method under a further seed: its models."""
+        return [self.tasks.model_index(step) for step in self.models(**dict(wildcards))]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables of training seeds."""
+        tasks = dict.fromkeys(task for task, _, _ in self.runs)
+        return [f"{task}_{kind}" for task in tasks for kind in TABLES]
+
+    def score_files(self, input: Any) -> list[str]:
+        """SEED=FILE of every method's score under each seed, the first among them."""
+        if not self.runs:
+            return []
+        first = dict(zip(self.tasks.scored, input.scores, strict=True))
+        words = [f"{self.first}={first[f'{task}/{name}']}" for task, name in self.methods]
+        return words + named([str(seed) for _, _, seed in self.runs], input.seed_scores)
+
+    @property
+    def timed(self) -> list[str]:
+        """Names of the benchmark files of the steps."""
+        return [
+            *(f"train_{task}_stage2_seed{seed}" for task, seed in self.trainings),
+            *(f"generate_{task}_{name}_seed{seed}" for task, name, seed in self.runs),
+            *self.scores,
+        ]
