@@ -48,7 +48,7 @@ def tables(
         list[str] | None,
         typer.Option(
             metavar="SEED=SCORE.json",
-            help="Score file of a method under a training seed, that of SCORE.json among them. Adds "
+            help="Score file of a method under a training seed, those of the first seed, too. Adds "
             "tables of the spread between seeds, and verdicts under each. May be repeated.",
         ),
     ] = None,

@@ -29,10 +29,10 @@ BySeed = Mapping[int, TaskScores]
 """Scores by training seed, then by task and method."""
 
 NOTE = (
-    "Each seed is a training of its own, from the same model and on the same data; captions, initial "
-    "noise and samples are the same under all. The standard deviation is between training seeds, "
-    "with one degree of freedom less than seeds; the standard error is between samples under one "
-    "seed (root mean square over the seeds), and says nothing of other trainings."
+    "Each seed is a training of its own, from the same model and on the same data; captions and "
+    "initial noise are the same under all. The standard deviation is between training seeds, the "
+    "standard error between samples under one seed (root mean square over the seeds): it says "
+    "nothing of other trainings."
 )
 
 
@@ -78,8 +78,8 @@ def read_seeds(
     for seed, own in named.items():
         if missing := sorted(set().union(*named.values()) - own):
             raise InputError(
-                f"--seed-score: has no score of '{'/'.join(missing[0])}' under the seed {seed}, but "
-                "under another; give one per seed."
+                f"--seed-score: has no score of '{'/'.join(missing[0])}' under the seed {seed}, "
+                "but under another; give one per seed."
             )
     return by_seed
 
@@ -128,36 +128,34 @@ def seed_remarks(claims: Mapping[int, Sequence[Claim]]) -> list[str]:
     """
     if not claims:
         return []
-    verdicts = verdicts_of(claims)
-    same = [f"{name} {verdict}" for name, verdict, is_same in verdicts if is_same]
-    sentences = [f"claim {words}" for words in same]
-    differ = [f"claim {name} {verdict}" for name, verdict, is_same in verdicts if not is_same]
     seeds = ", ".join(map(str, claims))
-    said = [f"Under every training seed ({seeds}): {'; '.join(sentences)}."] if sentences else []
-    return [*said, *(f"Training seeds {seeds}: {words}." for words in differ)]
+    words = [f"claim {number}: {verdict}" for number, verdict in verdicts_of(claims).items()]
+    return [f"Under the training seeds {seeds}: {'; '.join(words)}."]
 
 
-def verdicts_of(claims: Mapping[int, Sequence[Claim]]) -> list[tuple[int, str, bool]]:
-    """Sum up verdicts over seeds: number of each claim that was run, verdict, whether it is one."""
-    found = []
-    for of_claim in zip(*claims.values(), strict=True):
-        each = [claim.verdict for claim in of_claim]
-        if any(condition.effect for claim in of_claim for condition in claim.conditions):
-            found.append((of_claim[0].number, summed_up(each), len({*each}) == 1))
-    return found
+def verdicts_of(claims: Mapping[int, Sequence[Claim]]) -> dict[int, str]:
+    """Sum up the verdicts of each claim that was run, by its number."""
+    return {
+        of_claim[0].number: summed_up([claim.verdict for claim in of_claim])
+        for of_claim in zip(*claims.values(), strict=True)
+        if any(condition.effect for condition in of_claim[0].conditions)
+    }
 
 
 def summed_up(verdicts: Sequence[str]) -> str:
     """One verdict for all seeds, if there is one; else how often each was found.
 
-    >>> summed_up(["holds", "holds"]), summed_up(["holds", "undecided", "holds"])
-    ('holds', 'depends on the seed: holds under 2 of 3, undecided under 1 of 3')
+    >>> summed_up(["holds", "holds"])
+    'holds under every seed'
+    >>> summed_up(["holds", "undecided", "holds"])
+    'holds under 2 of 3 seeds, undecided under 1'
     """
     counts = {verdict: verdicts.count(verdict) for verdict in verdicts}
     if len(counts) == 1:
-        return verdicts[0]
-    each = (f"{verdict} under {count} of {len(verdicts)}" for verdict, count in counts.items())
-    return f"depends on the seed: {', '.join(each)}"
+        return f"{verdicts[0]} under every seed"
+    (first, count), *others = counts.items()
+    rest = "".join(f", {verdict} under {number}" for verdict, number in others)
+    return f"{first} under {count} of {len(verdicts)} seeds{rest}"
 
 
 def seed_numbers(
@@ -182,7 +180,7 @@ def seed_numbers(
             if metrics is None or row["metric"] in metrics:
                 own = nested[task].setdefault(row["method"], {})
                 own |= {row["metric"]: row["mean"], f"{row['metric']}_sd": row["sd"]}
-    nested["claims"] = {f"claim_{name}": verdict for name, verdict, _ in verdicts_of(claims)}
+    nested["claims"] = {f"claim_{number}": said for number, said in verdicts_of(claims).items()}
     return {"training_seeds": nested}
 
 
@@ -279,6 +277,6 @@ def _condition(
         "standard deviation between seeds": number(spread, None, digits),
         "bound": number(first.bound, None, digits),
         "unit": first.unit,
-        "under every seed": verdict,
+        "all seeds": verdict,
     }
     return row, printed

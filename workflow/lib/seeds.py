@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mvdiffusion.methods.registry import find_method
-from workflow.lib.commands import named
 
 if TYPE_CHECKING:
     from workflow.lib.tasks import Tasks
@@ -71,13 +71,18 @@ class TrainingSeeds:
         tasks = dict.fromkeys(task for task, _, _ in self.runs)
         return [f"{task}_{kind}" for task in tasks for kind in TABLES]
 
-    def score_files(self, input: Any) -> list[str]:
-        """SEED=FILE of every method's score under each seed, the first among them."""
-        if not self.runs:
-            return []
-        first = dict(zip(self.tasks.scored, input.scores, strict=True))
-        words = [f"{self.first}={first[f'{task}/{name}']}" for task, name in self.methods]
-        return words + named([str(seed) for _, _, seed in self.runs], input.seed_scores)
+    def score_files(self, files: Sequence[str]) -> list[str]:
+        """SEED=FILE of every method's score under each seed, the first among them.
+
+        Args:
+            files: all scores, those of further seeds last.
+        """
+        of = dict(zip([*self.tasks.scored, *self.scored], map(str, files), strict=True))
+        first = [f"{self.first}={of[f'{task}/{name}']}" for task, name in self.methods]
+        further = [
+            f"{run[-1]}={of[name]}" for run, name in zip(self.runs, self.scored, strict=True)
+        ]
+        return [*first, *further] if further else []
 
     @property
     def timed(self) -> list[str]:

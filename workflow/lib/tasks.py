@@ -272,11 +272,11 @@ class Tasks:
         """
         hashes = named(self.names, map(self.images_sha256, self.names))
         return [
-            *input.scores,
+            *input.scores[: len(self.scored)],
             *("--settings", input.settings),
             *repeated("--settings-sha256", hashes),
             *repeated("--training-log", named([*self.training_logs], input.logs)),
-            *repeated("--seed-score", self.seeds.score_files(input)),
+            *repeated("--seed-score", self.seeds.score_files(input.scores)),
         ]
 
     @property

@@ -21,8 +21,7 @@ recipes.register(
 rule make_tables:
     input:
         settings=recipes.settings_file("tables"),
-        scores=scores,
-        seed_scores=expand("<results>/scores/{folder}.json", folder=tasks.seeds.scored),
+        scores=scores + expand("<results>/scores/{folder}.json", folder=tasks.seeds.scored),
         logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
         seal=recipes.seal("tables"),

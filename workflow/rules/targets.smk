@@ -10,7 +10,6 @@ rule tables:
     input:
         recipes.settings_files(),
         rules.make_tables.input.scores,
-        rules.make_tables.input.seed_scores,
         rules.make_tables.output,
 
 

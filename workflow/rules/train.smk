@@ -75,6 +75,8 @@ for task, seed in tasks.seeds.trainings:
         after=[tasks.single_view(task), *sources.steps(task, "train", "validation")],
     )
 
+seeded = "{wildcards.task}_stage2_seed{wildcards.seed}"
+
 
 rule train_stage2_seed:
     input:
@@ -95,11 +97,7 @@ rule train_stage2_seed:
     params:
         settings=recipes.settings("{task}_stage2_seed{seed}"),
     shell:
-        train(
-            "stage2 --task {wildcards.task}",
-            "{wildcards.task}_stage2_seed{wildcards.seed}",
-            config["results_dir"],
-        )
+        train("stage2 --task {wildcards.task}", seeded, config["results_dir"])
 
 
 # Then the models that single methods need, as their declarations say.
