@@ -9,6 +9,7 @@ import mvdiffusion.cli.datasets  # noqa: F401 (registers its commands)
 from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.external import external_app
 from mvdiffusion.cli.generate import generate_app
+from mvdiffusion.cli.released import fetch_released
 from mvdiffusion.cli.tools import convert, fetch_base, mesh, release_base
 from mvdiffusion.cli.train import train_app
 from mvdiffusion.commands import with_version
@@ -28,6 +29,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
 app.add_typer(external_app, name="external")
 app.command("fetch-base")(fetch_base)
+app.command("fetch-released")(fetch_released)
 app.command("release-base")(release_base)
 app.command()(convert)
 app.command()(mesh)
