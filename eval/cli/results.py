@@ -61,29 +61,21 @@ def tables(
     from ..scoring.score_files import identical_images, read_scores
     from ..settings import ClaimSettings
     from ..tables.results import HEADLINE, headline_of, make_tables, numbers_of, printed_claims
-    from ..tables.seeds import (
-        claims_by_seed,
-        read_seeds,
-        seed_numbers,
-        seed_remarks,
-        seed_tables,
-    )
+    from ..tables.seeds import read_seeds
     from ..tables.table import write_tables
 
     check_file(metrics)
     hashes = pairs(settings_sha256, "--settings-sha256", "TASK=HASH")
     by_task = read_scores(scores, hashes)
-    by_seed = read_seeds(by_task, _files_by_seed(seed_score), hashes)
     bounds = parse(ClaimSettings, read_settings(settings))
-    claims, seed_claims = decide(by_task, bounds), claims_by_seed(by_seed, bounds)
-    remarks = [*remarks_on(by_task), *seed_remarks(seed_claims)]
+    seeds = read_seeds(by_task, _files_by_seed(seed_score), hashes, bounds)
+    claims, remarks = decide(by_task, bounds), [*remarks_on(by_task), *seeds.remarks]
     logs = pairs(training_log, "--training-log", "TASK/METHOD=FILE")
-    made = [*make_tables(by_task, claims, remarks, logs), *seed_tables(by_seed, bounds)]
-    numbers = numbers_of(by_task, claims) | seed_numbers(by_seed, seed_claims)
+    made = [*make_tables(by_task, claims, remarks, logs), *seeds.tables]
+    numbers = numbers_of(by_task, claims) | seeds.numbers()
     printed = printed_claims(claims)
     write_tables(made, output_dir, printed, numbers)
-    headline = headline_of(numbers) | seed_numbers(by_seed, seed_claims, HEADLINE)
-    write_json(metrics, headline)
+    write_json(metrics, headline_of(numbers) | seeds.numbers(HEADLINE))
     for of_task in by_task.values():
         console.print_warnings(identical_images(list(of_task.values())))
     if as_json:

@@ -8,6 +8,8 @@ claim is decided under each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,6 @@ from .columns import CONSISTENCY, MAIN, SCALE, measured_columns
 from .formatting import count_samples, decimals, number
 from .table import Table
 
-BySeed = Mapping[int, TaskScores]
-"""Scores by training seed, then by task and method."""
-
 NOTE = (
     "Each seed is a training of its own, from the same model and on the same data; captions and "
     "initial noise are the same under all. The standard deviation is between training seeds, the "
@@ -36,20 +35,94 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class TrainingSeeds:
+    """Scores under several training seeds; none of one training, which has no tables of seeds.
+
+    Attributes:
+        scores: of all methods by seed, with those of the seed in the place of the same methods'.
+        bounds: of the claims.
+    """
+
+    scores: Mapping[int, TaskScores]
+    bounds: ClaimSettings
+
+    @cached_property
+    def claims(self) -> dict[int, list[Claim]]:
+        """All claims, decided under each seed."""
+        return {seed: decide(scores, self.bounds) for seed, scores in self.scores.items()}
+
+    @cached_property
+    def methods(self) -> dict[str, list[str]]:
+        """Methods with a score of their own under each seed, by task, in the order of tables."""
+        first, *others = [*self.scores.values()] or [{}]
+        found = {
+            task: [
+                method
+                for method, score in of_task.items()
+                if any(one[task][method].path != score.path for one in others)
+            ]
+            for task, of_task in first.items()
+        }
+        return {task: methods for task, methods in found.items() if methods}
+
+    @property
+    def tables(self) -> list[Table]:
+        """For each task its numbers, and its verdicts."""
+        made = []
+        for task, methods in self.methods.items():
+            made.append(_numbers_table(task, methods, self.scores))
+            claims = {
+                seed: decide({task: of_seed[task]}, self.bounds)
+                for seed, of_seed in self.scores.items()
+            }
+            made.append(_verdict_table(task, claims))
+        return made
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands under the claims: whether their verdicts are the same under every seed."""
+        if not self.scores:
+            return []
+        words = [f"claim {number}: {said}" for number, said in verdicts_of(self.claims).items()]
+        return [f"Under the training seeds {', '.join(map(str, self.scores))}: {'; '.join(words)}."]
+
+    def numbers(self, metrics: Iterable[str] | None = None) -> dict[str, Any]:
+        """Nest the numbers as `{task: {method: {metric: mean, metric_sd: …}}}`.
+
+        Args:
+            metrics: those to keep; by default all of the tables.
+
+        Returns:
+            Them under `training_seeds`, with the seeds and the verdicts; empty without seeds.
+        """
+        if not self.scores:
+            return {}
+        nested: dict[str, Any] = {"seeds": [*self.scores]}
+        for task, methods in self.methods.items():
+            nested[task] = {method: {} for method in methods}
+            for row in _rows(task, methods, self.scores):
+                if metrics is None or row["metric"] in metrics:
+                    own = {row["metric"]: row["mean"], f"{row['metric']}_sd": row["sd"]}
+                    nested[task][row["method"]] |= own
+        said = verdicts_of(self.claims)
+        nested["claims"] = {f"claim_{number}": words for number, words in said.items()}
+        return {"training_seeds": nested}
+
+
 def read_seeds(
     scores: TaskScores,
     files: Mapping[int, Sequence[str | Path]],
-    settings_sha256: Mapping[str, str] | None = None,
-) -> dict[int, TaskScores]:
+    settings_sha256: Mapping[str, str],
+    bounds: ClaimSettings,
+) -> TrainingSeeds:
     """Read the scores of training seeds, each beside the scores of all other methods.
 
     Args:
         scores: of all methods, from `read_scores`.
         files: score files by training seed, each time one per task and method.
         settings_sha256: hash that every file of a task must have.
-
-    Returns:
-        All scores by seed, with those of the seed in the place of the same methods'.
+        bounds: of the claims.
 
     Raises:
         InputError: one seed alone; a seed lacks a method that another has, or has one without
@@ -75,62 +148,13 @@ def read_seeds(
     first = next(iter(named), None)
     if len(named) == 1:
         raise InputError(f"--seed-score: is of the seed {first} alone; expected two or more seeds.")
-    for seed, own in named.items():
-        if missing := sorted(set().union(*named.values()) - own):
+    for seed, there in named.items():
+        if missing := sorted(set().union(*named.values()) - there):
             raise InputError(
                 f"--seed-score: has no score of '{'/'.join(missing[0])}' under the seed {seed}, "
                 "but under another; give one per seed."
             )
-    return by_seed
-
-
-def seeded_methods(by_seed: BySeed) -> dict[str, list[str]]:
-    """Methods whose scores differ between seeds' files, by task, in the order of the tables."""
-    first, *others = by_seed.values()
-    return {
-        task: methods
-        for task, of_task in first.items()
-        if (
-            methods := [
-                method
-                for method, score in of_task.items()
-                if any(one[task][method].path != score.path for one in others)
-            ]
-        )
-    }
-
-
-def seed_tables(by_seed: BySeed, settings: ClaimSettings) -> list[Table]:
-    """Make the tables of training seeds: for each task its numbers, and its verdicts.
-
-    Args:
-        by_seed: from `read_seeds`; empty for one training, which has no such tables.
-        settings: bounds of the claims.
-    """
-    tables = []
-    for task, methods in seeded_methods(by_seed).items() if by_seed else ():
-        tables.append(_numbers_table(task, methods, by_seed))
-        of_task = {seed: {task: scores[task]} for seed, scores in by_seed.items()}
-        tables.append(_verdict_table(task, claims_by_seed(of_task, settings)))
-    return tables
-
-
-def claims_by_seed(by_seed: BySeed, settings: ClaimSettings) -> dict[int, list[Claim]]:
-    """Decide all claims under each training seed."""
-    return {seed: decide(scores, settings) for seed, scores in by_seed.items()}
-
-
-def seed_remarks(claims: Mapping[int, Sequence[Claim]]) -> list[str]:
-    """Say under the claims whether their verdicts are the same under every training seed.
-
-    Args:
-        claims: by seed, from `claims_by_seed`; empty for one training.
-    """
-    if not claims:
-        return []
-    seeds = ", ".join(map(str, claims))
-    words = [f"claim {number}: {verdict}" for number, verdict in verdicts_of(claims).items()]
-    return [f"Under the training seeds {seeds}: {'; '.join(words)}."]
+    return TrainingSeeds(by_seed, bounds)
 
 
 def verdicts_of(claims: Mapping[int, Sequence[Claim]]) -> dict[int, str]:
@@ -158,33 +182,9 @@ def summed_up(verdicts: Sequence[str]) -> str:
     return f"{first} under {count} of {len(verdicts)} seeds{rest}"
 
 
-def seed_numbers(
-    by_seed: BySeed, claims: Mapping[int, Sequence[Claim]], metrics: Iterable[str] | None = None
-) -> dict[str, Any]:
-    """Nest numbers of training seeds as `{task: {method: {metric: mean, metric_sd: …}}}`.
-
-    Args:
-        by_seed: from `read_seeds`.
-        claims: of each seed.
-        metrics: those to keep; by default all of the tables.
-
-    Returns:
-        Them under `training_seeds`, with the seeds and the verdicts; empty without seeds.
-    """
-    if not by_seed:
-        return {}
-    nested: dict[str, Any] = {"seeds": [*by_seed]}
-    for task, methods in seeded_methods(by_seed).items():
-        nested[task] = {}
-        for row in _rows(task, methods, by_seed):
-            if metrics is None or row["metric"] in metrics:
-                own = nested[task].setdefault(row["method"], {})
-                own |= {row["metric"]: row["mean"], f"{row['metric']}_sd": row["sd"]}
-    nested["claims"] = {f"claim_{number}": said for number, said in verdicts_of(claims).items()}
-    return {"training_seeds": nested}
-
-
-def _rows(task: str, methods: Sequence[str], by_seed: BySeed) -> list[dict[str, Any]]:
+def _rows(
+    task: str, methods: Sequence[str], by_seed: Mapping[int, TaskScores]
+) -> list[dict[str, Any]]:
     """Numbers by method and metric, of those that all seeds have."""
     rows = []
     for method in methods:
@@ -216,7 +216,7 @@ def _metrics(task: str, scores: Sequence[Score]) -> dict[str, str]:
     return {k: title for k, title in measured_columns(columns, scores).items() if k in shared}
 
 
-def _numbers_table(task: str, methods: Sequence[str], by_seed: BySeed) -> Table:
+def _numbers_table(task: str, methods: Sequence[str], by_seed: Mapping[int, TaskScores]) -> Table:
     rows, shown = _rows(task, methods, by_seed), []
     for row in rows:
         scale = SCALE.get(row["metric"], 1.0)
@@ -258,7 +258,7 @@ def _condition(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A condition under all seeds: its numbers, and the printed line."""
     first = next(iter(conditions.values()))
-    values = [condition.numbers["value"] for condition in conditions.values()]
+    values = [one.effect.value for one in conditions.values() if one.effect]
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     digits = decimals([first.numbers["value_se"], spread])
     verdict = summed_up([condition.verdict for condition in conditions.values()])

@@ -14,7 +14,7 @@ def fetch_released(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="panorama, outpaint, depth or single_view_depth; or several."
+            metavar="NAME...", help="Checkpoints: panorama, outpaint, depth, single_view_depth."
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to put the checkpoints into.")],
@@ -34,8 +34,8 @@ def fetch_released(
 ) -> None:
     """Fetch checkpoints that the paper's authors released, for `convert`.
 
-    An interrupted download goes on where it stopped. Beside each file stands a .json file with its
-    size, SHA-256 and origin; a later call compares with it.
+    An interrupted download continues where it stopped. Beside each file stands a .json file with
+    its size, SHA-256 and origin; a later call compares with it.
     """
     from mvdiffusion.external import released
 

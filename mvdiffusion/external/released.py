@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mvdiffusion.external.download import download, is_page
 from mvdiffusion.methods.specification import find_specification
-from mvdiffusion.records import InputError, read_json, sha256_file, write_json
+from mvdiffusion.records import InputError, listed, read_json, sha256_file, write_json
 from mvdiffusion.settings import suggest
 
 SPECIFICATION = "mvdiffusion-released"
@@ -70,7 +70,8 @@ def fetch_released(
         What was found, a sentence for each file.
 
     Raises:
-        InputError: an unknown name, a failed download, or a file with another hash.
+        InputError: an unknown name, a failed download, a file with another hash, or a folder that
+            holds other files.
     """
     known, expected, said = released_checkpoints(), dict(sha256 or {}), []
     for name in (*(names := list(names)), *expected):
@@ -80,10 +81,23 @@ def fetch_released(
         raise InputError(
             f"--sha256 {left[0]}: is not fetched; name it, too, or leave the hash out."
         )
+    _check_folder(output)
     for name in names:
         one = known[name]
         said.append(_fetch(one, output / one.file, source, expected.get(name, one.sha256)))
     return said
+
+
+def _check_folder(output: Path) -> None:
+    """Refuse a folder of something else."""
+    ours = {
+        f"{file}{end}" for file in FILES.values() for end in ("", ".json", ".part", ".part.json")
+    }
+    there = [path.name for path in output.iterdir()] if output.is_dir() else []
+    if others := sorted(name for name in there if name not in ours and not name.startswith(".")):
+        raise InputError(
+            f"{output}: holds other files ({listed(others)}); choose one for checkpoints alone."
+        )
 
 
 def _fetch(one: Released, target: Path, source: str | None, expected: str | None) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_project import Experiment, load_experiment, plan
+from workflow_project import Experiment, Project, load_experiment, plan
+
+from workflow.lib.config import read_config
 
 SEEDS = [0, 1, 7]
 
@@ -81,3 +83,26 @@ def test_the_plan_scores_every_seed_and_tables_read_them(tmp_path: Path) -> None
 
 def experiment_times(command: str) -> set[str]:
     return {word.partition("=")[0] for word in command.split("--benchmark ")[1:]}
+
+
+def test_seeds_that_are_added_make_what_is_new_and_nothing_else(project: Project) -> None:
+    """A finished run keeps its models, images and scores; a second call has nothing to do."""
+    project.commands()
+    before = {path: path.read_bytes() for path in (project.root / "results/scores").rglob("*.json")}
+    project.set("seeds", [0, 1])
+    project.snakemake("run")
+    ran = project.commands()
+    config = read_config(project.root / "workflow/config/mini.yaml")
+    runs = [
+        f"{task} {method}"
+        for task in config["tasks"]
+        for method in ("mvdiffusion", "wrong_correspondence")
+        if method in config[task]["methods"]
+    ]
+    added = [f"train stage2 {task}" for task in config["tasks"]]
+    added += [f"generate split {run}" for run in runs] + ["score"] * len(runs)
+    assert sorted(ran) == sorted([*added, "tables", "report"])
+    assert all(path.read_bytes() == content for path, content in before.items())
+    score = project.root / "results/scores/panorama/mvdiffusion_seed1.json"
+    assert "seed=1" in score.read_text()  # of the training; sampling has that of all others
+    assert "Nothing to be done" in project.snakemake("run")

@@ -16,9 +16,8 @@ from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.contents import package_sha256
-from workflow.lib.models import needed_models, own_training, training_settings
+from workflow.lib.models import TrainingSeeds, needed_models, own_training, training_settings
 from workflow.lib.recipes import Recipes
-from workflow.lib.seeds import TrainingSeeds
 from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP, Sources
 
 BOUND = "vae_reconstruction"  # the method that others are compared with in outpainting
