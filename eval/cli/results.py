@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mvdiffusion.outputs import check_file
-from mvdiffusion.records import write_json
+from mvdiffusion.records import InputError, write_json
 from mvdiffusion.settings import parse, read_settings
 
 from .. import console
@@ -44,6 +44,14 @@ def tables(
             "seconds per step to the table of ablations. May be repeated.",
         ),
     ] = None,
+    seed_score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEED=SCORE.json",
+            help="Score file of a method under a training seed, those of the first seed, too. Adds "
+            "tables of the spread between seeds, and verdicts under each. May be repeated.",
+        ),
+    ] = None,
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:
@@ -52,20 +60,23 @@ def tables(
     from ..claims.remarks import NOT_JUDGED, remarks_on
     from ..scoring.score_files import identical_images, read_scores
     from ..settings import ClaimSettings
-    from ..tables.results import headline_of, make_tables, numbers_of, printed_claims
+    from ..tables.results import HEADLINE, headline_of, make_tables, numbers_of, printed_claims
+    from ..tables.seeds import read_seeds
     from ..tables.table import write_tables
 
     check_file(metrics)
-    by_task = read_scores(scores, pairs(settings_sha256, "--settings-sha256", "TASK=HASH"))
+    hashes = pairs(settings_sha256, "--settings-sha256", "TASK=HASH")
+    by_task = read_scores(scores, hashes)
     bounds = parse(ClaimSettings, read_settings(settings))
+    seeds = read_seeds(by_task, _files_by_seed(seed_score), hashes, bounds)
     claims = decide(by_task, bounds)
-    remarks = remarks_on(by_task) if bounds.judged else [NOT_JUDGED]
+    remarks = [*remarks_on(by_task), *seeds.remarks] if bounds.judged else [NOT_JUDGED]
     logs = pairs(training_log, "--training-log", "TASK/METHOD=FILE")
-    made = make_tables(by_task, claims, remarks, logs)
-    numbers = numbers_of(by_task, claims)
+    made = [*make_tables(by_task, claims, remarks, logs), *seeds.tables]
+    numbers = numbers_of(by_task, claims) | seeds.numbers()
     printed = printed_claims(claims)
     write_tables(made, output_dir, printed, numbers)
-    write_json(metrics, headline_of(numbers))
+    write_json(metrics, headline_of(numbers) | seeds.numbers(HEADLINE))
     for of_task in by_task.values():
         console.print_warnings(identical_images(list(of_task.values())))
     if as_json:
@@ -73,6 +84,17 @@ def tables(
         return
     console.print_tables([t for t in made if not t.name.endswith(("claims", "published"))])
     console.print_claims(printed, remarks)
+
+
+def _files_by_seed(words: list[str] | None) -> dict[int, list[Path]]:
+    """Read SEED=SCORE.json words: score files by training seed."""
+    found: dict[int, list[Path]] = {}
+    for word in words or ():
+        seed, separator, path = word.partition("=")
+        if not (separator and seed.isdecimal()):
+            raise InputError(f"--seed-score: expected SEED=SCORE.json, got '{word}'.")
+        found.setdefault(int(seed), []).append(Path(path))
+    return found
 
 
 def figures(

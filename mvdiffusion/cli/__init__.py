@@ -10,6 +10,7 @@ from mvdiffusion.cli.data import data_app
 from mvdiffusion.cli.demo import demo
 from mvdiffusion.cli.external import external_app
 from mvdiffusion.cli.generate import generate_app
+from mvdiffusion.cli.released import fetch_released
 from mvdiffusion.cli.tools import convert, fetch_base, mesh, release_base
 from mvdiffusion.cli.train import train_app
 from mvdiffusion.commands import with_version
@@ -29,6 +30,7 @@ app.add_typer(generate_app, name="generate")
 app.add_typer(external_app, name="external")
 app.command()(demo)
 app.command("fetch-base")(fetch_base)
+app.command("fetch-released")(fetch_released)
 app.command("release-base")(release_base)
 app.command()(convert)
 app.command()(mesh)

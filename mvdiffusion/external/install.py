@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mvdiffusion.external.download import download
 from mvdiffusion.external.process import run
 from mvdiffusion.external.steps import Place, Step, installation_steps
 from mvdiffusion.methods.specification import Specification
@@ -138,7 +139,10 @@ def _take(step: Step, place: Place) -> dict[str, str] | None:
 def _fetch(step: Step, part: Path, place: Place) -> None:
     goes_on = part.is_file()
     try:
-        run(step.command, step.folder, place.root / "log.txt")
+        if step.url:
+            download(step.url, part)
+        else:
+            run(step.command, step.folder, place.root / "log.txt")
     except InputError as error:
         if not goes_on:
             raise

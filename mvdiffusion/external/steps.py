@@ -53,6 +53,8 @@ class Step:
         folder: where it runs.
         makes: weights that are there afterwards: a file or a folder.
         part: where the command writes them; they get their place when they are whole and right.
+        url: address of the one file that they are, if they are; it is fetched by `download`, and
+            the command says the same for a shell.
         sha256: hashes that they must have, by the files' names: inside the folder, or its own.
         by_hand: what a person has to do, unless `makes` is there.
         checks_out: whether the repository is there afterwards.
@@ -64,6 +66,7 @@ class Step:
     folder: Path = Path()
     makes: Path | None = None
     part: Path | None = None
+    url: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
     checks_out: bool = False
@@ -180,7 +183,15 @@ def _checkpoint_step(checkpoint: Checkpoint, place: Place) -> Step:
         gate = " (accept its license on the hub, and set HF_TOKEN)" if checkpoint.gated else ""
         title = f"{title} from the hub{gate}"
         warning = "" if checkpoint.revision else UNKNOWN_REVISION.format(checkpoint.hub)
-    return Step(title, command, makes=target, part=part, sha256=checkpoint.sha256, warning=warning)
+    return Step(
+        title,
+        command,
+        makes=target,
+        part=part,
+        url=checkpoint.url or "",
+        sha256=checkpoint.sha256,
+        warning=warning,
+    )
 
 
 def _fetch(checkpoint: Checkpoint, part: Path) -> tuple[str, ...]:

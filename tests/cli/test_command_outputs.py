@@ -91,6 +91,7 @@ TABLE: dict[tuple[str, str], tuple[str, list[str]]] = {
         ["equirect"]),
     ("external check", "output"): (f"panfusion {VIEWS} --output OUT", [VIEWS]),
     ("fetch-base", "output"): ("--model panorama --output OUT", ["panorama"]),
+    ("fetch-released", "output"): ("panorama --from archives --output OUT", ["archives"]),
     ("release-base", "output"): (
         "--vae trained/vae --vae-log trained/log --base trained/base --base-log trained/log"
         " --rooms rooms --trials trained/trials.csv --output OUT",

@@ -83,6 +83,7 @@ def digest(command: str, options: dict[str, list[str]]) -> str:
             ]
     else:
         paths += [Path(value) for value in options["scores"]]
+        paths += [Path(value.split("=")[-1]) for value in options.get("seed-score", [])]
     files = [
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
     ]
@@ -123,6 +124,8 @@ def write(words: list[str], options: dict[str, list[str]], result: str) -> None:
             for task in tasks
             for name in ("main", "distances", "consistency", "controls", "published")
         ]
+        seeded = {Path(value).parent.name for value in options.get("seed-score", [])}
+        tables += [f"{task}_{name}" for task in seeded for name in ("seeds", "seed_verdicts")]
         for table in [*tables, "claims", "published"]:
             for kind in ("csv", "md", "tex", "html"):
                 save(Path(options["output-dir"][0]) / f"{table}.{kind}", result)

@@ -107,6 +107,7 @@ MODULES = {
     "eval/report/figures.py": "",
     "eval/folders/opening.py": "",
     "eval/claims/remarks.py": "",
+    "eval/tables/seeds.py": "",
     "eval/report/leaderboard.py": "from mvdiffusion_eval.tables.results import PUBLISHED\n",
     "eval/report/page.py": "",
 }

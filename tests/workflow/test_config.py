@@ -134,6 +134,11 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
          "setting 'data.rooms.num_scenes' is {'train': 3000, 'validation': 16, 'extractor': 600}; "
          "expected a mapping of train, validation, test, extractor to values, with at least 4 "),
         ("seed", None, "setting 'seed' is missing; add it."),
+        ("seeds", [1, 2],
+         "setting 'seeds' is [1, 2]; expected different ones, the first of them 'seed' = 0."),
+        ("seeds", [0, 1, 1],
+         "setting 'seeds' is [0, 1, 1]; expected different ones, the first of them 'seed' = 0."),
+        ("seeds", [0, -1], "setting 'seeds.1' is -1; expected a whole number, at least 0"),
         ("base.pretrained", {"panorama": "a", "outpaint": "b", "depth": "c"},
          "setting 'base' is ['pretrained', 'vae', 'decoder', 'diffusion', 'unet']; expected either "
          "'pretrained' alone, or both 'vae' and 'diffusion' to be trained."),

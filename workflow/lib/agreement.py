@@ -37,6 +37,7 @@ def disagreements(config: Configuration) -> Mistakes:
     yield from _wrong_sizes(config)
     yield from _wrong_numbers_of_samples(config)
     yield from _wrong_steps(config)
+    yield from _wrong_seeds(config)
     yield from _wrong_extractors(config)
     yield from _wrong_protocols(config)
 
@@ -60,6 +61,13 @@ def _missing_data(config: Configuration) -> Mistakes:
         yield mistake("evaluation.extractors", trained, beside)
     if config.dataset and getattr(config.datasets, config.dataset) is None:
         yield mistake("dataset", config.dataset, "a dataset that 'datasets' describes")
+
+
+def _wrong_seeds(config: Configuration) -> Mistakes:
+    """Describe training seeds that repeat, or whose first is not that of everything else."""
+    seeds = config.seeds
+    if seeds and (seeds[0] != config.seed or len({*seeds}) < len(seeds)):
+        yield mistake("seeds", seeds, f"different ones, the first of them 'seed' = {config.seed}")
 
 
 def _missing_models(config: Configuration) -> Mistakes:

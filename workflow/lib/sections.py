@@ -412,6 +412,7 @@ class Configuration:
         name: name shown in the report.
         results_dir: folder that the experiment writes: "results" or one below it.
         seed: seed of training and generation.
+        seeds: training seeds of stage 2, `seed` first; []: `seed` alone.
         device: where to compute; "auto" takes a GPU if there is one.
         tasks: tasks that are run; only what these need is made.
         data: where the data come from, and how they become samples.
@@ -437,6 +438,7 @@ class Configuration:
     outpaint: OutpaintSection
     depth: DepthSection
     evaluation: Evaluation
+    seeds: list[Seed] = field(default_factory=list)
     datasets: Datasets = Datasets()
     dataset: Literal["matterport3d", "scannet"] | None = None
     not_run: list[NotRun] = field(default_factory=list)

@@ -16,7 +16,7 @@ from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
 from mvdiffusion.training.settings import ViewSettings, deciding_settings
 from workflow.lib.commands import folders_of, named, repeated
 from workflow.lib.contents import package_sha256
-from workflow.lib.models import needed_models, own_training, training_settings
+from workflow.lib.models import TrainingSeeds, needed_models, own_training, training_settings
 from workflow.lib.recipes import Recipes
 from workflow.lib.sources import EMBEDDED_BASE, LEAST_SAMPLES_BY_STEP, Sources
 
@@ -31,6 +31,7 @@ class Tasks:
         methods: names by task.
         scored: `<task>/<name>` of all folders of images that are scored.
         extractors: kinds of feature extractors that are trained.
+        seeds: what is trained under further seeds.
     """
 
     def __init__(self, config: Mapping[str, Any], sources: Sources) -> None:
@@ -42,6 +43,7 @@ class Tasks:
         self.extractors = [
             kind for kind, training in config["evaluation"]["extractors"].items() if training
         ]
+        self.seeds = TrainingSeeds(self)
 
     @property
     def at_once(self) -> int:
@@ -243,6 +245,7 @@ class Tasks:
         kinds = ("main", "distances", "consistency", "controls", "published")
         names = [f"{task}_{kind}" for task in self.names for kind in kinds]
         names += [f"{task}_ablations" for task in self.names if self.ablations(task)]
+        names += self.seeds.tables
         formats = ("csv", "md", "tex", "html")
         return [f"{name}.{end}" for name in [*names, "claims", "published"] for end in formats]
 
@@ -268,10 +271,11 @@ class Tasks:
         """
         hashes = named(self.names, map(self.images_sha256, self.names))
         return [
-            *input.scores,
+            *input.scores[: len(self.scored)],
             *("--settings", input.settings),
             *repeated("--settings-sha256", hashes),
             *repeated("--training-log", named([*self.training_logs], input.logs)),
+            *repeated("--seed-score", self.seeds.score_files(input.scores)),
         ]
 
     @property
@@ -311,6 +315,7 @@ class Tasks:
             *(f"external_{task}_{name}" for task, name in self.external),
             *rooms,
             *(f"score_{folder.replace('/', '_', 1)}" for folder in self.scored),
+            *self.seeds.timed,
             *("tables", "figures", "leaderboard"),
         ]
 

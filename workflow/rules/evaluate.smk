@@ -66,7 +66,7 @@ rule train_extractor:
 # code starts a cache of its own.
 features = f"{config['results_dir']}/features/{code_sha256('mvdiffusion_eval.api')[:12]}"
 
-for task, name in [folder.split("/", 1) for folder in tasks.scored]:
+for task, name in [f.split("/", 1) for f in (*tasks.scored, *tasks.seeds.scored)]:
     recipes.register(
         f"score_{task}_{name}",
         settings=config["evaluation"]["score"],

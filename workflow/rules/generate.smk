@@ -67,3 +67,28 @@ rule generate:
         "python -m mvdiffusion.cli generate split --task {wildcards.task} --method {wildcards.method}"
         " {params.options:q} --data $(dirname {input.data}) --settings {input.settings} --split test"
         " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+
+
+# And by the models of further training seeds, whose images differ in nothing but the training.
+for task, method, seed in tasks.seeds.runs:
+    recipes.register(
+        f"{task}_{method}_seed{seed}",
+        settings=tasks.generation(task, method),
+        besides=tasks.beside(task, method),
+        code=tasks.generation_code(task, method),
+        after=[*tasks.seeds.models(task, method, seed), *sources.steps(task, "test")],
+        makes=[f"<results>/images/{task}/{method}_seed{seed}"],
+    )
+
+
+use rule generate as generate_seed with:
+    input:
+        settings=recipes.settings_file("{task}_{method}_seed{seed}"),
+        data=sources.split("test"),
+        models=tasks.seeds.model_files,
+    output:
+        "<results>/images/{task}/{method}_seed{seed}/manifest.json",
+    log:
+        "<results>/logs/generate_{task}_{method}_seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/generate_{task}_{method}_seed{seed}.tsv"

@@ -14,8 +14,9 @@ recipes.register(
         "mvdiffusion_eval.cli.results:tables",
         "mvdiffusion_eval.tables.results",
         "mvdiffusion_eval.claims.remarks",
+        "mvdiffusion_eval.tables.seeds",
     ],
-    after=[*tasks.scores, *tasks.training_logs.values()],
+    after=[*tasks.scores, *tasks.seeds.scores, *tasks.training_logs.values()],
     makes=["<results>/tables", "<results>/metrics.json"],
 )
 
@@ -23,7 +24,7 @@ recipes.register(
 rule make_tables:
     input:
         settings=recipes.settings_file("tables"),
-        scores=scores,
+        scores=scores + expand("<results>/scores/{folder}.json", folder=tasks.seeds.scored),
         logs=expand("<results>/curves/{step}.jsonl", step=tasks.training_logs.values()),
     output:
         seal=recipes.seal("tables"),

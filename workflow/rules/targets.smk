@@ -45,6 +45,7 @@ wildcard_constraints:
     method="|".join(tasks.every_method),
     name="(external/)?[a-z0-9_-]+",
     scene="[A-Za-z0-9_-]+",
+    seed="|".join(map(str, tasks.seeds.further)) or "none",
     split="train|validation|test|extractor",
     step="|".join(recipes.steps),
     task="|".join(sources.started),

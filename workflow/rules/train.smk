@@ -66,6 +66,40 @@ rule train_stage2:
         train("stage2 --task {wildcards.task}", "{wildcards.task}_stage2", config["results_dir"])
 
 
+# It is trained again under each further seed, so that tables can tell what another training changes.
+for task, seed in tasks.seeds.trainings:
+    recipes.register_training(
+        f"{task}_stage2_seed{seed}",
+        settings=tasks.settings(task, config[task]["stage2"]) | {"seed": seed},
+        code="stage2",
+        after=[tasks.single_view(task), *sources.steps(task, "train", "validation")],
+    )
+
+seeded = "{wildcards.task}_stage2_seed{wildcards.seed}"
+
+
+rule train_stage2_seed:
+    input:
+        unpack(sources.learned()),
+        settings=recipes.settings_file("{task}_stage2_seed{seed}"),
+        base=lambda wildcards: tasks.model_index(tasks.single_view(wildcards.task)),
+    output:
+        model="<results>/models/{task}_stage2_seed{seed}/model_index.json",
+        curve="<results>/curves/{task}_stage2_seed{seed}.jsonl",
+    log:
+        "<results>/logs/train_{task}_stage2_seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_{task}_stage2_seed{seed}.tsv"
+    priority: 2
+    conda:
+        "../envs/mvdiffusion.yaml"
+    threads: training_threads
+    params:
+        settings=recipes.settings("{task}_stage2_seed{seed}"),
+    shell:
+        train("stage2 --task {wildcards.task}", seeded, config["results_dir"])
+
+
 # Then the models that single methods need, as their declarations say.
 for task, method in tasks.trainings:
     recipes.register_training(
