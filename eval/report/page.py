@@ -215,7 +215,16 @@ def _numbers(
     methods = [*metrics]
     shown = {
         kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], bold=bold)
-        for kind in ("main", "differences", "distances", "consistency", "ablations", "controls", "seeds", "seed_verdicts")
+        for kind in (
+            "main",
+            "differences",
+            "distances",
+            "consistency",
+            "ablations",
+            "controls",
+            "seeds",
+            "seed_verdicts",
+        )
         # A table may have nothing beside the methods' names: not every run measures distances.
         if len(tables.get(f"{task}_{kind}", {}).get("header", ())) > 1
     }
