@@ -29,7 +29,7 @@ ATTENTION = [
     ("Both, to compare", "both"),
 ]
 CSS = """
-.look iframe, .look video { display: block; width: 100%; height: 320px; border: 0;
+.look iframe, .look video { display: block; width: 100%; height: 420px; border: 0;
   border-radius: 8px; background: #111; }
 .look .views { display: grid; gap: 8px; margin-top: 8px;
   grid-template-columns: repeat(4, minmax(0, 1fr)); }
