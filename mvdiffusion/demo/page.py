@@ -29,10 +29,10 @@ ATTENTION = [
     ("Both, to compare", "both"),
 ]
 CSS = """
-.look iframe, .look video { display: block; width: 100%; height: 320px; border: 0;
+.look iframe, .look video { display: block; width: 100%; height: 420px; border: 0;
   border-radius: 8px; background: #111; }
 .look .views { display: grid; gap: 8px; margin-top: 8px;
-  grid-template-columns: repeat(auto-fill, minmax(min(120px, 28%), 1fr)); }
+  grid-template-columns: repeat(4, minmax(0, 1fr)); }
 .look figure { margin: 0; }
 .look img { width: 100%; border-radius: 6px; }
 .look figcaption { font-size: 0.85em; }

@@ -43,7 +43,7 @@ COMMANDS = commands(get_command(app))
 
 def test_there_are_these_commands() -> None:
     assert set(COMMANDS) == {
-        *("", "convert", "mesh", "fetch-base", "release-base", "data", "train", "generate"),
+        *("", "convert", "demo", "mesh", "fetch-base", "release-base", "data", "train", "generate"),
         "fetch-released",
         *(f"data {name}" for name in ("rooms", "walks", "key-frames", "export", "views", "stitch")),
         *(f"data {name}" for name in ("fetch", "labels", "prepare", "splits", "caption")),
