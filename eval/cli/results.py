@@ -14,6 +14,15 @@ from mvdiffusion.settings import parse, read_settings
 from .. import console
 from .options import Generated, Json, SettingsOption, open_by_task, pairs
 
+SeedScores = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SEED=SCORE.json",
+        help="Score file of a method under a training seed, those of the first seed, too. Adds "
+        "tables of the spread between seeds, and verdicts under each. May be repeated.",
+    ),
+]
+
 
 def tables(
     scores: Annotated[
@@ -44,14 +53,7 @@ def tables(
             "seconds per step to the table of ablations. May be repeated.",
         ),
     ] = None,
-    seed_score: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SEED=SCORE.json",
-            help="Score file of a method under a training seed, those of the first seed, too. Adds "
-            "tables of the spread between seeds, and verdicts under each. May be repeated.",
-        ),
-    ] = None,
+    seed_score: SeedScores = None,
     settings: SettingsOption = None,
     as_json: Json = False,
 ) -> None:

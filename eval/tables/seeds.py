@@ -169,14 +169,14 @@ def verdicts_of(claims: Mapping[int, Sequence[Claim]]) -> dict[int, str]:
 def summed_up(verdicts: Sequence[str]) -> str:
     """One verdict for all seeds, if there is one; else how often each was found.
 
-    >>> summed_up(["holds", "holds"])
-    'holds under every seed'
+    >>> summed_up(["does not hold", "does not hold"])
+    'does not hold (all 2 seeds)'
     >>> summed_up(["holds", "undecided", "holds"])
     'holds under 2 of 3 seeds, undecided under 1'
     """
     counts = {verdict: verdicts.count(verdict) for verdict in verdicts}
     if len(counts) == 1:
-        return f"{verdicts[0]} under every seed"
+        return f"{verdicts[0]} (all {len(verdicts)} seeds)"
     (first, count), *others = counts.items()
     rest = "".join(f", {verdict} under {number}" for verdict, number in others)
     return f"{first} under {count} of {len(verdicts)} seeds{rest}"
