@@ -21,6 +21,7 @@ from mvdiffusion.pipelines.checks import (
     check_finite,
     check_numbers,
     check_shape,
+    check_size,
 )
 from mvdiffusion.pipelines.folders import ModelFolders
 from mvdiffusion.pipelines.options import PLAIN, SamplingOptions, tensor_names
@@ -172,6 +173,18 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         size = self.unet.config["unet_config"]["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
         return height * self.vae_scale_factor, width * self.vae_scale_factor
+
+    def view_size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Height and width in pixels of a view: those asked for, or the default.
+
+        Raises:
+            InputError: the VAE's factor does not divide them.
+        """
+        default = self.default_size()
+        height = default[0] if height is None else height
+        width = default[1] if width is None else width
+        check_size(height, width, self.vae_scale_factor)
+        return height, width
 
     def prepare_latents(
         self, shape: tuple[int, ...], generator: Generators, latents: Tensor | None

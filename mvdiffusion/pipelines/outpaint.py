@@ -17,7 +17,6 @@ from mvdiffusion.pipelines.checks import (
     check_given_images,
     check_given_views,
     check_prompts,
-    check_size,
 )
 from mvdiffusion.pipelines.multiview import StepCallback
 from mvdiffusion.pipelines.options import SamplingOptions, tensor_names
@@ -85,12 +84,9 @@ class MVDiffusionOutpaintPipeline(PanoramaCameras):
         prompts = self.view_prompts(chosen.texts(prompt), num_views, fov_deg, K, len(given))
         check_prompts(prompts, negative_prompt, len(given))
         prompts, given = chosen.each(prompts), chosen.each(given)
-        default = self.default_size()
-        height = default[0] if height is None else height
-        width = default[1] if width is None else width
+        height, width = self.view_size(height, width)
         names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         batch, views = len(prompts), len(prompts[0])
-        check_size(height, width, self.vae_scale_factor)
         check_given_views(given_views, views)
         check_given_images(given, len(given_views), height, width)
         check_cameras(K, R, views)

@@ -16,7 +16,6 @@ from mvdiffusion.pipelines.checks import (
     check_cameras,
     check_overlap,
     check_prompts,
-    check_size,
     per_view_prompts,
 )
 from mvdiffusion.pipelines.multiview import MultiViewPipeline, StepCallback
@@ -135,13 +134,10 @@ class MVDiffusionPanoramaPipeline(PanoramaCameras):
         """
         chosen = SamplingOptions.parse(options)
         prompts = chosen.each(self.view_prompts(chosen.texts(prompt), num_views, fov_deg, K))
-        default = self.default_size()
-        height = default[0] if height is None else height
-        width = default[1] if width is None else width
+        height, width = self.view_size(height, width)
         names = tensor_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         batch, views = len(prompts), len(prompts[0])
         check_prompts(prompts, negative_prompt, batch)
-        check_size(height, width, self.vae_scale_factor)
         check_cameras(K, R, views)
         self.check_sampling(
             num_inference_steps, guidance_scale, generator, batch, output_type, names

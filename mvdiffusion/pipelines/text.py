@@ -59,7 +59,7 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
             negative_rows = [list(negative_prompt)] * len(rows)
         positive, negative = options.prompt_embeds, options.negative_prompt_embeds
         with self._scaled_text_encoder(options):
-            if (positive, negative, options.clip_skip) == (None, None, None):
+            if positive is None and negative is None and options.clip_skip is None:
                 return self._embed(negative_rows + rows)  # all at once
             positive = (
                 self._embed(rows, options.clip_skip)
