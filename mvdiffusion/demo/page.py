@@ -14,7 +14,6 @@ import gradio as gr
 
 from mvdiffusion.demo.requests import Wish
 from mvdiffusion.demo.studio import CanceledError, Result, Studio
-from mvdiffusion.demo.viewer import viewer_page
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError
 from mvdiffusion.tasks import Task
@@ -245,8 +244,8 @@ def _shown(result: Result | None) -> list[Any]:
 
 def _look(result: Result) -> str:
     """Make the turning panorama, or the film of a sequence."""
-    if result.panorama:
-        document = html.escape(viewer_page(result.panorama))
+    if result.viewer:
+        document = html.escape(result.viewer.read_text(encoding="utf-8"))
         return (
             f'<iframe title="Turning panorama" srcdoc="{document}" sandbox="allow-scripts" '
             'allow="fullscreen"></iframe>'

@@ -63,6 +63,11 @@ class Result:
         return None if self.task is Task.DEPTH else self.folder / "panorama.jpg"
 
     @property
+    def viewer(self) -> Path | None:
+        """The page to look around in the panorama, which needs no other file."""
+        return None if self.task is Task.DEPTH else self.folder / "viewer.html"
+
+    @property
     def film(self) -> Path:
         """The panorama turning once, or the sequence."""
         return self.folder / ("sequence.mp4" if self.task is Task.DEPTH else "turning.mp4")
