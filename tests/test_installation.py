@@ -16,8 +16,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import mvdiffusion
-from mvdiffusion.extras import MODULES, advice
-from mvdiffusion.records import reporting_input_errors
+from mvdiffusion.commands import EXTRAS as INSTALLED_BY
+from mvdiffusion.commands import advice, running
 from workflow.scripts.pin_environment import (
     ENVIRONMENT,
     EXTRAS,
@@ -93,7 +93,7 @@ def foreign(folder: str, lazily: bool = False) -> set[str]:
 def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
     there = declared(*EXTRAS_OF[folder])
     assert [name for name in foreign(folder) if not DISTRIBUTIONS[name] & there] == []
-    anywhere = there | declared(*MODULES)
+    anywhere = there | declared(*INSTALLED_BY)
     lazily = foreign(folder, lazily=True) - OPTIONAL
     assert [name for name in lazily if not DISTRIBUTIONS[name] & anywhere] == []
     assert [
@@ -107,12 +107,12 @@ def test_nothing_is_declared_that_is_not_imported() -> None:
         for name in foreign(folder) | foreign(folder, lazily=True) - OPTIONAL:
             used |= DISTRIBUTIONS[name]
     used |= DISTRIBUTIONS["gradio"]  # the demo
-    assert declared(*MODULES) - used == set(NOT_IMPORTED)
+    assert declared(*INSTALLED_BY) - used == set(NOT_IMPORTED)
 
 
 def test_extras_name_the_modules_that_they_install() -> None:
     """The advice to a user is about the extra that has the module."""
-    for extra, modules in MODULES.items():
+    for extra, modules in INSTALLED_BY.items():
         lines = map(Requirement, PROJECT["optional-dependencies"][extra])
         own = {normal(line.name) for line in lines} - {"mvdiffusion"}
         found = set().union(*(DISTRIBUTIONS.get(name, {name}) for name in modules))
@@ -123,14 +123,14 @@ def test_extras_name_the_modules_that_they_install() -> None:
 
 def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for command, extra in (("mvdiffusion-eval", "eval"), ("mvdiffusion", "train")):
-        with pytest.raises(SystemExit, match="2"), reporting_input_errors(command):
+        with pytest.raises(SystemExit, match="2"), running(command):
             raise ModuleNotFoundError("no", name="matplotlib.figure")
         said = capsys.readouterr().err
         assert said == (
             f"{command}: the package matplotlib is missing; install it with "
             f"`pip install 'mvdiffusion[{extra}]'`.\n"
         )
-    with pytest.raises(ModuleNotFoundError), reporting_input_errors("mvdiffusion"):
+    with pytest.raises(ModuleNotFoundError), running("mvdiffusion"):
         raise ModuleNotFoundError("no", name="mvdiffusion.nonsense")
 
 
