@@ -18,7 +18,7 @@ import yaml
 from pydantic import AfterValidator, Field
 
 from mvdiffusion.methods.declaration import EXTERNAL, Method
-from mvdiffusion.methods.pins import ONE_VERSION, check_pin, unpinned_in
+from mvdiffusion.pins import ONE_VERSION, check_pin, unpinned_in
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import FieldOfView, Text, YamlLoader, mistake, parse, settings, suggest
 from mvdiffusion.tasks import Task

@@ -43,7 +43,7 @@ PROJECT_FILES = (
     "Snakefile", "workflow", "dvc.yaml", "constraints.txt",
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
-    "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py",
+    "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py", "mvdiffusion/pins.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
