@@ -1,9 +1,16 @@
-"""What both commands share: `--version`, and options of several commands in one class."""
+"""What both commands share: `--version`, mistakes and missing packages said in one sentence, and
+options of several commands in one class.
+
+The package alone generates. What scores, trains, or runs the experiments has an extra of its own
+(`[project.optional-dependencies]` in pyproject.toml), which is named where its packages are
+missing.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import wraps
 from typing import Annotated, Any
@@ -11,6 +18,21 @@ from typing import Annotated, Any
 import typer
 
 from mvdiffusion import __version__
+from mvdiffusion.records import InputError, reporting_input_errors
+
+EXTRAS = {
+    "eval": (
+        *("cleanfid", "grimp", "jinja2", "markupsafe", "matplotlib", "open_clip", "pandas"),
+        *("tabulate", "torch_fidelity", "torchmetrics"),
+    ),
+    "train": ("grimp", "jinja2", "matplotlib", "tensorboard", "torchmetrics"),
+    "workflow": ("dvc", "packaging", "snakemake", "snakemake_interface_common"),
+    "demo": ("gradio",),
+    "offline": ("timm",),
+    "colmap": ("pycolmap",),
+    "mesh": ("open3d",),
+}
+"""Modules that are imported and that the package alone lacks, by the extra that installs them."""
 
 
 def _show_version(asked: bool) -> None:
@@ -33,6 +55,49 @@ def with_version(app: typer.Typer) -> None:
     @app.callback()
     def options(version: Version = False) -> None:
         pass
+
+
+@contextmanager
+def running(command: str) -> Iterator[None]:
+    """Run a command: mistakes of the user's and missing extras end it with one line and code 2.
+
+    Args:
+        command: its name, with which the line begins.
+
+    Raises:
+        SystemExit: with code 2, see `reporting_input_errors`.
+    """
+    with reporting_input_errors(command):
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            if sentence := advice(error.name, command):
+                raise InputError(sentence) from error
+            raise
+
+
+def advice(module: str | None, command: str) -> str | None:
+    """Say how to install a module that was not found.
+
+    Args:
+        module: its dotted name.
+        command: which command needs it; where several extras have it, that of `mvdiffusion-eval`
+            is `eval`.
+
+    Returns:
+        One sentence; None if no extra installs it, as it is a mistake of the code then.
+
+    >>> advice("pandas.core", "mvdiffusion-eval")
+    "the package pandas is missing; install it with `pip install 'mvdiffusion[eval]'`."
+    >>> advice("nonsense", "mvdiffusion-eval") is None
+    True
+    """
+    name = (module or "").partition(".")[0]
+    extras = [extra for extra, modules in EXTRAS.items() if name in modules]
+    if not extras:
+        return None
+    extra = extras[0] if command == "mvdiffusion-eval" else extras[-1]
+    return f"the package {name} is missing; install it with `pip install 'mvdiffusion[{extra}]'`."
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

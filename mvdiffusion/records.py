@@ -24,8 +24,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from mvdiffusion.extras import advice
-
 RECORDED_PACKAGES = (
     "accelerate",
     "clean-fid",
@@ -75,18 +73,12 @@ def reporting_input_errors(command: str) -> Iterator[None]:
         command: its name, with which the line begins.
 
     Raises:
-        SystemExit: with code 2, in place of an `InputError`, of an `OSError` about a file, or of a
-            `ModuleNotFoundError` about what an extra of the package installs.
+        SystemExit: with code 2, in place of an `InputError`, or of an `OSError` about a file.
     """
     try:
         yield
     except InputError as error:
         message = str(error)
-    except ModuleNotFoundError as error:
-        advised = advice(error.name, command)
-        if advised is None:
-            raise
-        message = advised
     except OSError as error:
         if error.filename is None:
             raise

@@ -4,17 +4,20 @@ import ast
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from mvdiffusion.extras import MODULES, advice
-from mvdiffusion.records import reporting_input_errors
+import mvdiffusion
+from mvdiffusion.commands import EXTRAS as INSTALLED_BY
+from mvdiffusion.commands import advice, running
 from workflow.scripts.pin_environment import (
     ENVIRONMENT,
     EXTRAS,
@@ -27,6 +30,7 @@ from workflow.scripts.pin_environment import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+FORMS = [ROOT / f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "score", "new")]
 
 OURS = {"mvdiffusion", "mvdiffusion_eval", "workflow"}
 EXTRAS_OF = {
@@ -89,7 +93,7 @@ def foreign(folder: str, lazily: bool = False) -> set[str]:
 def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
     there = declared(*EXTRAS_OF[folder])
     assert [name for name in foreign(folder) if not DISTRIBUTIONS[name] & there] == []
-    anywhere = there | declared(*MODULES)
+    anywhere = there | declared(*INSTALLED_BY)
     lazily = foreign(folder, lazily=True) - OPTIONAL
     assert [name for name in lazily if not DISTRIBUTIONS[name] & anywhere] == []
     assert [
@@ -103,12 +107,12 @@ def test_nothing_is_declared_that_is_not_imported() -> None:
         for name in foreign(folder) | foreign(folder, lazily=True) - OPTIONAL:
             used |= DISTRIBUTIONS[name]
     used |= DISTRIBUTIONS["gradio"]  # the demo
-    assert declared(*MODULES) - used == set(NOT_IMPORTED)
+    assert declared(*INSTALLED_BY) - used == set(NOT_IMPORTED)
 
 
 def test_extras_name_the_modules_that_they_install() -> None:
     """The advice to a user is about the extra that has the module."""
-    for extra, modules in MODULES.items():
+    for extra, modules in INSTALLED_BY.items():
         lines = map(Requirement, PROJECT["optional-dependencies"][extra])
         own = {normal(line.name) for line in lines} - {"mvdiffusion"}
         found = set().union(*(DISTRIBUTIONS.get(name, {name}) for name in modules))
@@ -119,14 +123,14 @@ def test_extras_name_the_modules_that_they_install() -> None:
 
 def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for command, extra in (("mvdiffusion-eval", "eval"), ("mvdiffusion", "train")):
-        with pytest.raises(SystemExit, match="2"), reporting_input_errors(command):
+        with pytest.raises(SystemExit, match="2"), running(command):
             raise ModuleNotFoundError("no", name="matplotlib.figure")
         said = capsys.readouterr().err
         assert said == (
             f"{command}: the package matplotlib is missing; install it with "
             f"`pip install 'mvdiffusion[{extra}]'`.\n"
         )
-    with pytest.raises(ModuleNotFoundError), reporting_input_errors("mvdiffusion"):
+    with pytest.raises(ModuleNotFoundError), running("mvdiffusion"):
         raise ModuleNotFoundError("no", name="mvdiffusion.nonsense")
 
 
@@ -135,8 +139,7 @@ def test_the_pinned_set_has_all_that_is_declared() -> None:
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         name, same, version = line.partition("==")
         pinned |= {normal(name): version} if same else {}
-    mesh = {normal(Requirement(line).name) for line in PROJECT["optional-dependencies"]["mesh"]}
-    assert declared("dev") | mesh <= set(pinned)
+    assert declared("dev", "mesh", "slurm") <= set(pinned)
     for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         for requirement in map(Requirement, lines):
             name = normal(requirement.name)
@@ -195,6 +198,29 @@ def test_the_documentation_counts_the_packages_of_each_extra() -> None:
     for extras, count in rows:
         found = len(needed(declared(*filter(None, extras.split(",")))))
         assert abs(found - int(count)) <= 0.1 * found, extras
+
+
+def test_the_version_without_a_tag_is_after_the_last_release() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools_scm"]
+    text = (ROOT / "CHANGELOG.md").read_text()
+    releases = [Version(found) for found in re.findall(r"^## ([\d.]+) ", text, re.MULTILINE)]
+    assert releases == sorted(releases, reverse=True)
+    assert Version(settings["fallback_version"]) > releases[0]
+    assert "## Unreleased" in text
+    assert version("mvdiffusion") == mvdiffusion.__version__
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_forms_ask_for_what_is_needed(path: Path) -> None:
+    """As GitHub reads them: a name, a description, fields with ids of their own."""
+    form = yaml.safe_load(path.read_text())
+    assert {"name", "description", "body"} <= set(form)
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    ids = [field["id"] for field in fields]
+    assert len(ids) == len(set(ids))
+    assert {field["type"] for field in fields} <= {"textarea", "input", "dropdown", "checkboxes"}
+    assert all(field["attributes"]["label"] for field in fields)
+    assert any(field.get("validations", {}).get("required") for field in fields)
 
 
 def test_metadata_say_what_it_runs_on() -> None:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mvdiffusion.commands import with_version
-from mvdiffusion.records import reporting_input_errors
+from mvdiffusion.commands import running, with_version
 
 from .artifacts import pack, verify
 from .checking import check
@@ -39,5 +38,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: words of the command line, by default those of this process.
     """
-    with reporting_input_errors("mvdiffusion-eval"):
+    with running("mvdiffusion-eval"):
         app(args=arguments)

@@ -13,8 +13,7 @@ from mvdiffusion.cli.generate import generate_app
 from mvdiffusion.cli.released import fetch_released
 from mvdiffusion.cli.tools import convert, fetch_base, mesh, release_base
 from mvdiffusion.cli.train import train_app
-from mvdiffusion.commands import with_version
-from mvdiffusion.records import reporting_input_errors
+from mvdiffusion.commands import running, with_version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,5 +37,5 @@ app.command()(mesh)
 
 def main() -> None:
     """Run the command; bad input ends with its message alone and exit code 2."""
-    with reporting_input_errors("mvdiffusion"):
+    with running("mvdiffusion"):
         app()

@@ -61,6 +61,18 @@ def test_version_and_short_help(app: Typer) -> None:
     assert "--version" in CliRunner().invoke(app, ["-h"]).output
 
 
+@pytest.mark.parametrize(
+    ("app", "typed", "found"),
+    [(app, "gen", "generate"), (mvdiffusion_eval.cli.app, "com", "compare")],
+)
+def test_a_shell_completes_words(app: Typer, typed: str, found: str) -> None:
+    """What the shell asks for at a tab, once `--install-completion` was called."""
+    asked = {"_PROGRAM_COMPLETE": "complete_bash", "COMP_WORDS": f"program {typed}"}
+    runner = CliRunner(env={**asked, "COMP_CWORD": "1"})
+    assert runner.invoke(app, [], prog_name="program").output.split() == [found]
+    assert "--install-completion" in runner.invoke(app, ["--help"], prog_name="other").output
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_explains_itself_in_sentences(run: Run, words: str) -> None:
     code, said = run(*words.split(), "--help")

@@ -44,7 +44,6 @@ PROJECT_FILES = (
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
     "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py", "mvdiffusion/pins.py",
-    "mvdiffusion/extras.py",
     "mvdiffusion/tasks.py", "mvdiffusion/methods",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
