@@ -23,7 +23,8 @@ from .tables.results import measured_tables, numbers_of
 from .tables.table import Table, write_tables
 
 SHEET_SAMPLES = 4
-"""Samples on a contact sheet."""
+VIEWER_SAMPLES = 8
+"""Samples on a contact sheet, and those whose panoramas can be looked around in."""
 NOTE = (
     "A method is better or worse than the baseline where the corrected p-value of its paired "
     "difference is small enough, metric by metric; the page's table of differences has all of them."
@@ -74,6 +75,7 @@ def write_comparison_page(
             *(root / "tables", root / "figures", root / "metrics.json", root / "page.json"),
             *({}, shown, output, [score.content["provenance"] for score in scores]),
             images_sha256={f"{task}/{s.method}": s.content["images"]["sha256"] for s in scores},
+            viewer_samples=VIEWER_SAMPLES,
         )
 
 

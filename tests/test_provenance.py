@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mvdiffusion.records
-from mvdiffusion_eval.report.page import _provenance
+from mvdiffusion_eval.report.made_with import made_with
 
 
 def provenance_of_copy(folder: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_the_page_names_what_made_the_scores() -> None:
     base = mvdiffusion.records.provenance()
     old = base | {"packages": {"torch": "2.13.0", "numpy": "1.0", "dvc": None}, "git_commit": "a1"}
     new = old | {"packages": {"torch": "2.14.1", "numpy": "1.0", "dvc": None}, "git_dirty": True}
-    told = dict(_provenance({}, [old | {"git_dirty": False}, new, new]))
+    told = dict(made_with({}, [old | {"git_dirty": False}, new, new]))
     assert told["packages"] == "torch 2.13.0 or 2.14.1, numpy 1.0"
     assert told["commit"] == "a1; a1 with uncommitted changes"
     assert told["machine"].count(";") == 0

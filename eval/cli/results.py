@@ -150,7 +150,7 @@ def report(
     times = {s: Path(path) for s, path in pairs(benchmark, "--benchmark", "STEP=FILE").items()}
     write_report(
         *(tables, figures, metrics, config, times, folders, output, made, leaderboard),
-        samples=viewer_samples,
+        viewer_samples=viewer_samples,
         images_sha256=images,
         compact=compact,
     )

@@ -1,4 +1,4 @@
-"""Tables as the page shows them: numbers of the paper in columns beside ours, the best in bold."""
+"""Tables as the page shows them: numbers of the paper in columns beside ours."""
 
 from __future__ import annotations
 
@@ -6,37 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..folders.methods import REAL, display_name, shown_as
+from ..folders.methods import display_name, shown_as
+from ..tables.best import BEST_NOTE
 from ..tables.published import WARNING, PublishedTable, published_tables
 
 NOTHING = "–"
-ALIKE = 1.96
-"""Standard errors of a difference within which two methods are told apart by nothing."""
 OURS = "measured here"
-BEST_NOTE = (
-    "Bold: the best method of a column, and those that two standard errors of the difference do "
-    "not tell apart from it; real views, upper bounds and controls are never bold."
-)
 
 
-def shown_table(
-    name: str, table: Mapping[str, Any], methods: Sequence[str], *, bold: bool
-) -> dict[str, Any]:
+def shown_table(name: str, table: Mapping[str, Any], *, bold: bool) -> dict[str, Any]:
     """Lay out a printed table of ours.
 
     Args:
         name: of the table.
         table: `caption`, `header`, `rows`, `notes` and `best`, as the tables' JSON has them.
-        methods: those that may stand in its first column.
-        bold: whether to make the best of a column bold.
+        bold: whether to make the best of a column bold; tables that were recorded before there
+            was a choice name none.
     """
     header, rows = table["header"], table["rows"]
-    if not bold:
-        best = set()
-    elif "best" in table:
-        best = {(row, column) for row, column in table["best"]}
-    else:  # tables of earlier versions do not say
-        best = _best(header, rows, methods)
+    best = {(row, column) for row, column in table.get("best", ())} if bold else set()
     cells = [[(cell, (r, c) in best) for c, cell in enumerate(row)] for r, row in enumerate(rows)]
     return {
         "name": name,
@@ -44,7 +32,7 @@ def shown_table(
         "groups": [],
         "header": header,
         "blocks": [{"title": "", "rows": cells}],
-        "notes": [*([BEST_NOTE] if best and "best" not in table else []), *table["notes"]],
+        "notes": [note for note in table["notes"] if bold or note != BEST_NOTE],
         "url": "",
     }
 
@@ -133,42 +121,3 @@ def _of_the_paper(tables: Sequence[PublishedTable], method: str) -> list[tuple[s
         numbers = table.numbers(method) if method in table.rows else {}
         found += [(numbers.get(column) or NOTHING, False) for column in table.valid_columns]
     return found
-
-
-def _best(
-    header: Sequence[str], rows: Sequence[Sequence[str]], methods: Sequence[str]
-) -> set[tuple[int, int]]:
-    """Places (row, column) of the best methods of each column whose heading has a direction."""
-    roles = {
-        display_name(method): shown_as(method).role for method in methods if method != REAL.name
-    }
-    ranked = [place for place, row in enumerate(rows) if roles.get(row[0]) == "method"]
-    best: set[tuple[int, int]] = set()
-    for column, title in enumerate(header):
-        sign = 1 if "↑" in title else -1 if "↓" in title else 0
-        found = {place: _parsed(rows[place][column]) for place in ranked}
-        known = {place: pair for place, pair in found.items() if pair}
-        if not sign or not known:
-            continue
-        first, error = max(known.values(), key=lambda pair: sign * pair[0])
-        alike = {
-            place
-            for place, (value, se) in known.items()
-            if abs(value - first) <= ALIKE * (se**2 + error**2) ** 0.5
-        }
-        if len(alike) < len(known):  # else nothing tells them apart
-            best |= {(place, column) for place in alike}
-    return best
-
-
-def _parsed(cell: str) -> tuple[float, float] | None:
-    """The number and the standard error of a printed cell; None if it holds no number.
-
-    >>> _parsed("20.31 ± 0.12"), _parsed("3"), _parsed("–")
-    ((20.31, 0.12), (3.0, 0.0), None)
-    """
-    value, _, error = cell.partition(" ± ")
-    try:
-        return float(value), float(error or 0)
-    except ValueError:
-        return None

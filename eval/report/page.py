@@ -48,8 +48,6 @@ from .times import StepTime, busy_seconds, in_words, read_times, seconds_by_kind
 from .viewers import SHOWN_WALKS, look_around, not_shown, players, shown_in_viewers
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_SAMPLES = 8
-"""Samples whose panoramas can be chosen on the page, unless somebody asks for others."""
 PICTURES = (".png", ".svg", ".jpg")
 """Endings of the files that figures have: a published copy has no PNG."""
 COMPACT_SIDE = 128
@@ -73,9 +71,10 @@ def write_report(
     output: Path,
     scored: Sequence[Mapping[str, Any]] = (),
     leaderboard: Path | None = None,
-    samples: int = SHOWN_SAMPLES,
     images_sha256: Mapping[str, str] | None = None,
     compact: bool = False,
+    *,
+    viewer_samples: int,
 ) -> None:
     """Write the page, and beside it the folder of the panoramas that it shows.
 
@@ -93,9 +92,9 @@ def write_report(
         output: the page; its files go to `<name>_assets` beside it.
         scored: what made the scores, see `provenance`; without any, what makes the page is named.
         leaderboard: a page to link to, relative to `output`.
-        samples: number of samples of a task whose panoramas can be chosen.
         images_sha256: hashes of the images that were scored, by `<task>/<method>`.
         compact: show one sample per task, and link the figures instead of holding them.
+        viewer_samples: number of samples of a task whose panoramas can be chosen.
 
     Raises:
         InputError: a file that the page is made of is missing or unreadable, or the folder beside
@@ -124,7 +123,7 @@ def write_report(
             tasks=[
                 {
                     **_pictures(task, shown[task], drawn, _score_settings(settings), compact),
-                    **_viewers(task, shown[task], samples, assets),
+                    **_viewers(task, shown[task], viewer_samples, assets),
                     **_numbers(task, results["tables"], drawn, measured[task], not banner),
                 }
                 for task in tasks
@@ -215,7 +214,7 @@ def _numbers(
     """What was measured of a task."""
     methods = [*metrics]
     shown = {
-        kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], methods, bold=bold)
+        kind: shown_table(f"{task}_{kind}", tables[f"{task}_{kind}"], bold=bold)
         for kind in ("main", "differences", "distances", "consistency", "ablations", "controls")
         # A table may have nothing beside the methods' names: not every run measures distances.
         if len(tables.get(f"{task}_{kind}", {}).get("header", ())) > 1
@@ -272,7 +271,9 @@ class Drawn:
         """A figure by its name without ending, if it is there, to be shown with words."""
         files = (self.folder / f"{stem}{ending}" for ending in PICTURES)
         path = next((file for file in files if file.is_file()), None)
-        return path and {"alt": alt, "uri": Markup(self._uri(path)), "caption": caption}
+        if path is None:
+            return None
+        return {"alt": alt, "uri": Markup(self._uri(path)), "caption": caption}
 
     def _uri(self, path: Path) -> str:
         if self.linked_from is not None:

@@ -1,10 +1,12 @@
 // Panoramas to look around in: one method beside another, or both in one frame with a divider. What
 // turns one turns the other. Drawn by Pannellum, which must be there; see pages.py for the elements.
 {
-  const LEAST_FIELD = 25, WIDEST_FIELD = 120, FIRST_FIELD = 90;  // degrees across
+  const LEAST_FIELD = 25, WIDEST_FIELD = 120, FIRST_FIELD = 100;  // degrees across
+  const FLAT = "This browser draws no WebGL, so the panoramas are shown unrolled.";
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const registered = new Map(), loading = new Map();
   const all = [];
+  let drawable = true;  // until WebGL fails
   let active = null;  // browsers have few WebGL contexts: one viewer of the page has two, no other any
 
   globalThis.registerPanoramas = (key, panoramas) => registered.set(key, panoramas);
@@ -22,18 +24,6 @@
     }
     return loading.get(key);
   }
-
-  const hasWebGL = (() => {
-    let answer;
-    return () => {
-      if (answer === undefined) {
-        const canvas = made("canvas"), context = canvas.getContext("webgl") ?? canvas.getContext("experimental-webgl");
-        context?.getExtension("WEBGL_lose_context")?.loseContext();
-        answer = Boolean(context);
-      }
-      return answer;
-    };
-  })();
 
   class LookAround {
     constructor(root) {
@@ -177,7 +167,10 @@
 
     destroy() {
       cancelAnimationFrame(this.frame);
-      for (const viewer of this.viewers) viewer.destroy();
+      for (const viewer of this.viewers) {
+        if (!viewer.isLoaded()) viewer.on("load", () => viewer.destroy());  // it would take a context yet
+        viewer.destroy();
+      }
       this.viewers = [];
     }
 
@@ -207,9 +200,9 @@
         return panoramas[method];
       });
       this.cutAt(this.cut);
-      if (!hasWebGL()) notes.push("This browser has no WebGL, so the panoramas are shown unrolled.");
-      else if (active === this) this.start(shown);
-      this.tell(notes);
+      this.notes = notes;
+      if (drawable && active === this) this.start(shown);
+      this.tell(drawable ? notes : [...notes, FLAT]);
     }
 
     tell(sentences) {
@@ -220,16 +213,23 @@
       const shared = limits(panoramas);
       this.viewers = this.panes.map((pane, side) => {
         const { haov, vaov, vOffset } = panoramas[side];
-        const viewer = pannellum.viewer(pane.fresh(), { type: "equirectangular", panorama: pane.address, haov, vaov, vOffset,
+        const viewer = pannellum.viewer(pane.fresh(), { type: "equirectangular", panorama: addressOf(panoramas[side]), haov, vaov, vOffset,
           ...shared, ...this.view, minHfov: LEAST_FIELD, maxHfov: WIDEST_FIELD, autoLoad: true, ignoreGPanoXMP: true,
           showControls: false, compass: false, disableKeyboardCtrl: true, mouseZoom: "fullscreenonly",
           doubleClickZoom: !calm, friction: calm ? 1 : 0.15, backgroundColor: [0.13, 0.13, 0.13] });
         viewer.getContainer().tabIndex = -1;  // the frame around both takes the keys
-        viewer.on("error", () => { this.destroy(); this.tell(["The panoramas could not be drawn with WebGL and are shown unrolled."]); });
+        viewer.on("error", () => setTimeout(() => this.viewers.includes(viewer) && this.giveUp()));  // when Pannellum is through
         viewer.on("mousedown", () => this.stage.focus({ preventScroll: true }));
         return viewer;
       });
       this.follow();
+    }
+
+    giveUp() {
+      drawable = false;
+      this.destroy();
+      this.panes.forEach((pane) => pane.fresh());
+      this.tell([...this.notes, FLAT]);
     }
 
     // ---- how it turns
@@ -266,11 +266,8 @@
       this.element = made("div", { className: `pane ${side}` }, this.flat, this.turning, this.name);
     }
 
-    show({ jpeg }, title, alt) {
-      URL.revokeObjectURL(this.address);
-      const bytes = Uint8Array.from(atob(jpeg), (letter) => letter.charCodeAt(0));
-      this.address = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
-      this.flat.src = this.address;
+    show(panorama, title, alt) {
+      this.flat.src = addressOf(panorama);
       this.flat.alt = alt;
       this.name.textContent = title;
     }
@@ -280,6 +277,12 @@
       this.turning.replaceWith(turning);
       return (this.turning = turning);
     }
+  }
+
+  // Pannellum takes no address that holds the image itself, but one of an image in memory.
+  function addressOf(panorama) {
+    const bytes = () => Uint8Array.from(atob(panorama.jpeg), (letter) => letter.charCodeAt(0));
+    return (panorama.address ??= URL.createObjectURL(new Blob([bytes()], { type: "image/jpeg" })));
   }
 
   // The pitches and yaws that both panoramas show: no viewer turns to where its panorama has nothing.

@@ -53,7 +53,8 @@ def panorama_of(pixels: NDArray[np.uint8], covered: Tensor | None = None) -> Pan
 
     Returns:
         The rows that are covered all around (with gaps between the views: the rows that are covered
-        anywhere) and, if all views look to one side, the columns about yaw 0 that hold them.
+        anywhere) and, if the views together look to one side, the columns about yaw 0 that hold
+        them.
     """
     height, width = pixels.shape[:2]
     top, rows, half = 0, height, width // 2
@@ -89,6 +90,7 @@ def covered_rows(covered: Tensor) -> tuple[int, int]:
 
 
 def _half_width(covered: Tensor) -> int:
-    """Columns from the middle of a panorama to the farther end of what is covered."""
+    """Columns from the middle of a panorama to the farther end of what is covered in one piece."""
     columns, middle = covered.any(0).nonzero().flatten(), covered.shape[1] // 2
-    return max(middle - int(columns[0]), int(columns[-1]) + 1 - middle)
+    first, end = int(columns[0]), int(columns[-1]) + 1
+    return max(middle - first, end - middle) if len(columns) == end - first else middle

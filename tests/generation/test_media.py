@@ -1,5 +1,8 @@
 """Photo spheres, films and contact sheets against what they were made from."""
 
+import base64
+import io
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from mvdiffusion.generation.media import (
     to_pixels,
     turning_frames,
     write_film,
+    write_panorama,
     write_photo_spheres,
 )
 from mvdiffusion.geometry.cameras import even_yaws, level_rotations
@@ -137,3 +141,30 @@ def test_contact_sheet_shows_every_view() -> None:
         found = sheet[2 + 8 * row :, 2 + 12 * column :][:6, :10]
         assert np.array_equal(found, to_pixels(view))
     assert (sheet[10:16, 26:36] == 255).all()
+
+
+@pytest.mark.parametrize("count", [8, 3])
+def test_the_viewer_shows_what_the_photo_sphere_declares(tmp_path: Path, count: int) -> None:
+    """Angles by the fields of Google's schema, as Pannellum computes them from a file's metadata.
+
+    Three views of 90° leave gaps, whose rows the plain image next to it has, too.
+    """
+    views = cut_views(world(), 90.0, level_rotations(even_yaws(count)), 64, 64)
+    write_panorama(views, 90.0, tmp_path, seconds=0.2)
+    page = (tmp_path / "viewer.html").read_text()
+    content = page[page.index('registerPanoramas("own", ') :]
+    shown = json.loads(content[content.index("{") : content.index(");\n")])["own"]
+    image = Image.open(io.BytesIO(base64.b64decode(shown["jpeg"])))
+    beside = Image.open(tmp_path / "panorama.jpg")
+    assert (image.width - 2, image.height) == beside.size  # a column is repeated at either end
+    assert shown["haov"] == pytest.approx(360 * image.width / beside.width)
+    assert shown["vaov"] == pytest.approx(180 * beside.height / (beside.width / 2))
+    assert shown["vOffset"] == 0
+    difference = np.asarray(image).astype(float)[:, 1:-1] - np.asarray(beside)
+    assert np.abs(difference).mean() < 2
+    if count == 8:
+        found = fields(packet((tmp_path / "panorama.jpg").read_bytes()))
+        rows, full = (
+            float(found[f"{name}Pixels"]) for name in ("CroppedAreaImageHeight", "FullPanoHeight")
+        )
+        assert shown["vaov"] == pytest.approx(rows / full * 180)

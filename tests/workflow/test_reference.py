@@ -1,12 +1,14 @@
 """`make reference` copies complete, current results of mini and nothing else."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
-from workflow_project import Project
+from workflow_project import ROOT, Project
 
 from workflow.lib.seal import complaint
+from workflow.scripts.publish_reference import LARGEST_PAGE
 
 PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
 
@@ -26,6 +28,8 @@ def test_reference_is_a_copy_with_provenance(project: Project) -> None:
     assert not [name for name in figures if name.endswith(".png")]
     with Image.open(reference / "figures/contact_sheet_panorama.jpg") as sheet:
         assert (sheet.format, sheet.size) == ("JPEG", (1, 1))
+    assert (reference / "report.html").exists()
+    assert "report" in project.commands()
     assert complaint(reference.glob("*/recipe-*.json")) == ""
     assert len([*reference.glob("*/recipe-*.json")]) == 2
     assert not [*reference.rglob(".*")]
@@ -36,6 +40,26 @@ def test_reference_is_a_copy_with_provenance(project: Project) -> None:
     assert 1200 < provenance["seconds"]["train_depth_stage2"] < 1300
     assert set(provenance["images_settings_sha256"]) == {"panorama", "outpaint", "depth"}
     assert "Nothing to be done" in project.snakemake("run")
+
+
+def test_the_recorded_page_is_small_whole_and_of_the_recorded_tables() -> None:
+    """It lies beside its figures, which it links to, and beside nothing else."""
+    page = ROOT / "results/reference/mini/report.html"
+    assets = [*page.with_name("report_assets").iterdir()]
+    assert sum(path.stat().st_size for path in (page, *assets)) <= LARGEST_PAGE
+    text = page.read_text()
+    files = set(re.findall(r'<img [^>]*src="((?!data:)[^"]+)"', text))
+    assert {"figures/contact_sheet_panorama.jpg", "figures/overview_depth.svg"} < files
+    assert all((page.parent / file).is_file() for file in files)
+    assert {asset.name for asset in assets} == set(re.findall(r"report_assets/([\w.-]+)", text))
+    tables = json.loads((page.parent / "tables/tables.json").read_text())["tables"]
+    for row in tables["panorama_main"]["rows"]:
+        cells = [cell.partition(" ± ") for cell in row[1:]]
+        shown = [
+            rf"(<b>)?{v}(</b>)?{f' <small>± {se}</small>' if se else ''}" for v, _, se in cells
+        ]
+        line = "".join(f"<td>{cell}</td>" for cell in shown)
+        assert re.search(f'<th scope="row">{re.escape(row[0])}</th>{line}', text), row[0]
 
 
 def test_reference_is_refused_when_results_are_not_those_of_mini(project: Project) -> None:

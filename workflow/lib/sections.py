@@ -372,14 +372,15 @@ class Evaluation:
         score: how folders are scored.
         claims: bounds of the verdicts on the claims.
         contact_sheet_samples: number of samples on a contact sheet.
-        viewer_samples: number of samples of a task whose panoramas the page shows.
+        viewer_samples: number of samples of a task whose panoramas the page shows; null: as many
+            as the command does by itself.
     """
 
     extractors: TrainedExtractors
     score: ScoreSettings
     claims: ClaimSettings
     contact_sheet_samples: Count
-    viewer_samples: Count = 8
+    viewer_samples: Count | None = None
 
 
 @settings

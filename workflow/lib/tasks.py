@@ -322,6 +322,7 @@ class Tasks:
         """
         results = self.config["results_dir"]
         folder = f"{results}/benchmarks"
+        shown = self.config["evaluation"].get("viewer_samples")
         return [
             *("--tables", *folders_of(input.tables[:1]), "--metrics", str(input.metrics)),
             *("--figures", *folders_of(input.figures[:1])),
@@ -329,7 +330,7 @@ class Tasks:
             *repeated("--scores", input.scores),
             *repeated("--generated", named(self.scored, input.images)),
             *("--leaderboard", f"{results}/leaderboard.html"),
-            *("--viewer-samples", str(self.config["evaluation"]["viewer_samples"])),
+            *repeated("--viewer-samples", [str(shown)] if shown else []),
         ]
 
     def compared(self, task: str) -> list[str]:

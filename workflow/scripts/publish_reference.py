@@ -93,7 +93,7 @@ def write_page(results: Path, copy: Path) -> None:
     scores = sorted((results / "scores").rglob("*.json"))
     folders = [path.relative_to(results / "scores").with_suffix("").as_posix() for path in scores]
     page = copy / "report.html"
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "mvdiffusion_eval", "report", "--compact"),
         *("--config", settings, "--tables", copy / "tables", "--figures", copy / "figures"),
         *("--metrics", copy / "metrics.json", "--output", page),
@@ -105,6 +105,7 @@ def write_page(results: Path, copy: Path) -> None:
     ]
     if code := subprocess.run(command, check=False).returncode:
         sys.exit(code)
+    (copy / "report_assets/.output.json").unlink(missing_ok=True)  # nothing is made there again
     beside = (path for path in copy.glob("report*/**/*") if path.is_file())
     size = sum(path.stat().st_size for path in (page, *beside))
     if size > LARGEST_PAGE:

@@ -1,4 +1,4 @@
-"""Figures and the page."""
+"""Figures: contact sheets, charts, and what the viewers of the page get."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import shutil
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,50 +23,15 @@ from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.report.contact_sheets import LABEL_LINE, row_label, shared_samples
 from mvdiffusion_eval.report.figures import _panel, read_curve
 from mvdiffusion_eval.report.overview import draw_overview, overview_table
-from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of, viewers
+from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_of
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
-    lines = [{"step": step, "loss": 1 / (step + 1), "lr": 1e-3} for step in range(20)]
-    lines.append({"step": 19, "loss": 0.5})  # a resumed run repeats a step: the later one counts
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def shown_folders(world: Path) -> list[str]:
-    panoramas = [
-        f"panorama/{m}" for m in ("real", "independent", "autoregressive_latent", "mvdiffusion")
-    ]
-    others = [f"{t}/{m}" for t in ("outpaint", "depth") for m in ("real", "mvdiffusion")]
-    return [f"{label}={world.parent / label}" for label in panoramas + others]
-
-
-def draw(world: Path, scores: Path, log: Path, output: Path) -> Path:
-    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = [
-        "figures",
-        *toy.repeated("--generated", shown_folders(world)),
-        *toy.repeated("--scores", files),
-        "--curves",
-        f"vae={log}",
-    ]
-    toy.run(*arguments, "--output-dir", str(output), "--num-samples", "2")
-    return output
-
-
-@pytest.fixture(scope="module")
-def figures(world: Path, scores: Path, log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw(world, scores, log, tmp_path_factory.mktemp("made") / "figures")
-
-
 def test_figures_are_byte_identical(
-    figures: Path, world: Path, scores: Path, log: Path, tmp_path: Path
+    figures: Path, draw: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    again = draw(world, scores, log, tmp_path / "figures")
+    again = draw(tmp_path / "figures")
     names = sorted(path.name for path in figures.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
     for task in ("panorama", "outpaint", "depth"):
@@ -232,7 +195,6 @@ def test_an_odd_folder_takes_no_contact_sheet_and_no_viewer_away(tmp_path: Path)
     assert not (column == shades["odd"]).any()
     there = shown_in_viewers("panorama", folders)
     assert not_shown(rooms, there) == "; not shown: odd"
-    assert len(viewers("panorama", folders)) == sum(len(rooms[method]) for method in there)
 
 
 @pytest.mark.parametrize(
@@ -269,29 +231,6 @@ def test_the_page_names_the_methods_that_have_no_viewer() -> None:
     note = not_shown(given, ["real", "mine", "mvdiffusion"])
     assert note == "; not shown: VAE reconstruction; CAA, wrong correspondences"
     assert not_shown(["mine"], ["mine"]) == ""
-
-
-def test_a_panorama_of_views_alone_is_stitched_for_the_viewer(tmp_path: Path) -> None:
-    """Plain views: in the direction of a view, the panorama has its color."""
-    shades = [(30 * view, 255 - 30 * view, 90) for view in range(8)]
-    views = np.stack([np.full((96, 96, 3), shade, np.uint8) for shade in shades])
-    folder = toy.write_folder(tmp_path / "mine", "", {"room": views}, manifest=False)
-    (shown,) = viewers("panorama", {"mine": open_folder(folder)})
-    data = base64.b64decode(str(shown["uri"]).partition(",")[2])
-    panorama = np.asarray(Image.open(io.BytesIO(data))).astype(int)
-    height, width = panorama.shape[:2]
-    assert width == 2 * height
-    assert (shown["method"], shown["sample"]) == ("mine", "room")
-    for view in range(8):  # view 0 looks to the middle, and the others to the right
-        pixel = panorama[height // 2, round(width * (0.5 + view / 8)) % width]
-        assert np.abs(np.array(shades) - pixel).sum(1).argmin() == view
-
-
-def test_methods_without_a_sample_in_common_have_viewers_of_their_own(tmp_path: Path) -> None:
-    rooms = {name: {name: toy.views_of(0, 0)} for name in ("one", "two")}
-    folders = {n: open_folder(toy.write_folder(tmp_path / n, n, v)) for n, v in rooms.items()}
-    seen = [(shown["sample"], shown["method"]) for shown in viewers("panorama", folders)]
-    assert seen == [("one", "one"), ("two", "two")]
 
 
 def test_the_sheet_of_sequences_shows_key_frames_then_an_interval(tmp_path: Path) -> None:
@@ -341,109 +280,6 @@ def test_unreadable_logs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(InputError, match="contains no line"):
         read_curve("x", tmp_path / "log.jsonl")
-
-
-class Links(HTMLParser):
-    """Collects what a page loads and checks that its elements are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.loads += [value for key, value in attrs if key in ("src", "data-src")]
-        self.loads += [value for key, value in attrs if tag == "link" and key == "href"]
-        if tag not in ("meta", "img", "link", "br", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@pytest.fixture(scope="module")
-def page(figures: Path, scores: Path, world: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    root = tmp_path_factory.mktemp("page")
-    files = [str(path) for path in sorted(scores.parent.rglob("*.json"))]
-    arguments = ["tables", *files, "--output-dir", str(root / "tables")]
-    toy.run(*arguments, "--metrics", str(root / "metrics.json"))
-    (root / "config.yaml").write_text("name: <toy> & co\nseed: 0\nbanner: shows <nothing>\n")
-    steps = [f"absent={root / 'absent.tsv'}"]
-    for step, seconds in {"train_vae": 12.7, "train_clip": 30.0, "tables": 20.0}.items():
-        path = root / f"{step}.tsv"
-        steps.append(f"{step}={path}")
-        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:12\t512\n")
-        os.utime(path, (1000, 1000))  # all end at the same time
-    for method in ("real", "mvdiffusion"):
-        target = shutil.copytree(world / method, root / "panorama" / method)
-        for sample in ("room000", "room005"):
-            Image.new("RGB", (64, 32), (200, 30, 60)).save(target / sample / "panorama.png")
-    shown = [f"panorama/{m}={root / 'panorama' / m}" for m in ("real", "mvdiffusion")]
-    shown += [f"panorama/mine={world / 'independent'}"]  # views alone, of which it is stitched
-    shown += [f"depth/{m}={world.parent / 'depth' / m}" for m in ("real", "mvdiffusion")]
-    shown += [f"depth/wrong_correspondence={world.parent / 'depth/independent'}"]
-    toy.run(
-        *("report", "--tables", str(root / "tables"), "--figures", str(figures)),
-        *("--metrics", str(root / "metrics.json"), "--config", str(root / "config.yaml")),
-        *toy.repeated("--benchmark", steps),
-        *toy.repeated("--generated", shown),
-        *("--scores", str(scores / "mvdiffusion.json")),
-        *("--leaderboard", str(root / "boards/leader & board.html")),
-        *("--output", str(root / "report.html")),
-    )
-    return (root / "report.html").read_text()
-
-
-def test_the_page_needs_nothing_else(page: str) -> None:
-    links = Links()
-    links.feed(page)
-    assert links.open == []
-    assert links.loads
-    assert all(value.startswith("data:image/") for value in links.loads)
-    assert not re.search(r"(https?:)?//(?!www\.w3\.org)[a-z]+\.[a-z]+/", page)
-
-
-def test_the_page_shows_verdicts_numbers_and_provenance(page: str, scores: Path) -> None:
-    assert page.count('<article class="card">') == 7
-    # Three panoramas of three methods, two sequences of two methods and their depth.
-    assert page.count("<canvas") == 3 * 3 + 2 * 3
-    assert '<p class="banner" role="note">shows &lt;nothing&gt;</p>' in page
-    assert "Not all methods are here; not shown: CAA, wrong correspondences." in page
-    assert page.count("not shown:") == 1
-    assert page.count("<section") == 3
-    assert page.count('href="boards/leader%20%26%20board.html"') == 2
-    assert "&lt;toy&gt; &amp; co" in page
-    assert "train vae" in page
-    assert "13 s · 0.5 GiB" in page
-    assert "<span>train (2 steps)</span>" in page
-    assert "<span>43 s</span>" in page
-    assert "All steps together took 1 min 3 s." in page
-    assert "At least one of them was running for 30 s," in page
-    value = json.loads((scores / "mvdiffusion.json").read_text())["metrics"]["cross_view_psnr"]
-    assert f"{value['value']:.1f} dB" in page
-    assert "not comparable with ours" in page
-    assert page.count("Accumulation of errors") == 1
-    assert page.count('alt="Unrolled panoramas of one room') == 1
-
-
-def test_a_missing_table_is_one_error(
-    figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "config.yaml").write_text("name: x\n")
-    (tmp_path / "metrics.json").write_text('{"panorama": {}, "claims": {}}')
-    with pytest.raises(SystemExit):
-        main(
-            [
-                *("report", "--tables", str(tmp_path), "--figures", str(figures)),
-                *("--metrics", str(tmp_path / "metrics.json")),
-                *("--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "r.html")),
-            ]
-        )
-    assert (
-        "tables.json: no such file; make it with `mvdiffusion-eval tables`"
-        in capsys.readouterr().err
-    )
-    assert not (tmp_path / "r.html").exists()
 
 
 def test_columns_of_further_extractors_follow_their_metric() -> None:
