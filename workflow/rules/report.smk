@@ -2,6 +2,7 @@
 # rule: the seal's command gets the file to write, then those that it is for.
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 figures = expand("<results>/figures/{figure}", figure=tasks.figures)
+page = [report("<results>/report.html", category="Page"), directory("<results>/report_assets")]
 
 recipes.register(
     "tables",
@@ -121,8 +122,7 @@ rule write_report:
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
     output:
-        page=report("<results>/report.html", category="Page"),
-        assets=directory("<results>/report_assets"),
+        page,
     log:
         "<results>/logs/report.log",
     conda:
@@ -131,4 +131,4 @@ rule write_report:
         options=tasks.report_options,
     shell:
         "python -m workflow.lib.seal --check {input.seals} && python -m mvdiffusion_eval report"
-        " --config {input.settings} {params.options:q} --output {output.page} 2>&1 | tee {log}"
+        " --config {input.settings} {params.options:q} --output {output[0]} 2>&1 | tee {log}"
