@@ -13,11 +13,13 @@ from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import (
     Count,
+    Device,
     Positive,
     choose_precision,
     parse,
     read_settings,
     settings,
+    torch_device,
 )
 from mvdiffusion.training.settings import ViewSettings
 from mvdiffusion_eval import cli as evaluation
@@ -198,3 +200,41 @@ def test_old_gpus_compute_in_float32_under_auto(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native)
     assert choose_precision("auto", "cuda") == expected
+
+
+@settings
+class Computing:
+    device: Device = "auto"
+
+
+def test_devices_have_one_name_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of a configuration, of commands, and of scores; what is not there is refused."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for name, expected in {
+        "auto": "cuda",
+        "cpu": "cpu",
+        "cuda": "cuda",
+        "cuda:1": "cuda:1",
+    }.items():
+        assert parse(Computing, {"device": name}).device == name
+        assert torch_device(name) == expected
+    with pytest.raises(InputError, match=r"is 'cuda:2'; expected 'cuda:1' at most, as .* 2 GPUs"):
+        torch_device("cuda:2")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert torch_device("auto") == "cpu"
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(InputError, match="expected 'auto' or 'cpu', as PyTorch finds no GPU"):
+            torch_device(name)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert torch_device("mps") == "mps"
+    assert choose_precision("auto", "mps") == "float32"
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(InputError, match="'mps'; expected another, as PyTorch finds none"):
+        torch_device("mps")
+    for wrong in ("gpu", "cuda:", "cuda:x", "tpu:0"):
+        expected = "expected one of 'auto', 'cpu', 'cuda', 'cuda:0', 'cuda:1'"
+        with pytest.raises(InputError, match=expected):
+            parse(Computing, {"device": wrong})
+        with pytest.raises(InputError, match=expected):
+            torch_device(wrong)

@@ -9,7 +9,7 @@ they are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..folders.methods import REAL
@@ -32,18 +32,22 @@ CONTRAST = 1.1
 adds to the gradient energy of dark images, from which that is computed."""
 
 
+Over = dict[str, list[str]]
+"""Measurements in which a method leads others, by the other."""
+
+
 @dataclass(frozen=True)
 class Lead:
     """A lead that may come from something else than better images.
 
     Attributes:
         method: who leads.
-        metrics: in which measurements.
+        over: in which measurements, by the method that it leads.
         said: why it is doubted, in a sentence.
     """
 
     method: str
-    metrics: tuple[str, ...]
+    over: Mapping[str, Sequence[str]]
     said: str
 
 
@@ -68,27 +72,36 @@ def doubtful_leads(scores: Sequence[Score]) -> list[str]:
     return [lead.said for lead in leads(scores)]
 
 
-def doubted(scores: Sequence[Score]) -> set[tuple[str, str]]:
-    """Methods and measurements of doubtful leads.
+def doubted(scores: Sequence[Score]) -> set[tuple[str, str, str]]:
+    """List doubtful leads: who leads, whom, and in which measurement.
 
     A method with constant or repeated images is doubted in everything, as the leaderboard gives it
     no rank.
     """
-    found = {(lead.method, metric) for lead in leads(scores) for metric in lead.metrics}
+    found = {
+        (lead.method, other, metric)
+        for lead in leads(scores)
+        for other, metrics in lead.over.items()
+        for metric in metrics
+    }
     spoilt = (s for s in scores if s.method != REAL.name and (s.faults.flat or s.faults.repeated))
-    return found | {(score.method, metric) for score in spoilt for metric in score.metrics}
+    return found | {
+        (score.method, other.method, metric)
+        for score in spoilt
+        for other in scores
+        for metric in score.metrics
+    }
 
 
 def _by_blur(score: Score, scores: Sequence[Score]) -> Lead | None:
     limit = ClaimSettings().gradient_energy_band
-    metrics, shares = _energy_shares(
-        score, scores, list(_agreements(score)), lambda share: share < limit
-    )
+    over = _ahead(score, scores, _agreements(score))
+    shares = _energy_shares(score, scores, over, lambda share: share < limit)
     if not shares:
         return None
     return Lead(
         score.method,
-        metrics,
+        {other: over[other] for other in shares},
         f"{score.method}: is more consistent than {' and '.join(shares)}, but its gradient energy "
         f"is only {_listed(shares)}: blur raises the PSNR of overlaps, so its lead may come from "
         "blur.",
@@ -96,27 +109,24 @@ def _by_blur(score: Score, scores: Sequence[Score]) -> Lead | None:
 
 
 def _by_contrast(score: Score, scores: Sequence[Score]) -> Lead | None:
+    """Find leads in PSNR that lower contrast explains, and with them all leads in agreement."""
     limit = ClaimSettings().gradient_energy_band
     in_db = [name for name, one in score.metrics.items() if one.unit == "dB"]
-    shares, metrics = {}, list[str]()
-    for other in scores:
-        share = _energy_share(score, other) if other is not score else 1.0
-        explained = -10 * math.log10(share)
+
+    def explains(other: Score) -> bool:
+        share = _energy_share(score, other)
         if not limit <= share < 1 or not _is_lower(score, other, "gradient_energy"):
-            continue  # blur if it is less; no lower contrast if it is more
-        found = [
-            metric
-            for metric in in_db
-            if _leads(score, other, metric) and _low(score, other, metric) <= CONTRAST * explained
-        ]
-        if found:
-            shares[other.method] = share
-            metrics += found
-    if not shares:
+            return False  # blur if it is less; no lower contrast if it is more
+        most = CONTRAST * -10 * math.log10(share)
+        return any(0 < _low(score, other, metric) <= most for metric in in_db)
+
+    flat = [other for other in scores if other is not score and explains(other)]
+    if not flat:
         return None
+    shares = {other.method: _energy_share(score, other) for other in flat}
     return Lead(
         score.method,
-        tuple(dict.fromkeys(metrics)),
+        _ahead(score, flat, _agreements(score)),
         f"{score.method}: is more consistent than {' and '.join(shares)} by no more than lower "
         f"contrast gives, as its gradient energy is {_listed(shares)}: darker or flatter views "
         "differ less, so its lead may come from these.",
@@ -125,47 +135,48 @@ def _by_contrast(score: Score, scores: Sequence[Score]) -> Lead | None:
 
 def _by_sharpening(score: Score, scores: Sequence[Score]) -> Lead | None:
     limit = 1 / ClaimSettings().gradient_energy_band
-    metrics, shares = _energy_shares(score, scores, ["match_inliers"], lambda share: share > limit)
+    over = _ahead(score, scores, ["match_inliers"])
+    shares = _energy_shares(score, scores, over, lambda share: share > limit)
     if not shares:
         return None
     return Lead(
         score.method,
-        (*metrics, "match_ratio"),
+        {other: ["match_inliers", "match_ratio"] for other in shares},
         f"{score.method}: has more keypoint matches in place than {' and '.join(shares)}, but its "
         f"gradient energy is {_listed(shares)}: sharpening and contrast raise the number of "
         "matches, so its lead may come from these.",
     )
 
 
-def _energy_shares(
-    score: Score,
-    scores: Sequence[Score],
-    metrics: Sequence[str],
-    is_far: Callable[[float], bool],
-) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Metrics in which a method leads others whose gradient energy is far off, and its share of
-    theirs. Quotients go with what they are quotients of."""
-    shares, found = {}, list[str]()
+def _ahead(score: Score, scores: Sequence[Score], metrics: Sequence[str]) -> Over:
+    """Measurements in which a method leads others; quotients go with what they are quotients of."""
+    found: Over = {}
     for other in scores:
-        ahead = [m for m in metrics if other is not score and _leads(score, other, m)]
-        if ahead and is_far(share := _energy_share(score, other)):
-            shares[other.method] = share
-            found += [*ahead, *(f"{metric}_ratio" for metric in ahead)]
-    return tuple(dict.fromkeys(found)), shares
+        own = [m for m in metrics if other is not score and _leads(score, other, m)]
+        if own:
+            found[other.method] = [*own, *(f"{metric}_ratio" for metric in own)]
+    return found
+
+
+def _energy_shares(
+    score: Score, scores: Sequence[Score], over: Over, is_far: Callable[[float], bool]
+) -> dict[str, float]:
+    """Gradient energy over that of the methods that it leads, where that is far off."""
+    led = (other for other in scores if other.method in over)
+    shares = {other.method: _energy_share(score, other) for other in led}
+    return {method: share for method, share in shares.items() if is_far(share)}
 
 
 def _listed(shares: dict[str, float]) -> str:
     return ", ".join(f"{share:.2f} of that of {name}" for name, share in shares.items())
 
 
-def _agreements(score: Score) -> Iterator[str]:
+def _agreements(score: Score) -> list[str]:
     """Measurements of how far parts of a sample agree, as blurred ones do without merit."""
     known = registered()
     kinds = [name for name, one in known.items() if one.agreement and name != MATCHES]
     names = {*_measured(score, kinds), *SEAMS}
-    for name, one in score.metrics.items():
-        if name in names or one.unit == "dB":
-            yield name
+    return [name for name, one in score.metrics.items() if name in names or one.unit == "dB"]
 
 
 def _without_real_images(score: Score, scores: Sequence[Score]) -> Lead | None:
@@ -181,7 +192,7 @@ def _without_real_images(score: Score, scores: Sequence[Score]) -> Lead | None:
     than = " and ".join(f"than {name} in {', '.join(found)}" for name, found in ahead.items())
     return Lead(
         score.method,
-        tuple(dict.fromkeys(metric for found in ahead.values() for metric in found)),
+        ahead,
         f"{score.method}: is better {than}, but in no Fréchet distance: without real images to "
         "compare with, noise, sharpening, JPEG or one view repeated may improve these numbers.",
     )

@@ -26,12 +26,14 @@ from ..metrics.controls import needs_neighbors
 from ..protocols.plan import with_settings
 from ..protocols.protocol import protocols
 from ..settings import ScoreSettings
-from .contact_sheets import shared_samples
+from .contact_sheets import shared_samples, spread
 
 LARGEST_DIFFERENCE = 0.5
 """Difference, of values from 0 to 1, at which the map is brightest: one scale for all methods."""
 DRAWN_SIDE = 256
 """Height in pixels of the pictures at most."""
+DRAWN_MATCHES = 60
+"""Most matches that are drawn, evenly picked of all: more would be one green patch."""
 CORRECT, WRONG = (26, 152, 80), (215, 48, 39)
 """Colors of matches in their place and of all others."""
 BACKGROUND = 128
@@ -159,8 +161,9 @@ def _matches(
         expected, seen = pair.seen_points(query.xy)
         rows, errors = held_matches(query, target, np.where(seen[:, None], expected, np.nan))
         correct = errors <= pair.tolerance
-        ends = query.xy[rows[:, 0]], target.xy[rows[:, 1]]
-        picture = draw_matches(pictures, ends, correct, largest)
+        some = spread(range(len(rows)), DRAWN_MATCHES)
+        ends = query.xy[rows[some, 0]], target.xy[rows[some, 1]]
+        picture = draw_matches(pictures, ends, correct[some], largest)
         counts = {"correct": int(correct.sum()), "all": len(correct)}
         drawn[views] = {"matches": Markup(jpeg_uri(Image.fromarray(picture))), **counts}
     return drawn

@@ -15,8 +15,8 @@ BEST_NOTE = (
     "are never bold."
 )
 
-Doubted = Collection[tuple[str, str]]
-"""Methods and measurements that are not believed, see `claims.leads.doubted`."""
+Doubted = Collection[tuple[str, str, str]]
+"""Leads that are not believed: who, over whom, in what; see `claims.leads.doubted`."""
 
 
 def best_methods(metric: str, scores: Sequence[Score], doubted: Doubted) -> set[str]:
@@ -37,9 +37,10 @@ def best_methods(metric: str, scores: Sequence[Score], doubted: Doubted) -> set[
     sign = 1 if direction else -1
     lead = max(ranked, key=lambda score: sign * score.metrics[metric].value)
     best = {s.method for s in ranked if s is lead or _ties(s, lead, metric)}
-    if len(best) == len(ranked) or (lead.method, metric) in doubted:
+    doubtful = {method for method, _, of in doubted if of == metric}
+    if len(best) == len(ranked) or lead.method in doubtful:
         return set()
-    return {method for method in best if (method, metric) not in doubted}
+    return best - doubtful
 
 
 def _competes(score: Score, metric: str) -> bool:

@@ -162,11 +162,15 @@ def _differences(
     for row, adjusted in zip(tested, holm([r["p_value"] for r in tested]), strict=True):
         row["p_holm"] = adjusted
     incomplete = {score.method for score in (*others, baseline) if score.left_out(metric)}
-    doubtful = {method for method, of in not_believed if of == metric}
+    doubtful = {(who, whom) for who, whom, of in not_believed if of == metric}
     return [{**row, "verdict": _verdict(row, incomplete, doubtful)} for row in rows]
 
 
-def _verdict(row: Mapping[str, Any], incomplete: Collection[str], doubtful: Collection[str]) -> str:
+def _verdict(
+    row: Mapping[str, Any],
+    incomplete: Collection[str],
+    doubtful: Collection[tuple[str, str]],
+) -> str:
     """Say which is better; never that a method is which leaves samples out, and of a doubtful lead
     that it is doubtful."""
     if row["p_holm"] is None or row["p_holm"] >= SIGNIFICANCE:
@@ -174,10 +178,11 @@ def _verdict(row: Mapping[str, Any], incomplete: Collection[str], doubtful: Coll
     if row["higher_is_better"] is None:
         return "higher" if row["difference"] > 0 else "lower"
     verdict = "better" if (row["difference"] > 0) == row["higher_is_better"] else "worse"
-    winner = row["method"] if verdict == "better" else row["baseline"]
+    pair = row["method"], row["baseline"]
+    winner, loser = pair if verdict == "better" else pair[::-1]
     if winner in incomplete:
         return "incomplete"
-    return f"{verdict}, doubtful" if winner in doubtful else verdict
+    return f"{verdict}, doubtful" if (winner, loser) in doubtful else verdict
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:

@@ -52,15 +52,14 @@ def panorama_of(pixels: NDArray[np.uint8], covered: Tensor | None = None) -> Pan
         covered: mask [H, 2 H] of what the views show; None if that is everything.
 
     Returns:
-        The rows that are covered all around (with gaps between the views: the rows that are covered
-        anywhere) and, if the views together look to one side, the columns about yaw 0 that hold
-        them.
+        If the views together look to one side, the columns about yaw 0 that hold them, else all;
+        of these, the rows that are covered everywhere (with gaps: anywhere).
     """
     height, width = pixels.shape[:2]
     top, rows, half = 0, height, width // 2
     if covered is not None:
-        top, rows = covered_rows(covered)
         half = _half_width(covered)
+        top, rows = covered_rows(covered[:, width // 2 - half : width // 2 + half])
     part = pixels[top : top + rows, width // 2 - half : width // 2 + half]
     if part.shape[1] > WIDEST:
         size = WIDEST, max(1, round(rows * WIDEST / part.shape[1]))

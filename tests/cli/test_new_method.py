@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def panorama(batch):
     ramp = torch.linspace(levels.left, levels.right, batch.size["width"])
     return ramp.expand(*batch.noise.shape[:2], 3, *batch.size.values())
 """
-DATA = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
+DATA: dict[str, Any] = {"image_size": 32, "num_views": 4, "fov_deg": 100.0}
 
 
 @pytest.fixture
@@ -192,3 +193,29 @@ def test_a_further_model_is_an_option(
     code, said = run(*words, "--other", f"inpainting={models['panorama']}")
     assert code == 2
     assert "--overwrite" in said
+
+
+def test_a_folder_is_a_method(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
+    """The file that the documentation prints: what it reads comes out pixel for pixel."""
+    text = (ROOT / "docs/extend.md").read_text()
+    printed = text.partition("### A folder as a method")[2].partition("```python\n")[2]
+    code = printed.partition("```")[0]
+    write_rooms(tmp_path / "rooms", "test", ["a", "b"], 0)
+    words = ("--data", tmp_path / "rooms", "--split", "test", "--settings")
+    exported = ("data", "export", *words, json.dumps({"data": DATA}), "--output", tmp_path / "real")
+    assert run(*exported)[0] == 0
+    options = {"folder": str(tmp_path / "real")}
+    settings = {"data": DATA, "num_inference_steps": 1, "device": "cpu", "options": options}
+    with installed(tmp_path / "site", "folder_method", code, {"mine": "METHOD"}):
+        chosen = ("--model", models["panorama"], "--method", "mine", "--output", tmp_path / "mine")
+        made = run("generate", "split", *chosen, *words, json.dumps(settings))
+        assert made[0] == 0, made[1]
+    for name in ("a", "b"):
+        for view in range(DATA["num_views"]):
+            real, mine = (
+                np.asarray(Image.open(tmp_path / f"{of}/{name}/{view}.png"))
+                for of in ("real", "mine")
+            )
+            assert (real == mine).all()
+    recorded = json.loads((tmp_path / "mine/manifest.json").read_text())
+    assert recorded["settings"]["options"] == {**options, "version": "1"}

@@ -269,4 +269,7 @@ def test_nothing_degenerate_is_better_without_a_doubt(
     for name in ("blurred", "dark", "darker", "flat"):
         assert (name, "cross_view_psnr") in won, name
     assert not [pair for pair in won if pair[0] in ("mirrored", "noise")]
-    assert degenerate["noise", "cross_view_psnr"] == "worse"
+    assert degenerate["mirrored", "cross_view_psnr"] == "worse"
+    # Honest views are smoother than those with noise, which nothing but their own look can tell
+    # from blur.
+    assert degenerate["noise", "cross_view_psnr"] == "worse, doubtful"

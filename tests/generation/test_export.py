@@ -284,6 +284,28 @@ def test_cut_views_are_of_the_method_that_is_named(tmp_path):
         cut_equirectangular_files([tmp_path / "room.png"], output, size=16, method="yours")
 
 
+def test_prompts_of_cut_views_are_of_their_panoramas(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for name, text in {
+        "a": "A hall.",
+        "b": "\n".join(f"View {view}." for view in range(8)),
+    }.items():
+        Image.fromarray(smooth_panorama(64)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"texts/{name}.txt").write_text(text)
+    output = tmp_path / "out"
+    words = ["data", "views", tmp_path / "a.png", tmp_path / "b.png", "--output", output, "--size"]
+    app([*map(str, words), "16", "--prompts", str(tmp_path / "texts")], standalone_mode=False)
+    assert (output / "a/prompt.txt").read_text() == "A hall.\n" * 8
+    assert (output / "b/prompt.txt").read_text().splitlines()[7] == "View 7."
+    (tmp_path / "texts/b.txt").write_text("one\ntwo")
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for message in (r"b\.txt: found 2 prompts; expected one prompt, or 8", r"b\.txt: could not be"):
+        with pytest.raises(InputError, match=message):
+            cut_equirectangular_files(files, tmp_path / "o", size=16, prompts=tmp_path / "texts")
+        (tmp_path / "texts/b.txt").unlink(missing_ok=True)
+    assert not (tmp_path / "o").exists()
+
+
 def test_stitched_views_give_the_panorama_back(tmp_path):
     panorama = smooth_panorama(256)
     Image.fromarray(panorama).save(tmp_path / "room.png")

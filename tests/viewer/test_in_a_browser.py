@@ -258,7 +258,11 @@ def test_places_are_where_they_were_painted(
         assert [x, y] == pytest.approx(expected, abs=0.4 / 50 * frame["width"])
 
 
-@pytest.mark.parametrize("covered", [ring, above, to_one_side])
+def ahead() -> torch.Tensor:
+    return stitch(torch.ones(3, 1, 64, 64), 70.0, 512, level_rotations((-60.0, 0.0, 60.0)))[1]
+
+
+@pytest.mark.parametrize("covered", [ring, above, ahead])
 def test_nobody_looks_beyond_what_there_is(
     opened: Open, tmp_path: Path, covered: Callable[[], torch.Tensor]
 ) -> None:

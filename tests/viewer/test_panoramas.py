@@ -70,6 +70,14 @@ def test_views_to_one_side_do_not_fill_the_circle() -> None:
     assert abs(pixels[0, 0, 1] - left) < 6
 
 
+def test_views_ahead_keep_the_rows_that_all_of_them_show() -> None:
+    """Three views of 70°, 60° apart: at their outer edges, 35° from their middles."""
+    shown = panorama_of(numbered(360), coverage([-60.0, 0.0, 60.0], 70.0, 128, 360))
+    assert shown.haov == pytest.approx(190, abs=2)
+    edge = np.degrees(np.arctan(np.tan(np.radians(35)) * np.cos(np.radians(35))))
+    assert shown.vaov == pytest.approx(2 * edge, abs=1.5)
+
+
 def test_large_panoramas_shrink_and_keep_their_angles() -> None:
     covered = torch.zeros(1500, 3000, dtype=torch.bool)
     covered[375:1125] = True

@@ -27,7 +27,7 @@ for (const section of document.querySelectorAll(".overlaps")) {
       const count = `${correct} of ${all} keypoint matches lie where the cameras put them`;
       fill(matches, button.dataset.matches,
         `Lines between matching points of ${query} and ${warped} by ${method}: ${count}`,
-        `${count} (green; others red)`);
+        `${count} (green; others red${all > 60 ? "; 60 are drawn" : ""})`);
     }
     shown.hidden = false;
   }
