@@ -260,6 +260,7 @@ def degenerate(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str]
     return {(row["method"], row["metric"]): row["verdict"] for row in rows}
 
 
+@pytest.mark.slow
 def test_nothing_degenerate_is_better_without_a_doubt(
     degenerate: dict[tuple[str, str], str],
 ) -> None:
