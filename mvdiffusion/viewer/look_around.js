@@ -219,6 +219,7 @@
           doubleClickZoom: !calm, friction: calm ? 1 : 0.15, backgroundColor: [0.13, 0.13, 0.13] });
         viewer.getContainer().tabIndex = -1;  // the frame around both takes the keys
         viewer.on("error", () => setTimeout(() => this.viewers.includes(viewer) && this.giveUp()));  // when Pannellum is through
+        viewer.on("load", () => viewer.resize());  // limits the field of view before the first picture, not after it
         viewer.on("mousedown", () => this.stage.focus({ preventScroll: true }));
         return viewer;
       });

@@ -262,18 +262,20 @@ def ahead() -> torch.Tensor:
     return stitch(torch.ones(3, 1, 64, 64), 70.0, 512, level_rotations((-60.0, 0.0, 60.0)))[1]
 
 
+@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("covered", [ring, above, ahead])
 def test_nobody_looks_beyond_what_there_is(
-    opened: Open, tmp_path: Path, covered: Callable[[], torch.Tensor]
+    opened: Open, tmp_path: Path, covered: Callable[[], torch.Tensor], width: int
 ) -> None:
     path = tmp_path / "viewer.html"
     mask = covered()
     pixels = plain((220, 40, 220), 512)
     pixels[~mask.numpy()] = 0  # what no view shows
     write_viewer(panorama_of(pixels, mask), path, "Pink")
-    shown = opened(path).ready()
-    for yaw, pitch in ((0, 80), (170, -80), (-170, 0)):
-        shown.look(yaw, pitch, 120)
+    shown = opened(path, width).ready()
+    for look in (None, (0, 80, 120), (170, -80, 120), (-170, 0, 120)):
+        if look:  # else: as it opens
+            shown.look(*look)
         seen = shown.pixels()[8:-40, 8:-8]  # without rounded corners and the name
         assert (abs(seen - (220, 40, 220)).max(-1) < 40).mean() > 0.995
 
