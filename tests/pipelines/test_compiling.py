@@ -71,7 +71,6 @@ def state(geometry: Any) -> tuple[set[Any], set[Any], list[Any]]:
         ("depth", "paper", "eager"),
         ("panorama", "released", "aot_eager"),
         ("depth", "released", "aot_eager"),
-        ("panorama", "released", "inductor"),
     ],
 )
 def test_the_unet_is_one_graph(
