@@ -45,7 +45,10 @@ NOT_RUN = {
         r"python benchmarks/controls\.py ",
     ),
     "needs Open3D, which is no package of the tests": (r"mvdiffusion mesh .*\.ply",),
-    "trains for half an hour": (r"mvdiffusion-eval train-extractor --kind faed",),
+    "trains a network for FAED at its full size first": (
+        r"mvdiffusion-eval train-extractor --kind faed",
+        r"mvdiffusion-eval score .*--extractor faed\b",
+    ),
 }
 PLANNED = re.compile(r"^(?:\w+=\w+ )?snakemake ")
 """Experiments: hours on some cores, a GPU, a cluster or licensed data. Their plans are made."""
