@@ -40,6 +40,9 @@ NOT_RUN = {
         r"mvdiffusion external (install|run|import|check) panfusion (?!their_folder)",
         r"mvdiffusion external install panfusion",
     ),
+    "needs a cluster, and the package that reaches it": (
+        r"snakemake --workflow-profile profiles/slurm",
+    ),
     "needs a lab's private storage": (r"dvc remote add ", r"dvc push -r lab"),
     "needs a recording of real rooms; tests/benchmarks checks its words": (
         r"python benchmarks/controls\.py ",
