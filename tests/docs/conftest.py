@@ -66,7 +66,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
         }
         for sample in textures.write_views(root / name, made).iterdir():
             (sample / "prompt.txt").write_text("A room full of disks\n")
-    for name in ("my_panoramas", "real_panoramas", "my_folder", "their_folder", "PANORAMAS"):
+    for name in ("my_panoramas", "real_panoramas", "my_folder", "their_folder"):
         (root / name).mkdir()
         for seed in range(3):
             pixels = textures.disks(256, 512, seed + (name == "my_panoramas"), closed=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documented import NOT_RUN, PAGES, PLANNED, ROOT, blocks, reason
+from documented import NOT_RUN, PAGES, PLANNED, ROOT, Block, blocks, reason
 from readers import Reader, write_answers
 
 from workflow.lib.config import MINI, read_config
@@ -73,8 +73,7 @@ def test_declarations_can_be_read(block) -> None:
 def test_blocks_run_in_the_order_of_the_page(page: Path, reader: Reader) -> None:
     """Blocks of the shell and of Python; configurations are stored under the name they state."""
     for block in blocks(page):
-        if named := re.match(r"# ([\w./]+\.yaml)\n", block.text):
-            (reader.folder / named[1]).write_text(block.text)
+        store(block, reader.folder)
         script = block.text if block.language == "python" else ""
         if block.language == "sh":
             if "answers/anna.json" in block.text:
@@ -89,15 +88,20 @@ def test_blocks_run_in_the_order_of_the_page(page: Path, reader: Reader) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
 def test_experiments_can_be_planned(page: Path, planner: Reader) -> None:
+    """By a reader who has stored the configurations of all pages."""
+    for block in ALL:
+        store(block, planner.folder)
     for block in blocks(page):
-        if named := re.match(r"# ([\w./]+\.yaml)\n", block.text):
-            (planner.folder / named[1]).write_text(block.text)
         for command in block.commands() if block.language == "sh" else ():
-            if PLANNED.match(command):
-                ran = planner.run(
-                    re.sub(r"snakemake ", "snakemake --dry-run --quiet all ", command)
-                )
+            if PLANNED.match(command) and not reason(command):
+                ran = planner.run(command.replace("snakemake", "snakemake --dry-run", 1))
                 assert ran.returncode == 0, f"{block.place}\n{command}\n{ran.stdout[-3000:]}"
+
+
+def store(block: Block, folder: Path) -> None:
+    """Store a configuration under the name that its first line states."""
+    if named := re.match(r"# ([\w./]+\.yaml)\n", block.text):
+        (folder / named[1]).write_text(block.text)
 
 
 @pytest.mark.slow

@@ -40,12 +40,18 @@ NOT_RUN = {
         r"mvdiffusion external (install|run|import|check) panfusion (?!their_folder)",
         r"mvdiffusion external install panfusion",
     ),
+    "needs a cluster, and the package that reaches it": (
+        r"snakemake --workflow-profile profiles/slurm",
+    ),
     "needs a lab's private storage": (r"dvc remote add ", r"dvc push -r lab"),
     "needs a recording of real rooms; tests/benchmarks checks its words": (
         r"python benchmarks/controls\.py ",
     ),
     "needs Open3D, which is no package of the tests": (r"mvdiffusion mesh .*\.ply",),
-    "trains for half an hour": (r"mvdiffusion-eval train-extractor --kind faed",),
+    "trains a network for FAED at its full size first": (
+        r"mvdiffusion-eval train-extractor --kind faed",
+        r"mvdiffusion-eval score .*--extractor faed\b",
+    ),
 }
 PLANNED = re.compile(r"^(?:\w+=\w+ )?snakemake ")
 """Experiments: hours on some cores, a GPU, a cluster or licensed data. Their plans are made."""

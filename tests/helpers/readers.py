@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from mvdiffusion_eval.study.design import Comparison, Shown, expected_choice
 
 
 class Reader:
@@ -35,8 +38,9 @@ class Reader:
 
 
 def write_answers(folder: Path) -> None:
-    """Have two raters answer the study of a folder, at random."""
+    """Have two attentive raters answer the study of a folder, at random."""
     key = json.loads((folder / "page.key.json").read_text())
+    shown = {image: Shown(**what) for image, what in key["images"].items()}
     rng = np.random.default_rng(0)
     (folder / "answers").mkdir()
     for rater in ("anna", "bob"):
@@ -44,10 +48,16 @@ def write_answers(folder: Path) -> None:
             {
                 "comparison": each["id"],
                 "left": each["images"][0],
-                "choices": [each["images"][rng.integers(2)] for _ in key["questions"]],
+                "choices": [right(each, shown) or str(rng.choice(each["images"]))]
+                * len(key["questions"]),
                 "seconds": 2.5,
             }
             for each in key["comparisons"]
         ]
         made = {"format": 1, "study": key["study"], "rater": rater, "answers": answers}
         (folder / "answers" / f"{rater}.json").write_text(json.dumps(made))
+
+
+def right(comparison: dict[str, Any], shown: dict[str, Shown]) -> str | None:
+    """The answer of a catch trial."""
+    return expected_choice(Comparison(comparison["id"], tuple(comparison["images"])), shown)
