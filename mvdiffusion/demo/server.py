@@ -147,6 +147,7 @@ def make_app(studio: Studio, folder: Path) -> Any:
         pwa=False,
         mcp_server=False,
     )
+    mounted: Any
     (mounted,) = (route.app for route in app.routes if isinstance(route, Mount))
     app.state.stop = mounted.stop_event.set  # ends the streams on which pages hear that it is there
     return app

@@ -4,13 +4,8 @@ for (const section of document.querySelectorAll(".playing")) {
   const figures = [...section.querySelectorAll("figure")];
   const [chosen, slider, button, label, ticks, back, on] =
     ["select", "input", ".play", "output", ".ticks", ".back", ".on"].map((name) => section.querySelector(name));
-  const sprites = new Map(figures.map((figure) => {
-    const image = new Image();
-    image.onload = show;
-    image.src = figure.querySelector("canvas").dataset.src;
-    return [figure, image];
-  }));
-  let timer = null, step = 1;
+  const sprites = new Map();  // by figure: decoded when it is first seen
+  let timer = null, step = 1, near = false;
 
   function show() {
     for (const figure of figures) figure.hidden = figure.dataset.sample !== chosen.value;
@@ -27,7 +22,17 @@ for (const section of document.querySelectorAll(".playing")) {
       return tick;
     }));
     section.classList.toggle("on-key", isKey);
-    for (const figure of visible) draw(figure, frame);
+    if (near) for (const figure of visible) draw(figure, frame);
+  }
+
+  function spriteOf(figure) {
+    if (!sprites.has(figure)) {
+      const image = new Image();
+      image.onload = () => figure.hidden || draw(figure, Number(slider.value));
+      image.src = figure.querySelector("canvas").dataset.src;
+      sprites.set(figure, image);
+    }
+    return sprites.get(figure);
   }
 
   function keyFrames(figure) {
@@ -44,7 +49,8 @@ for (const section of document.querySelectorAll(".playing")) {
   }
 
   function draw(figure, frame) {
-    const { columns, width, height } = figure.dataset, sprite = sprites.get(figure);
+    const { columns, width, height } = figure.dataset, sprite = spriteOf(figure);
+    if (!sprite.naturalWidth) return;  // it draws itself when it has been decoded
     const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
     canvas.width = 320; canvas.height = Math.round(320 * height / width);
     context.imageSmoothingQuality = "high";
@@ -74,4 +80,8 @@ for (const section of document.querySelectorAll(".playing")) {
   slider.addEventListener("input", () => { pause(); show(); });
   chosen.addEventListener("change", () => { slider.value = 0; show(); });
   show();
+  const arrive = () => { near = true; arrival.disconnect(); show(); };
+  const arrival = new IntersectionObserver(([at]) => at.isIntersecting && arrive(), { rootMargin: "100%" });
+  arrival.observe(section);
+  addEventListener("beforeprint", arrive);
 }
