@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from .folders.samples import SampleFolder
 from .report.figures import write_figures
 from .report.page import write_report
 from .scoring.score_files import Score, identical_images
-from .tables.columns import MAIN
+from .tables.columns import MAIN, SCALE
+from .tables.formatting import decimals, number
 from .tables.published import published_table
 from .tables.results import measured_tables, numbers_of
 from .tables.table import Table, write_tables
@@ -88,36 +90,51 @@ def verdicts(differences: Table, scores: Sequence[Score], baseline: str) -> list
         baseline: the method that the others are compared with.
 
     Returns:
-        One entry per method, of the form of printed claims (see `tables.results.printed_claims`).
+        One entry per method, of the form of printed claims (see `tables.results.printed_claims`);
+        its conditions, the metrics, have neither bounds nor effect sizes.
     """
     titles = MAIN[scores[0].task]
-    lines = list(zip(differences.records(), differences.cells, strict=True))
+    rows = [row for row in differences.records() if row["metric"] in titles]
     others = [score.method for score in scores if score.method != baseline]
     made = []
-    for number, method in enumerate(others, 1):
-        own = [(r, c) for r, c in lines if r["method"] == method and r["metric"] in titles]
-        conditions = [
-            {
-                "measured": titles[row["metric"]],
-                "value": cells[2].partition(" [")[0],
-                "95 % interval": cells[2].partition(" [")[2].rstrip("]") or "–",
-                "effect size": "–",
-                "bound": "0",
-                "unit": row["unit"],
-                "verdict": row["verdict"],
-            }
-            for row, cells in own
-        ]
+    for place, method in enumerate(others, 1):
+        own = [row for row in rows if row["method"] == method]
+        found = [row["verdict"] for row in own if row["higher_is_better"] is not None]
         names = display_name(method), display_name(baseline)
         made.append(
             {
-                "number": number,
-                "title": f"{names[0]} against {names[1]}",
-                "verdict": _overall([row["verdict"] for row, _ in own]),
-                "conditions": conditions,
+                "number": place,
+                "title": f"{names[0]} against {names[1]}{_counted(found)}",
+                "verdict": _overall(found),
+                "conditions": [_printed(row, titles[row["metric"]]) for row in own],
             }
         )
     return made
+
+
+def _printed(row: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """A difference in the unit that the title of its metric names."""
+    value, se, *ends = (
+        None if row[key] is None else SCALE.get(row["metric"], 1.0) * row[key]
+        for key in ("difference", "se", "low", "high")
+    )
+    digits = decimals([se])
+    low, high = (number(end, None, digits) for end in ends)
+    return {
+        "measured": title,
+        "value": number(value, se, digits),
+        "95 % interval": "–" if row["low"] is None else f"{low} to {high}",
+        "unit": "",
+        "verdict": row["verdict"],
+    }
+
+
+def _counted(found: Sequence[str]) -> str:
+    """What the word for a method rests on: how many metrics have which verdict."""
+    counts = Counter(verdict.replace(", doubtful", " (doubtful)") for verdict in found)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    metrics = "1 metric" if len(found) == 1 else f"{len(found)} metrics"
+    return f" ({metrics}: {told})" if found else ""
 
 
 def _overall(found: Sequence[str]) -> str:

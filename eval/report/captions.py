@@ -8,16 +8,14 @@ from ..folders.methods import display_name, rank
 from ..folders.samples import SampleFolder
 
 LEADS = {
-    "panorama": "Eight views of a room are generated from its captions.",
-    "outpaint": "View 0 is a real image; the other seven views are generated to match it.",
+    "panorama": "The views of a room are generated from its captions.",
+    "outpaint": "View 0 is a real image; the other views are generated to match it.",
     "depth": "Images are generated for the depth maps of a walk through a room: first the key "
     "frames, then the frames between them.",
 }
 BARS = {
-    "panorama": "Cross-view PSNR: pixels that two neighboring views share, mean over all eight "
-    "pairs.",
-    "outpaint": "Cross-view PSNR: pixels that two neighboring views share, mean over all eight "
-    "pairs.",
+    "panorama": "Cross-view PSNR: pixels that two neighboring views share, mean over all pairs.",
+    "outpaint": "Cross-view PSNR: pixels that two neighboring views share, mean over all pairs.",
     "depth": "Cross-view PSNR: pixels that two consecutive key frames share.",
 }
 MOVING = {
@@ -39,18 +37,18 @@ OVERLAPS = {
     "not in both. Point at a method, or move to it by keyboard, to see both and their difference.",
 }
 SHEETS = {
-    "panorama": "The same rooms by every method, the eight views side by side. The right half of "
-    "a view should show the same as the left half of the next one.",
+    "panorama": "The same rooms by every method, the views side by side. What neighbors share "
+    "should look the same: of eight views, the right half of one and the left half of the next.",
     "outpaint": "The same rooms by every method. View 0, on the left, is given; its neighbors are "
-    "view 1 and, across the closing of the circle, view 7.",
+    "view 1 and, across the closing of the circle, the last one.",
     "depth": "The same walks by every method. Left: consecutive key frames. Right: the first two "
     "key frames and frames between them.",
 }
 PAIRS = {
     "panorama": "PSNR of the overlap, pair by pair. The last pair closes the loop: a method that "
     "generates one view after another has no reason to match its first view.",
-    "outpaint": "PSNR of the overlap, pair by pair. Pairs 0-1 and 7-0 show how well a method "
-    "continues the given view.",
+    "outpaint": "PSNR of the overlap, pair by pair. The first and the last one show how well a "
+    "method continues the given view.",
     "depth": "PSNR of consecutive key frames, pair by pair.",
 }
 OVERVIEW = (

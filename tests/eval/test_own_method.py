@@ -69,6 +69,29 @@ def test_the_page_shows_every_method(made: Path) -> None:
     assert "<b>" in page.partition('id="numbers"')[2]
 
 
+def test_verdicts_are_told_in_words_and_in_the_units_of_their_titles(made: Path) -> None:
+    page = (made / "page.html").read_text()
+    with open(made / "o/tables/differences.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "mine"]
+    title = r"<h3>mine against base \((\d) metrics?: ([^<]+)\)</h3>"
+    card = re.search(rf"{title}(.*?)</article>", page, re.S)
+    assert card
+    counts = [int(one) for one in re.findall(r"\d+", card[2])]
+    assert sum(counts) == int(card[1])
+    told = dict(re.findall(r"<li>([^<]+)<b class=\"[\w-]+\">([^<]+)</b>", card[3]))
+    assert not re.search("bound|effect size", card[3])
+    for title, metric, scale in (
+        ("gradient energy (1e-3)", "gradient_energy", 1000),
+        ("cross-view PSNR (dB) ↑", "cross_view_psnr", 1),
+    ):
+        row = next(row for row in rows if row["metric"] == metric)
+        value, verdict = told[title].split(": ")
+        assert verdict == row["verdict"]
+        assert float(value.split(" ± ")[0]) == pytest.approx(
+            scale * float(row["difference"]), rel=0.02
+        )
+
+
 def test_values_of_samples_and_of_pairs(made: Path) -> None:
     """Values make up the number, those of pairs the value of the sample."""
     with open(made / "values.csv") as file:

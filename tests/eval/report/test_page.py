@@ -83,6 +83,10 @@ def test_verdicts_are_told_in_a_sentence(text: str) -> None:
     counts = [int(number) for number in re.findall(r"\d+", told[1])]
     assert sum(counts) == 7
     assert text.count('class="verdict holds"') == counts[0]
+    verdict = "holds|does[- ]not[- ]hold|undecided|not[- ]run"
+    for words in re.findall(f'<b class="(?:{verdict})">([^<]+)</b>', text):
+        assert re.search(rf": ({verdict})( \(.+\))?$", words), words
+    assert " :" not in "".join(re.findall(r"<li>.*?</li>", text))
 
 
 def test_the_page_shows_numbers_and_what_made_them(text: str, scores: Path) -> None:
