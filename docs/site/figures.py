@@ -57,7 +57,7 @@ def cameras() -> Figure:
 
 
 def overlap() -> Figure:
-    """The image of view 1 drawn into view 0 by the homography between them."""
+    """Points of view 0 and where the homography takes them in view 1."""
     K, R = panorama_cameras(SIZE, SIZE)
     to_one = homography(K[0], R[0], K[1], R[1])
     grid = pixel_grid(SIZE, SIZE, 32, 16)
@@ -109,7 +109,9 @@ def seen() -> Figure:
     figure, axes = plt.subplots(figsize=(7.0, 2.8))
     for views, color in ((4, GRAY), (6, RED), (8, BLUE), (12, "#1f7a4d")):
         K, R = panorama_cameras(SIZE, SIZE, views)
-        middle_row = pixel_grid(SIZE, SIZE, 4)[:, SIZE // 8 * SIZE // 8 :][:, : SIZE // 4]
+        step = 4
+        rows = pixel_grid(SIZE, SIZE, step).unflatten(1, (SIZE // step, SIZE // step))
+        middle_row = rows[:, SIZE // step // 2]
         count = torch.zeros(middle_row.shape[1])
         for other in range(1, views):
             xy, ahead = project(homography(K[0], R[0], K[other], R[other]), middle_row)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from mvdiffusion.outputs import remade_output
 from mvdiffusion.records import atomic_output
@@ -18,7 +19,7 @@ class Assets:
 
     Attributes:
         folder: where they are written.
-        address: of the folder, from the page.
+        address: of the folder, from the page: quoted, as names may hold # or ?.
     """
 
     folder: Path
@@ -59,4 +60,4 @@ def page_with_assets(page: Path) -> Iterator[tuple[Path, Assets]]:
     folder = assets_folder(page)
     # The page is renamed last, as without it nobody looks at its files.
     with atomic_output(page) as temporary, remade_output(folder) as made:
-        yield temporary, Assets(made, folder.name)
+        yield temporary, Assets(made, quote(folder.name))

@@ -18,7 +18,7 @@ from mvdiffusion.viewer.pages import Sample, look_around, registration
 from mvdiffusion.viewer.panoramas import WIDEST, Panorama, panorama_of
 
 from ..folders.equirectangular import EquirectangularFolder
-from ..folders.methods import display_name
+from ..folders.methods import display_name, shown_as
 from ..folders.samples import PanoramaFolder
 from .assets import Assets
 
@@ -55,11 +55,14 @@ def panorama_viewer(
 def first_shown(methods: Sequence[str]) -> tuple[str, str]:
     """Choose the methods that a viewer shows before anybody chooses: one twice if it is alone.
 
+    Of methods that the paper does not compare, the first two; real views only where one is missing.
+
     Args:
         methods: those that there are, at least one.
     """
     preferred = [method for method in FIRST_SHOWN if method in methods]
-    others = [method for method in reversed(methods) if method not in preferred]
+    others = [method for method in methods if method not in preferred]
+    others.sort(key=lambda method: method == "real" or shown_as(method).role != "method")
     left, right = [*others[: 2 - len(preferred)], *preferred, *preferred, *others][:2]
     return left, right
 

@@ -336,6 +336,20 @@ def test_full_screen_holds_frame_and_controls(opened: Open, two: Path) -> None:
     shown.wait("!document.fullscreenElement")
 
 
+def test_viewers_that_nobody_has_seen_are_not_printed(opened: Open, tmp_path: Path) -> None:
+    """They have loaded nothing, and would be black boxes."""
+    room = {"own": panorama_of(plain((200, 30, 30)))}
+    shown = opened(write_page(tmp_path / "page.html", {"one": room}, elements=3)).ready()
+    shown.page.emulate_media(media="print")
+    stages = shown.page.locator(".look-around .stage")
+    loaded = shown.page.evaluate(
+        "[...document.querySelectorAll('.look-around')].map((root) =>"
+        " [...root.querySelectorAll('.flat')].every((picture) => picture.naturalWidth > 0))"
+    )
+    assert [stages.nth(place).is_visible() for place in range(3)] == loaded
+    assert set(loaded) == {True, False}
+
+
 def test_a_missing_file_is_told(opened: Open, tmp_path: Path) -> None:
     rooms: dict[str, dict[str, Panorama]] = {"attic": {"red": panorama_of(plain(RED))}}
     path = write_page(tmp_path / "page.html", rooms)

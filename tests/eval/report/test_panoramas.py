@@ -6,6 +6,8 @@ import base64
 import io
 import json
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -101,6 +103,7 @@ def test_every_method_is_offered_and_lacks_what_it_lacks(tmp_path: Path) -> None
         (["real", "independent", "mvdiffusion", "mine"], ("independent", "mvdiffusion")),
         (["real", "mvdiffusion"], ("real", "mvdiffusion")),
         (["real", "mine"], ("mine", "real")),
+        (["real", "mine", "another", "third"], ("mine", "another")),
         (["real", "independent"], ("real", "independent")),
         (["mine"], ("mine", "mine")),
         (["mvdiffusion"], ("mvdiffusion", "mvdiffusion")),
@@ -139,6 +142,15 @@ def test_a_page_and_its_files_are_replaced_together(tmp_path: Path) -> None:
     with page_with_assets(page) as (temporary, _):
         temporary.write_text("none")
     assert [path.name for path in folder.glob("[!.]*")] == ["notes.txt"]
+
+
+def test_addresses_of_files_are_quoted(tmp_path: Path) -> None:
+    """The name of a page may hold letters that end the path of an address."""
+    page = tmp_path / "run #2, 50%?.html"
+    write(page, "one")
+    (there,) = assets_folder(page).glob("*.js")
+    address = urljoin(page.as_uri(), page.read_text())
+    assert url2pathname(urlsplit(address).path) == str(there)
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
