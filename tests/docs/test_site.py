@@ -133,7 +133,9 @@ def test_pages_can_be_used_by_everybody(site: Path, scheme: str) -> None:
         page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        for name in ("index", "tutorial", "method", "reference/mvdiffusion-eval"):
+        guides = ("index", "tutorial", "method", "score")
+        code = ("reference/python/pipelines", "reference/python/functional")
+        for name in (*guides, "reference/mvdiffusion-eval", *code):
             page.goto((site / f"{name}.html").as_uri())
             found = Axe().run(page).response["violations"]
             serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
