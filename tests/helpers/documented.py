@@ -33,8 +33,11 @@ NOT_RUN = {
         r"mvdiffusion data caption ",
     ),
     "needs released checkpoints, which are downloaded": (
-        r"curl .*dropbox",
-        r"mvdiffusion convert --checkpoint pano\.ckpt",
+        r"mvdiffusion fetch-released ",
+        r"mvdiffusion convert --checkpoint checkpoints/pano\.ckpt",
+    ),
+    "serves a page until it is stopped; tests/demo drives it in a browser": (
+        r"mvdiffusion demo\b",
     ),
     "needs methods of others, which are downloaded and want a GPU": (
         r"mvdiffusion external (install|run|import|check) panfusion (?!their_folder)",
