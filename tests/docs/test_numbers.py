@@ -13,7 +13,7 @@ import record  # noqa: E402
 from sentences import SENTENCES  # noqa: E402
 
 NUMBER = re.compile(
-    r"\d+(?:\.\d+)? (?:minutes|hours|points|dB|GB|GiB|MB|%|times)\b|\d+\.\d+|\d+ ± \d+"
+    r"\d+(?:\.\d+)?\s(?:minutes|hours|points|dB|GB|GiB|MB|%|times)\b|\d+\.\d+|\d+ ± \d+"
 )
 OF_NO_RUN = {  # what is no measurement of this project, and where it is from
     "README.md": {
@@ -106,5 +106,6 @@ def test_a_wrong_number_is_found_and_replaced() -> None:
     wrong = "So it\nis 7.5 ± 1 dB worse; it is 7.5 dB\nbetter, and the claim undecided."
     right = "So it\nis 7.5 ± 1 dB worse; it is 1.2 dB\nbetter, and the claim holds."
     assert record.with_numbers(wrong, *said) == (right, 1)
+    assert NUMBER.findall("It takes 4\nminutes.") == ["4\nminutes"]
     table = "<!-- record: readme -->\n\n| wrong |\n\n<!-- end of record -->"
     assert "| **MVDiffusion** | 20.3 ± 0.2 |" in record.with_tables(table)
