@@ -18,7 +18,7 @@ look: $(READY)  ## a first look: a panorama after a short training
 		--prompt-prefix "This is one view of a scene. " --steps 20 --guidance-scale 2 \
 		--scheduler DPMSolverMultistepScheduler --algorithm-type sde-dpmsolver++ \
 		--output results/look/panorama --overwrite
-	@echo "Done. Open results/look/panorama/contact_sheet.png."
+	@echo "Done. Open results/look/panorama/viewer.html in a browser; contact_sheet.png beside it shows the views."
 
 run: $(READY)  ## the experiment in miniature: data, training, generation, evaluation, report
 	snakemake --cores all --quiet host reason rules -- run

@@ -73,6 +73,10 @@ def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
             Image.fromarray(pixels).save(root / name / f"room{seed}.png")
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
         Image.fromarray(textures.disks(256, 512, len(name), closed=True)).save(root / name)
+    (root / "texts").mkdir()
+    for name in ("a", "b"):
+        (root / "texts" / f"{name}.txt").write_text("A room full of disks\n")
+    write_theirs(root / "theirs", list(real.values()))
     write_rater(root / "my_rater")
     scored, made = (smoke / f"{part}/panorama/mvdiffusion" for part in ("scores", "images"))
     mvdiffusion_eval.pack(scored.with_suffix(".json"), made, root / "theirs.zip")
@@ -88,6 +92,18 @@ def given(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
         (root / name).symlink_to(smoke / part)
     (root / "results/reference").symlink_to(ROOT / "results/reference")
     return root
+
+
+def write_theirs(root: Path, rooms: list[np.ndarray]) -> None:
+    """Write views as the layout has them that docs/score.md reads by a pattern."""
+    for number, views in enumerate(rooms):
+        room, sample = root / f"house{number}", f"spot{number}"
+        for folder in (room / sample / "mvd_img", room / "mvd_img"):  # generated and real ones
+            folder.mkdir(parents=True)
+            for yaw, pixels in zip(range(0, 360, 45), views, strict=True):
+                Image.fromarray(pixels).save(folder / f"{sample}_{yaw}.png")
+        (room / "text_desc").mkdir()
+        (room / "text_desc" / f"{sample}.txt").write_text("A room full of disks\n")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import record  # noqa: E402
 from sentences import SENTENCES  # noqa: E402
 
 NUMBER = re.compile(
-    r"\d+(?:\.\d+)? (?:minutes|hours|points|dB|GB|GiB|MB|%|times)\b|\d+\.\d+|\d+ ± \d+"
+    r"\d+(?:\.\d+)?\s(?:minutes|hours|points|dB|GB|GiB|MB|%|times)\b|\d+\.\d+|\d+ ± \d+"
 )
 OF_NO_RUN = {  # what is no measurement of this project, and where it is from
     "README.md": {
@@ -27,6 +27,7 @@ OF_NO_RUN = {  # what is no measurement of this project, and where it is from
         "0.5": "a margin",
         "4.0": "a bound",
         "4 dB": "a bound",
+        "1.5 MB": "the bound of workflow/scripts/publish_reference.py",
         "0.4 times": "a quotient of two cells of the table above it",
         "2.6 dB": "a difference of two cells of benchmarks/README.md",
     },
@@ -39,6 +40,7 @@ PARTLY = {  # pages of whose numbers some have no record, and what these are
     "docs/consistency.md": "numbers of matches by size, verdicts in words, and settings",
     "docs/data.md": "units and limits",
     "docs/method.md": "a section of the paper",
+    "docs/demo.md": "limits, which are those of mvdiffusion/demo/settings.py",
     "docs/external.md": "requirements as their authors state them",
     "docs/image_quality.md": "measured once on panoramas that are not in the repository",
     "docs/leaderboard.md": "published numbers",
@@ -104,5 +106,6 @@ def test_a_wrong_number_is_found_and_replaced() -> None:
     wrong = "So it\nis 7.5 ± 1 dB worse; it is 7.5 dB\nbetter, and the claim undecided."
     right = "So it\nis 7.5 ± 1 dB worse; it is 1.2 dB\nbetter, and the claim holds."
     assert record.with_numbers(wrong, *said) == (right, 1)
+    assert NUMBER.findall("It takes 4\nminutes.") == ["4\nminutes"]
     table = "<!-- record: readme -->\n\n| wrong |\n\n<!-- end of record -->"
     assert "| **MVDiffusion** | 20.3 ± 0.2 |" in record.with_tables(table)

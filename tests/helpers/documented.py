@@ -12,9 +12,9 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {
-    # Beginnings of commands, as regular expressions, by why no test runs them. Those that are
-    # commands of this project are checked for their names and options all the same, those of make
-    # for their targets, and the plans of Snakemake are made.
+    # Beginnings of commands and of Python blocks, as regular expressions, by why no test runs them.
+    # Those that are commands of this project are checked for their names and options all the same,
+    # those of make for their targets, and the plans of Snakemake are made.
     "installs packages or starts an environment, which the tests have already": (
         r"pip install ",
         r"\. \.venv/bin/activate",
@@ -33,8 +33,12 @@ NOT_RUN = {
         r"mvdiffusion data caption ",
     ),
     "needs released checkpoints, which are downloaded": (
-        r"curl .*dropbox",
-        r"mvdiffusion convert --checkpoint pano\.ckpt",
+        r"mvdiffusion fetch-released ",
+        r"mvdiffusion convert --checkpoint checkpoints/pano\.ckpt",
+    ),
+    "serves a page until it is stopped; tests/demo drives it in a browser": (
+        r"mvdiffusion demo\b",
+        r"[\s\S]*\brun_demo\(",
     ),
     "needs methods of others, which are downloaded and want a GPU": (
         r"mvdiffusion external (install|run|import|check) panfusion (?!their_folder)",
@@ -98,7 +102,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def reason(command: str) -> str | None:
-    """Why a command is not run; None if it is."""
+    """Why a command or a Python block is not run; None if it is."""
     for why, beginnings in NOT_RUN.items():
         if any(re.match(beginning, command) for beginning in beginnings):
             return why

@@ -1,13 +1,16 @@
 """`make reference` copies complete, current results of mini and nothing else."""
 
+import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from workflow_project import ROOT, Project
 
-from workflow.lib.seal import complaint
+from mvdiffusion_eval.tables.results import headline_of
+from workflow.lib.seal import broken, complaint
 from workflow.scripts.publish_reference import LARGEST_PAGE
 
 PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
@@ -60,6 +63,29 @@ def test_the_recorded_page_is_small_whole_and_of_the_recorded_tables() -> None:
         ]
         line = "".join(f"<td>{cell}</td>" for cell in shown)
         assert re.search(f'<th scope="row">{re.escape(row[0])}</th>{line}', text), row[0]
+
+
+@pytest.mark.parametrize(
+    "run", sorted((ROOT / "results/reference").iterdir()), ids=lambda run: run.name
+)
+def test_no_recorded_number_was_changed_afterwards(run: Path) -> None:
+    """Tables and figures have the bytes that were sealed, and `numbers.json` has their numbers."""
+    seals = [*run.glob("*/recipe-*.json")]
+    assert seals
+    assert [path for file in seals for path in broken(file)] == []
+    numbers = json.loads((run / "tables/numbers.json").read_text())
+    assert json.loads((run / "metrics.json").read_text()) == headline_of(numbers)
+    compared = 0
+    for kind in ("main", "consistency", "distances"):  # those of controls are of fewer samples
+        for table in run.glob(f"tables/*_{kind}.csv"):
+            methods = numbers[table.stem.removesuffix(f"_{kind}")]
+            with table.open() as file:
+                for row in csv.DictReader(file):
+                    own = methods[row["method"]]
+                    shown = {key: float(row[key]) for key in own.keys() & row.keys() if row[key]}
+                    assert shown == {key: own[key] for key in shown}, (table.name, row["method"])
+                    compared += len(shown)
+    assert compared > 100
 
 
 def test_reference_is_refused_when_results_are_not_those_of_mini(project: Project) -> None:
