@@ -51,7 +51,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         InputError: it is missing, not a whole image, or has more than 8 bits per channel.
     """
     image = _decoded(path)
-    if not is_picture(image.mode):
+    if holds_depth(image.mode) or image.mode == "F":  # what Pillow converts would be all white
         raise InputError(
             f"{path}: one channel of more than 8 bits (mode {image.mode}), as depth has; expected "
             "a picture with 8 bits per channel."
@@ -106,11 +106,6 @@ def depth_counts(millimeters: NDArray) -> NDArray[np.uint16]:
     """Round millimeters to what a 16-bit depth image holds; what it can't hold becomes 0, none."""
     rounded = np.floor(np.asarray(millimeters, np.float64) + 0.5)
     return np.where((rounded > 0) & (rounded < NO_DEPTH), rounded, 0).astype(np.uint16)
-
-
-def is_picture(mode: str) -> bool:
-    """Tell whether a Pillow mode has 8 bits per channel; of others, its RGB would be all white."""
-    return not holds_depth(mode) and mode != "F"
 
 
 def holds_depth(mode: str) -> bool:

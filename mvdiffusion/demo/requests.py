@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mvdiffusion.demo.settings import Limits
-from mvdiffusion.images import UNREADABLE, is_picture, open_image
+from mvdiffusion.images import UNREADABLE, holds_depth, open_image
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError, listed
 from mvdiffusion.tasks import Task
@@ -125,7 +125,7 @@ def checked_image(image: Any, limits: Limits) -> Path:
                     f"The image has {width} x {height} pixels; expected at most "
                     f"{limits.image_pixels / 1e6:g} million."
                 )
-            if not is_picture(opened.mode):
+            if holds_depth(opened.mode) or opened.mode == "F":
                 raise InputError("The image has more than 8 bits per channel; save it with 8.")
             opened.load()
     except InputError:

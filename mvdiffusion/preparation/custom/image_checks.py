@@ -17,7 +17,7 @@ from typing import TypeVar
 from PIL import Image
 from tqdm import tqdm
 
-from mvdiffusion.images import is_picture, open_image
+from mvdiffusion.images import open_image
 from mvdiffusion.preparation.custom.problems import Problem, name_in, note
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -120,7 +120,7 @@ def _color(image: Image.Image, path: Path) -> Iterator[Problem]:
         yield note(path, "grayscale", "Nothing to do: it is converted to RGB.")
     if mode == "CMYK":
         yield Problem(path, "CMYK (print) colors", "Convert it to sRGB and save it again.")
-    if not is_picture(mode):
+    if mode == "F" or mode.startswith("I"):
         fix = "Move it away if it is depth; a photograph has to be RGB."
         yield Problem(path, f"one channel of more than 8 bits (mode {mode}), as depth has", fix)
     if mode.endswith("A") or "transparency" in image.info:
