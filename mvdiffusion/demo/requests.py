@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mvdiffusion.demo.settings import Limits
-from mvdiffusion.images import UNREADABLE, open_image
+from mvdiffusion.images import UNREADABLE, holds_depth, open_image
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
 from mvdiffusion.records import InputError, listed
 from mvdiffusion.tasks import Task
@@ -109,7 +109,7 @@ def checked_image(image: Any, limits: Limits) -> Path:
     """Open an uploaded image, which is decoded only if it is not too large.
 
     Raises:
-        InputError: too large a file, too many pixels, or no whole image.
+        InputError: too large a file, too many pixels, too many bits, or no whole image.
     """
     path = Path(image)
     try:
@@ -125,6 +125,8 @@ def checked_image(image: Any, limits: Limits) -> Path:
                     f"The image has {width} x {height} pixels; expected at most "
                     f"{limits.image_pixels / 1e6:g} million."
                 )
+            if holds_depth(opened.mode) or opened.mode == "F":
+                raise InputError("The image has more than 8 bits per channel; save it with 8.")
             opened.load()
     except InputError:
         raise

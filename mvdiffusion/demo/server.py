@@ -33,21 +33,22 @@ _READ = re.compile(
     r"|/gradio_api/heartbeat/[^/]+|/gradio_api/call/[^/]+/[^/]+|/gradio_api/file=(?!.*:).*"
 )
 _WRITE = re.compile(r"/gradio_api/(queue/join|cancel|upload|reset/?|call/[^/]+|run/[^/]+)/?")
-_LARGEST_FORM = 100_000  # bytes of a request that is no upload
+_LARGEST_FORM = 100_000  # bytes of a request without the file that it uploads
 
 
 class Gate:
     """Lets through what the page uses; Gradio's server answers more, some of it from elsewhere."""
 
-    def __init__(self, app: Any, folder: Path, most_bytes: int) -> None:
+    def __init__(self, app: Any, folder: Path, limits: Limits) -> None:
         """Guard an application.
 
         Args:
             app: the ASGI application.
             folder: where uploads and results lie.
-            most_bytes: how much of them there may be before uploads are refused.
+            limits: how large an upload may be, and how much there may be in the folder before
+                uploads are refused.
         """
-        self.app, self.folder, self.most_bytes = app, folder, most_bytes
+        self.app, self.folder, self.limits = app, folder, limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or have the application do it."""
@@ -81,10 +82,12 @@ class Gate:
             return None
         if method != "POST" or not _WRITE.fullmatch(path):
             return 404
-        if path.startswith("/gradio_api/upload"):
-            return 507 if size_of(self.folder) > self.most_bytes else None
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        return None if length.isdigit() and int(length) <= _LARGEST_FORM else 413
+        is_upload = path.startswith("/gradio_api/upload")
+        most = _LARGEST_FORM + self.limits.image_bytes * is_upload  # one file, though a form may
+        length = dict(scope["headers"]).get(b"content-length", b"")  # hold many
+        if not length.isdigit() or int(length) > most:
+            return 413
+        return 507 if is_upload and size_of(self.folder) > self.limits.kept_bytes else None
 
 
 @contextmanager
@@ -130,7 +133,7 @@ def make_app(studio: Studio, folder: Path) -> Any:
     from mvdiffusion.demo.page import CSS, build_page, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Gate, folder=folder, most_bytes=studio.limits.kept_bytes)
+    app.add_middleware(Gate, folder=folder, limits=studio.limits)
     gradio.mount_gradio_app(
         app,
         build_page(studio),
@@ -183,7 +186,7 @@ def run_demo(
         try:
             serve(studio, folder, host, port)
         finally:
-            studio.cancel()
+            studio.cancel_all()
 
 
 def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
@@ -211,14 +214,21 @@ def serve(studio: Studio, folder: Path, host: str, port: int) -> None:
 
         class Server(uvicorn.Server):
             def handle_exit(self, *received: Any) -> None:
-                studio.cancel()
+                studio.cancel_all()
                 app.state.stop()
                 super().handle_exit(*received)
 
+        server = Server(config)
+
+        def leave(*received: Any) -> None:
+            server.handle_exit(signal.SIGTERM, None)
+
         # The server ends on a signal, and then sends it again.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal closes; not under nohup
+            signal.signal(signal.SIGHUP, leave)
         with suppress(KeyboardInterrupt):
-            Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
 
 
 @contextmanager

@@ -148,16 +148,21 @@ class Studio:
                 raise
             return results
 
-    def cancel(self, visitor: str | None = None) -> int:
-        """Stop the requests of a visitor after the step under way; None: those of all.
+    def cancel(self, visitor: str | None) -> int:
+        """Stop the requests of a visitor after the step under way.
 
         Returns:
             How many there were.
         """
-        jobs = [job for job in self._jobs if visitor in (None, job.visitor)]
+        jobs = [job for job in self._jobs if job.visitor == visitor]
         for job in jobs:
             job.stopped.set()
         return len(jobs)
+
+    def cancel_all(self) -> None:
+        """Stop the requests of all visitors after the step under way."""
+        for job in list(self._jobs):
+            job.stopped.set()
 
     def is_busy(self) -> bool:
         """Whether anything is generated."""

@@ -111,10 +111,12 @@ def _fetch(one: Released, target: Path, source: str | None, expected: str | None
         print(f"{one.file}: from {url}", file=sys.stderr)
         download(url, file)
     with open(file, "rb") as opened:
-        if is_page(opened.read(1 << 12)):
-            raise InputError(
-                f"{file}: is a web page, not a checkpoint; delete it, and fetch the file anew."
-            )
+        begin = opened.read(1 << 12)
+    if not begin or is_page(begin):
+        found = "a web page" if begin else "empty"
+        raise InputError(
+            f"{file}: is {found}, not a checkpoint; delete it, and fetch the file anew."
+        )
     found = sha256_file(file)
     held = expected or earlier.get("sha256")
     if held and found != held.lower():

@@ -27,7 +27,7 @@ from mvdiffusion.generation.sample_folder import SampleFolder, identity
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.geometry.cameras import even_yaws
-from mvdiffusion.images import open_image
+from mvdiffusion.images import UNREADABLE, holds_depth, open_image
 from mvdiffusion.manifest import Manifest
 from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.checks import check_overlap
@@ -304,7 +304,14 @@ def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
     """Read an image, upright, cropped about its middle and resized to (width, height)."""
     try:
         with open_image(path) as image:
+            if holds_depth(image.mode) or image.mode == "F":
+                raise InputError(
+                    f"--image {path}: one channel of more than 8 bits (mode {image.mode}); "
+                    "expected a picture with 8 bits per channel."
+                )
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except UNREADABLE as error:
         raise InputError(f"--image {path}: not a whole image ({error}).") from None
     return ImageOps.fit(upright, size, Image.Resampling.LANCZOS)

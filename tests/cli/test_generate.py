@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from noise_data import write_rooms
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from safetensors.torch import load_file, save_file
 from scenes import HEIGHT, WIDTH, render, write_scene
 
@@ -126,6 +126,10 @@ def test_outpaint_keeps_the_given_views(
     wide[:, :20] = (255, 0, 0)
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(wide[::-1]).save(tmp_path / "b.jpg", quality=95)
+    Image.fromarray(wide[..., 0].astype(np.uint16) * 200).save(tmp_path / "deep.png")
+    words = PngImagePlugin.PngInfo()
+    words.add_text("a", "a" * 2_000_000, zip=True)  # unpacks to more than Pillow takes
+    Image.fromarray(wide).save(tmp_path / "wordy.png", pnginfo=words)
     output = tmp_path / "out"
     words = ("generate", "outpaint", "--model", models["outpaint"], "--prompt", "a wall", *FAST)
     given = ("--image", f"2={tmp_path / 'a.png'}", "--image", f"0={tmp_path / 'b.jpg'}")
@@ -144,6 +148,8 @@ def test_outpaint_keeps_the_given_views(
         (("--image", tmp_path / "a.png", "--image", tmp_path / "b.jpg"), "view 0 is given twice"),
         (("--image", f"9={tmp_path / 'a.png'}"), r"Expected `given_views` in 0 … 7, got 9"),
         (("--image", Path(__file__)), "not a whole image"),
+        (("--image", tmp_path / "deep.png"), r"more than 8 bits \(mode I;16\)"),
+        (("--image", tmp_path / "wordy.png"), "not a whole image"),
     ):
         code, said = run(*words, *flags, "--output", tmp_path / "other")
         assert code == 2

@@ -133,6 +133,8 @@ def test_sizes_are_bounded(client: TestClient, studio: Studio, tmp_path: Path) -
     (kept,) = upload(small).json()
     assert Path(kept).is_relative_to(studio.folder.parent)
     assert upload(large).status_code == 413
+    many = [("files", (f"{number}.png", os.urandom(90_000))) for number in range(5)]
+    assert client.post(f"{API}/upload", files=many).status_code == 413
     assert client.post(f"{API}/call/generate", content=b" " * 200_000).status_code == 413
     endless = client.post(f"{API}/call/generate", content=(b" " for _ in range(3)))
     assert endless.status_code == 413
@@ -142,6 +144,15 @@ def test_sizes_are_bounded(client: TestClient, studio: Studio, tmp_path: Path) -
     assert upload(small).status_code == 507
     kind, _ = ask(client, *VALUES[:2], {"path": kept}, *VALUES[3:])
     assert kind == "complete"
+
+
+def test_nobody_cancels_for_others(client: TestClient, studio: Studio) -> None:
+    """A call without a session is nobody's, and not everybody's."""
+    with studio._job("somebody") as job:
+        assert client.post(f"{API}/run/cancel", json={"data": []}).status_code == 200
+        job.check()
+        studio.cancel("somebody")
+        assert job.stopped.is_set()
 
 
 def test_the_page_names_nothing_foreign(client: TestClient) -> None:
@@ -189,7 +200,7 @@ def test_the_command_says_what_is_missing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_recipe_of_a_space(
     models: dict[str, Path], tmp_path: Path, ending: signal.Signals
 ) -> None:

@@ -114,6 +114,7 @@ def test_bad_requests_get_one_sentence(studio: Studio, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 2001, 3), np.uint8)).save(wide)
     broken.write_bytes(large.read_bytes()[:3000])
     (tmp_path / "text.png").write_text("no image")
+    Image.fromarray(np.full((20, 20), 3000, np.uint16)).save(tmp_path / "deep.png")
     for change, expected in [
         ({"prompts": ""}, "There is no prompt; write one line, or 8"),
         ({"prompts": " \n "}, "There is no prompt"),
@@ -142,6 +143,7 @@ def test_bad_requests_get_one_sentence(studio: Studio, tmp_path: Path) -> None:
         ({"image": str(wide)}, "The image has 2001 x 20 pixels; expected at most 0.04 million"),
         ({"image": str(tmp_path / "text.png")}, "not a readable image"),
         ({"image": str(broken)}, "not a readable image"),
+        ({"image": str(tmp_path / "deep.png")}, "more than 8 bits per channel"),
         ({"image": str(tmp_path / "none.png")}, "not a readable image"),
     ]:
         with pytest.raises(InputError) as error:

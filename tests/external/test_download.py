@@ -227,6 +227,9 @@ def test_a_folder_as_mirror_and_a_file_put_there_by_hand(
     (mirror / "pano_outpaint.ckpt").write_bytes(PAGE)  # what a browser saved
     assert fetch("outpaint", "--output", mirror) == 2
     assert "is a web page, not a checkpoint" in capsys.readouterr().err
+    (mirror / "pano_outpaint.ckpt").write_bytes(b"")
+    assert fetch("outpaint", "--output", mirror) == 2
+    assert "is empty, not a checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def start(command: list[str], folder: Path) -> tuple[subprocess.Popen[str], str]
         The process, and the address that it says.
     """
     process = subprocess.Popen(
-        command,
+        ["env", "--default-signal=HUP", *command],  # which nohup ignores
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
