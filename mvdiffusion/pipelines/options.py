@@ -101,7 +101,7 @@ class SamplingOptions:
             assert prompt is not None
             return prompt
         batch, views = self.prompt_embeds.shape[:2]
-        return [[""] * views] * batch
+        return [""] * views if batch == 1 else [[""] * views] * batch
 
     def each(self, samples: Samples) -> Samples:
         """Repeat every sample of a list or tensor `num_images_per_prompt` times."""

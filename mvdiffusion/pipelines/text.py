@@ -64,20 +64,20 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
             positive = (
                 self._embed(rows, options.clip_skip)
                 if positive is None
-                else self._given(positive, "prompt_embeds", options)
+                else self._given(positive, "prompt_embeds", options, len(rows))
             )
             if not negative_rows:
                 return positive
             negative = (
                 self._embed(negative_rows)
                 if negative is None
-                else self._given(negative, "negative_prompt_embeds", options)
+                else self._given(negative, "negative_prompt_embeds", options, len(rows))
             )
         check_shape("negative_prompt_embeds", negative, tuple(positive.shape))
         return torch.cat([negative, positive])
 
-    def _given(self, embeds: Tensor, name: str, options: SamplingOptions) -> Tensor:
-        """Take embeddings [B, V, L, D] from the options.
+    def _given(self, embeds: Tensor, name: str, options: SamplingOptions, batch: int) -> Tensor:
+        """Take embeddings [B, V, L, D] from the options; those of one sample are all samples'.
 
         Raises:
             InputError: they are of another width than the UNet takes.
@@ -87,7 +87,8 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
             raise InputError(
                 f"Expected `{name}` of width {width}, which the UNet takes, got {embeds.shape[-1]}."
             )
-        return options.each(embeds).to(self._execution_device, self.unet.dtype)
+        embeds = embeds.expand(batch, -1, -1, -1) if len(embeds) == 1 else options.each(embeds)
+        return embeds.to(self._execution_device, self.unet.dtype)
 
     @contextmanager
     def _scaled_text_encoder(self, options: SamplingOptions) -> Iterator[None]:

@@ -19,7 +19,7 @@ from tiny_models import TASKS, single_view_unet
 from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
-from mvdiffusion.pipelines import MVDiffusionPanoramaPipeline
+from mvdiffusion.pipelines import MVDiffusionOutpaintPipeline, MVDiffusionPanoramaPipeline
 from mvdiffusion.records import InputError
 
 PROMPT, NEGATIVE = "a red room", "a room"
@@ -98,7 +98,7 @@ def test_embeddings_take_the_place_of_texts_as_in_diffusers(both: Any) -> None:
     alone = their_image(theirs, **given)
     given["negative_prompt_embeds"] = negative
     expected = their_image(theirs, **given)
-    of_one_sample = {**given, "negative_prompt": "", "num_views": None}
+    of_one_sample = {**given, "negative_prompt": ""}
     assert equal(our_image(ours, **of_one_sample), expected)
     of_a_batch = {"prompt_embeds": embeds[None], "negative_prompt_embeds": negative[None]}
     assert equal(our_image(ours, **{**of_one_sample, **of_a_batch}), expected)
@@ -227,6 +227,31 @@ def test_embeddings_of_another_number_of_views_are_named(pipeline: Any) -> None:
     given = {"prompt_embeds": torch.zeros(8, 16, 32), "prompt": None}
     with pytest.raises(InputError, match="Expected 3 views' `prompt`, got 8"):
         sample(pipeline, "panorama", **given)
+
+
+def test_embeddings_of_two_samples_are_not_views_that_lie_apart(pipeline: Any) -> None:
+    """Of shape [samples, tokens, width], as diffusers itself takes them."""
+    with pytest.raises(InputError, match="Expected prompts for views that overlap, got 2"):
+        pipeline(None, prompt_embeds=torch.zeros(2, 16, 32), num_inference_steps=1)
+
+
+def test_embeddings_of_one_sample_are_those_of_all_images(models: dict[str, Path]) -> None:
+    pipeline = MVDiffusionOutpaintPipeline.from_pretrained(models["outpaint"])
+    size = {"height": 32, "width": 32, "num_views": 3, "num_inference_steps": 1}
+    images = torch.stack([torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])
+    embeds, negative = (
+        pipeline.encode_prompt([["a room"] * 3], "a face").unflatten(0, (2, 1)).flip(0)
+    )
+    found, expected = (
+        pipeline(
+            **given, **size, image=images, generator=torch.manual_seed(0), output_type="pt"
+        ).images
+        for given in (
+            {"prompt": None, "prompt_embeds": embeds, "negative_prompt_embeds": negative},
+            {"prompt": "a room", "negative_prompt": "a face"},
+        )
+    )
+    assert torch.equal(found, expected)
 
 
 def test_attention_processors_are_those_of_the_shared_unet(both: Any) -> None:
