@@ -112,11 +112,13 @@ def compare(
     """
     from ..comparison import compare as compare_methods
     from ..comparison_page import write_comparison_page
+    from ..report.assets import check_page
     from ..tables.samples import write_samples
 
-    for path, suffix in ((report, ".html"), (samples_csv, ".csv")):
-        if path is not None:
-            check_file(path, suffix)
+    if report is not None:
+        check_page(report)
+    if samples_csv is not None:
+        check_file(samples_csv, ".csv")
     comparison = compare_methods(
         sources, output, baseline=baseline, common=common, **options.arguments()
     )

@@ -73,6 +73,8 @@ class Pattern:
             flaw = "has no field"
         elif path.is_absolute() or ".." in path.parts:
             flaw = "leads out of the folder"
+        elif path.as_posix() != self.text:
+            flaw = "has a '.' or '/' too many"
         elif set("{}[]?") & set(literals):
             flaw = "has brackets that enclose no name"
         elif any(one.end() == other.start() for one, other in pairwise(tokens)):
@@ -323,7 +325,8 @@ def with_prompts(
         parts: of each sample's name; of a folder without a pattern of its own it is `{id}` alone.
 
     Raises:
-        InputError: a sample has no file or several, or the pattern is one of views.
+        InputError: a sample has no file or several, or the pattern is one of views, or has no part
+            of a sample's name: one file would then be the prompts of all samples.
     """
     if pattern.of_view:
         raise InputError(
@@ -331,6 +334,12 @@ def with_prompts(
             "prompt per line and view or one for all."
         )
     own = {i: parts.get(i, {ID: i}) for i in folder.sample_ids}
+    known = {name for of in own.values() for name in of}
+    if not known & set(pattern.fields):
+        names = listed([f"{{{name}}}" for name in sorted(known)])
+        raise InputError(
+            f"{pattern}: no field is a part of the samples' names; expected one of {names}."
+        )
     files = {
         sample_id: pattern.file(
             folder.root, {name: text for name, text in of.items() if name in pattern.fields}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from mvdiffusion.outputs import remade_output
+from mvdiffusion.outputs import check_file, made_before, remade_output
 from mvdiffusion.records import atomic_output
 
 
@@ -43,6 +43,17 @@ class Assets:
 def assets_folder(page: Path) -> Path:
     """Name the folder of a page's files, beside the page."""
     return page.with_name(f"{page.stem}_assets")
+
+
+def check_page(page: Path) -> None:
+    """Find out before any work whether a page and its files can be written.
+
+    Raises:
+        InputError: the name does not end in .html, nothing can be written there, or the folder of
+            its files holds others.
+    """
+    check_file(page, ".html")
+    made_before(assets_folder(page))
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mvdiffusion.geometry.cameras import even_yaws
 from mvdiffusion.geometry.depth import MAX_DEPTH_DIFFERENCE
 from mvdiffusion.geometry.view_cutting import pad_faces
+from mvdiffusion.manifest import MANIFEST
 
 from ..folders.cubes import DOWN, FRONT, LEFT, RIGHT, UP, CubeFolder
 from ..folders.equirectangular import EquirectangularFolder
@@ -111,6 +113,21 @@ def wrong_field_of_view(inputs: Inputs) -> str:
         f"the views in {folder.root} agree much better at a field of view of {best:g}° than at "
         f"the {folder.fov_deg:g}° that were taken for theirs; state it in manifest.json, or by "
         "--fov-deg where there is none."
+    )
+
+
+def odd_spacing(inputs: Inputs) -> str:
+    """Find views taken to be even by no whole number of degrees, as seven of eight would be."""
+    folder = inputs.generated
+    if not isinstance(folder, PanoramaFolder) or (folder.root / MANIFEST).is_file():
+        return ""
+    count = folder.num_views
+    if 360 % count == 0 or tuple(folder.yaw_deg) != even_yaws(count):
+        return ""
+    return (
+        f"the {count} views in {folder.root} were taken to be evenly spaced, by {360 / count:g}°, "
+        "as nothing states their directions; if a view is missing in every sample, state those of "
+        "the others by --yaw."
     )
 
 

@@ -26,6 +26,7 @@ from ..metrics.base import Inputs
 from ..metrics.depth_consistency import cameras_of
 from .camera_checks import (
     examined,
+    odd_spacing,
     ring,
     swapped_faces,
     turned_faces,
@@ -357,6 +358,7 @@ CHECKS: tuple[Callable[[Inputs], str], ...] = (
     copied_pixels,
     wrong_order,
     wrong_field_of_view,
+    odd_spacing,
     turned_faces,
     swapped_faces,
     other_prompts,

@@ -237,6 +237,20 @@ def test_a_page_needs_a_name_of_its_kind(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_page_beside_which_files_of_others_lie_is_refused_before_any_work(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(made / f"o/scores/{name}.json") for name in ("base", "mine")]
+    (tmp_path / "page_assets").mkdir()
+    (tmp_path / "page_assets" / "thesis.txt").write_text("mine")
+    page = ("--report", str(tmp_path / "page.html"))
+    with pytest.raises(SystemExit):
+        main(["compare", *files, "--output", str(tmp_path / "o"), *page])
+    assert "page_assets: holds other files (thesis.txt" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    assert (tmp_path / "page_assets" / "thesis.txt").read_text() == "mine"
+
+
 def of_each(samples: dict[str, np.ndarray], change: Any) -> dict[str, np.ndarray]:
     return {
         name: np.stack([np.clip(change(view.astype(np.float64)), 0, 255) for view in views]).astype(

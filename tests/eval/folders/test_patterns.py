@@ -168,6 +168,8 @@ EIGHT = tuple(f"a/x/x_{45 * view}.png" for view in range(8))
         (EIGHT, "view.png", r"--views 'view\.png': has no field; expected a path below"),
         (EIGHT, "/tmp/{id}_{yaw}.png", "leads out of the folder"),
         (EIGHT, "../{id}_{yaw}.png", "leads out of the folder"),
+        (EIGHT, "./{room}/{id}/{id}_{yaw}.png", r"has a '\.' or '/' too many"),
+        (EIGHT, "{room}//{id}/{id}_{yaw}.png", r"has a '\.' or '/' too many"),
         (EIGHT, "{room}/{id}/{id:03d}_{yaw}.png", "has brackets that enclose no name"),
         (EIGHT, "{room}/[a-z]/{id}_{yaw}.png", "has brackets that enclose no name"),
         (EIGHT, "{room}/{id}{yaw}.png", "has two fields with nothing between them"),
@@ -204,6 +206,8 @@ def test_one_clear_error(
         ("text/{id}.txt", r"--prompts 'text/{id}\.txt': names no file of the sample with id x"),
         ("{any}/note_{yaw}.txt", "names a file for each view"),
         ("*/note.txt", "has no field"),
+        ("*/{ID}.txt", r"no field is a part of the samples' names; expected one of {id}"),
+        ("x/a{rest}txt", r"no field is a part of the samples' names; expected one of {id}"),
         ("{id}/{which}.txt", r"names 2 files of the sample with id x: x/a\.txt, x/b\.txt"),
     ],
 )

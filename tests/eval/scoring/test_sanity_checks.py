@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import foreign
 import numpy as np
@@ -20,6 +21,7 @@ import mvdiffusion_eval
 from mvdiffusion.records import InputError
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbor_overlaps
+from mvdiffusion_eval.scoring.camera_checks import odd_spacing
 from mvdiffusion_eval.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))
@@ -297,6 +299,16 @@ def test_missing_views(name: str, tmp_path: Path, real: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="room001"):
         mvdiffusion_eval.score(folder, real, settings=SETTINGS)
+
+
+def test_a_view_that_is_missing_in_every_sample(tmp_path: Path) -> None:
+    """Seven files are seven even views, 51.4 degrees apart, unless their directions are stated."""
+    samples = {name: views[:7] for name, views in toy.real_samples(3).items()}
+    folder = toy.write_folder(tmp_path / "made", "made", samples, manifest=False)
+    (found,) = (warning for warning in warnings(folder) if "the 7 views" in warning)
+    assert "by 51.4286°, as nothing states their directions" in found
+    told = open_folder(folder, yaw_deg=[45.0 * view for view in range(7)])
+    assert odd_spacing(SimpleNamespace(generated=told)) == ""
 
 
 def test_real_images_scored_as_generated(tmp_path: Path, real: Path) -> None:
