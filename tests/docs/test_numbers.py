@@ -38,6 +38,7 @@ PARTLY = {  # pages of whose numbers some have no record, and what these are
     "docs/configure.md": "defaults, which tests/methods holds, and a factor of shared machines",
     "docs/consistency.md": "numbers of matches by size, verdicts in words, and settings",
     "docs/data.md": "units and limits",
+    "docs/demo.md": "limits and addresses",
     "docs/method.md": "a section of the paper",
     "docs/external.md": "requirements as their authors state them",
     "docs/image_quality.md": "measured once on panoramas that are not in the repository",
