@@ -27,7 +27,7 @@ EXTRAS = {
     ),
     "train": ("grimp", "jinja2", "matplotlib", "tensorboard", "torchmetrics"),
     "workflow": ("dvc", "packaging", "snakemake", "snakemake_interface_common"),
-    "demo": ("gradio",),
+    "demo": ("fastapi", "gradio", "starlette", "uvicorn"),
     "offline": ("timm",),
     "colmap": ("pycolmap",),
     "mesh": ("open3d",),

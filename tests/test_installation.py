@@ -35,6 +35,7 @@ FORMS = [ROOT / f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "score"
 OURS = {"mvdiffusion", "mvdiffusion_eval", "workflow"}
 EXTRAS_OF = {
     "mvdiffusion": (),
+    "mvdiffusion/demo": ("demo",),
     "mvdiffusion/training": ("train",),
     "mvdiffusion/release": ("train",),
     "eval": ("eval",),
@@ -106,7 +107,6 @@ def test_nothing_is_declared_that_is_not_imported() -> None:
     for folder in EXTRAS_OF:
         for name in foreign(folder) | foreign(folder, lazily=True) - OPTIONAL:
             used |= DISTRIBUTIONS[name]
-    used |= DISTRIBUTIONS["gradio"]  # the demo
     assert declared(*INSTALLED_BY) - used == set(NOT_IMPORTED)
 
 

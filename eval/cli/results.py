@@ -14,6 +14,14 @@ from mvdiffusion.settings import parse, read_settings
 from .. import console
 from .options import Generated, Json, SettingsOption, open_by_task, pairs
 
+SettingsHashes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK=HASH",
+        help="Hash of the settings with which the images of a task must have been made. Scores with "
+        "another hash are refused. May be repeated.",
+    ),
+]
 SeedScores = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,14 +45,7 @@ def tables(
             "numbers.json beside the tables."
         ),
     ],
-    settings_sha256: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TASK=HASH",
-            help="Hash of the settings with which the images of a task must have been made. Scores "
-            "with another hash are refused. May be repeated.",
-        ),
-    ] = None,
+    settings_sha256: SettingsHashes = None,
     training_log: Annotated[
         list[str] | None,
         typer.Option(

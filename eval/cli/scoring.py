@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,8 +54,6 @@ def score(
     """
     from ..api import score as score_folder
     from ..metrics.base import Detail
-    from ..scoring.score_files import Score
-    from ..tables.samples import write_samples
 
     check_file(output)
     arguments = options.arguments()
@@ -67,12 +65,20 @@ def score(
     result = score_folder(generated, method=method, samples=samples, details=details, **arguments)
     write_json(output, result)
     if samples_csv is not None:
-        write_samples([Score(output, result)], {result["method"]: details}, samples_csv)
+        _write_samples(output, result, details, samples_csv)
     console.print_warnings(result["warnings"])
     if as_json:
         console.print_json(result)
     else:
         console.print_score(result)
+
+
+def _write_samples(output: Path, result: dict[str, Any], details: list[Any], path: Path) -> None:
+    """Write the table of single values, the one thing for which `score` needs pandas."""
+    from ..scoring.score_files import Score
+    from ..tables.samples import write_samples
+
+    write_samples([Score(output, result)], {result["method"]: details}, path)
 
 
 @spread

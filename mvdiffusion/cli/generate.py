@@ -78,7 +78,7 @@ class Request:
     ] = "float32"
     device: Annotated[
         Device,
-        typer.Option(metavar="DEVICE", help="auto (prefers a GPU), cpu, cuda, cuda:1 or mps."),
+        typer.Option(metavar="DEVICE", help="Device: auto (prefers a GPU), cpu, cuda, cuda:1 or mps."),
     ] = "auto"
     independent: Annotated[
         bool,

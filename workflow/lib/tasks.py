@@ -329,7 +329,7 @@ class Tasks:
         folder = f"{results}/benchmarks"
         shown = self.config["evaluation"].get("viewer_samples")
         return [
-            *("--tables", *folders_of(input.tables[:1]), "--metrics", str(input.metrics)),
+            *("--tables", *folders_of(input.tables[:1]), "--metrics", f"{results}/metrics.json"),
             *("--figures", *folders_of(input.figures[:1])),
             *repeated("--benchmark", (f"{step}={folder}/{step}.tsv" for step in self.timed)),
             *repeated("--scores", input.scores),

@@ -3,8 +3,7 @@
 scores = expand("<results>/scores/{folder}.json", folder=tasks.scored)
 tables = [report(f"<results>/tables/{name}", **shown("Tables", name)) for name in tasks.tables]
 figures = [report(f"<results>/figures/{name}", **shown("Figures", name)) for name in tasks.figures]
-html = report("<results>/report.html", **shown("Pages", "report.html"))
-page = [html, directory("<results>/report_assets")]
+page = report("<results>/report.html", **shown("Pages", "report.html"))
 
 recipes.register(
     "tables",
@@ -118,14 +117,14 @@ recipes.register(
 rule write_report:
     input:
         settings=recipes.settings_file("report"),
-        tables=rules.make_tables.output.tables,
-        metrics=rules.make_tables.output.metrics,
+        tables=[rules.make_tables.output.tables, rules.make_tables.output.metrics],
         figures=rules.draw_figures.output.figures,
         images=rules.draw_figures.input.images,
         scores=scores,
         seals=[recipes.seal("tables"), recipes.seal("figures")],
     output:
-        page,
+        page=page,
+        assets=directory("<results>/report_assets"),
     log:
         "<results>/logs/report.log",
     conda:
@@ -134,4 +133,4 @@ rule write_report:
         options=tasks.report_options,
     shell:
         "python -m workflow.lib.seal --check {input.seals} && python -m mvdiffusion_eval report"
-        " --config {input.settings} {params.options:q} --output {output[0]} 2>&1 | tee {log}"
+        " --config {input.settings} {params.options:q} --output {output.page} 2>&1 | tee {log}"
