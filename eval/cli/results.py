@@ -18,8 +18,8 @@ SettingsHashes = Annotated[
     list[str] | None,
     typer.Option(
         metavar="TASK=HASH",
-        help="Hash of the settings with which the images of a task must have been made. Scores with "
-        "another hash are refused. May be repeated.",
+        help="Hash of the settings with which the images of a task must have been made. Scores "
+        "with another hash are refused. May be repeated.",
     ),
 ]
 SeedScores = Annotated[

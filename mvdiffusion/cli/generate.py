@@ -78,7 +78,9 @@ class Request:
     ] = "float32"
     device: Annotated[
         Device,
-        typer.Option(metavar="DEVICE", help="Device: auto (prefers a GPU), cpu, cuda, cuda:1 or mps."),
+        typer.Option(
+            metavar="DEVICE", help="Device: auto (a GPU if any), cpu, cuda, cuda:1 or mps."
+        ),
     ] = "auto"
     independent: Annotated[
         bool,

@@ -39,7 +39,6 @@ PARTLY = {  # pages of whose numbers some have no record, and what these are
     "docs/configure.md": "defaults, which tests/methods holds, and a factor of shared machines",
     "docs/consistency.md": "numbers of matches by size, verdicts in words, and settings",
     "docs/data.md": "units and limits",
-    "docs/demo.md": "limits and addresses",
     "docs/method.md": "a section of the paper",
     "docs/demo.md": "limits, which are those of mvdiffusion/demo/settings.py",
     "docs/external.md": "requirements as their authors state them",
