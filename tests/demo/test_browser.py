@@ -1,7 +1,6 @@
 """The demo in a real browser: Chromium of the system, without a network."""
 
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import looked_at_by_axe, serious
 from demo_process import start
 from PIL import Image
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium is installed"),
-]
+pytestmark = pytest.mark.slow
 SECONDS = 120_000  # milliseconds that anything may take on a busy machine
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-quic"]
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +30,6 @@ def address(
     yield address
     process.terminate()
     assert process.wait(60) == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -240,14 +226,10 @@ def test_a_phone(visit: Any, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_what_people_with_disabilities_can_use(visit: Any, scheme: str) -> None:
     """Axe finds nothing serious."""
-    from axe_playwright_python.sync_playwright import Axe
-
     page = visit(color_scheme=scheme)
     page.get_by_label("Both, to compare").check()
     generate(page)
     wait_for(page, "Done in")
     page.mouse.move(0, 0)
     page.wait_for_timeout(1000)  # colors change slowly
-    found = Axe().run(page).response["violations"]
-    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
-    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in serious] == []
+    assert serious(looked_at_by_axe(page)) == []

@@ -4,13 +4,14 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from chromium import looked_at_by_axe, serious
 
 import mvdiffusion.cli
 import mvdiffusion_eval.cli
@@ -122,27 +123,19 @@ def test_every_key_and_every_protocol_is_described(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_used_by_everybody(site: Path, scheme: str) -> None:
+def test_pages_can_be_used_by_everybody(site: Path, browser: Any, scheme: str) -> None:
     """By axe-core: nothing serious; and on a phone, nothing wider than the screen."""
-    chromium = shutil.which("chromium") or pytest.skip("needs Debian's Chromium")
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        guides = ("index", "tutorial", "method", "score")
-        code = ("reference/python/pipelines", "reference/python/functional")
-        for name in (*guides, "reference/mvdiffusion-eval", *code):
-            page.goto((site / f"{name}.html").as_uri())
-            found = Axe().run(page).response["violations"]
-            serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
-            assert serious == [], name
-            root = "document.documentElement"
-            assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), name
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    guides = ("index", "tutorial", "method", "score")
+    code = ("reference/python/pipelines", "reference/python/functional")
+    for name in (*guides, "reference/mvdiffusion-eval", *code):
+        page.goto((site / f"{name}.html").as_uri())
+        assert serious(looked_at_by_axe(page)) == [], name
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), name
+    page.close()
     assert [address for address in asked if address.startswith("http")] == []
 
 

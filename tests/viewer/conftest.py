@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -14,29 +13,6 @@ from PIL import Image
 
 from mvdiffusion.viewer import pages
 from mvdiffusion.viewer.panoramas import Panorama
-
-ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-quic")
-WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
-
-@pytest.fixture(scope="session")
-def launch() -> Iterator[Callable[..., Any]]:
-    """Start a browser with further arguments."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium, which this machine has not")
-    with playwright.sync_playwright() as drivers:
-        yield lambda *more: drivers.chromium.launch(
-            executable_path=CHROMIUM, args=[*ARGUMENTS, *more], timeout=120_000
-        )
-
-
-@pytest.fixture(scope="session")
-def browser(launch: Callable[..., Any]) -> Iterator[Any]:
-    browser = launch(*WEBGL)
-    yield browser
-    browser.close()
 
 
 class Shown:

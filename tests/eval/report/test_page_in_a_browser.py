@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import looked_at_by_axe, serious
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-background-networking", "--disable-quic"),
-    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium, which this machine has not")
-    with playwright.sync_playwright() as drivers:
-        opened = drivers.chromium.launch(
-            executable_path=CHROMIUM, args=[*ARGUMENTS], timeout=120_000
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -62,20 +44,14 @@ def opened(browser: Any, page: Path) -> Iterator[Callable[..., Any]]:
 def test_nothing_is_serious_and_nothing_scrolls_sideways(
     opened: Callable[..., Any], width: int, scheme: str
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     shown = opened(width, color_scheme=scheme)
     shown.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     dark = sum(int(part) for part in background[4:-1].split(",")) < 3 * 128
     assert dark == (scheme == "dark")
-    response = axe.Axe().run(shown).response
-    found = [
-        (one["impact"], one["id"], one["nodes"][0]["html"][:200])
-        for one in response["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert found == []
+    response = looked_at_by_axe(shown)
+    assert serious(response) == []
     assert len(response["passes"]) > 20, "axe has looked"
 
 
