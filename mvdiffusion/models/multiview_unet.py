@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, M
 from mvdiffusion.models.depth_geometry import DepthGeometry
 from mvdiffusion.models.image_conditioning import ImageConditioning
 from mvdiffusion.models.shared_unet import SharedUNet
+from mvdiffusion.models.step_memory import StepMemory
 from mvdiffusion.settings import parse
 
 SUPPORTED_BLOCKS = {
@@ -100,6 +102,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         _check_supported(self.unet)
         self.gradient_checkpointing = False
         self.view_chunk: int | None = None
+        self._memory = StepMemory()
         kind = CorrespondenceAttention if task == "panorama" else CorrespondenceBlock
         kind = CrossViewAttention if self.attention.correspondences == "none" else kind
         attentive = ATTENTIVE_PARTS[self.attention.blocks]
@@ -154,6 +157,10 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
             raise ValueError(f"Expected `view_chunk` of at least 1 or None, got {view_chunk}.")
         self.view_chunk = view_chunk
 
+    def during_sampling(self) -> AbstractContextManager[None]:
+        """Compute once what texts and image condition alone decide, while a sampler runs within."""
+        return self._memory.during_sampling(self.unet)
+
     def prepare_geometry(self, K: Tensor, R: Tensor, height: int, width: int) -> MultiViewGeometry:
         """Gather what CAA needs to know of the cameras; do it once per sampling or batch.
 
@@ -198,7 +205,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         timesteps: Tensor | float,  # scalar, [B] or [B, V]
         prompt_embeds: Tensor,  # [B, V, L, D]
         geometry: CorrespondenceGeometry | None,
-        image_condition: Tensor | None = None,  # [B, V, C_out + 1, h, w]
+        image_condition: Tensor | None = None,  # [G, V, C_out + 1, h, w]
         cross_attention_kwargs: Mapping[str, Any] | None = None,
         return_dict: bool = True,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
@@ -210,7 +217,8 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
             prompt_embeds: text embeddings per view [B, V, L, D].
             geometry: cameras from `prepare_geometry`; None leaves the views independent.
             image_condition: latents of known views or zeros, and a mask (1 = known); depth only.
-                Samples without any known view are treated as without a condition.
+                Those of G samples are given once for the branches of the guidance, B a multiple of
+                G. Samples without any known view are treated as without a condition.
             cross_attention_kwargs: options of the shared UNet's attention processors; "scale" is
                 that of its LoRA.
             return_dict: return a `UNet2DConditionOutput`, otherwise a tuple.
@@ -229,7 +237,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
                 None if latents.shape[1] == 1 else geometry,
                 options or None,
             )
-            sample = self._denoise(latents, call, self._condition(image_condition))
+            sample = self._denoise(latents, call, self._condition(image_condition, len(latents)))
         finally:
             if USE_PEFT_BACKEND and scale != 1.0:
                 unscale_lora_layers(self.unet, scale)
@@ -247,18 +255,24 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         )
         return x.unflatten(0, latents.shape[:2])
 
-    def _condition(self, condition: Tensor | None) -> tuple[Sequence[Any], Any, Sequence[Any]]:
-        """What the image condition adds to the blocks' inputs; zero without one."""
+    def _condition(
+        self, condition: Tensor | None, batch: int
+    ) -> tuple[Sequence[Tensor | None], Tensor | None, Sequence[Tensor | None]]:
+        """What the image condition adds to the blocks' inputs of B samples; None without one."""
         if condition is None:
-            none = [0] * len(self.unet.down_blocks)
-            return none, 0, none
+            none = [None] * len(self.unet.down_blocks)
+            return none, None, none
         if self.image_conditioning is None:
             raise ValueError("Expected no `image_condition`: only the task 'depth' takes one.")
-        down, mid, up = self.image_conditioning(condition.flatten(0, 1))
+        down, mid, up = self._memory.get(self.image_conditioning, condition.flatten(0, 1))
         # Samples of a batch of which nothing is known are as without a condition.
         known = condition[:, :, -1:].flatten(1).any(1).repeat_interleave(condition.shape[1])
-        given = known.to(mid.dtype)[:, None, None, None]
-        return [x * given for x in down], mid * given, [x * given for x in up]
+        given, branches = known.to(mid.dtype)[:, None, None, None], batch // len(condition)
+
+        def of_all(added: Tensor) -> Tensor:
+            return (added * given).repeat(branches, 1, 1, 1)
+
+        return [of_all(x) for x in down], of_all(mid), [of_all(x) for x in up]
 
     def _embed_time(self, timesteps: Tensor | float, latents: Tensor) -> Tensor:
         batch, views = latents.shape[:2]
@@ -270,7 +284,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         skips = []
         blocks = zip(self.unet.down_blocks, self.correspondence_down, added, strict=True)
         for block, caa, condition in blocks:
-            x = x + condition
+            x = _plus(x, condition)
             skips.append(x)  # with the condition, as in the released code
             for resnet, attention in _layers(block):
                 x = self._layer(resnet, attention, x, call)
@@ -282,7 +296,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
 
     def _mid(self, x: Tensor, call: _Call, condition: Any) -> Tensor:
         block, within = self.unet.mid_block, self.config["task"] == "panorama"
-        x = self._run(block.resnets[0], x + condition, call.embedding)
+        x = self._run(block.resnets[0], _plus(x, condition), call.embedding)
         if within:
             x = self._correspond(self.correspondence_mid, x, call)
         for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
@@ -293,7 +307,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
     def _up(self, x: Tensor, skips: list[Tensor], call: _Call, added: Sequence[Any]) -> Tensor:
         blocks = zip(self.unet.up_blocks, self.correspondence_up, added, strict=True)
         for block, caa, condition in blocks:
-            x = x + condition
+            x = _plus(x, condition)
             for resnet, attention in _layers(block):
                 x = torch.cat([x, skips.pop()], 1)
                 x = self._layer(resnet, attention, x, call)
@@ -339,6 +353,11 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(module, *inputs)
         return module(*inputs)
+
+
+def _plus(x: Tensor, added: Tensor | None) -> Tensor:
+    """Add what an image condition adds, if there is one."""
+    return x if added is None else x + added
 
 
 def extend_input_channels(unet: UNet2DConditionModel, in_channels: int) -> UNet2DConditionModel:

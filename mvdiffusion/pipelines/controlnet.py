@@ -78,16 +78,15 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
             t: the timestep.
             prompt_embeds: [B, V, L, D].
             geometry: None.
-            image_condition: control images [B, V, 3, H, W].
+            image_condition: control images [G, V, 3, H, W], the same for each branch of guidance.
             cross_attention_kwargs: of `SamplingOptions`, without control images alone.
         """
         if image_condition is None:
             return super().run_unet(
                 inputs, t, prompt_embeds, geometry, None, cross_attention_kwargs
             )
-        flat, embeds, control = (
-            value.flatten(0, 1) for value in (inputs, prompt_embeds, image_condition)
-        )
+        controls = image_condition.repeat(len(inputs) // len(image_condition), 1, 1, 1, 1)
+        flat, embeds, control = (value.flatten(0, 1) for value in (inputs, prompt_embeds, controls))
         networks = self.controlnet, self.unet.unet
         found = run_with_controlnet(*networks, flat, t, embeds, control, self.conditioning_scale)
         return found.unflatten(0, inputs.shape[:2])

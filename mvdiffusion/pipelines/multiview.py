@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
+from diffusers.utils.torch_utils import is_compiled_module, randn_tensor
 from torch import Tensor
 
 from mvdiffusion.models.multiview_unet import MultiViewUNet
@@ -239,6 +240,8 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         """
         if geometry is not None:
             self.unet.complete_geometry(geometry, *latents.shape[-2:])
+        if image_condition is not None:
+            image_condition = image_condition.to(self.unet.dtype)
 
         def predict(latents: Tensor, t: Tensor, prompt_embeds: Tensor) -> tuple[Tensor, Tensor]:
             return latents, self.predict(
@@ -291,18 +294,20 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         parameters = inspect.signature(self.scheduler.step).parameters
         known = {"generator": generator, "eta": eta}
         options = {name: value for name, value in known.items() if name in parameters}
-        for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            if self.interrupt:
-                continue
-            latents, noise_pred = predict(latents, t, prompt_embeds)
-            latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
-            check_finite("latents", latents, self.unet.dtype)
-            if callback_on_step_end is not None:
-                tensors = {"latents": latents, "prompt_embeds": prompt_embeds}
-                offered = {name: tensors[name] for name in names}
-                changed = {**tensors, **callback_on_step_end(self, index, t, offered)}
-                latents, prompt_embeds = changed["latents"], changed["prompt_embeds"]
-                check_embeds(prompt_embeds, len(latents))
+        compiled = is_compiled_module(self.unet)  # whose graph would be made anew
+        with nullcontext() if compiled else self.unet.during_sampling():
+            for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+                if self.interrupt:
+                    continue
+                latents, noise_pred = predict(latents, t, prompt_embeds)
+                latents = self.scheduler.step(noise_pred, t, latents, **options).prev_sample
+                check_finite("latents", latents, self.unet.dtype)
+                if callback_on_step_end is not None:
+                    tensors = {"latents": latents, "prompt_embeds": prompt_embeds}
+                    offered = {name: tensors[name] for name in names}
+                    changed = {**tensors, **callback_on_step_end(self, index, t, offered)}
+                    latents, prompt_embeds = changed["latents"], changed["prompt_embeds"]
+                    check_embeds(prompt_embeds, len(latents))
         return latents
 
     def predict(
@@ -329,8 +334,6 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         if extra_channels is not None:
             extra = torch.cat([extra_channels] * repeats).to(inputs.dtype)
             inputs = torch.cat([inputs, extra], 2)
-        if image_condition is not None:
-            image_condition = torch.cat([image_condition] * repeats).to(self.unet.dtype)
         inputs = inputs.to(self.unet.dtype)
         noise_pred = self.run_unet(
             inputs, t, prompt_embeds, geometry, image_condition, options.cross_attention_kwargs

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mvdiffusion.geometry.depth import overlaps
 from mvdiffusion.preparation.rooms.design import Room
 from mvdiffusion.preparation.rooms.furniture import Dice
-from mvdiffusion.preparation.rooms.render import render_frame
+from mvdiffusion.preparation.rooms.render import render_depth
 
 _Numbers = NDArray[np.floating[Any]]  # float64
 _Point = tuple[float, float]
@@ -40,7 +40,7 @@ def walk_poses(room: Room, num_frames: int, loss: float, dice: Dice) -> _Numbers
     plan = _plan(room, dice)
     stops = plan[::_SURVEY]
     K = np.asarray([[26.0, 0, 23.5], [0, 26, 15.5], [0, 0, 1]])  # about 85° wide
-    depth = np.stack([render_frame(room, K, pose, 32, 48)[1] for pose in stops]).astype(float)
+    depth = np.stack([render_depth(room, K, pose, 32, 48) for pose in stops]).astype(float)
     cameras = torch.from_numpy(np.broadcast_to(K, (len(stops), 3, 3)).copy())
     pairs = torch.arange(len(stops)).unfold(0, 2, 1)  # [S - 1, 2]
     shared = overlaps(
