@@ -11,7 +11,6 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
@@ -19,6 +18,8 @@ from mvdiffusion.pipelines.checks import check_finite
 from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view, readable
 from mvdiffusion.records import InputError
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
+from mvdiffusion.training.lean.attention import plain_attention
+from mvdiffusion.training.lean.captions import CaptionEmbeddings
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
 
@@ -85,6 +86,7 @@ class DiffusionTask(nn.Module):
         super().__init__()
         self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
+        self.embed = CaptionEmbeddings(parts.text_encoder)
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
         height, width = (side // parts.vae_scale_factor for side in settings.size)
         self.examples, self.held_out = (
@@ -105,11 +107,9 @@ class DiffusionTask(nn.Module):
         scheduler, timesteps, noise = self.noise_scheduler, batch["timesteps"], batch["noise"]
         latents = self.encode(batch["pixels"])  # [N, C, h, w]
         noisy = scheduler.add_noise(latents, noise, timesteps)
-        embeds = self.text_encoder(batch["input_ids"]).last_hidden_state  # [N, L, D]
+        embeds = self.embed(batch["input_ids"])  # [N, L, D]
         inputs = torch.cat([noisy, *self.extra_channels(batch)], 1)
-        # On CPU the fused kernel's backward pass is slower than plain attention at small sizes.
-        plain = sdpa_kernel(SDPBackend.MATH) if inputs.device.type == "cpu" else nullcontext()
-        with plain:
+        with plain_attention(self) if inputs.device.type == "cpu" else nullcontext():
             preds = self.predict(inputs, embeds, {**batch, "latents": latents}).float()
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise

@@ -30,6 +30,8 @@ from mvdiffusion.outputs import make_room
 from mvdiffusion.records import InputError, atomic_output
 from mvdiffusion.settings import Device, choose_precision, torch_device
 from mvdiffusion.training.checkpoints import CheckpointFolder
+from mvdiffusion.training.lean.memory import keep_freed_memory
+from mvdiffusion.training.lean.weights import RoundedWeights
 from mvdiffusion.training.settings import TrainingSettings
 from mvdiffusion.training.sittings import Sittings
 
@@ -166,9 +168,11 @@ class _Run:
         task.to(memory_format=torch.channels_last)  # convolutions run about 4x faster in bf16
         if self.accelerator.device.type == "cpu":
             keep_thin_convolutions_in_float32(task)
+            keep_freed_memory()
         self.module, self.optimizer = self.accelerator.prepare(task, optimizer)
         self.ema = EMAModel(self.parameters.values(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
+        self.frozen = RoundedWeights(task, _autocast_dtype(self.accelerator))
         self.main = self.accelerator.is_main_process
         self.accelerator.wait_for_everyone()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
@@ -185,7 +189,8 @@ class _Run:
             self.validation = MetricsLog(self.log_dir / "validation.jsonl", self.step)
             self.sittings = Sittings(self.log_dir / "sittings.jsonl", self.step, self.seconds)
         if self.step < self.settings.steps:
-            self._steps()
+            with self.frozen:
+                self._steps()
         self.ema.copy_to(self.parameters.values())
         self.accelerator.end_training()
 
@@ -376,6 +381,10 @@ def keep_thin_convolutions_in_float32(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) < 16:
             layer.forward = exempt(layer.forward)  # type: ignore[assignment, method-assign]
+
+
+def _autocast_dtype(accelerator: Accelerator) -> torch.dtype | None:
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
 
 
 def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> Accelerator:
