@@ -13,6 +13,7 @@ from mvdiffusion.models.controlnet import run_with_controlnet
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.loading import in_precision, readable
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
+from mvdiffusion.records import InputError
 
 
 class ControlNetInpaintPipeline(MultiViewPipeline):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -107,7 +107,9 @@ def check_architecture(folder: Path) -> None:
     Raises:
         InputError: it is another model, such as SDXL's refiner, or a configuration cannot be read.
     """
-    index, unet = (_configuration(folder, name) for name in ("model_index.json", "unet/config.json"))
+    index, unet = (
+        _configuration(folder, name) for name in ("model_index.json", "unet/config.json")
+    )
     names = [name for name in TEXT_ENCODERS if name == TEXT_ENCODERS[0] or name in index]
     texts = [_configuration(folder, f"{name}/config.json") for name in names]
     widths = [text.get("hidden_size") for text in texts]
@@ -188,7 +190,7 @@ def check_no_file(path: Path) -> None:
         )
 
 
-SingleView = StableDiffusionPipeline | StableDiffusionXLPipeline
+SingleView: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 
 def load_single_view(folder: str | Path, **options: Any) -> SingleView:
