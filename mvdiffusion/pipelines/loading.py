@@ -112,10 +112,12 @@ def check_architecture(folder: Path) -> None:
     )
     names = [name for name in TEXT_ENCODERS if name == TEXT_ENCODERS[0] or name in index]
     texts = [_configuration(folder, f"{name}/config.json") for name in names]
-    widths = [text.get("hidden_size") for text in texts]
+    widths: list[Any] = [text.get("hidden_size") for text in texts]
     expected, kind = unet.get("cross_attention_dim"), unet.get("addition_embed_type")
     if kind != (None if len(texts) == 1 else "text_time"):
-        found = f"{len(texts)} text encoders beside a UNet of addition_embed_type {kind}"
+        found = (
+            f"text encoders of SDXL or its UNet alone ({len(texts)}; addition_embed_type {kind})"
+        )
     elif unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         found = f"a {unet['_class_name']}"
         if found == "a MultiViewUNet":
