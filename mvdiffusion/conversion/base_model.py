@@ -1,4 +1,4 @@
-"""Pretrained base models: Stable Diffusion 2 and its inpainting and depth variants."""
+"""Pretrained base models: Stable Diffusion 1.5, 2 and XL, and their variants for other tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,15 @@ PARTS = {
 """What is used of a model, in float32, and the files that each part cannot do without."""
 FILES = [f"{part}/{name}" for part, names in PARTS.items() for name in names]
 CONFIGURATION = ["model_index.json", *(name for name in FILES if name.endswith(".json"))]
-WANTED = ["model_index.json", *FILES, "tokenizer/*"]
+SECOND = [
+    "text_encoder_2/config.json",
+    "text_encoder_2/model.safetensors",
+    "tokenizer_2/tokenizer_config.json",
+]
+"""Files that only SDXL has, and cannot do without."""
+# As patterns: other models lack them.
+SECOND_PATTERNS = [f"{name[:-1]}[{name[-1]}]" for name in SECOND]
+WANTED = ["model_index.json", *FILES, "tokenizer/*", *SECOND_PATTERNS, "tokenizer_2/*"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ def find_base(model: str, wanted: Iterable[str] = WANTED) -> Source:
     Raises:
         InputError: there is none, or a file has another hash.
     """
-    names = [name for name in wanted if "*" not in name]
+    names = [name for name in wanted if not {*name} & {*"*["}]
     if (folder := Path(model)).is_dir():
         _check_names(folder, names)
         check_files(folder)
@@ -177,7 +185,16 @@ def _download(copy: Copy, wanted: list[str]) -> Path:
         raise InputError(reason.rstrip(".")) from None
 
 
+def has_two_text_encoders(folder: Path) -> bool:
+    """Whether a model folder is one of SDXL, by its index."""
+    index = folder / "model_index.json"
+    return index.is_file() and "text_encoder_2" in read_json(index)
+
+
 def _check_names(folder: Path, names: Iterable[str]) -> None:
+    names = [*names]
+    if {*FILES} <= {*names} and has_two_text_encoders(folder):
+        names += SECOND
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise InputError(
             f"{folder} has no {listed(missing)}; expected a Stable Diffusion model in the format "

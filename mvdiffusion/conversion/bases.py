@@ -12,7 +12,13 @@ from diffusers import AutoencoderKL
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from mvdiffusion.conversion.base_model import CONFIGURATION, PARTS, Source, find_base
+from mvdiffusion.conversion.base_model import (
+    CONFIGURATION,
+    PARTS,
+    Source,
+    find_base,
+    has_two_text_encoders,
+)
 from mvdiffusion.pipelines.loading import check_architecture, readable
 from mvdiffusion.records import InputError, read_json
 
@@ -65,6 +71,11 @@ class BaseModel:
         self.name = name
         found = self._find([*CONFIGURATION, "tokenizer/*"])
         self.folder, self.provenance = found.folder, found.provenance
+        if has_two_text_encoders(self.folder):
+            raise InputError(
+                f"--base {name}: has two text encoders, such as SDXL; expected Stable Diffusion 2, "
+                "from which the released checkpoints were trained."
+            )
         check_architecture(self.folder)
         predicts = self.config("scheduler").get("prediction_type", "epsilon")
         if predicts != "epsilon":

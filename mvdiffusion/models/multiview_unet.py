@@ -35,6 +35,13 @@ SUPPORTED_BLOCKS = {
     "UpBlock2D",
     "CrossAttnUpBlock2D",
 }
+SUPPORTED_CONDITIONS: dict[str, tuple[str | None, ...]] = {
+    "class_embed_type": (None,),
+    "addition_embed_type": (None, "text_time"),  # the second is SDXL's
+    "encoder_hid_dim_type": (None,),
+}
+"""What a UNet may be told beside timestep and text tokens, by the keys of its configuration."""
+
 ATTENTIVE_PARTS = {
     "all": ("down", "mid", "up"),
     "no_middle": ("down", "up"),
@@ -208,6 +215,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         image_condition: Tensor | None = None,  # [G, V, C_out + 1, h, w]
         cross_attention_kwargs: Mapping[str, Any] | None = None,
         return_dict: bool = True,
+        added_cond_kwargs: Mapping[str, Tensor] | None = None,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """Predict the noise (or velocity) of all views at once.
 
@@ -222,6 +230,8 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
             cross_attention_kwargs: options of the shared UNet's attention processors; "scale" is
                 that of its LoRA.
             return_dict: return a `UNet2DConditionOutput`, otherwise a tuple.
+            added_cond_kwargs: what SDXL's UNet is told besides, `text_embeds` [B, V, P] and
+                `time_ids` [B, V, 6].
 
         Returns:
             `sample` [B, V, C_out, h, w].
@@ -232,7 +242,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
             scale_lora_layers(self.unet, scale)
         try:
             call = _Call(
-                self._embed_time(timesteps, latents),
+                self._embed_time(timesteps, latents, prompt_embeds, added_cond_kwargs),
                 prompt_embeds.flatten(0, 1),
                 None if latents.shape[1] == 1 else geometry,
                 options or None,
@@ -274,11 +284,23 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
 
         return [of_all(x) for x in down], of_all(mid), [of_all(x) for x in up]
 
-    def _embed_time(self, timesteps: Tensor | float, latents: Tensor) -> Tensor:
+    def _embed_time(
+        self,
+        timesteps: Tensor | float,
+        latents: Tensor,
+        text: Tensor,
+        added: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """Embed the timesteps, and what the UNet adds to their embedding, as [B * V, E]."""
         batch, views = latents.shape[:2]
         steps = torch.as_tensor(timesteps, device=latents.device)
         steps = steps.reshape(*steps.shape, *(1,) * (2 - steps.ndim)).expand(batch, views)
-        return self.unet.time_embedding(self.unet.time_proj(steps.flatten()).to(latents.dtype))
+        embedding: Tensor = self.unet.time_embedding(
+            self.unet.time_proj(steps.flatten()).to(latents.dtype)
+        )
+        flat = {name: value.flatten(0, 1) for name, value in (added or {}).items()}
+        more = self.unet.get_aug_embed(embedding, text.flatten(0, 1), flat)
+        return embedding if more is None else embedding + more
 
     def _down(self, x: Tensor, call: _Call, added: Sequence[Any]) -> tuple[Tensor, list[Tensor]]:
         skips = []
@@ -399,12 +421,10 @@ def _check_supported(unet: UNet2DConditionModel) -> None:
     blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
     unknown = sorted({type(block).__name__ for block in blocks} - SUPPORTED_BLOCKS)
     extras = [
-        key
-        for key in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
-        if unet.config.get(key) is not None
+        key for key, known in SUPPORTED_CONDITIONS.items() if unet.config.get(key) not in known
     ]
     if unknown or extras:
         raise ValueError(
             f"The multi-view UNet does not know {', '.join(unknown + extras)}; expected a UNet of "
-            "the Stable Diffusion 1 or 2 family."
+            "the Stable Diffusion 1, 2 or XL family."
         )

@@ -13,6 +13,7 @@ from mvdiffusion.models.controlnet import run_with_controlnet
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines.loading import in_precision, readable
 from mvdiffusion.pipelines.multiview import MultiViewPipeline
+from mvdiffusion.records import InputError
 
 
 class ControlNetInpaintPipeline(MultiViewPipeline):
@@ -35,8 +36,18 @@ class ControlNetInpaintPipeline(MultiViewPipeline):
         unet: MultiViewUNet,
         scheduler: Any,
         controlnet: ControlNetModel,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
     ) -> None:
-        """Hold the parts."""
+        """Hold the parts.
+
+        Raises:
+            InputError: they are those of SDXL, beside which no ControlNet is known here.
+        """
+        if text_encoder_2 is not None or tokenizer_2 is not None:
+            raise InputError(
+                "Expected a model of one text encoder beside a ControlNet, got two, as SDXL has."
+            )
         super().__init__(vae, text_encoder, tokenizer, unet, scheduler)
         self.register_modules(controlnet=controlnet)
 

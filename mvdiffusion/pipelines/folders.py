@@ -23,6 +23,7 @@ from mvdiffusion.pipelines.loading import (
     local_folder,
     readable,
     record_files,
+    shared_parts,
 )
 from mvdiffusion.records import InputError, atomic_output, read_json, write_json
 
@@ -164,8 +165,8 @@ class ModelFolders(_Pipeline):
         """Load a Stable Diffusion folder (or hub id) and insert untrained multi-view layers.
 
         Args:
-            folder: a folder in the format of diffusers, with as many input channels as the task
-                needs: those of Stable Diffusion 2 base, inpainting or depth.
+            folder: a folder in the format of diffusers, of Stable Diffusion 1, 2 or XL, with as
+                many input channels as the task needs: those of base, inpainting or depth.
             variant: CAA arithmetic, "released" or "paper".
             ignore_condition: load a model of text alone, too; its new input channels have no
                 effect, so it sees neither mask nor depth.
@@ -179,8 +180,8 @@ class ModelFolders(_Pipeline):
         if ignore_condition and base.unet.config.in_channels == latent_channels:
             extend_input_channels(base.unet, cls.input_channels(latent_channels))
         unet = MultiViewUNet.from_unet(base.unet, variant, cls.unet_task)
-        parts = (base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler)
-        return cls(*parts, **cls._further_parts(folder, **options))
+        parts = {**shared_parts(base), **cls._further_parts(folder, **options)}
+        return cls(unet=unet, **parts)
 
     @classmethod
     def _further_parts(cls, folder: str | Path, **options: Any) -> dict[str, Any]:
@@ -216,6 +217,7 @@ class ModelFolders(_Pipeline):
         """
         super().save_config(save_directory, push_to_hub, **more)
         folder = Path(save_directory)
+        _leave_out_absent_parts(folder)
         if type(self).__name__ in TASKS:
             _write_modules(folder)
             write_card(folder, self, {})
@@ -226,6 +228,15 @@ class ModelFolders(_Pipeline):
 def _task(name: str) -> str:
     """Name of the task of a pipeline's class."""
     return name.removeprefix("MVDiffusion").removesuffix("Pipeline").lower()
+
+
+def _leave_out_absent_parts(folder: Path) -> None:
+    """Name no second text encoder where there is none: what is not named loads as none."""
+    index = read_json(folder / "model_index.json")
+    for name in ("text_encoder_2", "tokenizer_2"):
+        if index.get(name) == [None, None]:
+            del index[name]
+    write_json(folder / "model_index.json", index)
 
 
 def _write_modules(folder: Path) -> None:
@@ -254,14 +265,18 @@ def write_card(folder: Path, pipeline: Any, provenance: Mapping[str, str]) -> No
     name, unet = type(pipeline).__name__, pipeline.unet
     height, width = pipeline.default_size()
     attention = sum(weights.numel() for weights in unet.correspondence_parameters())
-    counts = {part: getattr(pipeline, part).num_parameters() for part in ("vae", "text_encoder")}
+    count = {
+        part: sum(module.num_parameters() for module in modules)
+        for part, modules in {"vae": [pipeline.vae], "text": pipeline.text.encoders}.items()
+    }
+    encoders = "text encoder" + "s" * (len(pipeline.text.encoders) - 1)
     dtype = str(unet.dtype).removeprefix("torch.")
     rows = {
         "Size of a view": f"{height} × {width} pixels (height × width)",
         "Attention between views": f"variant `{unet.config['variant']}`"
         + "".join(f", {key} {value}" for key, value in (unet.config["attention"] or {}).items()),
         "Parameters": f"UNet {unet.num_parameters():,}, of which {attention:,} for the views to "
-        f"see each other; VAE {counts['vae']:,}; text encoder {counts['text_encoder']:,}",
+        f"see each other; VAE {count['vae']:,}; {encoders} {count['text']:,}",
         "Precision": dtype,
         **(provenance or {"Origin": "not recorded"}),
     }

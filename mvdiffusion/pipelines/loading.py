@@ -11,16 +11,17 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import snapshot_download
 
 from mvdiffusion.records import InputError, read_json, sha256_file, write_json
 
 HASHES = "sha256.json"
 WEIGHTS = ("text_encoder", "unet", "vae")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # the second one is SDXL's
 PICKLED = ["*.bin", "*.ckpt", "*.pt", "*.pth"]  # patterns of files that are never read
 
 
@@ -70,7 +71,7 @@ def check_files(folder: Path) -> None:
     Raises:
         InputError: one is missing or has changed, or there are pickled weights alone.
     """
-    for part in WEIGHTS:
+    for part in {*WEIGHTS, *TEXT_ENCODERS}:
         kinds = {path.suffix for path in (folder / part).glob("*")}
         if ".bin" in kinds and ".safetensors" not in kinds:
             raise InputError(
@@ -101,32 +102,41 @@ def _ways_out(record: Path) -> str:
 
 
 def check_architecture(folder: Path) -> None:
-    """Check that a folder's UNet is one of Stable Diffusion 1 or 2, and its text encoder fits.
+    """Check that a folder's UNet is one of Stable Diffusion 1, 2 or XL, and its texts fit.
 
     Raises:
-        InputError: it is another model, such as SDXL, or a configuration cannot be read.
+        InputError: it is another model, such as SDXL's refiner, or a configuration cannot be read.
     """
-    index, unet, text = (
-        read_json(folder / name)
-        for name in ("model_index.json", "unet/config.json", "text_encoder/config.json")
+    index, unet = (
+        _configuration(folder, name) for name in ("model_index.json", "unet/config.json")
     )
-    if not all(isinstance(config, dict) for config in (index, unet, text)):
-        raise InputError(f"{folder}: a configuration in it is not a JSON object; get it again.")
-    width, expected = text.get("hidden_size"), unet.get("cross_attention_dim")
-    if "text_encoder_2" in index or unet.get("addition_embed_type"):
-        found = "a model with a second text encoder or more conditions, such as SDXL"
+    names = [name for name in TEXT_ENCODERS if name == TEXT_ENCODERS[0] or name in index]
+    texts = [_configuration(folder, f"{name}/config.json") for name in names]
+    widths: list[Any] = [text.get("hidden_size") for text in texts]
+    expected, kind = unet.get("cross_attention_dim"), unet.get("addition_embed_type")
+    if kind != (None if len(texts) == 1 else "text_time"):
+        found = (
+            f"text encoders of SDXL or its UNet alone ({len(texts)}; addition_embed_type {kind})"
+        )
     elif unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         found = f"a {unet['_class_name']}"
         if found == "a MultiViewUNet":
             found += ", which `from_pretrained` loads"
-    elif None not in (width, expected) and width != expected:
-        found = f"a text encoder of width {width} beside a UNet that takes {expected}"
+    elif None not in (*widths, expected) and sum(widths) != expected:
+        found = f"a text encoder of width {sum(widths)} beside a UNet that takes {expected}"
     else:
         return
     raise InputError(
-        f"{folder}: holds {found}; expected Stable Diffusion 2 (base, inpainting or depth), or a "
-        "model of the same parts."
+        f"{folder}: holds {found}; expected Stable Diffusion 1, 2 (base, inpainting or depth) or "
+        "XL (base or inpainting), or a model of the same parts."
     )
+
+
+def _configuration(folder: Path, name: str) -> dict[str, Any]:
+    config = read_json(folder / name)
+    if not isinstance(config, dict):
+        raise InputError(f"{folder}: {name} is not a JSON object; get it again.")
+    return config
 
 
 @contextmanager
@@ -182,12 +192,15 @@ def check_no_file(path: Path) -> None:
         )
 
 
-def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipeline:
-    """Load VAE, text encoder, tokenizer, UNet and scheduler of a Stable Diffusion model.
+SingleView: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
+
+
+def load_single_view(folder: str | Path, **options: Any) -> SingleView:
+    """Load VAE, text encoders, tokenizers, UNet and scheduler of a Stable Diffusion model.
 
     Args:
         folder: folder or Hugging Face id of any Stable Diffusion pipeline (text to image,
-            inpainting, depth to image); its other parts are not read.
+            inpainting, depth to image), SDXL's among them; its other parts are not read.
         options: passed on to `from_pretrained`, such as `torch_dtype`; without one, weights are
             computed with in float32, in whatever precision the folder holds them.
 
@@ -200,13 +213,41 @@ def load_single_view(folder: str | Path, **options: Any) -> StableDiffusionPipel
         check_model(local)
         check_files(local)
         check_architecture(local)
-    unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
     with readable(local, "no Stable Diffusion model"):
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            folder, **unused, requires_safety_checker=False, use_safetensors=True, **options
-        )
-    loaded: StableDiffusionPipeline = in_precision(pipeline, options)
+        kind, unused = _family(folder, options)
+        pipeline = kind.from_pretrained(folder, **unused, use_safetensors=True, **options)
+    loaded: SingleView = in_precision(pipeline, options)
     return loaded
+
+
+def _family(folder: str | Path, options: Mapping[str, Any]) -> tuple[type[SingleView], dict]:
+    """Which pipeline of diffusers loads a model, and what it is to leave out."""
+    names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+    index = DiffusionPipeline.load_config(
+        str(folder), **{name: options[name] for name in names if name in options}
+    )
+    unused: dict[str, Any] = dict.fromkeys(("feature_extractor", "image_encoder"))
+    if "text_encoder_2" in index:
+        return StableDiffusionXLPipeline, {**unused, "add_watermarker": False}
+    unused |= {"safety_checker": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline, unused
+
+
+def shared_parts(single: Any) -> dict[str, Any]:
+    """Parts that a multi-view pipeline takes over from one of single views, all but the UNet.
+
+    Args:
+        single: a pipeline of `load_single_view`.
+
+    Returns:
+        Arguments of a pipeline, by name.
+    """
+    names = ["vae", "text_encoder", "tokenizer", "scheduler"]
+    if getattr(single, "text_encoder_2", None) is None:
+        return {name: getattr(single, name) for name in names}
+    names += ["text_encoder_2", "tokenizer_2"]
+    zeros = {"force_zeros_for_empty_prompt": single.config.force_zeros_for_empty_prompt}
+    return {name: getattr(single, name) for name in names} | zeros
 
 
 def in_precision(pipeline: Any, options: Mapping[str, Any]) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,15 +48,29 @@ class MultiViewOutput(BaseOutput):
 class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
     """Parts of a multi-view model; the tasks' pipelines derive from it."""
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["text_encoder_2", "tokenizer_2"]
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "prompt_embeds"]
 
     unet_task = "panorama"
 
     def __init__(
-        self, vae: Any, text_encoder: Any, tokenizer: Any, unet: MultiViewUNet, scheduler: Any
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: MultiViewUNet,
+        scheduler: Any,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
+        force_zeros_for_empty_prompt: bool = False,
     ) -> None:
         """Hold the parts; `from_pretrained` and `save_pretrained` come with diffusers.
+
+        Args:
+            vae, text_encoder, tokenizer, unet, scheduler: parts of every Stable Diffusion.
+            text_encoder_2, tokenizer_2: SDXL's further ones.
+            force_zeros_for_empty_prompt: whether SDXL's embeddings of an empty text are zeros.
 
         Raises:
             InputError: the UNet is one of single views.
@@ -64,8 +78,11 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         """
         super().__init__()
         self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+            text_encoder_2=text_encoder_2, tokenizer_2=tokenizer_2,
+        )  # fmt: skip
+        if text_encoder_2 is not None:
+            self.register_to_config(force_zeros_for_empty_prompt=force_zeros_for_empty_prompt)
         if not isinstance(unet, MultiViewUNet):
             raise InputError(
                 f"Expected a multi-view UNet for {type(self).__name__}, got a "
@@ -360,12 +377,15 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
             prompt_embeds, geometry, image_condition: see `denoise`.
             cross_attention_kwargs: of `SamplingOptions`.
         """
+        sides = (side * self.vae_scale_factor for side in inputs.shape[-2:])
+        text, added = self.text.conditions(prompt_embeds, *sides)
         given = {
             "image_condition": image_condition,
             "cross_attention_kwargs": cross_attention_kwargs,
+            "added_cond_kwargs": added,
         }
         options = {name: value for name, value in given.items() if value is not None}
-        sample: Tensor = self.unet(inputs, t, prompt_embeds, geometry, **options).sample
+        sample: Tensor = self.unet(inputs, t, text, geometry, **options).sample
         return sample
 
     def result(self, images: Any, options: SamplingOptions) -> Any:
@@ -378,11 +398,26 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         self.maybe_free_model_hooks()
         return MultiViewOutput(images=images) if options.return_dict else (images,)
 
+    @contextmanager
+    def _without_overflow(self) -> Iterator[None]:
+        """Let SDXL's VAE compute in float32 where it is held in half precision, as in diffusers."""
+        # The VAEs of Stable Diffusion 1 and 2 have `force_upcast` too, as a default that none uses.
+        asked = self.text_encoder_2 is not None and self.vae.config.get("force_upcast")
+        upcast = bool(asked) and self.vae.dtype == torch.float16
+        if upcast:
+            self.vae.to(torch.float32)
+        try:
+            yield
+        finally:
+            if upcast:
+                self.vae.to(torch.float16)
+
     def encode_views(self, views: Tensor) -> Tensor:
         """Encode views [B, V, 3, H, W] in −1 … 1 as scaled latents [B, V, C, h, w] (the mode)."""
-        pixels = views.flatten(0, 1).to(self._execution_device, self.vae.dtype)
-        parts = pixels.split(1 if self.vae_slicing else views.shape[1])
-        modes = [self.vae.encode(part).latent_dist.mode() for part in parts]
+        with self._without_overflow():
+            pixels = views.flatten(0, 1).to(self._execution_device, self.vae.dtype)
+            parts = pixels.split(1 if self.vae_slicing else views.shape[1])
+            modes = [self.vae.encode(part).latent_dist.mode() for part in parts]
         latents = torch.cat(modes) * self.vae.config.scaling_factor
         return latents.unflatten(0, views.shape[:2])
 
@@ -398,10 +433,11 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         """
         if output_type == "latent":
             return latents
-        scaled = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
-        # One sample at a time bounds the memory; the result is the same.
-        parts = scaled.split(1 if self.vae_slicing else latents.shape[1])
-        decoded = torch.cat([self.vae.decode(part).sample.float() for part in parts])
+        with self._without_overflow():
+            scaled = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
+            # One sample at a time bounds the memory; the result is the same.
+            parts = scaled.split(1 if self.vae_slicing else latents.shape[1])
+            decoded = torch.cat([self.vae.decode(part).sample.float() for part in parts])
         check_finite("pixels", decoded, self.vae.dtype)
         images = self.image_processor.postprocess(decoded, output_type)
         if output_type == "pil":

@@ -18,6 +18,15 @@ from mvdiffusion.settings import suggest
 Samples = TypeVar("Samples", list[list[str]], Tensor)
 
 
+EMBEDDINGS = {
+    "prompt_embeds": "V, L, D",
+    "negative_prompt_embeds": "V, L, D",
+    "pooled_prompt_embeds": "V, P",
+    "negative_pooled_prompt_embeds": "V, P",
+}
+"""Options that take the place of texts, with their shape for one sample."""
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """Options that every pipeline's call takes by keyword; the defaults change nothing.
@@ -27,6 +36,8 @@ class SamplingOptions:
             another in the result.
         prompt_embeds: embeddings [B, V, L, D], or [V, L, D] of one sample, instead of texts.
         negative_prompt_embeds: those of the unconditional branch, of the same shape.
+        pooled_prompt_embeds: of SDXL, pooled embeddings [B, V, P] or [V, P] beside `prompt_embeds`.
+        negative_pooled_prompt_embeds: those beside `negative_prompt_embeds`.
         guidance_rescale: φ of Lin et al. 2023 (arXiv 2305.08891, section 3.4) in 0 … 1: how far
             the guided prediction of a view is brought back to the spread of the unguided one.
         eta: η of DDIM in 0 … 1 (Song et al. 2020, arXiv 2010.02502, equation 16): the noise that
@@ -41,6 +52,8 @@ class SamplingOptions:
     num_images_per_prompt: int = 1
     prompt_embeds: Tensor | None = None
     negative_prompt_embeds: Tensor | None = None
+    pooled_prompt_embeds: Tensor | None = None
+    negative_pooled_prompt_embeds: Tensor | None = None
     guidance_rescale: float = 0.0
     eta: float = 0.0
     clip_skip: int | None = None
@@ -76,16 +89,17 @@ class SamplingOptions:
             if name not in names:
                 raise InputError(f"Unknown argument `{name}`{suggest(name, names)}")
         found = dict(options)
-        for name in ("prompt_embeds", "negative_prompt_embeds"):
+        for name, shape in EMBEDDINGS.items():
             embeds = found.get(name)
             if embeds is None:
                 continue
-            if embeds.ndim not in (3, 4):
+            dimensions = shape.count(",") + 1
+            if embeds.ndim not in (dimensions, dimensions + 1):
                 raise InputError(
-                    f"Expected `{name}` of shape (V, L, D) or (B, V, L, D), got "
+                    f"Expected `{name}` of shape ({shape}) or (B, {shape}), got "
                     f"{tuple(embeds.shape)}."
                 )
-            found[name] = embeds[None] if embeds.ndim == 3 else embeds
+            found[name] = embeds[None] if embeds.ndim == dimensions else embeds
         return cls(**found)
 
     def texts(self, prompt: Prompts | None) -> Prompts:
@@ -117,8 +131,7 @@ class SamplingOptions:
         Args:
             views: their places.
         """
-        names = ("prompt_embeds", "negative_prompt_embeds")
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        given = {name: value for name in EMBEDDINGS if (value := getattr(self, name)) is not None}
         return replace(self, **{name: value[:, list(views)] for name, value in given.items()})
 
     def rescale(self, guided: Tensor, positive: Tensor) -> Tensor:

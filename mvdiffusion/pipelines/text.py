@@ -1,4 +1,4 @@
-"""Prompts → embeddings, by the text encoder that a model shares with Stable Diffusion."""
+"""Prompts → embeddings, by the text encoders that a model shares with Stable Diffusion."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
+from diffusers.configuration_utils import FrozenDict
+from diffusers.loaders import (
+    StableDiffusionLoraLoaderMixin,
+    StableDiffusionXLLoraLoaderMixin,
+    TextualInversionLoaderMixin,
+)
 from diffusers.utils import USE_PEFT_BACKEND, scale_lora_layers, unscale_lora_layers
 from torch import Tensor
 
+from mvdiffusion.models.text_encoding import TextEncoders, tokenize, with_pooled
 from mvdiffusion.pipelines.checks import check_shape
 from mvdiffusion.pipelines.options import PLAIN, SamplingOptions
 from mvdiffusion.records import InputError
@@ -19,18 +25,47 @@ from mvdiffusion.records import InputError
 logger = logging.getLogger(__name__)
 
 
-class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
+class TextConditioning(
+    TextualInversionLoaderMixin, StableDiffusionXLLoraLoaderMixin, StableDiffusionLoraLoaderMixin
+):
     """The part of a pipeline that encodes prompts, with diffusers' loaders of what changes them.
 
-    LoRAs and textual inversions that were made for Stable Diffusion fit, since text encoder and
+    LoRAs and textual inversions that were made for Stable Diffusion fit, since text encoders and
     shared UNet are its own.
     """
 
     text_encoder: Any
     tokenizer: Any
+    text_encoder_2: Any
     unet: Any
     _execution_device: torch.device
     _cut_prompts: set[str]
+
+    @property
+    def text(self) -> TextEncoders:
+        """The text encoder, or SDXL's two."""
+        return TextEncoders.of(self)
+
+    def load_lora_weights(self, *source: Any, **options: Any) -> None:
+        """Load a LoRA of the family of Stable Diffusion that the model is of.
+
+        Args:
+            source, options: see diffusers.
+        """
+        one = self.text_encoder_2 is None
+        family = StableDiffusionLoraLoaderMixin if one else StableDiffusionXLLoraLoaderMixin
+        family.load_lora_weights(self, *source, **options)
+
+    @classmethod
+    def lora_state_dict(cls, source: Any, **options: Any) -> Any:
+        """Read a LoRA; what is made of its layers' names depends on the shared UNet.
+
+        Args:
+            source, options: see diffusers.
+        """
+        if (config := options.get("unet_config")) is not None:
+            options["unet_config"] = FrozenDict(config["unet_config"])
+        return super().lora_state_dict(source, **options)
 
     def encode_prompt(
         self,
@@ -46,7 +81,8 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
             options: embeddings in place of texts, layers to leave out, scale of a LoRA.
 
         Returns:
-            Embeddings [B, V, L, D], or [2 B, V, L, D] with the negative prompts' first.
+            Embeddings [B, V, L, D], or [2 B, V, L, D] with the negative prompts' first; of SDXL the
+            last tokens are the pooled embeddings (see `models.text_encoding`).
 
         Raises:
             InputError: embeddings of another shape, or more layers to leave out than there are.
@@ -87,8 +123,26 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
             raise InputError(
                 f"Expected `{name}` of width {width}, which the UNet takes, got {embeds.shape[-1]}."
             )
+        if self.text.pooled_width:
+            embeds = with_pooled(embeds, self._pooled(name, options, embeds))
         embeds = embeds.expand(batch, -1, -1, -1) if len(embeds) == 1 else options.each(embeds)
         return embeds.to(self._execution_device, self.unet.dtype)
+
+    def _pooled(self, name: str, options: SamplingOptions, embeds: Tensor) -> Tensor:
+        """Take pooled embeddings [B, V, P] from the options, which belong to embeddings of SDXL.
+
+        Raises:
+            InputError: they are missing or of another shape.
+        """
+        name = name.replace("prompt_embeds", "pooled_prompt_embeds")
+        pooled: Tensor | None = getattr(options, name)
+        if pooled is None:
+            raise InputError(
+                f"Expected `{name}` beside embeddings, as the model has two text encoders, got "
+                "none."
+            )
+        check_shape(name, pooled, (*embeds.shape[:2], self.text.pooled_width))
+        return pooled
 
     @contextmanager
     def _scaled_text_encoder(self, options: SamplingOptions) -> Iterator[None]:
@@ -97,11 +151,14 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
         if not USE_PEFT_BACKEND or scale == 1.0:
             yield
             return
-        scale_lora_layers(self.text_encoder, scale)
+        encoders = self.text.encoders
+        for encoder in encoders:
+            scale_lora_layers(encoder, scale)
         try:
             yield
         finally:
-            unscale_lora_layers(self.text_encoder, scale)
+            for encoder in encoders:
+                unscale_lora_layers(encoder, scale)
 
     def _embed(self, rows: Sequence[Sequence[str]], clip_skip: int | None = None) -> Tensor:
         """Encode texts [B][V] as [B, V, L, D].
@@ -115,42 +172,22 @@ class TextConditioning(TextualInversionLoaderMixin, StableDiffusionLoraLoaderMix
         """
         distinct = sorted({text for row in rows for text in row})
         tokens = self._tokens(distinct)
-        if clip_skip is None:
-            embeds = self.text_encoder(tokens)[0]
-        else:
-            layers = self.text_encoder.config.num_hidden_layers
-            if clip_skip > layers:
-                raise InputError(
-                    f"Expected `clip_skip` in 0 … {layers}, the text encoder's layers, got "
-                    f"{clip_skip}."
-                )
-            states = self.text_encoder(tokens, output_hidden_states=True).hidden_states
-            embeds = self._final_norm(states[-1 - clip_skip])
-        embeds = embeds.to(self.unet.dtype)
+        embeds = self.text.encode(tokens, clip_skip).to(self.unet.dtype)
         place = {text: index for index, text in enumerate(distinct)}
         return embeds[torch.tensor([[place[text] for text in row] for row in rows])]
 
-    def _final_norm(self, states: Tensor) -> Tensor:
-        """Apply the text encoder's last layer norm, whatever the release of transformers."""
-        inner = getattr(self.text_encoder, "text_model", self.text_encoder)
-        normed: Tensor = inner.final_layer_norm(states)
-        return normed
-
     def _tokens(self, texts: list[str]) -> Tensor:
-        """Tokens [N, L] of texts; what is cut off is logged.
+        """Tokens [N, …] of texts for all encoders; what is cut off is logged.
 
         A textual inversion of several vectors is written out.
         """
-        texts = self.maybe_convert_prompt(texts, self.tokenizer)
-        self._tell_cut_prompts(texts)
-        tokens: Tensor = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return tokens.to(self._execution_device)
+        found = []
+        for tokenizer in self.text.tokenizers:
+            written = self.maybe_convert_prompt(texts, tokenizer)
+            if tokenizer is self.tokenizer:  # SDXL's second one cuts at the same place
+                self._tell_cut_prompts(written)
+            found.append(tokenize([tokenizer], written))
+        return torch.cat(found, 1).to(self._execution_device)
 
     def _tell_cut_prompts(self, prompts: Sequence[str]) -> None:
         """Log what the tokenizer cuts off, once for each prompt."""

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mvdiffusion.geometry.depth import normalized_inverse_depth
+from mvdiffusion.models.text_encoding import TextEncoders
 from mvdiffusion.pipelines.checks import check_finite
-from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view, readable
+from mvdiffusion.pipelines.loading import (
+    SingleView,
+    check_model,
+    is_multi_view,
+    load_single_view,
+    readable,
+)
 from mvdiffusion.records import InputError
 from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
 from mvdiffusion.training.lean.attention import plain_attention
@@ -23,6 +30,8 @@ from mvdiffusion.training.lean.captions import CaptionEmbeddings
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
 
+# What a pipeline of single views is made with beside its parts; the second is SDXL's.
+OPTIONS = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 VALIDATION_EXAMPLES = 64  # views whose loss is recorded while training
 
 Pictures = Callable[["DiffusionTask"], tuple[Tensor, Tensor]]
@@ -33,8 +42,8 @@ def vae_scale_factor(vae: Any) -> int:
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
-def load_parts(folder: Path) -> StableDiffusionPipeline:
-    """Load a Stable Diffusion style folder, weights in float32.
+def load_parts(folder: Path) -> SingleView:
+    """Load a Stable Diffusion style folder, SDXL's too, weights in float32.
 
     Raises:
         InputError: when the folder does not hold such a model.
@@ -43,9 +52,11 @@ def load_parts(folder: Path) -> StableDiffusionPipeline:
     if is_multi_view(folder):
         raise InputError(f"{folder}: is a multi-view model; expected one of single views.")
     with readable(folder, "no Stable Diffusion model"):
-        parts = load_single_view(folder).components
+        loaded = load_single_view(folder)
     # Anew, so that what is saved does not name the folder.
-    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    kept = {name: loaded.config[name] for name in OPTIONS if name in loaded.config}
+    made: SingleView = type(loaded)(**loaded.components, **kept)
+    return made
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
@@ -71,7 +82,7 @@ class DiffusionTask(nn.Module):
     def __init__(
         self,
         settings: ViewStage | FrameStage,
-        parts: StableDiffusionPipeline,
+        parts: SingleView,
         sources: Sequence[Source],
         pictures: Pictures,
     ) -> None:
@@ -86,13 +97,15 @@ class DiffusionTask(nn.Module):
         super().__init__()
         self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
-        self.embed = CaptionEmbeddings(parts.text_encoder)
+        self.text = TextEncoders.of(parts)
+        self.embed = CaptionEmbeddings(self.text)
+        self.text_encoder_2 = getattr(parts, "text_encoder_2", None)  # a module of this one, too
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
         height, width = (side // parts.vae_scale_factor for side in settings.size)
         self.examples, self.held_out = (
             DiffusionExamples(
                 source,
-                tokenizer=parts.tokenizer,
+                tokenizers=self.text.tokenizers,
                 latent_shape=(parts.vae.config.latent_channels, height, width),
                 num_train_timesteps=parts.scheduler.config.num_train_timesteps,
                 caption_dropout=settings.loss.caption_dropout,
@@ -143,7 +156,8 @@ class DiffusionTask(nn.Module):
             batch: an example with its clean latents.
         """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        preds: Tensor = self.unet(inputs, batch["timesteps"], embeds).sample
+        text, added = self.text.conditions(embeds, *batch["pixels"].shape[-2:])
+        preds: Tensor = self.unet(inputs, batch["timesteps"], text, added_cond_kwargs=added).sample
         return preds
 
     @torch.no_grad()

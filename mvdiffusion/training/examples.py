@@ -15,6 +15,7 @@ from torch import Tensor
 from mvdiffusion.data.captions import join_captions
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScene
+from mvdiffusion.models.text_encoding import tokenize
 from mvdiffusion.tasks import GIVEN_VIEWS
 
 Batch = dict[str, Tensor]
@@ -277,7 +278,7 @@ class DiffusionExamples:
     def __init__(
         self,
         source: Source,
-        tokenizer: Any,
+        tokenizers: Sequence[Any],
         latent_shape: Sequence[int],
         num_train_timesteps: int,
         caption_dropout: float,
@@ -287,12 +288,13 @@ class DiffusionExamples:
         """Make the stream of examples of a source.
 
         Args:
+            tokenizers: of the text encoders (see `models.text_encoding.tokenize`).
             latent_shape: [C, h, w] of a view.
             caption_dropout: share of captions that are replaced by the empty one.
             timestep_shift: see `DiffusionLossSettings`.
             shared_timestep: draw one timestep and one caption drop for all views of an example.
         """
-        self.source, self.tokenizer, self.latent_shape = source, tokenizer, tuple(latent_shape)
+        self.source, self.tokenizers, self.latent_shape = source, tokenizers, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
         self.timestep_shift, self.shared_timestep = timestep_shift, shared_timestep
 
@@ -309,7 +311,7 @@ class DiffusionExamples:
             "pixels": drawn.views,
             "noise": _normal(random, count, self.latent_shape),
             "timesteps": torch.from_numpy(np.broadcast_to(timesteps, count).copy()),
-            "input_ids": tokenize(self.tokenizer, prompts),
+            "input_ids": tokenize(self.tokenizers, prompts),
             **drawn.given,
         }
 
@@ -324,19 +326,6 @@ def shifted(timesteps: np.ndarray, count: int, shift: float) -> np.ndarray:
     """
     share = (timesteps + 0.5) / count
     return (count * shift * share / (1 + (shift - 1) * share)).astype(np.int64)
-
-
-def tokenize(tokenizer: Any, prompts: list[str]) -> Tensor:
-    """Return token ids [N, L], padded and cut to the tokenizer's `model_max_length`."""
-    tokens = tokenizer(
-        prompts,
-        padding="max_length",
-        truncation=True,
-        max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    )
-    ids: Tensor = tokens.input_ids
-    return ids
 
 
 def _normal(random: np.random.Generator, count: int, shape: tuple[int, ...]) -> Tensor:

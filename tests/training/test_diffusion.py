@@ -8,10 +8,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from tiny_training import places, settings
 
+from mvdiffusion.models.text_encoding import tokenize
 from mvdiffusion.records import InputError
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import load_parts, min_snr_weights
-from mvdiffusion.training.examples import DiffusionExamples, shifted, tokenize
+from mvdiffusion.training.examples import DiffusionExamples, shifted
 from mvdiffusion.training.settings import MultiViewSettings, TokenizerSettings, ViewStage
 from mvdiffusion.training.stage1 import view_task
 from mvdiffusion.training.stage2 import multi_view_task
@@ -146,7 +147,7 @@ def test_noise_and_timesteps_have_the_right_distribution(parts, rooms):
 @pytest.mark.parametrize(("fraction", "low", "high"), [(0.0, 0, 0), (1.0, 1, 1), (0.3, 0.2, 0.4)])
 def test_captions_are_dropped_at_the_wanted_rate(parts, rooms, fraction, low, high):
     task = stage1_task(parts, rooms, caption_dropout=fraction)
-    empty = tokenize(parts.tokenizer, [""])
+    empty = tokenize([parts.tokenizer], [""])
     ids = torch.cat([task.examples[position]["input_ids"] for position in range(100)])
     assert low <= (ids == empty).all(-1).float().mean().item() <= high
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT, Project, load_workflow
+from workflow_project import ROOT, Project, load_workflow, plan
 
+from mvdiffusion.conversion.base_model import copies
 from mvdiffusion.methods.registry import method_names, methods
 from mvdiffusion.tasks import Task
 from workflow.lib.config import SCHEMA, checked, has_all_sections, read_config, schema_text
@@ -347,6 +349,27 @@ def test_every_number_of_an_experiment_says_where_it_is_from() -> None:
     assert [line.split(":")[0] for line in bare] == [
         "stage1", "validate_every", "log_every", "num_workers",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_other_backbones_change_some_keys_of_the_papers_experiment(name: str) -> None:
+    paper, changed = read("paper"), read(name)
+    assert set(keys(changed)) - set(keys(changed.get("outpaint", {}), "outpaint.")) < set(
+        keys(paper)
+    )
+    update_config(paper, changed)
+    assert checked(paper, name) == paper
+    for model in paper["base"]["pretrained"].values():
+        assert len(copies(model)[0].revision or "") == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_other_backbones_are_planned(name: str) -> None:
+    jobs = plan(*(WORKFLOW / f"config/{file}.yaml" for file in ("paper", name)))
+    names = [job.rule.name for job in jobs.jobs]
+    assert names.count("train_stage2") == len(read("paper" if name == "sd15" else name)["tasks"])
+    assert names.count("train_inpainting") == (name == "sd15")
 
 
 def test_the_comparison_and_the_ablations_leave_no_method_out() -> None:

@@ -16,16 +16,16 @@ import torch
 from diffusers import (
     ControlNetModel,
     StableDiffusionControlNetInpaintPipeline,
-    StableDiffusionPipeline,
 )
 from torch import Tensor, nn
 
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.models.controlnet import control_image, controlnet_of, run_with_controlnet
 from mvdiffusion.models.multiview_unet import MultiViewUNet
+from mvdiffusion.models.text_encoding import TextEncoders
 from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.pipelines.controlnet import ControlNetInpaintPipeline
-from mvdiffusion.pipelines.loading import readable
+from mvdiffusion.pipelines.loading import SingleView, readable
 from mvdiffusion.pipelines.sequential import inpaint_view
 from mvdiffusion.records import InputError
 from mvdiffusion.training.baselines.settings import ControlNetSettings
@@ -73,7 +73,7 @@ def train_controlnet(settings: Mapping[str, Any], base: Path, places: Places) ->
 
     def build(settings: ControlNetSettings) -> tuple[nn.Module, Writer]:
         parts = load_parts(base)
-        freeze(parts.vae, parts.text_encoder)
+        freeze(parts.vae, *TextEncoders.of(parts).encoders)
         controlnet = _controlnet(settings, parts, base)
         if settings.train_unet:
             parts.unet.train()
@@ -92,7 +92,7 @@ def train_controlnet(settings: Mapping[str, Any], base: Path, places: Places) ->
 def controlnet_task(
     settings: ControlNetSettings,
     places: Places,
-    parts: StableDiffusionPipeline,
+    parts: SingleView,
     controlnet: ControlNetModel,
 ) -> ControlNetTask:
     """Make the task of denoising single frames with their depth."""
@@ -105,11 +105,13 @@ def controlnet_task(
     return ControlNetTask(controlnet, settings, parts, sources, _pictures(held_out))
 
 
-def _controlnet(
-    settings: ControlNetSettings, parts: StableDiffusionPipeline, base: Path
-) -> ControlNetModel:
+def _controlnet(settings: ControlNetSettings, parts: SingleView, base: Path) -> ControlNetModel:
     """Load the ControlNet to start from, or make one of the UNet."""
     channels, unet = parts.vae.config.latent_channels, parts.unet
+    if len(TextEncoders.of(parts).encoders) > 1:
+        raise InputError(
+            f"{base}: has two text encoders, as SDXL; expected a model of one beside a ControlNet."
+        )
     if unet.config.in_channels != 2 * channels + 1:
         raise InputError(
             f"{base}: its UNet takes {unet.config.in_channels} channels; expected an inpainting "
@@ -133,7 +135,7 @@ def _controlnet(
     return loaded.float()
 
 
-def _together(parts: StableDiffusionPipeline, controlnet: ControlNetModel) -> Any:
+def _together(parts: SingleView, controlnet: ControlNetModel) -> Any:
     none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
     components = {name: getattr(parts, name) for name in names}

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.models.closing import closed_convolutions
+from mvdiffusion.models.text_encoding import TextEncoders
 from mvdiffusion.pipelines.checks import most_steps
 from mvdiffusion.pipelines.equirectangular import generate_equirectangular
+from mvdiffusion.pipelines.loading import SingleView
 from mvdiffusion.training.baselines.settings import PanoramaStage
 from mvdiffusion.training.diffusion import DiffusionTask, Pictures, freeze, load_parts
 from mvdiffusion.training.examples import Batch, EquirectangularImages, load_equirectangular
@@ -65,7 +66,7 @@ def train_panorama_finetune(settings: Mapping[str, Any], base: Path, places: Pla
 
     def build(settings: PanoramaStage) -> tuple[nn.Module, Writer]:
         parts = load_parts(base)
-        freeze(parts.vae, parts.text_encoder)
+        freeze(parts.vae, *TextEncoders.of(parts).encoders)
         parts.unet.train()
         return panorama_task(settings, places, parts), parts.save_pretrained
 
@@ -73,7 +74,7 @@ def train_panorama_finetune(settings: Mapping[str, Any], base: Path, places: Pla
 
 
 def panorama_task(
-    settings: PanoramaStage, places: Places, parts: StableDiffusionPipeline
+    settings: PanoramaStage, places: Places, parts: SingleView
 ) -> EquirectangularTask:
     """Make the task of denoising whole panoramas.
 

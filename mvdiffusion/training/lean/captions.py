@@ -1,11 +1,11 @@
-"""Embeddings of captions, computed once by a text encoder that does not train."""
+"""Embeddings of captions, computed once by text encoders that do not train."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from mvdiffusion.models.text_encoding import TextEncoders
 
 LIMIT_BYTES = 256 * 2**20  # of embeddings that are kept
 AT_ONCE = 8  # captions; always as many, so that an embedding does not depend on the others
@@ -18,20 +18,20 @@ class CaptionEmbeddings:
     run computes it anew, with the same result.
     """
 
-    def __init__(self, encoder: Any, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Keep what `encoder` computes; nothing while any part of it trains.
+    def __init__(self, text: TextEncoders, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Keep what the encoders compute; nothing while any part of them trains.
 
         Args:
-            encoder: CLIP's text model.
+            text: CLIP's text model, or SDXL's two.
             limit_bytes: of the embeddings kept.
         """
-        self.encoder, self.room = encoder, limit_bytes
+        self.text, self.room = text, limit_bytes
         self._kept: dict[tuple[bytes, torch.dtype | None], Tensor] = {}
 
     def __call__(self, input_ids: Tensor) -> Tensor:
         """Return embeddings [N, L, D] of tokens [N, L]."""
-        if any(parameter.requires_grad for parameter in self.encoder.parameters()):
-            return self._encode(input_ids)
+        if any(value.requires_grad for each in self.text.encoders for value in each.parameters()):
+            return self.text.encode(input_ids)
         kind = input_ids.device.type
         precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         keys = [(ids.numpy().tobytes(), precision) for ids in input_ids.cpu()]
@@ -43,15 +43,10 @@ class CaptionEmbeddings:
             rows = [places[key] for key in part]
             rows += rows[:1] * (AT_ONCE - len(rows))
             with torch.no_grad():
-                made = self._encode(input_ids[rows])
+                made = self.text.encode(input_ids[rows])
             for key, embedding in zip(part, made, strict=False):
                 found[key] = embedding
                 if self.room >= embedding.nbytes:
                     self.room -= embedding.nbytes
                     self._kept[key] = embedding.clone()
         return torch.stack([found[key] for key in keys])
-
-    def _encode(self, input_ids: Tensor) -> Tensor:
-        embeddings: Tensor = self.encoder(input_ids).last_hidden_state
-        return embeddings
-
