@@ -23,7 +23,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 _QUERY = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 _TICK = 0.5  # seconds between two looks at the slots
 
-_held: list[int] = []  # open files keep their locks
+held: list[int] = []  # open files keep their locks
 
 
 def visible_gpus() -> list[str]:
@@ -92,7 +92,7 @@ def _free(gpus: list[str], count: int) -> list[str]:
         for file in files:
             os.close(file)
         return []
-    _held.extend(files)
+    held.extend(files)
     return taken
 
 

@@ -23,7 +23,8 @@ from mvdiffusion.records import InputError
 
 LOST = 75  # exit code of a process that could not go on because another one had ended
 _TICK = 0.1  # seconds between two looks at the processes
-_GRACE = 5.0  # seconds for others to end by themselves once one has failed
+_GRACE = 2.0  # seconds for others to end by themselves once one has failed
+_LAST_WORDS = 10.0  # seconds for those that are told to end
 _TOLD_BY_SYSTEM = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -144,8 +145,7 @@ def _start(environment: dict[str, str], output: IO[bytes] | None) -> subprocess.
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
     """Wait for all to end, or for one to fail; return the number of the one that failed first."""
-    limit = None
-    first = None
+    limit = first = None
     while True:
         codes = [worker.poll() for worker in workers]
         if all(code == 0 for code in codes):
@@ -168,7 +168,7 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
         for worker in workers:
             if worker.poll() is None:
                 stop(worker)
-        limit = time.monotonic() + _GRACE
+        limit = time.monotonic() + _LAST_WORDS
         for worker in workers:
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(max(0.0, limit - time.monotonic()))

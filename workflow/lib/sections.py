@@ -384,6 +384,23 @@ class Evaluation:
 
 
 @settings
+class Processes:
+    """How many processes share the work of one job, each with a GPU of its own where there are GPUs.
+
+    They decide no result.
+
+    Attributes:
+        training: of each model; they divide each batch between them.
+        generation: of the images of each method.
+        scoring: of the features of each folder that is scored.
+    """
+
+    training: Count = 1
+    generation: Count = 1
+    scoring: Count = 1
+
+
+@settings
 class NotRun:
     """A method of the paper that is not run, on record for the reader alone.
 
@@ -423,6 +440,7 @@ class Configuration:
         evaluation: feature extractors, scores and verdicts.
         datasets: the paper's data, which only licensees can download.
         dataset: what the target `data` makes, whatever the tasks.
+        processes: how many processes share the work of one job.
         not_run: methods of the paper that are not run, on record for the reader alone.
         banner: what the report says before anything else.
     """
@@ -441,6 +459,7 @@ class Configuration:
     seeds: list[Seed] = field(default_factory=list)
     datasets: Datasets = Datasets()
     dataset: Literal["matterport3d", "scannet"] | None = None
+    processes: Processes = Processes()
     not_run: list[NotRun] = field(default_factory=list)
     banner: str = ""
 
