@@ -78,8 +78,8 @@ def test_one_that_lost_another_says_nothing_and_the_killed_one_is_named(tmp_path
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals) -> None:
     """And each holds the open files of the job that began it, as the workflow's lock is one."""
-    work = "open(sys.argv[3] + str(rank), 'w').write(f'{os.getpid()} {os.path.exists(sys.argv[4])}')"
-    work += "; time.sleep(600)"
+    work = "found = os.path.exists(sys.argv[4]); file = open(sys.argv[3] + str(rank), 'w')"
+    work += "; print(os.getpid(), found, end='', file=file, flush=True); time.sleep(600)"
     with (tmp_path / "lock").open("w") as file:
         os.set_inheritable(file.fileno(), True)
         started = subprocess.Popen(

@@ -70,8 +70,8 @@ def score(
     details: list[Detail] = []
     if samples_csv is not None:
         check_file(samples_csv, ".csv")
-    given = {"method": method, "samples": samples, "details": details, "part": part()}
-    result = score_folder(generated, **given, **arguments)
+    arguments |= {"method": method, "samples": samples, "part": part()}
+    result = score_folder(generated, details=details, **arguments)
     if not result:  # a part of the features is all that was to be made
         return
     write_json(output, result)

@@ -80,7 +80,8 @@ def take_gpus(count: int) -> list[str]:
 
 def _free(gpus: list[str], count: int) -> list[str]:
     """Lock as many as are asked for, or none, so that no two commands wait for one another."""
-    taken, files = [], []
+    taken: list[str] = []
+    files: list[int] = []
     for gpu in gpus:
         file = _open_slot(gpu)
         if len(taken) < count and lock(file, fcntl.LOCK_EX):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
 from mvdiffusion.parallel.gpus import VISIBLE, take_gpus
@@ -87,42 +87,49 @@ def this_command() -> list[str]:
 
 
 def _run_all(count: int, gpus: Sequence[str], joined: bool) -> None:
-    shared = {
+    shared: dict[str, object] = {
         "WORLD_SIZE": count,
         "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": _free_port(),
         "OMP_NUM_THREADS": max(1, _threads() // count),
     }
-    said = [None, *(tempfile.TemporaryFile() for _ in range(1, count))]
-    workers = []
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        for rank, output in enumerate(said):
-            own = {"RANK": rank, "LOCAL_RANK": rank, **({"TQDM_DISABLE": 1} if rank else {})}
-            if gpus and not joined:
-                own[VISIBLE] = gpus[rank]
-            variables = {name: str(value) for name, value in (shared | own).items()}
-            workers.append(_start(os.environ | variables, output))
-        failed = _wait(workers)
-    finally:
-        _end(workers)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if failed is None:
-        for output in () if joined else said:
-            _repeat(output)
-        return
-    code = workers[failed].returncode
-    if code < 0:
-        name = signal.Signals(-code).name
-        raise InputError(
-            f"process {failed + 1} of {count} was ended by {name}"
-            f"{' (perhaps for want of memory)' if name == 'SIGKILL' else ''}, and so the others "
-            "were; run the same command again: it goes on from what is finished."
-        )
-    if workers[0].returncode != code:  # else the first has said the same
-        _repeat(said[failed])
-    raise SystemExit(code)
+    workers: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as files:
+        others = (files.enter_context(tempfile.TemporaryFile()) for _ in range(1, count))
+        said = [None, *others]
+        signal.signal(signal.SIGTERM, _stop)
+        try:
+            for rank, output in enumerate(said):
+                own = shared | {"RANK": rank, "LOCAL_RANK": rank}
+                own |= {"TQDM_DISABLE": 1} if rank else {}
+                own |= {VISIBLE: gpus[rank]} if gpus and not joined else {}
+                variables = {name: str(value) for name, value in own.items()}
+                workers.append(_start(os.environ | variables, output))
+            failed = _wait(workers)
+        finally:
+            _end(workers)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        codes = [worker.returncode for worker in workers]
+        if failed is None:
+            for output in () if joined else said:
+                _repeat(output)
+        elif codes[failed] >= 0 and codes[0] != codes[failed]:  # else the first has said the same
+            _repeat(said[failed])
+    if failed is not None:
+        _fail(failed + 1, count, codes[failed])
+
+
+def _fail(number: int, count: int, code: int) -> None:
+    """End this command as the process did that failed first."""
+    if code >= 0:
+        raise SystemExit(code)
+    name = signal.Signals(-code).name
+    why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
+    raise InputError(
+        f"process {number} of {count} was ended by {name}{why}, and so the others were; run the "
+        "same command again: it goes on from what is finished."
+    )
 
 
 def _start(environment: dict[str, str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:

@@ -1,5 +1,6 @@
 """A split that several processes generate, each a part: the folder is that of one process."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from mvdiffusion.generation import split
 from mvdiffusion.generation.sample_folder import SampleFolder, split_manifest
 from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.methods.registry import find_method
-from mvdiffusion.outputs import begin, begin_part
+from mvdiffusion.outputs import begin, begin_part, end
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.tasks import Task
 
@@ -58,7 +59,7 @@ def test_parts_make_the_folder_of_one_process(
     made = [generate(model, seven, tmp_path / "parts", (rank, count)) for rank in range(count)]
     assert made[0][:2] == ["room0", "room1"]
     assert made[1][:2] == ["room2", "room3"]
-    assert sorted(sum(made, [])) == ROOMS  # each once
+    assert sorted(itertools.chain(*made)) == ROOMS  # each once
     assert not (tmp_path / "parts/manifest.json").exists()
     assert generate(model, seven, tmp_path / "parts") == []
     assert folder_sha256(tmp_path / "parts") == folder_sha256(tmp_path / "whole")
@@ -140,8 +141,6 @@ def test_parts_begin_at_once_beside_what_is_moved_aside_once(tmp_path: Path) -> 
     """Four processes begin a new folder at one moment, and one of other settings."""
     begin(tmp_path / "out", {"seed": 0})
     (tmp_path / "out/old.png").touch()
-    from mvdiffusion.outputs import end
-
     end(tmp_path / "out")
     parts = [
         subprocess.Popen(

@@ -73,7 +73,9 @@ def test_processes_that_cannot_divide_a_batch_are_refused_at_once(tmp_path: Path
     path.write_text(yaml.safe_dump(paper | {"processes": {"training": 4}}))
     assert read_config(path)["processes"] == {"training": 4}
     path.write_text(yaml.safe_dump(paper | {"processes": {"training": 8}}))
-    with pytest.raises(WorkflowError, match="divide panorama.stage2.training evenly: 4 panoramas"):
+    with pytest.raises(
+        WorkflowError, match=r"divide panorama\.stage2\.training evenly: 4 panoramas"
+    ):
         read_config(path)
 
 

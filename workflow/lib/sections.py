@@ -385,7 +385,7 @@ class Evaluation:
 
 @settings
 class Processes:
-    """How many processes share the work of one job, each with a GPU of its own where there are GPUs.
+    """How many processes share the work of one job, each with a GPU of its own if there are GPUs.
 
     They decide no result.
 
