@@ -200,10 +200,13 @@ def test_any_command_can_have_a_gpu_of_its_own(tmp_path: Path) -> None:
 def test_processes_see_gpus_of_their_own_and_a_joined_training_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = []
-    monkeypatch.setattr(workers, "_start", lambda variables, output: seen.append(variables))
-    monkeypatch.setattr(workers, "_wait", lambda started: None)
-    monkeypatch.setattr(workers, "_end", lambda started: None)
+    seen: list[dict[str, str]] = []
+
+    def start(variables: dict[str, str], output: object) -> subprocess.Popen[bytes]:
+        seen.append(variables)
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(workers, "_start", start)
     assert workers.share(2)
     assert [each["CUDA_VISIBLE_DEVICES"] for each in seen] == ["GPU-a", "GPU-b"]
     for file in gpus.held:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mvdiffusion.generation.settings import Generation
+from mvdiffusion.parallel.settings import Processes
 from mvdiffusion.preparation.settings import (
     FrameCaptions,
     HousePreparation,
@@ -88,8 +89,7 @@ def _by_task(models: object) -> object:
 
 
 Pretrained = Annotated[
-    ByTask,
-    BeforeValidator(_by_task, json_schema_input_type=ByTask | Literal["miniature"]),
+    ByTask, BeforeValidator(_by_task, json_schema_input_type=ByTask | Literal["miniature"])
 ]
 
 
@@ -295,8 +295,7 @@ class TaskSection:
         stage2: training of the correspondence-aware attention.
         generation: how images are generated.
         methods: methods that are run and scored.
-        control_samples: number of samples of a control, which runs on fewer; needed if `methods`
-            names one.
+        control_samples: number of samples of a control; needed if `methods` names one.
         trainings: settings of models that single methods need, by the method's name; each has the
             keys of the command that makes it (see `training` in the method's declaration).
         options: numbers of single methods, by the method's name; each has the keys of the class
@@ -372,8 +371,7 @@ class Evaluation:
         score: how folders are scored.
         claims: bounds of the verdicts on the claims.
         contact_sheet_samples: number of samples on a contact sheet.
-        viewer_samples: number of samples of a task whose panoramas the page shows; null: as many
-            as the command does by itself.
+        viewer_samples: samples of a task whose panoramas the page shows; null: as it chooses.
     """
 
     extractors: TrainedExtractors
@@ -381,23 +379,6 @@ class Evaluation:
     claims: ClaimSettings
     contact_sheet_samples: Count
     viewer_samples: Count | None = None
-
-
-@settings
-class Processes:
-    """How many processes share the work of one job, each with a GPU of its own if there are GPUs.
-
-    They decide no result.
-
-    Attributes:
-        training: of each model; they divide each batch between them.
-        generation: of the images of each method.
-        scoring: of the features of each folder that is scored.
-    """
-
-    training: Count = 1
-    generation: Count = 1
-    scoring: Count = 1
 
 
 @settings
