@@ -43,6 +43,7 @@ def score(
     device: Device = "auto",
     batch_size: int = BATCH,
     details: list[Detail] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
     """Score a folder of images, as `mvdiffusion-eval score` does.
 
@@ -81,6 +82,8 @@ def score(
         batch_size: images per pass of a feature extractor.
         details: list that gets the values of single views and pairs, which the result does not
             hold.
+        part: number of this process, from 0, and how many share the work. One of several only
+            brings the features of its samples into `cache`, and returns nothing.
 
     Returns:
         The content of a score file: the numbers with their provenance, and `warnings`.
@@ -127,7 +130,7 @@ def score(
         FeatureStore(cache, at_least_one(batch_size, "--batch-size")),
     )
     limited = len(folder.sample_ids) < count
-    return score_inputs(inputs, real, count if limited else None, details)
+    return score_inputs(inputs, real, count if limited else None, details, part)
 
 
 def at_least_one(number: int, option: str) -> int:

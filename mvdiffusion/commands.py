@@ -49,6 +49,16 @@ Version = Annotated[
 ]
 
 
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of processes that share the work, each with a GPU that no other command with "
+        "this option uses meanwhile; the result is the same (default: this one, on the first GPU).",
+    ),
+]
+
+
 def with_version(app: typer.Typer) -> None:
     """Give a command that has subcommands the option `--version`."""
 

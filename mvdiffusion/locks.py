@@ -17,31 +17,35 @@ _held: dict[Path, int] = {}  # open files keep their locks
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that have none
 
 
-def hold(path: Path) -> int:
+class Held(InputError):
+    """Another process has locked the file."""
+
+
+def hold(path: Path, kind: int = fcntl.LOCK_EX) -> int:
     """Lock a file, which is made if it is missing, until `release` or the end of this process.
 
     Args:
         path: the file; a process that holds it already keeps it.
+        kind: `fcntl.LOCK_EX`, or `fcntl.LOCK_SH` for one that several may hold.
 
     Returns:
         The open file.
 
     Raises:
-        InputError: another process holds it.
+        Held: another process holds it.
         OSError: the file cannot be opened.
     """
     key = path.resolve()
     while True:
         file = _held.pop(key, None)
-        if file is None:
-            file = _open(path)
-            if not lock(file, fcntl.LOCK_EX):
-                os.close(file)
-                found = ", ".join(map(str, processes(path))) or "unknown"
-                raise InputError(
-                    f"{path.parent}: is being written by another command (process {found}); wait "
-                    "until it ends, or stop it, then run this command again."
-                )
+        file = _open(path) if file is None else file
+        if not lock(file, kind):
+            os.close(file)
+            found = ", ".join(map(str, processes(path))) or "unknown"
+            raise Held(
+                f"{path.parent}: is being written by another command (process {found}); wait "
+                "until it ends, or stop it, then run this command again."
+            )
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
             _held[key] = file
             return file

@@ -10,7 +10,8 @@ of the settings that decide its contents, `.output.json`. When the command runs 
 - a folder without a record holds files of somebody else. It is refused, with `--overwrite` too;
 - a folder that another process fills is refused until that process has ended. The record is the
   lock, so that what is left of a killed run can neither write into the next run's output nor be
-  taken for it.
+  taken for it. Processes that each fill a part of it (`begin_part`) share the lock, and have one
+  for each part beside it.
 
 What takes seconds, such as tables, is made anew by every run (`remade_output`): the files of the
 run before are replaced, files that a user has put beside them stay, and a folder of somebody else's
@@ -21,16 +22,18 @@ So nothing that cost anybody time is deleted.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mvdiffusion.locks import hold, release
+from mvdiffusion.locks import Held, hold, release
 from mvdiffusion.records import (
     InputError,
     atomic_output,
@@ -42,6 +45,8 @@ from mvdiffusion.records import (
 )
 
 RECORD = ".output.json"
+_PART = ".part-"  # names of locks begin so
+_PATIENCE = 30.0  # seconds for which parts wait for one another to begin
 _NAMED = 6  # differing settings that a message lists
 
 
@@ -75,8 +80,53 @@ def begin(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False)
     return False
 
 
+def begin_part(
+    output: Path, settings: Mapping[str, Any], part: tuple[int, int], *, overwrite: bool = False
+) -> None:
+    """Open a folder that several processes fill, each a part of it, as `begin` does for one alone.
+
+    Args:
+        output: the folder.
+        settings: everything that decides its contents, as JSON can hold it.
+        part: number of this part, from 0, and how many there are.
+        overwrite: move an output of other settings aside instead of refusing.
+
+    Raises:
+        InputError: as `begin`; or another process fills the same part, or parts of another number.
+    """
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            if not is_begun(output, settings, overwrite=overwrite):
+                begin(output, settings, overwrite=overwrite)
+                release(output / RECORD)
+            hold(output / RECORD, fcntl.LOCK_SH)
+        except Held:  # by one that begins it, which takes a moment, or that fills it alone
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.05)
+            continue
+        if is_begun(output, settings, overwrite=overwrite):
+            break
+        release(output / RECORD)  # moved aside meanwhile
+    number, count = part
+    hold(output / f"{_PART}{number}-of-{count}")
+    for other in output.glob(f"{_PART}*"):  # after one's own, so that of two at once one is seen
+        if not other.name.endswith(f"-of-{count}"):
+            hold(other)
+            release(other)
+
+
+def end_part(output: Path, part: tuple[int, int]) -> None:
+    """Let other processes have this part of a folder that several fill."""
+    release(output / f"{_PART}{part[0]}-of-{part[1]}")
+    release(output / RECORD)
+
+
 def end(output: Path) -> None:
-    """Let other processes have a folder that is filled."""
+    """Let other processes have a folder that this one alone fills; its parts are forgotten."""
+    for lock in output.glob(f"{_PART}*"):
+        lock.unlink(missing_ok=True)
     release(output / RECORD)
 
 
@@ -254,7 +304,9 @@ def _has_record(output: Path) -> bool:
 
 
 def _holds_nothing(output: Path) -> bool:
-    return output.is_dir() and all(path.name == RECORD for path in output.iterdir())
+    return output.is_dir() and all(
+        path.name == RECORD or path.name.startswith(_PART) for path in output.iterdir()
+    )
 
 
 def check_empty(output: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mvdiffusion.commands import spread
+from mvdiffusion.commands import Processes, spread
 from mvdiffusion.outputs import check_file
-from mvdiffusion.records import write_json
+from mvdiffusion.parallel.workers import part, share
+from mvdiffusion.records import InputError, write_json
 
 from .. import console
 from .options import Json, ScoringOptions, only
@@ -41,6 +42,7 @@ def score(
     ] = None,
     samples_csv: SamplesCsv = None,
     as_json: Json = False,
+    processes: Processes = None,
     *,
     options: ScoringOptions,
 ) -> None:
@@ -56,13 +58,22 @@ def score(
     from ..metrics.base import Detail
 
     check_file(output)
+    if (processes or 1) > 1 and options.cache is None:
+        raise InputError(
+            f"--processes {processes}: needs --cache FOLDER as well, in which the processes leave "
+            "the features of their images."
+        )
+    share(processes, options.device)
     arguments = options.arguments()
     for name in ("views", "prompts"):
         arguments[name] = only(arguments[name], f"--{name}")
     details: list[Detail] = []
     if samples_csv is not None:
         check_file(samples_csv, ".csv")
-    result = score_folder(generated, method=method, samples=samples, details=details, **arguments)
+    arguments |= {"method": method, "samples": samples, "part": part()}
+    result = score_folder(generated, details=details, **arguments)
+    if not result:  # a part of the features is all that was to be made
+        return
     write_json(output, result)
     if samples_csv is not None:
         _write_samples(output, result, details, samples_csv)

@@ -239,7 +239,9 @@ def _serves(extractor: Extractor, step: Step, metric: Metric) -> bool:
     return metric.takes(extractor)
 
 
-def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
+def collect_features(
+    runs: Sequence[Run], store: FeatureStore, part: tuple[int, int] = (0, 1)
+) -> None:
     """Run the extractors over all images that the steps look at, each image decoded once.
 
     Real images go through those extractors alone whose features are compared.
@@ -247,6 +249,7 @@ def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
     Args:
         runs: protocols with the steps that will be run.
         store: where the features are kept.
+        part: which samples: every `part[1]`-th from number `part[0]`.
     """
     folders: dict[int, SampleFolder] = {}
     wanted: dict[int, dict[int, Extractor]] = defaultdict(dict)
@@ -257,4 +260,8 @@ def collect_features(runs: Sequence[Run], store: FeatureStore) -> None:
             wanted[id(folder)] |= {id(extractor): extractor for extractor in inputs.extractors}
     for key, extractors in wanted.items():
         if extractors:
-            store.add(folders[key], list(extractors.values()))
+            folder = folders[key]
+            if part[1] > 1:
+                ids = folder.sample_ids[part[0] :: part[1]]
+                folder = dataclasses.replace(folder, sample_ids=ids)
+            store.add(folder, list(extractors.values()))

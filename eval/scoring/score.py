@@ -28,6 +28,7 @@ def score_inputs(
     whole_reference: SampleFolder | None,
     limited_from: int | None = None,
     details: list[Detail] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
     """Score a folder with every protocol that the settings ask for.
 
@@ -36,9 +37,11 @@ def score_inputs(
         whole_reference: the reference as it was given, perhaps with more samples.
         limited_from: number of samples there are, if only the first of them are scored.
         details: list that gets the values of single views and pairs.
+        part: number of this process and how many there are. One of several only brings the
+            features of its samples into the cache.
 
     Returns:
-        The content of a score file.
+        The content of a score file; nothing if it is for one of several to see to its part.
 
     Raises:
         InputError: a protocol's needs are not met.
@@ -46,7 +49,9 @@ def score_inputs(
     generated, reference, bound = inputs.generated, inputs.reference, inputs.vae_reconstruction
     faults = find_faults(generated)
     runs, inputs = plan(dataclasses.replace(inputs, faults=faults))
-    collect_features(runs, inputs.store)
+    collect_features(runs, inputs.store, part)
+    if part[1] > 1:
+        return {}
     outcome = merge([run.measure() for run in runs])
     protocols = {run.protocol.name: describe_run(run) for run in runs}
     if details is not None:

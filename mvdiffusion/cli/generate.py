@@ -20,10 +20,11 @@ from mvdiffusion.cli.options import (
     Settings,
     Split,
 )
-from mvdiffusion.commands import spread
+from mvdiffusion.commands import Processes, spread
 from mvdiffusion.generation.settings import GenerationSettings, Scheduler, Solver
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.outputs import check_apart
+from mvdiffusion.parallel.workers import part, share
 from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import Device, Precision, parse, read_settings
 from mvdiffusion.tasks import Task
@@ -196,6 +197,7 @@ def generate_split(
     split: Split = "test",
     task: ForTask = Task.PANORAMA,
     overwrite: Overwrite = False,
+    processes: Processes = None,
 ) -> None:
     """Generate the samples of a split; when started again, finished samples are kept.
 
@@ -209,6 +211,7 @@ def generate_split(
     others = _others(made_with, other or [])
     check_apart(output, data, model, *others.values())
     values = read_settings(settings)
+    share(processes, values.get("device", "auto"))  # what is not made then is made here
     views, own = values.pop("data", {}), values.pop("options", {})
     options = made_with.read_options(own)
     numbers = parse(GenerationSettings, values)
@@ -222,7 +225,7 @@ def generate_split(
         **({"options": asdict(options)} if options else {}),
     }
     manifest = split_manifest(task, method, dataset, numbers.num_samples, settings_sha256 or None)
-    folder = SampleFolder(output, manifest, made_of, overwrite=overwrite)
+    folder = SampleFolder(output, manifest, made_of, overwrite=overwrite, part=part())
     generation.generate_split(made_with, model, dataset, numbers, folder, others, options)
 
 

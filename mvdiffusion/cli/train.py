@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mvdiffusion.cli.options import Data, ForTask, Output, Overwrite, Settings
-from mvdiffusion.commands import spread
+from mvdiffusion.commands import Processes, spread
+from mvdiffusion.parallel.workers import share
 from mvdiffusion.settings import read_settings
 from mvdiffusion.tasks import Task
 
@@ -37,16 +40,31 @@ class Training:
         Path, typer.Option(help="Folder of metrics.jsonl, TensorBoard events and sample images.")
     ]
     overwrite: Overwrite = False
+    processes: Processes = None
 
     def places(self) -> Places:
         """Return where the training reads and writes."""
         from mvdiffusion.training.runs import Places
 
-        return Places(**{key: value for key, value in vars(self).items() if key != "settings"})
+        others = ("settings", "processes")
+        return Places(**{key: value for key, value in vars(self).items() if key not in others})
+
+
+def in_processes(command: Callable[..., None]) -> Callable[..., None]:
+    """Have several processes run a training together, if so many are asked for."""
+
+    @wraps(command)
+    def run(options: Training, **more: Any) -> None:
+        device = read_settings(options.settings).get("device", "auto")
+        if not share(options.processes, device, joined=True):
+            command(options, **more)
+
+    return run
 
 
 @train_app.command("vae")
 @spread
+@in_processes
 def train_vae(options: Training) -> None:
     """Train the VAE of the miniature from scratch."""
     from mvdiffusion.training import vae
@@ -56,6 +74,7 @@ def train_vae(options: Training) -> None:
 
 @train_app.command("decoder")
 @spread
+@in_processes
 def train_decoder(options: Training, base: Vae) -> None:
     """Fine-tune the decoder of the miniature's VAE, by which no latents change."""
     from mvdiffusion.training import vae
@@ -65,6 +84,7 @@ def train_decoder(options: Training, base: Vae) -> None:
 
 @train_app.command("base")
 @spread
+@in_processes
 def train_base(options: Training, base: Vae) -> None:
     """Train the text encoder and UNet of the miniature from scratch."""
     from mvdiffusion.training import base as training
@@ -74,6 +94,7 @@ def train_base(options: Training, base: Vae) -> None:
 
 @train_app.command("inpainting")
 @spread
+@in_processes
 def train_inpainting(options: Training, base: Base) -> None:
     """Train the base model of outpainting: inpainting of single views, with 9 input channels."""
     from mvdiffusion.training import stage1
@@ -83,6 +104,7 @@ def train_inpainting(options: Training, base: Base) -> None:
 
 @train_app.command("stage1")
 @spread
+@in_processes
 def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -> None:
     """Train stage 1: fine-tune the whole UNet on single views (panorama, depth)."""
     from mvdiffusion.training import stage1
@@ -92,6 +114,7 @@ def train_stage1(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
 
 @train_app.command("panorama-finetune")
 @spread
+@in_processes
 def train_panorama_finetune(options: Training, base: Base) -> None:
     """Train a baseline: fine-tune the whole UNet on equirectangular panoramas."""
     from mvdiffusion.training.baselines import panorama_finetune
@@ -102,6 +125,7 @@ def train_panorama_finetune(options: Training, base: Base) -> None:
 
 @train_app.command("stage2")
 @spread
+@in_processes
 def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -> None:
     """Train stage 2: only the attention between views (depth: and the image condition)."""
     from mvdiffusion.training import stage2
@@ -111,6 +135,7 @@ def train_stage2(options: Training, base: Base, task: ForTask = Task.PANORAMA) -
 
 @train_app.command("controlnet")
 @spread
+@in_processes
 def train_controlnet(options: Training, base: Base) -> None:
     """Train a ControlNet on depth beside an inpainting model: a baseline of the depth task."""
     from mvdiffusion.training.baselines import controlnet

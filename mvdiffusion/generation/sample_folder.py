@@ -36,7 +36,14 @@ from mvdiffusion.manifest import (
     write_geometry,
     write_manifest,
 )
-from mvdiffusion.outputs import already_made, begin, end, keep_other_files
+from mvdiffusion.outputs import (
+    already_made,
+    begin,
+    begin_part,
+    end,
+    end_part,
+    keep_other_files,
+)
 from mvdiffusion.records import InputError, atomic_output, read_json, settings_sha256, write_json
 from mvdiffusion.tasks import GIVEN_VIEWS, Task
 
@@ -111,6 +118,7 @@ class SampleFolder:
         settings: Mapping[str, Any],
         *,
         overwrite: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """Open or create the folder (see `mvdiffusion.outputs`).
 
@@ -120,12 +128,18 @@ class SampleFolder:
                 decides the images.
             settings: what decides the images, by name.
             overwrite: move samples of other settings aside instead of refusing.
+            part: number of this process, from 0, and how many fill the folder. If that is several,
+                none of them writes the manifest: that is for one alone, when they have ended.
 
         Raises:
             InputError: the folder holds samples of other settings, or other files.
         """
         made_of = identity(manifest.task, manifest.method, settings, manifest.settings_sha256)
-        begin(root, made_of, overwrite=overwrite)
+        self.part, self.is_whole = part, part[1] == 1
+        if self.is_whole:
+            begin(root, made_of, overwrite=overwrite)
+        else:
+            begin_part(root, made_of, part, overwrite=overwrite)
         stamp = manifest.settings_sha256 or settings_sha256(made_of)
         self.root, self.settings = root, settings
         self.manifest = replace(manifest, settings_sha256=stamp)
@@ -138,8 +152,15 @@ class SampleFolder:
         finished = all(map(self.has_sample, self.manifest.samples))
         if finished:
             already_made(self.root)
-            end(self.root)
+            self.end()
         return finished
+
+    def end(self) -> None:
+        """Let other processes have the folder."""
+        if self.is_whole:
+            end(self.root)
+        else:
+            end_part(self.root, self.part)
 
     def has_sample(self, sample_id: str) -> bool:
         """Tell whether a sample is finished, and none of its files damaged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ def generate_split(
             and, as the task or method needs them, views, depth and cameras.
         settings: numbers of the sampling.
         folder: where samples and, last, the manifest are written; knows the task and the samples,
-            which are the split's first.
+            which are the split's first, and which part of the batches is this process's.
         others: folders of its further models by their names.
         options: its own numbers, of the class `Method.options`; None takes the defaults.
 
@@ -120,16 +120,13 @@ def generate_split(
         return
     manifest = folder.manifest
     make_views = method.function(manifest.task)
-    loaded = {
-        name: load_pipeline(method.pipeline(name, manifest.task), place, settings, name == "base")
-        for name, place in {**(others or {}), method.model: model}.items()
-    }
-    pipeline = loaded.pop(method.model)
+    models = _Models(method, {**(others or {}), method.model: model}, manifest.task, settings)
     count, size = len(manifest.samples), (manifest.height, manifest.width)
     # Depth may be rendered: then there are no color images, and only some methods need them.
     reading = {"views": method.reads_views} if manifest.task == Task.DEPTH else {}
     options = options or method.read_options({})
-    starts = range(0, count, settings.batch_size)
+    rank, processes = folder.part
+    starts = range(0, count, settings.batch_size)[rank::processes]
     name = f"{manifest.task} {manifest.method}"
     for start in tqdm(starts, desc=name, unit="batch", mininterval=2):
         batch = range(start, min(start + settings.batch_size, count))
@@ -137,12 +134,44 @@ def generate_split(
             # The whole batch again: results must not depend on what was finished before.
             for samples in _by_shape([dataset.load(index, **reading) for index in batch]):
                 generators = [_generator(settings.seed, sample) for sample in samples]
-                noise = draw_noise(pipeline, samples, *size, generators)
-                given = (samples, noise, settings.sampling(), dataset, loaded, generators, options)
+                noise = draw_noise(models.main, samples, *size, generators)
+                sampling = (settings.sampling(), dataset, models.others, generators, options)
                 with torch.no_grad():
-                    views = make_views(Batch(pipeline, *given))
+                    views = make_views(Batch(models.main, samples, noise, *sampling))
                 _write(samples, views, settings.seed, folder)
-    folder.write_manifest()
+    if folder.is_whole:
+        folder.write_manifest()
+    else:
+        folder.end()
+
+
+class _Models:
+    """The models of a method, loaded when the first is needed: all may be made already."""
+
+    def __init__(
+        self, method: Method, places: Mapping[str, Path], task: Task, settings: GenerationSettings
+    ) -> None:
+        self.method, self.places, self.task, self.settings = method, places, task, settings
+
+    @cached_property
+    def loaded(self) -> dict[str, MultiViewPipeline]:
+        """All of them by name."""
+        return {
+            name: load_pipeline(
+                self.method.pipeline(name, self.task), place, self.settings, name == "base"
+            )
+            for name, place in self.places.items()
+        }
+
+    @property
+    def main(self) -> MultiViewPipeline:
+        """The one that makes the views."""
+        return self.loaded[self.method.model]
+
+    @property
+    def others(self) -> dict[str, MultiViewPipeline]:
+        """The further ones by name."""
+        return {name: each for name, each in self.loaded.items() if name != self.method.model}
 
 
 def _by_shape(samples: Sequence[Any]) -> list[list[Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, send_to_device
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -27,6 +27,7 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
 from mvdiffusion.outputs import make_room
+from mvdiffusion.parallel.workers import as_one_of_several, part
 from mvdiffusion.records import InputError, atomic_output
 from mvdiffusion.settings import Device, choose_precision, torch_device
 from mvdiffusion.training.checkpoints import CheckpointFolder
@@ -67,6 +68,19 @@ def parameter_groups(task: Any, parameters: Mapping[str, nn.Parameter]) -> list[
     for name, parameter in parameters.items():
         groups.setdefault(factors.get(name.partition(".")[0], 1.0), []).append(parameter)
     return [{"params": each, "rate_factor": factor} for factor, each in groups.items()]
+
+
+def divided(settings: TrainingSettings, processes: int) -> TrainingSettings:
+    """Have processes compute the parts of a batch at once, rather than one after the other.
+
+    A batch of four in four parts is one step of four processes, and needs no more memory in any.
+
+    Args:
+        settings: `gradient_accumulation_steps` is the number of parts.
+        processes: how many share the training.
+    """
+    parts = settings.gradient_accumulation_steps
+    return replace(settings, gradient_accumulation_steps=parts // math.gcd(parts, processes))
 
 
 class MicroBatches(Dataset["Batch | InputError"]):
@@ -120,7 +134,8 @@ def train(
         task: module whose forward pass is the loss; parameters with `requires_grad` are trained.
             `task.examples[position]` is a pure function of the seed and `position`, with the views
             of one panorama in front; `task.validate()` returns a picture [3, H, W] in [0, 1] and
-            figures to record. `task.rate_factors` may slow parts of it, see `parameter_groups`.
+            figures to record. `task.rate_factors` may slow parts of it, see `parameter_groups`;
+            `task.has_idle_parts` says that some of it may be left out of a loss.
         name: what the progress bar and the tracker call the run.
         identity: everything that decides the weights, see `CheckpointFolder`.
         checkpoints: folder of the resumable states.
@@ -134,11 +149,13 @@ def train(
     Raises:
         InputError: checkpoints of another identity, or a device or batch that is not available.
     """
-    accelerator = _accelerator(settings, log_dir, device)
+    settings = divided(settings, part()[1])
+    accelerator = _accelerator(task, settings, log_dir, device)
     files = CheckpointFolder(
         checkpoints, identity, overwrite=overwrite, writable=accelerator.is_main_process
     )
-    _Run(task, settings, name, log_dir, accelerator, files).execute()
+    with as_one_of_several():
+        _Run(task, settings, name, log_dir, accelerator, files).execute()
     return files
 
 
@@ -255,7 +272,8 @@ class _Run:
         if self.main and self._due(self.settings.validate_every):
             self._validate()
         if self._due(self.settings.checkpoint_every):
-            self.accelerator.wait_for_everyone()
+            # Each process has the losses of its own examples: what is kept is good for any number.
+            self.loss_sum.copy_(self.accelerator.reduce(self.loss_sum, "mean"))
             if self.main:
                 self.sittings.record(self.step, self.seconds)
                 self.checkpoints.save(self.step, self._state())
@@ -387,7 +405,9 @@ def _autocast_dtype(accelerator: Accelerator) -> torch.dtype | None:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
 
 
-def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> Accelerator:
+def _accelerator(
+    task: nn.Module, settings: TrainingSettings, log_dir: Path, device: Device
+) -> Accelerator:
     found = torch_device(device)
     if settings.mixed_precision == "fp16" and found == "cpu":
         raise InputError("training.mixed_precision fp16 needs a CUDA device; on a CPU use auto")
@@ -397,10 +417,19 @@ def _accelerator(settings: TrainingSettings, log_dir: Path, device: Device) -> A
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork
     if found.startswith("cuda:"):  # Accelerator takes the current one
         torch.cuda.set_device(found)
-    return Accelerator(
+    idle = getattr(task, "has_idle_parts", False)
+    made = Accelerator(
         cpu=found == "cpu",
         mixed_precision=precision,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         log_with="tensorboard",
         project_dir=log_dir,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
     )
+    if made.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise InputError(
+            f"accelerate is told to use {made.distributed_type.value}, which divides the weights "
+            "that the averages and checkpoints are made of; expected --multi_gpu, or no launcher "
+            "and --processes."
+        )
+    return made

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from mvdiffusion.parallel.workers import part
 from mvdiffusion.records import atomic_output, provenance, read_json_lines
 
 
@@ -32,7 +33,8 @@ class Sittings:
         self.path, self.step, self.seconds = path, step, seconds
         self.before = read_json_lines(path)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        self.origin = {"started": started, "threads": torch.get_num_threads(), **provenance()}
+        threads = {"threads": torch.get_num_threads(), "processes": part()[1]}
+        self.origin = {"started": started, **threads, **provenance()}
 
     def record(self, step: int, seconds: float) -> None:
         """Write this sitting's line.

@@ -42,6 +42,7 @@ class AutoencoderTask(nn.Module):
         """
         super().__init__()
         self.vae, self.loss, self.examples, self.validation = vae, loss, examples, validation
+        self.has_idle_parts = loss.weights.adversarial_start > 0  # critics, until they come in
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of reconstructing pixels [N, 3, H, W] from sampled latents."""

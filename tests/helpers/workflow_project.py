@@ -44,7 +44,7 @@ PROJECT_FILES = (
     ".dvc/config", ".dvcignore", ".gitignore",
     "mvdiffusion/preparation/lists", "mvdiffusion/code_closure.py", "mvdiffusion/records.py",
     "mvdiffusion/attention_settings.py", "mvdiffusion/locks.py", "mvdiffusion/pins.py",
-    "mvdiffusion/tasks.py", "mvdiffusion/methods",
+    "mvdiffusion/tasks.py", "mvdiffusion/methods", "mvdiffusion/parallel",
     "mvdiffusion/settings.py", "mvdiffusion/generation/settings.py",
     "mvdiffusion/preparation/settings.py", "mvdiffusion/training/settings.py",
     "mvdiffusion/training/baselines/settings.py",

@@ -152,7 +152,9 @@ def test_a_training_is_told_all_its_settings_and_decided_by_some() -> None:
         recipes = Recipes({"results": "results"})
         settings = {"device": "cpu", "training": training}
         recipes.register_training("vae", settings=settings, code="vae", after=[])
-        assert json.loads(recipes.settings("vae")((), [])) == settings
+        told, *processes = recipes.settings("vae")((), [])
+        assert json.loads(told) == settings
+        assert processes == ["--processes", "1"]
         assert "results/training/vae" in recipes.steps["vae"].makes
         return recipes.steps["vae"].digest
 

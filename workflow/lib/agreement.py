@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import atan, degrees, radians, tan
+from math import atan, degrees, lcm, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def disagreements(config: Configuration) -> Mistakes:
     yield from _wrong_seeds(config)
     yield from _wrong_extractors(config)
     yield from _wrong_protocols(config)
+    yield from _wrong_processes(config)
 
 
 def _renders(config: Configuration, kind: str) -> bool:
@@ -244,3 +245,19 @@ def _wrong_protocols(config: Configuration) -> Mistakes:
     if "error-accumulation" in named and fewest < LEAST_SAMPLES_BY_STEP:
         more = f"at least {LEAST_SAMPLES_BY_STEP} for the protocol 'error-accumulation'"
         yield mistake("panorama.generation.num_samples", fewest, more)
+
+
+def _wrong_processes(config: Configuration) -> Mistakes:
+    """Describe each batch that the processes of a training cannot divide between them."""
+    count = config.processes.training
+    of_tasks = {f"{task}.{key}": part for task in Task
+                for key, part in vars(getattr(config, task)).items()}  # fmt: skip
+    sections = {f"base.{key}": part for key, part in vars(config.base).items()} | of_tasks
+    for name, section in sections.items():
+        training = getattr(section, "training", None)
+        if training is None:
+            continue
+        panoramas = training.batch_size // training.views_per_panorama
+        if panoramas % lcm(count, training.gradient_accumulation_steps):
+            evenly = f"a number of processes that divide {name}.training evenly: {panoramas}"
+            yield mistake("processes.training", count, f"{evenly} panoramas or sequences a step")

@@ -84,7 +84,8 @@ def external(results: str) -> str:
     command, name = "python -m mvdiffusion.cli external", "{wildcards.external}"
     raw = f"{results}/external/{{wildcards.task}}/{name}"
     return (
-        f"({command} install {name} --overwrite && {command} run {name} --task {{wildcards.task}}"
+        f"({command} install {name} --overwrite && python -m mvdiffusion.parallel"
+        f" {command} run {name} --task {{wildcards.task}}"
         " --data $(dirname {input.data}) --split test --settings {input.settings}"
         f" --settings-sha256 {{params.sha256}} --output {raw} --overwrite"
         f" && {command} import {name} {raw} --task {{wildcards.task}}"

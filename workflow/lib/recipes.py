@@ -59,11 +59,12 @@ class Recipes:
 
     Args:
         folders: what `<results>` and its like stand for.
+        processes: how many processes share a training.
     """
 
-    def __init__(self, folders: Mapping[str, str]) -> None:
+    def __init__(self, folders: Mapping[str, str], processes: int = 1) -> None:
         """Begin without any."""
-        self.folders = folders
+        self.folders, self.processes = folders, processes
         self.steps: dict[str, Recipe] = {}
 
     def register(
@@ -170,13 +171,14 @@ class Recipes:
         """Output of the rule that runs a step whose files others may replace (see `seal`)."""
         return f"<results>/{step}/recipe-{self.steps[step].digest}.json"
 
-    def settings(self, step: str) -> Callable[[Any, Any], str]:
-        """Parameter of a rule that runs a training: all its settings as JSON.
+    def settings(self, step: str) -> Callable[[Any, Any], list[str]]:
+        """Parameter of a rule that runs a training: all its settings as JSON, and its processes.
 
         Snakemake reruns no job because of a parameter that asks for outputs, so settings that
         decide nothing reach the command and change no result.
         """
-        return lambda wildcards, output: self.find(step, wildcards).settings
+        processes = ["--processes", str(self.processes)]
+        return lambda wildcards, output: [self.find(step, wildcards).settings, *processes]
 
     def settings_files(
         self, root: str = "<results>", names: str | tuple[str, ...] = ""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mvdiffusion.generation.settings import Generation
+from mvdiffusion.parallel.settings import Processes
 from mvdiffusion.preparation.settings import (
     FrameCaptions,
     HousePreparation,
@@ -88,8 +89,7 @@ def _by_task(models: object) -> object:
 
 
 Pretrained = Annotated[
-    ByTask,
-    BeforeValidator(_by_task, json_schema_input_type=ByTask | Literal["miniature"]),
+    ByTask, BeforeValidator(_by_task, json_schema_input_type=ByTask | Literal["miniature"])
 ]
 
 
@@ -295,8 +295,7 @@ class TaskSection:
         stage2: training of the correspondence-aware attention.
         generation: how images are generated.
         methods: methods that are run and scored.
-        control_samples: number of samples of a control, which runs on fewer; needed if `methods`
-            names one.
+        control_samples: number of samples of a control; needed if `methods` names one.
         trainings: settings of models that single methods need, by the method's name; each has the
             keys of the command that makes it (see `training` in the method's declaration).
         options: numbers of single methods, by the method's name; each has the keys of the class
@@ -372,8 +371,7 @@ class Evaluation:
         score: how folders are scored.
         claims: bounds of the verdicts on the claims.
         contact_sheet_samples: number of samples on a contact sheet.
-        viewer_samples: number of samples of a task whose panoramas the page shows; null: as many
-            as the command does by itself.
+        viewer_samples: samples of a task whose panoramas the page shows; null: as it chooses.
     """
 
     extractors: TrainedExtractors
@@ -423,6 +421,7 @@ class Configuration:
         evaluation: feature extractors, scores and verdicts.
         datasets: the paper's data, which only licensees can download.
         dataset: what the target `data` makes, whatever the tasks.
+        processes: how many processes share the work of one job.
         not_run: methods of the paper that are not run, on record for the reader alone.
         banner: what the report says before anything else.
     """
@@ -441,6 +440,7 @@ class Configuration:
     seeds: list[Seed] = field(default_factory=list)
     datasets: Datasets = Datasets()
     dataset: Literal["matterport3d", "scannet"] | None = None
+    processes: Processes = Processes()
     not_run: list[NotRun] = field(default_factory=list)
     banner: str = ""
 

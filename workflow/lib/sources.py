@@ -175,7 +175,7 @@ class Sources:
 
     def shown_configuration(self) -> dict[str, Any]:
         """The configuration without what is not used and what is of this machine."""
-        hidden = ("dataset", "datasets")
+        hidden = ("dataset", "datasets", "processes")
         shown = {key: value for key, value in self.config.items() if key not in hidden}
         used = {name: self.datasets.deciding(name) for name in self.datasets.used}
         return shown | ({"datasets": used} if used else {})

@@ -54,6 +54,14 @@ class Tasks:
         """
         return 1 if self.sources.names_models else 2
 
+    def processes(self, kind: str) -> int:
+        """How many processes share the work of a job, of which each has a GPU of its own.
+
+        Args:
+            kind: "training", "generation" or "scoring".
+        """
+        return int((self.config.get("processes") or {}).get(kind, 1))
+
     def made_here(self, task: str) -> list[str]:
         """Methods of a task that this project runs itself."""
         return [name for name in self.methods[task] if not find_method(name, task).is_external]
@@ -163,6 +171,7 @@ class Tasks:
         return [
             *("--model", model, "--settings-sha256", sha256),
             *repeated("--other", named(names, others)),
+            *("--processes", str(self.processes("generation"))),
         ]
 
     @property
@@ -196,8 +205,8 @@ class Tasks:
             task, method = wildcards.task, wildcards.method
             command = own_training(find_method(method, task)).command
             several = ["--task", task] if len(METHOD_TRAININGS[command]) > 1 else []
-            settings = recipes.find(self.step_of(task, method)).settings
-            return [command, *several, "--settings", settings]
+            settings = recipes.settings(self.step_of(task, method))(wildcards, output)
+            return [command, *several, "--settings", *settings]
 
         return words
 
@@ -352,6 +361,7 @@ class Tasks:
         """Options of the scoring command: where it computes, and what it compares with."""
         return [
             *("--device", self.config["device"]),
+            *("--processes", str(self.processes("scoring"))),
             *repeated("--reference", folders_of([input.reference])),
             *repeated("--vae-reconstruction", folders_of(input.vae_reconstruction)),
             *repeated("--extractor", [*folders_of(input.extractor), *self.named_extractors()]),

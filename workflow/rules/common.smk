@@ -11,9 +11,9 @@ from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
 
 roots = {name: dataset_root(config, name) for name in DATASETS}
-recipes = Recipes({"results": config["results_dir"], **roots})
 sources = Sources(config)
 tasks = Tasks(config, sources)
+recipes = Recipes({"results": config["results_dir"], **roots}, tasks.processes("training"))
 cores = workflow.cores or 1  # threads of a rule that uses all the cores Snakemake may use
 shared = max(1, cores // tasks.at_once)  # of a rule that shares them with others
 training_threads = shared if len(tasks.names) + len(tasks.trainings) > 1 else cores

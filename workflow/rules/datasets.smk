@@ -199,9 +199,9 @@ rule caption_views:
     params:
         task="panorama",
     shell:
-        "python -m mvdiffusion.cli data caption --task {params.task} --data $(dirname {output})"
-        " --split {wildcards.split} --settings {input.settings} --workers {threads}"
-        " 2>&1 | tee {log}"
+        "python -m mvdiffusion.parallel python -m mvdiffusion.cli data caption --task {params.task}"
+        " --data $(dirname {output}) --split {wildcards.split} --settings {input.settings}"
+        " --workers {threads} 2>&1 | tee {log}"
 
 
 use rule caption_views as caption_frames with:

@@ -57,9 +57,9 @@ rule train_extractor:
     params:
         device=config["device"],
     shell:
-        "python -m mvdiffusion_eval train-extractor --kind {wildcards.kind} --device {params.device}"
-        " --settings {input.settings} --views $(dirname {input.views})"
-        " --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
+        "python -m mvdiffusion.parallel python -m mvdiffusion_eval train-extractor"
+        " --kind {wildcards.kind} --device {params.device} --settings {input.settings}"
+        " --views $(dirname {input.views}) --output $(dirname {output}) --overwrite 2>&1 | tee {log}"
 
 
 # All scores share one feature cache, since the features of an image do not depend on the score. Other
