@@ -45,15 +45,6 @@ class Tasks:
         ]
         self.seeds = TrainingSeeds(self)
 
-    @property
-    def at_once(self) -> int:
-        """How many jobs share the cores.
-
-        The miniature's models keep few cores busy, so that its jobs run in pairs. Models that the
-        configuration names may be large: one at a time, so that a GPU need not hold two.
-        """
-        return 1 if self.sources.names_models else 2
-
     def made_here(self, task: str) -> list[str]:
         """Methods of a task that this project runs itself."""
         return [name for name in self.methods[task] if not find_method(name, task).is_external]
