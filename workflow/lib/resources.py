@@ -46,19 +46,16 @@ class Needs:
         hours: minutes of a job that computes for long, but not for days.
     """
 
-    def __init__(self, tasks: Tasks, cores: int, sent: bool = False) -> None:
+    def __init__(self, tasks: Tasks, cores: int) -> None:
         """Read the sizes of models and images in a configuration.
 
         Args:
             tasks: those of the configuration.
             cores: that Snakemake may use for one job.
-            sent: whether this process runs one job that was sent to a cluster: it has its cores to
-                itself, and they are as many as it asked for.
         """
         self.config, self.sources, self.cores = tasks.config, tasks.sources, cores
         self.large = self.sources.names_models
-        alone = sent or self.large
-        self.shared_cores = cores if alone else max(1, cores // 2)
+        self.shared_cores = cores if self.large else max(1, cores // 2)
         several = len(tasks.names) + len(tasks.trainings) > 1
         self.training_threads = self.shared_cores if several else cores
         device = str(self.config["device"])

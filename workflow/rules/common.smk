@@ -6,6 +6,7 @@ from mvdiffusion.code_closure import code_sha256
 from workflow.lib.commands import external, named, repeated, shown, train
 from workflow.lib.contents import content_sha256, scoring_packages
 from workflow.lib.datasets import DATASETS, SPLITS, dataset_root
+from workflow.lib.process import cores_of_jobs
 from workflow.lib.recipes import Recipes
 from workflow.lib.resources import Needs
 from workflow.lib.sources import Sources
@@ -15,4 +16,4 @@ roots = {name: dataset_root(config, name) for name in DATASETS}
 recipes = Recipes({"results": config["results_dir"], **roots})
 sources = Sources(config)
 tasks = Tasks(config, sources)
-needs = Needs(tasks, cores=workflow.cores or 1, sent=workflow.remote_exec)
+needs = Needs(tasks, cores_of_jobs(workflow))
