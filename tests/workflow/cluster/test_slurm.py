@@ -1,4 +1,4 @@
-"""The profile for Slurm on a real Slurm: jobs get what they ask for, and faults of all kinds end well.
+"""The profile for Slurm on a real Slurm: jobs get what they ask for, and faults end well.
 
 The commands of the workflow are stand-ins; one of them hangs until a test lets it go on.
 """
