@@ -14,12 +14,19 @@ end() { # end PROGRAM: the daemon whose process the file names
     local pid
     pid=$(cat "$folder/$1.pid" 2> /dev/null) && grep -qs "^$1" "/proc/$pid/comm" || return 0
     kill "$pid"
-    for _ in {1..100}; do [[ -d /proc/$pid ]] || return 0; sleep 0.1; done
+    for _ in {1..100}; do
+        grep -qs '^State:\s*[^Z]' "/proc/$pid/status" || return 0
+        sleep 0.1
+    done
     kill -KILL "$pid"
 }
 
 stop() {
-    "$folder/bin/scancel" --user "$(id -un)" --signal KILL --full 2> /dev/null || true
+    "$folder/bin/scancel" --user "$(id -un)" 2> /dev/null || true
+    for _ in {1..200}; do # Slurm ends what jobs have started as long as it runs
+        [[ $("$folder/bin/squeue" --noheader 2> /dev/null) ]] || break
+        sleep 0.1
+    done
     end slurmctld
     end slurmd
     end munged

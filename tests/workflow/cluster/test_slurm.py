@@ -100,7 +100,8 @@ def test_memory_time_and_gpus_reach_the_job(project: Project, slurm: Slurm, unma
     (job,) = run.jobs
     shown = slurm.ask("scontrol", "show", "job", job)
     assert "JobState=COMPLETED" in shown
-    assert "TRES=cpu=4,mem=3000M,node=1,billing=4,gres/gpu=1" in shown
+    assert "TRES=cpu=4,mem=3000M,node=1" in shown
+    assert "TresPerJob=gres:gpu:1" in shown
     assert "TimeLimit=04:00:00" in shown
     assert project.commands() == ["train stage2 panorama"]
 
