@@ -1,7 +1,7 @@
 # Everything that the experiments need, at the versions of constraints.txt; the checkout is inside:
 #   docker build --tag mvdiffusion .
 #   docker run --rm --volume "$PWD/results:/mvdiffusion/results" mvdiffusion --cores all run
-# With GPUs: `docker run --gpus all ... mvdiffusion --workflow-profile profiles/gpu run`.
+# With GPUs: `docker run --gpus all ...`. For the jobs of a cluster, see docs/cluster.md.
 # Tests check its structure, but nobody has built it yet.
 FROM python:3.11-slim-bookworm
 

@@ -25,6 +25,10 @@ shell.prefix(JOB_PREFIX)
 report: "workflow/report/workflow.rst"
 
 
+# With --software-deployment-method apptainer, jobs run in this image (docs/cluster.md).
+container: "mvdiffusion.sif"
+
+
 onstart:
     hold_lock()
 

@@ -214,47 +214,6 @@ def test_a_first_look_trains_attention_on_few_rooms_and_no_more(made_project: Pr
     assert jobs["render_rooms"] == jobs["train_stage2"] == "1"
 
 
-def test_profiles_are_accepted(project: Project) -> None:
-    assert project.run("snakemake", "--workflow-profile", "gpu", "--dry-run", "run")
-    profiles = [
-        yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())
-        for name in ("default", "gpu", "slurm")
-    ]
-    assert all(profile["rerun-incomplete"] and profile["nolock"] for profile in profiles)
-    paper = ("--configfile", "workflow/config/paper.yaml")
-    rules = project.run("snakemake", "--list-rules", *paper).split()
-    for profile in profiles:
-        named = {*profile.get("set-resources", {}), *profile.get("set-threads", {})}
-        assert named <= set(rules)
-
-
-USES_A_GPU = re.compile(
-    r"python -m mvdiffusion(\.cli (train|generate split|data caption|external)"
-    r"|_eval (score|train-extractor)) "
-)
-
-
-@pytest.mark.parametrize("name", ["gpu", "slurm"])
-def test_profiles_know_every_rule_that_uses_a_gpu(name: str) -> None:
-    """Commands with a device; copies of rules (`smoke_`, `base_`) are as small as the miniature."""
-    workflow = load_workflow(ROOT / "workflow/config/paper.yaml")
-    own = [rule for rule in workflow.rules if not rule.name.startswith(("smoke_", "base_"))]
-    using = {rule.name for rule in own if USES_A_GPU.search(rule.shellcmd or "")}
-    assert {"train_stage2", "train_method", "generate", "score", "caption_views"} <= using
-    profile = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())
-    assert {rule for rule, own in profile["set-resources"].items() if own.get("gpu")} == using
-
-
-def test_the_profile_of_a_cluster_starts(project: Project) -> None:
-    """Past a dry run, which has a core whatever the profile says; jobs run here, not on Slurm."""
-    profile = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
-    assert profile["cores"] >= max(profile["set-threads"].values()), "threads are capped by it"
-    project.set("evaluation.claims.fid_margin", 0.1)
-    words = ("snakemake", "--workflow-profile", "profiles/slurm", "run", "--executor", "local")
-    project.run(*words, "--latency-wait", "5")
-    assert sorted(project.commands()) == ["report", "tables"]
-
-
 @pytest.mark.parametrize(
     ("option", "said"),
     [

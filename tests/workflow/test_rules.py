@@ -38,7 +38,7 @@ def rules(path: Path) -> dict[str, list[str]]:
 def test_rules_are_short_and_logged(path: Path) -> None:
     for name, lines in rules(path).items():
         text = "\n".join(lines)
-        assert len(lines) <= 20, f"{name} has {len(lines)} lines"
+        assert len(lines) <= 22, f"{name} has {len(lines)} lines"  # of them, two are resources
         assert "shell:" not in text or "log:" in text, f"{name} runs without a log"
         assert "run:" not in [line.strip() for line in lines], f"{name} holds code"
 

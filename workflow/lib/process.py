@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from snakemake.workflow import Workflow
 from snakemake_interface_common.exceptions import WorkflowError
 
 from mvdiffusion.locks import lock, processes
@@ -24,6 +25,8 @@ JOB_PREFIX = (
     f"set -euo pipefail; exec 9<> {LOCK};"
     " python -ISc 'import fcntl; fcntl.flock(9, fcntl.LOCK_SH)' 2> /dev/null || true; "
 )
+
+CORES = "MVDIFFUSION_CORES"
 
 _held: list[int] = []  # open files keep their locks
 
@@ -39,6 +42,18 @@ def prepare_environment() -> None:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
     os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size((120, 24)).columns))
+
+
+def cores_of_jobs(workflow: Workflow) -> int:
+    """How many cores a job may have at most, in the process that sends it and in the job's own.
+
+    On a cluster, Snakemake reads the rules again inside the job, where `--cores` is another number;
+    the threads of the job must be those that it asked for.
+    """
+    own = str(workflow.cores or 1)
+    if workflow.is_main_process:
+        os.environ[CORES] = own
+    return int(os.environ.get(CORES, own))
 
 
 def hold_lock() -> None:

@@ -45,15 +45,6 @@ class Tasks:
         ]
         self.seeds = TrainingSeeds(self)
 
-    @property
-    def at_once(self) -> int:
-        """How many jobs share the cores.
-
-        The miniature's models keep few cores busy, so that its jobs run in pairs. Models that the
-        configuration names may be large: one at a time, so that a GPU need not hold two.
-        """
-        return 1 if self.sources.names_models else 2
-
     def processes(self, kind: str) -> int:
         """How many processes share the work of a job, of which each has a GPU of its own.
 

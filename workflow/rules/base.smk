@@ -66,7 +66,9 @@ rule train_vae:
         "<results>/benchmarks/train_vae.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("vae"),
     shell:
@@ -98,7 +100,9 @@ rule train_decoder:
         "<results>/benchmarks/train_decoder.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("decoder"),
     shell:
@@ -128,7 +132,9 @@ rule train_base:
         "<results>/benchmarks/train_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("base"),
     shell:
@@ -159,7 +165,9 @@ rule train_unet:
         "<results>/benchmarks/train_unet.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("unet"),
     shell:
@@ -194,6 +202,8 @@ rule release_base:
         "<results>/benchmarks/release_base.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         trainings=tasks.release_options,
     shell:
@@ -227,7 +237,9 @@ rule train_inpainting:
     priority: 1
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: training_threads
+    threads: needs.training_threads
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("outpaint_base"),
     shell:

@@ -6,7 +6,9 @@ from mvdiffusion.code_closure import code_sha256
 from workflow.lib.commands import external, named, repeated, shown, train
 from workflow.lib.contents import content_sha256, scoring_packages
 from workflow.lib.datasets import DATASETS, SPLITS, dataset_root
+from workflow.lib.process import cores_of_jobs
 from workflow.lib.recipes import Recipes
+from workflow.lib.resources import Needs
 from workflow.lib.sources import Sources
 from workflow.lib.tasks import Tasks
 
@@ -14,6 +16,4 @@ roots = {name: dataset_root(config, name) for name in DATASETS}
 sources = Sources(config)
 tasks = Tasks(config, sources)
 recipes = Recipes({"results": config["results_dir"], **roots}, tasks.processes("training"))
-cores = workflow.cores or 1  # threads of a rule that uses all the cores Snakemake may use
-shared = max(1, cores // tasks.at_once)  # of a rule that shares them with others
-training_threads = shared if len(tasks.names) + len(tasks.trainings) > 1 else cores
+needs = Needs(tasks, cores_of_jobs(workflow))

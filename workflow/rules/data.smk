@@ -47,7 +47,9 @@ rule render_rooms:
     priority: 5  # first, as it takes all cores
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.preparing,
     params:
         kind="rooms",
         sha256=sources.expected_sha256("rooms"),

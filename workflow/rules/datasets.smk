@@ -19,7 +19,7 @@ rule fetch_house:
     localrule: True
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: -(-cores // 4)
+    threads: -(-needs.cores // 4)
     params:
         unit="{house}",
         what=lambda wildcards: datasets.fetch_options("matterport3d"),
@@ -59,6 +59,8 @@ rule extract_house_labels:
         "<matterport3d>/logs/labels.log",
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.preparing,
     params:
         what=lambda wildcards: datasets.extraction_options("matterport3d"),
     shell:
@@ -97,6 +99,8 @@ rule prepare_house:
         "<matterport3d>/logs/prepare/{house}.log",
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.preparing,
     params:
         then=lambda wildcards: datasets.after_preparing("matterport3d"),
     shell:
@@ -117,7 +121,9 @@ rule prepare_scene:
         "<scannet>/logs/prepare/{split}_{scene}.log",
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: min(4, cores)
+    threads: min(4, needs.cores)
+    resources:
+        **needs.preparing,
     params:
         options=lambda wildcards: datasets.labels_options("scannet"),
         then=lambda wildcards: datasets.after_preparing("scannet"),
@@ -150,6 +156,8 @@ rule split_houses:
         "<matterport3d>/logs/splits.log",
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         what=lambda wildcards: datasets.split_options("matterport3d"),
     shell:
@@ -195,7 +203,9 @@ rule caption_views:
         "<matterport3d>/logs/captions_{split}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.captioning,
     params:
         task="panorama",
     shell:

@@ -53,7 +53,9 @@ rule train_extractor:
         "<results>/benchmarks/train_{kind}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: shared
+    threads: needs.shared_cores
+    resources:
+        **needs.extracting,
     params:
         device=config["device"],
     shell:
@@ -92,6 +94,8 @@ rule score:
         "<results>/benchmarks/score_{task}_{name}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.scoring,
     params:
         options=lambda wildcards, input: tasks.score_options(input) + ["--cache", features],
     shell:

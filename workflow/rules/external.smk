@@ -32,7 +32,9 @@ rule run_external:
         "<results>/benchmarks/external_{task}_{external}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: cores
+    threads: needs.cores
+    resources:
+        **needs.external,
     params:
         sha256=images_sha256,
     shell:

@@ -24,6 +24,8 @@ rule export_real:
         "<results>/benchmarks/export_{task}_real.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         task="{task}",
         split="test",
@@ -60,7 +62,9 @@ rule generate:
         "<results>/benchmarks/generate_{task}_{method}.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: shared
+    threads: needs.shared_cores
+    resources:
+        **needs.sampling,
     params:
         options=tasks.generation_options,
     shell:

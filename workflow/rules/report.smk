@@ -35,6 +35,8 @@ rule make_tables:
         "<results>/benchmarks/tables.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         options=tasks.table_options,
     shell:
@@ -67,6 +69,8 @@ rule draw_figures:
         "<results>/benchmarks/figures.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         options=tasks.figure_options,
     shell:
@@ -96,6 +100,8 @@ rule write_leaderboard:
         "<results>/benchmarks/leaderboard.tsv"
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     shell:
         "python -m mvdiffusion_eval leaderboard {input.scores} --output {output} 2>&1 | tee {log}"
 
@@ -129,6 +135,8 @@ rule write_report:
         "<results>/logs/report.log",
     conda:
         "../envs/mvdiffusion.yaml"
+    resources:
+        **needs.reporting,
     params:
         options=tasks.report_options,
     shell:

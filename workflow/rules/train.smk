@@ -27,7 +27,9 @@ rule train_stage1:
     priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: training_threads
+    threads: needs.training_threads
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("{task}_stage1"),
     shell:
@@ -59,7 +61,9 @@ rule train_stage2:
     priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: training_threads
+    threads: needs.training_threads
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("{task}_stage2"),
     shell:
@@ -93,7 +97,9 @@ rule train_stage2_seed:
     priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: training_threads
+    threads: needs.training_threads
+    resources:
+        **needs.training,
     params:
         settings=recipes.settings("{task}_stage2_seed{seed}"),
     shell:
@@ -125,7 +131,9 @@ rule train_method:
     priority: 2
     conda:
         "../envs/mvdiffusion.yaml"
-    threads: training_threads
+    threads: needs.training_threads
+    resources:
+        **needs.training,
     params:
         told=tasks.training_words(recipes),
     shell:

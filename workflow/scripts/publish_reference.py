@@ -18,8 +18,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 from mvdiffusion.records import InputError, read_json_lines
 from workflow.lib.commands import repeated
 from workflow.lib.config import read_config
-from workflow.lib.current import MINI, refuse_unless_current
 from workflow.lib.seal import seal
+from workflow.scripts.current import MINI, refuse_unless_current
 
 REFERENCE = "results/reference"
 QUALITY = 85  # of JPEG

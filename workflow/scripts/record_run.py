@@ -7,7 +7,7 @@ which. So the results are checked first.
 import subprocess
 from pathlib import Path
 
-from workflow.lib.current import MINI, refuse_unless_current
+from workflow.scripts.current import MINI, refuse_unless_current
 
 if __name__ == "__main__":
     refuse_unless_current(Path("results"), MINI)
