@@ -33,6 +33,7 @@ from fault_scene import (
 from mvdiffusion.records import remove
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+TRACEBACK = "Traceback (most recent call last)"
 TRIES = 4  # of a moment that a step's command can end before
 
 
@@ -111,9 +112,7 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
         ran = scene.project.run()
         said.append(ran.said)
         wrong += [f"the run after that fails: {ran.said[-2000:]}"] if ran.code else []
-    wrong += (
-        ["a traceback"] if any("Traceback (most recent call last)" in each for each in said) else []
-    )
+    wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
     done = "; ".join(scene.done)
@@ -148,10 +147,7 @@ def sentences(said: str) -> list[str]:
 def sentence(said: list[str]) -> str:
     """What the user was told, in one line, with no machine's paths and numbers of processes."""
     told = dict.fromkeys(line for each in said for line in sentences(each))
-    text = " / ".join(told)
-    return re.sub(
-        r"\.[^ ]+\.\d+-[0-9a-f]{8}\.tmp", "…", re.sub(r"process(es)? [\d, ]+", "process …", text)
-    )
+    return re.sub(r"process(es)? [\d, ]+", "process …", " / ".join(told))
 
 
 STAGE2, GENERATE, SCORE = "panorama_stage2", "panorama_mvdiffusion", "score_panorama_mvdiffusion"
@@ -171,14 +167,14 @@ CASES = [
     Case("SIGTERM to a command (time limit), stage 2", STAGE2, signalled(TERM, "command")),
     Case("kill -9 of the run, generation", GENERATE, signalled(KILL, "group")),
     Case("kill -9 of Snakemake, generation", GENERATE, kill_workflow),
-    Case("kill -9 of a command, generation of depth", "depth_mvdiffusion", signalled(KILL, "command")),
+    Case("kill -9 of a command, frames", "depth_mvdiffusion", signalled(KILL, "command")),
     Case("kill -9 at a rename, generation", GENERATE, kill_at_a_rename),
     Case("Ctrl-C, generation", GENERATE, signalled(INT, "group")),
     Case("kill -9 at a rename, real views", "panorama_real", kill_at_a_rename),
     Case("kill -9 of a command, extractor", "clip", signalled(KILL, "command")),
     Case("kill -9 at a rename, extractor", "classifier", kill_at_a_rename),
     Case("kill -9 of Snakemake, scores", SCORE, kill_workflow),
-    Case("kill -9 of a command, scores of depth", "score_depth_mvdiffusion", signalled(KILL, "command")),
+    Case("kill -9 of a command, scores", "score_depth_mvdiffusion", signalled(KILL, "command")),
     Case("SIGTERM to Snakemake, scores", SCORE, signalled(TERM, "workflow")),
     Case("kill -9 of the run, tables", "tables", signalled(KILL, "group")),
     Case("kill -9 at a rename, tables", "tables", kill_at_a_rename),
@@ -207,8 +203,8 @@ CASES = [
     Case("damaged manifest", SCORE, damaged(f"{VIEWS}/manifest.json"), VIEWS),
     Case("damaged record of an output", GENERATE, damaged(f"{MODEL}/.output.json"), MODEL),
     Case("damaged extractor", SCORE, damaged("extractors/clip/*"), "extractors/clip"),
-    Case("damaged feature", SCORE, damaged("features/**/*.safetensors"), "features", features=True),
-    Case("damaged score", "tables", damaged(f"{SCORES}/mvdiffusion.json"), f"{SCORES}/mvdiffusion.json"),
+    Case("damaged feature", SCORE, damaged("features/**/*.safetensors"), features=True),
+    Case("damaged score", "tables", damaged(f"{SCORES}/real.json"), f"{SCORES}/real.json"),
     Case("damaged table before the report", "report", damaged("tables/*.csv"), "tables/recipe-*"),
     Case("damaged table at the end", None, damaged("tables/*.csv"), "tables/recipe-*"),
     Case("damaged metrics at the end", None, damaged("metrics.json"), "tables/recipe-*"),

@@ -29,6 +29,7 @@ UNCOMPARED = (
     "report_assets",
     "training",
 )
+DEBRIS = re.compile(r"\.(tmp|partial|old\d*)$")
 FEW: dict[str, Any] = {"steps": 3, "checkpoint_every": 1, "validate_every": 3, "batch_size": 4}
 PANORAMAS = FEW | {"batch_size": 2, "num_workers": 1}  # a worker that can be killed
 SMALLER: dict[str, Any] = {
@@ -102,9 +103,7 @@ class Project:
     def debris(self) -> list[str]:
         """Temporary files that nobody owns any more, and what was moved aside."""
         found = (path.relative_to(self.root) for path in self.results.rglob("*"))
-        return sorted(
-            str(path) for path in found if re.search(r"\.(tmp|partial|old\d*)$", path.name)
-        )
+        return sorted(str(path) for path in found if DEBRIS.search(path.name))
 
 
 def write(root: Path) -> Project:

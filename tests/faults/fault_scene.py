@@ -80,9 +80,9 @@ class Scene:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_text().split("\0")
-                if "-m" in words[:3] and re.search(COMMANDS[self.step], " ".join(words)):
-                    if os.path.samefile(folder / "cwd", self.project.root):
-                        found.append(int(folder.name))
+                its_own = "-m" in words[:3] and re.search(COMMANDS[self.step], " ".join(words))
+                if its_own and os.path.samefile(folder / "cwd", self.project.root):
+                    found.append(int(folder.name))
             except OSError:  # ended meanwhile
                 continue
         return min(found, default=None)  # workers that it forks have its words, too
@@ -224,7 +224,8 @@ def stop_and_go_on(scene: Scene) -> None:
     os.kill(pid, signal.SIGSTOP)
     second = scene.project.run()
     os.kill(pid, signal.SIGCONT)
-    assert second.code and "another Snakemake is at work" in second.said, second.said
+    assert second.code, second.said
+    assert "another Snakemake is at work" in second.said, second.said
     scene.done.append("SIGSTOP to the command, a second run was refused, SIGCONT")
     assert scene.end(run).code == 0
 
@@ -234,7 +235,8 @@ def second_run(scene: Scene) -> None:
     run = scene.start()
     scene.moment(run)
     second = scene.project.run()
-    assert second.code and "another Snakemake is at work" in second.said, second.said
+    assert second.code, second.said
+    assert "another Snakemake is at work" in second.said, second.said
     scene.done.append("a second run was refused while the first was at work")
     assert scene.end(run).code == 0
 
@@ -332,10 +334,8 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
         folder.chmod(mode)
         return
-    if (
-        not shutil.which("chattr")
-        or subprocess.run(["chattr", "+i", folder], check=False).returncode
-    ):
+    chattr = ["chattr", "+i", folder]
+    if not shutil.which("chattr") or subprocess.run(chattr, check=False).returncode:
         pytest.skip("root may write everywhere, and chattr +i does not work here")
     try:
         yield

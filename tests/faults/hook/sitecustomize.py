@@ -1,7 +1,7 @@
 """Kills a command of the project at one of its renames, before or after the new name is there.
 
-`FAULT_RENAME` is `<words>:<number>:<before or after>`: the command whose line holds the words dies at
-its rename of that number. Python imports this file at its start from a folder on PYTHONPATH.
+`FAULT_RENAME` is `<words>:<number>:<before or after>`: the command whose line holds the words dies
+at its rename of that number. Python imports this file at its start from a folder on PYTHONPATH.
 """
 
 import os
@@ -12,7 +12,7 @@ words, number, side = os.environ["FAULT_RENAME"].rsplit(":", 2)
 left = int(number)
 
 
-def deadly(rename):  # noqa: ANN001, ANN201
+def deadly(rename):
     """A rename that ends the process when its turn has come."""
 
     def renamed(*arguments: object, **options: object) -> None:
