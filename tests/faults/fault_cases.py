@@ -101,7 +101,7 @@ def strike(case: Case, reference: Reference, folder: Path, seed: int) -> Row:
 
 def judged(case: Case, scene: Scene, seed: int) -> Row:
     """Run the plain command after a fault, do what its error says, and compare."""
-    ran = scene.project.run()
+    ran = scene.run()
     said = [*scene.said, ran.said]
     outcome, wrong = "the plain command completes", []
     if ran.code:
@@ -109,9 +109,10 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
         wrong += [] if helps(ran.said, case.remedy) else ["the error does not say what to do"]
         for path in scene.project.results.glob(case.remedy) if case.remedy else ():
             remove(path)
-        ran = scene.project.run()
+        ran = scene.run()
         said.append(ran.said)
         wrong += [f"the run after that fails: {ran.said[-2000:]}"] if ran.code else []
+    wrong += ["the fault is not told"] if scene.tells and not sentence(scene.said) else []
     wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
@@ -129,6 +130,8 @@ def differing(scene: Scene) -> list[str]:
     """Results that are not the reference's; a damaged file that nothing reads again may stay."""
     expected, found = scene.reference.files, scene.project.files()
     names = {name for name in {*expected, *found} if expected.get(name) != found.get(name)}
+    if scene.target == "tables":
+        names = {name for name in names if not name.startswith(("figures/", "leaderboard.html"))}
     shown = {name for name in names if name.startswith(("tables/", "metrics.json", "figures/"))}
     return sorted(names if scene.harmed is None else shown | (names - {scene.harmed}))
 

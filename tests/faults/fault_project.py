@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import filecmp
 import hashlib
 import os
 import re
@@ -76,19 +78,19 @@ class Project:
         """The folder of the experiment's results."""
         return self.root / RESULTS
 
-    def start(self, log: Path, **variables: str) -> subprocess.Popen[bytes]:
+    def start(self, log: Path, target: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start the plain command in a session of its own; what it prints goes to a file."""
         with log.open("wb") as file:
             return subprocess.Popen(
-                ["snakemake", "--cores", "1", "run", "--configfile", CONFIG],
+                ["snakemake", "--cores", "1", target, "--configfile", CONFIG],
                 cwd=self.root, env=environment(**variables), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
-    def run(self, **variables: str) -> Ran:
+    def run(self, target: str = "run") -> Ran:
         """Run the plain command to its end."""
         log = self.root.with_suffix(".run.log")
-        code = self.start(log, **variables).wait()
+        code = self.start(log, target).wait()
         return Ran(code, log.read_text(errors="replace"))
 
     def files(self) -> dict[str, str]:
@@ -107,15 +109,17 @@ class Project:
 
 
 def write(root: Path) -> Project:
-    """Copy the code and write the configuration."""
+    """Copy the code as it is now, and write the configuration."""
     for name in CODE:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "dvc-store")
-            shutil.copytree(source, target, ignore=ignored)
+            shutil.copytree(source, target, ignore=ignored, copy_function=renew, dirs_exist_ok=True)
         else:
-            shutil.copy2(source, target)
+            renew(source, target)
+    if (root / CONFIG).exists():
+        return Project(root)
     (root / "workflow/resources").mkdir(exist_ok=True)
     (root / "workflow/resources/dvc-store").symlink_to(ROOT / "workflow/resources/dvc-store")
     (root / "mvdiffusion_eval").symlink_to("eval")  # as an installation has it
@@ -127,6 +131,14 @@ def write(root: Path) -> Project:
     return Project(root)
 
 
+def renew(source: str | Path, target: str | Path) -> None:
+    """Copy a file that is not the same already; other names of the target keep the old one."""
+    target = Path(target)
+    if not (target.exists() and filecmp.cmp(source, target)):
+        target.unlink(missing_ok=True)
+        shutil.copy2(source, target)
+
+
 class Reference:
     """The undisturbed run, from whose results all cases start.
 
@@ -136,9 +148,11 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self.project = Project(folder)
-        if not (folder / CONFIG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # several sessions of tests may share it
             write(folder)
-        ran = self.project.run()
+            ran = self.project.run()
         assert ran.code == 0, ran.said
         self.files = self.project.files()
         self.recipes = load_experiment(folder / CONFIG).recipes

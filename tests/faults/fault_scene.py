@@ -64,14 +64,20 @@ class Scene:
         self, reference: Reference, project: Project, step: str | None, rng: random.Random
     ) -> None:
         self.reference, self.project, self.step, self.rng = reference, project, step, rng
+        self.target = "run" if step in (None, "figures", "report") else "tables"
         self.log = project.root.with_suffix(".fault.log")
         self.said: list[str] = []  # what disturbed runs printed
         self.done: list[str] = []  # what was done, in words
+        self.tells = False  # whether the disturbed run has to say in one line what happened
         self.harmed: str | None = None  # the result that is damaged, below the folder of results
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start the run that is to be disturbed."""
-        return self.project.start(self.log, **variables)
+        return self.project.start(self.log, self.target, **variables)
+
+    def run(self) -> Ran:
+        """Run the plain command to its end."""
+        return self.project.run(self.target)
 
     def command(self) -> int | None:
         """The process of the step's command, if it is at work now."""
@@ -156,7 +162,7 @@ def kill_workflow(scene: Scene) -> None:
     scene.moment(run)
     run.kill()
     scene.end(run)
-    second = scene.project.run()
+    second = scene.run()
     scene.done.append("killed Snakemake alone, and started the run again at once")
     if second.code and "jobs of one that was killed" in second.said:
         scene.done.append("refused while the killed run's job was at work")
@@ -193,6 +199,7 @@ def kill_loader(scene: Scene) -> None:
             raise Missed(str(scene.step))
         time.sleep(0.01)
     scene.done.append(f"{scene.step}: SIGKILL to a worker of its data loader")
+    scene.tells = True
     scene.end(run)
 
 
@@ -222,7 +229,7 @@ def stop_and_go_on(scene: Scene) -> None:
     run = scene.start()
     pid = scene.moment(run)
     os.kill(pid, signal.SIGSTOP)
-    second = scene.project.run()
+    second = scene.run()
     os.kill(pid, signal.SIGCONT)
     assert second.code, second.said
     assert "another Snakemake is at work" in second.said, second.said
@@ -234,7 +241,7 @@ def second_run(scene: Scene) -> None:
     """Start a second run while the first is at work."""
     run = scene.start()
     scene.moment(run)
-    second = scene.project.run()
+    second = scene.run()
     assert second.code, second.said
     assert "another Snakemake is at work" in second.said, second.said
     scene.done.append("a second run was refused while the first was at work")
@@ -262,6 +269,7 @@ def disk_full(scene: Scene) -> None:
         left = int(scene.rng.uniform(0.1, 0.8) * needed) // 4096 * 4096
         resize(results, used + left)
         scene.done.append(f"{scene.step}: the disk has {left:,} of {needed:,} bytes left")
+        scene.tells = True
         if not scene.end(scene.start()).code:
             raise Missed(scene.step)
         resize(results, 1 << 30)
@@ -298,6 +306,7 @@ def limited(kind: str) -> Callable[[Scene], None]:
             "size of files": (resource.RLIMIT_FSIZE, 2048),
         }[kind]
         resource.prlimit(pid, number, (most, most))
+        scene.tells = True
         scene.done.append(f"the {kind} of the command limited to {most:,} bytes")
         if not scene.end(run).code:
             raise Missed(str(scene.step))
@@ -316,6 +325,7 @@ def not_permitted(pattern: str) -> Callable[[Scene], None]:
     def fault(scene: Scene) -> None:
         folder = scene.project.results / pattern
         folder.mkdir(parents=True, exist_ok=True)
+        scene.tells = True
         with read_only(folder):
             ran = scene.end(scene.start())
         scene.done.append(f"{RESULTS}/{pattern}: nothing may be written there")
