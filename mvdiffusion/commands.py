@@ -75,7 +75,7 @@ def with_version(app: typer.Typer) -> None:
 
 @contextmanager
 def running(command: str) -> Iterator[None]:
-    """Run a command: what is the user's to mend ends it with one line and code 2.
+    """Run a command: what the user can settle ends it with one line and code 2.
 
     That is a mistake, a missing extra, or a lack of memory or of a process that was killed.
 

@@ -2,9 +2,9 @@
 
     python tests/faults/table.py --seeds 0 7 --output benchmarks/results/faults.json
 
-The JSON file has one row for each case and seed; the same rows, as a table, replace what is between
-the marks in the page (`--page`). The undisturbed run is kept in `--work`, the work of a case goes
-when it has ended well.
+The JSON file has one row for each case and seed, the newest; the same rows, as a table, replace what
+is between the marks in the page (`--page`). The undisturbed run is kept in `--work`; the work of a
+case goes when it has ended well.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ def main() -> int:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     lines = given.work.resolve() / "rows.jsonl"
+    lines.touch()
     for seed in given.seeds:
         run(seed, given.select, lines)
-    rows = newest(json.loads(line) for line in lines.read_text().splitlines())
+    earlier = json.loads(given.output.read_text()) if given.output.exists() else []
+    rows = newest([*earlier, *map(json.loads, lines.read_text().splitlines())])
     given.output.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     write_page(given.page, rows)
     return int(any(row["lost"] for row in rows))
@@ -48,9 +50,10 @@ def run(seed: int, select: str, lines: Path) -> None:
     subprocess.run(command, cwd=ROOT, env=os.environ | told, check=False)
 
 
-def newest(rows: Any) -> list[dict[str, Any]]:
-    """The last row of each case and seed, in the order of the cases."""
-    return list({(row["case"], row["seed"]): row for row in rows}.values())
+def newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last row of each case and seed, by their names."""
+    last = {(row["case"], row["seed"]): row for row in rows}
+    return [last[key] for key in sorted(last)]
 
 
 def write_page(page: Path, rows: list[dict[str, Any]]) -> None:

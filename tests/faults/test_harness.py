@@ -1,10 +1,12 @@
 """The harness of faults itself: it damages what it says, and sees what is wrong."""
 
+import json
 import random
 
 import pytest
 from fault_cases import CASES, helps, sentences
 from fault_scene import WAYS, harm
+from table import ROOT, write_page
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -36,3 +38,15 @@ def test_what_a_user_is_told_is_found_among_what_snakemake_prints():
 
 def test_cases_are_many_and_have_names_of_their_own():
     assert len({case.name for case in CASES}) == len(CASES) >= 20
+
+
+def test_the_page_shows_what_was_measured(tmp_path):
+    rows = json.loads((ROOT / "benchmarks/results/faults.json").read_text())
+    page = ROOT / "docs/faults.md"
+    copy = tmp_path / "faults.md"
+    copy.write_text(page.read_text())
+    write_page(copy, rows)
+    assert copy.read_text() == page.read_text(), "run `python tests/faults/table.py --select none`"
+    assert not [row for row in rows if row["lost"]]
+    assert {row["case"] for row in rows} <= {case.name for case in CASES}
+    assert len(rows) >= 20
