@@ -2,9 +2,9 @@
 
     python tests/faults/table.py --seeds 0 7 --output benchmarks/results/faults.json
 
-The JSON file has one row for each case and seed, the newest; the same rows, as a table, replace what
-is between the marks in the page (`--page`). The undisturbed run is kept in `--work`; the work of a
-case goes when it has ended well.
+The JSON file has one row for each case and seed, the newest; the same rows, as a table, replace
+what is between the marks in the page (`--page`). The undisturbed run is kept in `--work`; the work
+of a case goes when it has ended well.
 """
 
 from __future__ import annotations
