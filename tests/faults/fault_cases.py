@@ -140,7 +140,7 @@ def sentences(said: str) -> list[str]:
     """The lines that tell a user what happened, without repetitions."""
     lines = [line.strip() for line in said.splitlines()]
     found = [
-        lines[number + 1] if line == "WorkflowError:" and number + 1 < len(lines) else line
+        lines[number + 1] if line.startswith("WorkflowError") and lines[number + 1 :] else line
         for number, line in enumerate(lines)
         if SENTENCE.match(line)
     ]

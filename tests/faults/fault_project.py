@@ -31,7 +31,7 @@ UNCOMPARED = (
     "report_assets",
     "training",
 )
-DEBRIS = re.compile(r"\.(tmp|partial|old\d*)$")
+DEBRIS = re.compile(r"^\..*\.(tmp|old)$|\.partial$")
 FEW: dict[str, Any] = {"steps": 3, "checkpoint_every": 1, "validate_every": 3, "batch_size": 4}
 PANORAMAS = FEW | {"batch_size": 2, "num_workers": 1}  # a worker that can be killed
 SMALLER: dict[str, Any] = {
@@ -80,10 +80,11 @@ class Project:
 
     def start(self, log: Path, target: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start the plain command in a session of its own; what it prints goes to a file."""
+        told = environment(HF_HUB_OFFLINE="0", **variables)  # as a user's terminal
         with log.open("wb") as file:
             return subprocess.Popen(
                 ["snakemake", "--cores", "1", target, "--configfile", CONFIG],
-                cwd=self.root, env=environment(**variables), start_new_session=True,
+                cwd=self.root, env=told, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -103,7 +104,7 @@ class Project:
         return found
 
     def debris(self) -> list[str]:
-        """Temporary files that nobody owns any more, and what was moved aside."""
+        """Temporary files that nobody owns any more."""
         found = (path.relative_to(self.root) for path in self.results.rglob("*"))
         return sorted(str(path) for path in found if DEBRIS.search(path.name))
 

@@ -43,7 +43,9 @@ COMMANDS = {
     "report": "mvdiffusion_eval report",
 }
 # One line that says what happened and what to do: of a command, or of the workflow.
-SENTENCE = re.compile(r"^(mvdiffusion[-_a-z]*: .+|WorkflowError:$|.*: is not what the workflow.+)")
+SENTENCE = re.compile(
+    r"^(mvdiffusion[-_a-z]*: .+|WorkflowError( in file .+)?:$|.*: is not what the workflow.+)"
+)
 
 
 class Missed(Exception):

@@ -26,7 +26,7 @@ def test_what_a_user_is_told_is_found_among_what_snakemake_prints():
         "mvdiffusion: results/faults/models/m/unet: is missing; make or copy the model again.\n"
         "RuleException:\nCalledProcessError in file evaluate.smk\n"
         "WorkflowError:\nAt least one job did not complete successfully.\n"
-        "WorkflowError:\nresults/.lock: another Snakemake is at work\n"
+        "WorkflowError in file Snakefile, line 32:\nresults/.lock: another Snakemake is at work\n"
     )
     model, lock = sentences(said)
     assert model.startswith("mvdiffusion: results/faults/models/m/unet: is missing")
