@@ -1,5 +1,5 @@
-"""What both commands share: `--version`, mistakes and missing packages said in one sentence, and
-options of several commands in one class.
+"""What both commands share: `--version`, mistakes, missing packages and a machine that gives too
+little said in one sentence, and options of several commands in one class.
 
 The package alone generates. What scores, trains, or runs the experiments has an extra of its own
 (`[project.optional-dependencies]` in pyproject.toml), which is named where its packages are
@@ -8,6 +8,7 @@ missing.
 
 from __future__ import annotations
 
+import errno
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,21 @@ EXTRAS = {
     "mesh": ("open3d",),
 }
 """Modules that are imported and that the package alone lacks, by the extra that installs them."""
+
+
+# How libraries say that the machine gave too little, by what the user is told.
+_MEMORY = "the memory ran out; free some, allow this command more, or lower its batch size"
+SHORTAGES = {
+    "DefaultCPUAllocator": _MEMORY,
+    "CUDA out of memory": _MEMORY,
+    "MPS backend out of memory": _MEMORY,
+    "Cannot allocate memory": _MEMORY,
+    "failed to map segment from shared object": _MEMORY,
+    "can't start new thread": "no further thread or memory for one was allowed; allow more of them",
+    "DataLoader worker": "a process that loads data was killed, often because the memory ran out",
+    "process pool was terminated": "a process that shares the work was killed, often because the"
+    " memory ran out",
+}
 
 
 def _show_version(asked: bool) -> None:
@@ -69,7 +85,9 @@ def with_version(app: typer.Typer) -> None:
 
 @contextmanager
 def running(command: str) -> Iterator[None]:
-    """Run a command: mistakes of the user's and missing extras end it with one line and code 2.
+    """Run a command: what the user can settle ends it with one line and code 2.
+
+    That is a mistake, a missing extra, or a lack of memory or of a process that was killed.
 
     Args:
         command: its name, with which the line begins.
@@ -84,6 +102,26 @@ def running(command: str) -> Iterator[None]:
             if sentence := advice(error.name, command):
                 raise InputError(sentence) from error
             raise
+        except (MemoryError, OSError, ImportError, RuntimeError) as error:
+            if sentence := shortage(error):
+                raise InputError(sentence) from error
+            raise
+
+
+def shortage(error: BaseException) -> str | None:
+    """Say that the machine gave too little, if that is what an error of a library means.
+
+    >>> shortage(MemoryError())
+    'the memory ran out; free some, allow this command more, or lower its batch size, then run the \
+same command again.'
+    >>> shortage(RuntimeError("shapes differ")) is None
+    True
+    """
+    text = str(error)
+    known = (told for words, told in SHORTAGES.items() if words in text)
+    lacking = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    told = _MEMORY if lacking else next(known, None)
+    return told and f"{told}, then run the same command again."
 
 
 def advice(module: str | None, command: str) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -20,6 +21,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.records import settings_sha256
 from mvdiffusion.training.settings import deciding_settings
+from workflow.lib.seal import complaint
 
 SettingsFile = Callable[[Any], str]
 
@@ -170,6 +172,21 @@ class Recipes:
     def seal(self, step: str) -> str:
         """Output of the rule that runs a step whose files others may replace (see `seal`)."""
         return f"<results>/{step}/recipe-{self.steps[step].digest}.json"
+
+    def intact(self, *steps: str) -> Callable[[Any], list[str]]:
+        """Input of a target that needs no further file: what steps have sealed is as it was.
+
+        Snakemake sees only times, so a table that a disk or an editor has changed would be shown
+        as finished. One that is missing is made again.
+        """
+        seals = [Path(self.actual_path(self.seal(step))) for step in steps]
+
+        def check(wildcards: Any) -> list[str]:
+            if found := complaint(filter(Path.exists, seals), missing=False):
+                raise WorkflowError(found)
+            return []
+
+        return check
 
     def settings(self, step: str) -> Callable[[Any, Any], list[str]]:
         """Parameter of a rule that runs a training: all its settings as JSON, and its processes.

@@ -39,10 +39,15 @@ def broken(file: Path) -> list[Path]:
     return [root / name for name, sha256 in hashes.items() if _sha256(root / name) != sha256]
 
 
-def complaint(files: Iterable[Path]) -> str:
-    """Say what is not as it was sealed and what to do; nothing if all is."""
+def complaint(files: Iterable[Path], missing: bool = True) -> str:
+    """Say what is not as it was sealed and what to do; nothing if all is.
+
+    Args:
+        files: the seals.
+        missing: whether to complain of files that are not there.
+    """
     for file in files:
-        if paths := broken(file):
+        if paths := [path for path in broken(file) if missing or path.exists()]:
             return (
                 f"{paths[0]}: is not what the workflow has written there ({len(paths)} such files;"
                 f" an older commit's, or edited); delete {file} and run the workflow again"

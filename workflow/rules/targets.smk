@@ -11,6 +11,7 @@ rule tables:
         recipes.settings_files(),
         rules.make_tables.input.scores,
         rules.make_tables.output,
+        recipes.intact("tables"),
 
 
 rule report:
@@ -19,6 +20,7 @@ rule report:
         rules.draw_figures.output,
         rules.write_leaderboard.output,
         rules.write_report.output,
+        recipes.intact("figures"),
 
 
 rule run:
