@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
-from workflow_project import ROOT, Project, load_workflow, plan
+from workflow_project import ROOT, Project, plan
 
 from mvdiffusion.conversion.base_model import copies
 from mvdiffusion.methods.registry import method_names, methods
