@@ -13,6 +13,7 @@ which are exact for arguments of any size, as PyTorch's are.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -117,7 +118,8 @@ def _pointers(
 ) -> kernels.Tokens:
     own = (tokens.index, tokens.weight, tokens.displacement, tokens.valid)
     gain, bias = (None, None) if norm is None else (norm.weight, norm.bias)
-    found = (features, *own, tokens.counted, tokens.cosine, bands, gain, bias)
+    turns = _turns(features.device)
+    found = (features, *own, tokens.counted, tokens.cosine, bands, turns, gain, bias)
     return kernels.Tokens(*(None if each is None else each.contiguous() for each in found))
 
 
@@ -166,3 +168,28 @@ def _readers(tokens: Tokens, cells: int) -> tuple[Tensor, Tensor]:
     found, order = cell.sort(stable=True)
     bounds = torch.arange(cells + 1, device=cell.device, dtype=found.dtype)
     return order, torch.searchsorted(found, bounds)
+
+
+@cache
+def _turns(device: torch.device) -> Tensor:
+    """How many turns 2^(e - 150) is, in units of 2^-64 turns without whole ones, for e below 256.
+
+    That is what the last bit of a float32 of exponent e is worth as an angle.
+    """
+    digits = 320
+    one = 1 << digits
+    # Machin's formula: pi / 4 = 4 arctan(1 / 5) - arctan(1 / 239).
+    pi = 4 * (4 * _inverse_arctan(5, one) - _inverse_arctan(239, one))
+    per_radian = one * one // (2 * pi)
+    parts = [(per_radian >> digits - 64 + 150 - e) & (1 << 64) - 1 for e in range(256)]
+    signed = [part - (1 << 64) if part >> 63 else part for part in parts]
+    return torch.tensor(signed, device=device)
+
+
+def _inverse_arctan(x: int, one: int) -> int:
+    """The series of arctan(1 / x), in units of 1 / one."""
+    total, power, term = 0, one // x, 1
+    while power:
+        total += power // term if term % 4 == 1 else -(power // term)
+        power, term = power // (x * x), term + 2
+    return total

@@ -25,6 +25,7 @@ class Tokens(NamedTuple):
     counted: Any  # [M, N] or None
     cosine: Any  # [M, N] or None
     bands: Any  # [B]
+    turns: Any  # for `_wave`, [256]
     gain: Any  # weight and bias of the norm, [C] or None
     bias: Any
 
@@ -62,6 +63,34 @@ def _points(tokens, m, n, N):
 
 
 @triton.jit
+def _wave(turns, angle, quarters):
+    """Sine of an angle plus quarters of a turn, to 1e-7 however large the angle is.
+
+    With a mantissa of 24 bits, an angle of exponent e has as many turns as that mantissa has times
+    `turns[e]`, of which whole ones do not matter (Payne and Hanek, 1983). CUDA's own sine counts
+    them in a loop over words, and most of the released code's angles are large.
+    """
+    bits = angle.to(tl.int32, bitcast=True)
+    exponent = (bits >> 23) & 255
+    mantissa = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64)
+    turn = ((mantissa * tl.load(turns + exponent)) >> 32).to(tl.int32)
+    turn = tl.where(bits < 0, -turn, turn)
+    # The nearest quarter, and what is left, within an eighth of a turn on either side.
+    quarter = (turn + 0x20000000) >> 30
+    rest = (turn - (quarter << 30)).to(tl.float32) * 1.4629180792671596e-9  # 2 pi / 2**32
+    square = rest * rest
+    # The series, to terms that are below rounding there.
+    sine = 2.7557319e-6 * square - 1.9841270e-4
+    sine = (sine * square + 8.3333333e-3) * square - 0.16666667
+    sine = sine * square * rest + rest
+    cosine = 2.4801587e-5 * square - 1.3888889e-3
+    cosine = ((cosine * square + 4.1666667e-2) * square - 0.5) * square + 1
+    quarter += quarters
+    value = tl.where(quarter & 1 != 0, cosine, sine)
+    return tl.where(quarter & 2 != 0, -value, value)
+
+
+@triton.jit
 def _code(
     tokens, points, first, PART: tl.constexpr, B: tl.constexpr, NB: tl.constexpr, BB: tl.constexpr
 ):
@@ -73,12 +102,10 @@ def _code(
         angle = x[:, None] * wave[None, :]
     else:
         angle = y[:, None] * wave[None, :]
-    if tokens.cosine is not None:
-        code = tl.where(cosine[:, None], tl.cos(angle), tl.sin(angle))
-    elif PART < 2:
-        code = tl.sin(angle)
+    if tokens.cosine is None:
+        code = _wave(tokens.turns, angle, PART // 2)
     else:
-        code = tl.cos(angle)
+        code = _wave(tokens.turns, angle, cosine.to(tl.int32)[:, None])
     return tl.where(valid[:, None] & (band < B)[None, :], code, 0.0)
 
 
