@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvdiffusion.geometry.homography import pixel_grid
-from mvdiffusion.models.correspondence_geometry import (
-    CorrespondenceGeometry,
-    LevelGeometry,
-    frequency_code,
-)
-from mvdiffusion.models.token_attention import attend_to_tokens
+from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, frequency_code
+from mvdiffusion.models.kernels.tokens import Norm
+from mvdiffusion.models.token_attention import BLOCK_BYTES, attend_to_tokens
 
 HEAD_CHANNELS = 32
 NORM_GROUPS = 32
@@ -54,90 +53,63 @@ class CorrespondenceAttention(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(
-        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, geometry: CorrespondenceGeometry) -> Tensor:
         """Let the views of every sample look at each other.
 
         Args:
             x: features [B * V, C, h, w].
             geometry: the cameras of G samples, B a multiple of G.
-            view_chunk: how many views ask at once, to bound the memory; None means all.
 
         Returns:
             Features [B * V, C, h, w].
         """
         channels, h, w = x.shape[1:]
-        code = geometry.position_code(h, w, channels, x.dtype)
-        query_code = geometry.query_code(h, w, channels, x.dtype)
-        cells = x.permute(0, 2, 3, 1).flatten(1, 2)
-        views = cells.unflatten(0, (-1, *code.shape[:2]))  # [B / G, G, V, h * w, C]
-        count = views.shape[2]
-        parts = []
-        for start in range(0, count, view_chunk or count):
-            part = range(start, min(start + (view_chunk or count), count))
-            asking = slice(part.start, part.stop)
-            level, own = geometry.level(h, w, part), code[:, asking]
-            parts.append(self._respond((views[:, :, asking], query_code), views, level, own))
-        return _as_features(torch.cat(parts, 2).flatten(0, 2), x)
-
-    def _respond(
-        self, asking: tuple[Tensor, Tensor], views: Tensor, level: LevelGeometry, code: Tensor
-    ) -> Tensor:
-        """Update the asking cells [B / G, G, v, h * w, C] (with their own code) from all views."""
-        cells, query_code = asking
+        tokens, bands = geometry.tokens(h, w), geometry.bands(channels)
+        cells = x.permute(0, 2, 3, 1).reshape(-1, len(tokens.index), channels)  # [B / G, M, C]
+        released = self.variant == "released"
         # The variants differ in where the position code enters: as released it is added before
         # the norm, in the paper (equation 1) to the normed query and sampled target.
-        prepare = self._tokens_released if self.variant == "released" else self._tokens_paper
-        # Residuals whose last layers begin at zero: untrained, the views do not see each other.
-        query, tokens = prepare(views, cells, query_code, level, code)
-        cells = cells + self.to_out(self._attend(query, tokens, level.counted))
-        return cells + self.ff(self.norm2(cells))
-
-    def _tokens_released(
-        self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        # What is not valid stays a token, zero before the norm: the released code masks nothing.
-        tokens = self.norm1(_sample_targets(views, level) + code)
-        return self.norm1(cells + query_code), tokens
-
-    def _tokens_paper(
-        self, views: Tensor, cells: Tensor, query_code: Tensor, level: LevelGeometry, code: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        tokens = _sample_targets(self.norm1(views), level) + code
-        return self.norm1(cells) + query_code, tokens
-
-    def _attend(self, cells: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend from cells [..., C] to N tokens each [..., N, C].
-
-        A cell has tokens of its own, so projecting these to keys and values would be most of the
-        work. Being linear, the projections are applied on the side of the cells instead, once a
-        head: q · (K t) = (Kᵀ q) · t, and Σ a V t = V Σ a t.
-
-        Args:
-            cells: one query each.
-            tokens: what they attend to.
-            mask: which tokens count, [G, v, h * w or 1, N]; None if all do.
-
-        Returns:
-            What the heads read [..., C]; zero where no token counts.
-        """
-        channels, count = cells.shape[-1], tokens.shape[-2]
+        features = cells if released else self.norm1(cells)
+        norm = Norm(self.norm1.weight, self.norm1.bias, self.norm1.eps) if released else None
+        own = geometry.query_code(h, w, channels).to(x.dtype).repeat(cells.shape[1] // (h * w), 1)
         to_k, to_v = (
             layer.weight.unflatten(0, (self.heads, HEAD_CHANNELS))
             for layer in (self.to_k, self.to_v)
         )  # [heads, 32, C]
-        query = self.to_q(cells).reshape(-1, self.heads, HEAD_CHANNELS).transpose(0, 1)
-        reading = (query @ to_k).transpose(0, 1)  # [M, heads, C] for M cells
-        allowed = None
-        if mask is not None:
-            # Softmax over no token at all is NaN: such a query is given all, and its result zeroed.
-            any_valid = mask.any(-1, keepdim=True)  # [G, v, h * w or 1, 1]
-            allowed = (mask | ~any_valid).expand(*cells.shape[:-1], -1).reshape(-1, 1, count)
-        tokens = tokens.reshape(-1, count, channels)
-        read = attend_to_tokens(reading, tokens, allowed, HEAD_CHANNELS**-0.5)
-        out = (read.transpose(0, 1) @ to_v.mT).transpose(0, 1).reshape(cells.shape)
-        return out if mask is None else out * any_valid.to(out.dtype)
+
+        def respond(part: slice) -> Tensor:
+            asking = cells[:, part]
+            normed = self.norm1(asking + own[part]) if released else features[:, part] + own[part]
+            query = self.to_q(normed).unflatten(-1, (self.heads, HEAD_CHANNELS))
+            seen = tokens.part(part.start, part.stop)
+            read = attend_to_tokens(query, features, seen, bands, norm, to_k, to_v)
+            return self._update(asking, read.flatten(2))
+
+        return _as_features(self._in_blocks(respond, cells), x)
+
+    def _update(self, cells: Tensor, read: Tensor) -> Tensor:
+        """Update cells [..., C] by what their heads have read."""
+        # Residuals whose last layers begin at zero: untrained, the views do not see each other.
+        cells = cells + self.to_out(read)
+        return cells + self.ff(self.norm2(cells))
+
+    def _in_blocks(self, respond: Callable[[slice], Tensor], cells: Tensor) -> Tensor:
+        """Update all cells [R, M, C], a block at a time to bound the memory.
+
+        With gradients all at once: their memory is that of what is kept for the backward pass,
+        which `gradient_checkpointing` of the UNet spares.
+        """
+        repeats, count, channels = cells.shape
+        hidden = 4 * channels
+        taken = repeats * cells.element_size() * 5 * hidden  # by the feed-forward layers
+        size = count if torch.is_grad_enabled() else max(BLOCK_BYTES // taken, 1)
+        if size >= count:
+            return respond(slice(0, count))
+        result = torch.empty_like(cells)
+        for start in range(0, count, size):
+            part = slice(start, min(start + size, count))
+            result[:, part] = respond(part)
+        return result
 
 
 class CrossViewAttention(CorrespondenceAttention):
@@ -149,15 +121,12 @@ class CrossViewAttention(CorrespondenceAttention):
     many times along a strip of cells.
     """
 
-    def forward(
-        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, geometry: CorrespondenceGeometry) -> Tensor:
         """Let the views of every sample look at each other; see `CorrespondenceAttention`.
 
         Args:
             x: features [B * V, C, h, w].
             geometry: tells how many views a sample has.
-            view_chunk: how many views ask at once, to bound the memory; None means all.
         """
         channels, h, w = x.shape[1:]
         views = geometry.K.shape[1]
@@ -169,14 +138,13 @@ class CrossViewAttention(CorrespondenceAttention):
         released = self.variant == "released"
         tokens = self.norm1(cells + code) if released else self.norm1(cells) + code
         key, value = self._split(self.to_k(tokens)), self._split(self.to_v(tokens))
-        parts = []
-        for start in range(0, views * h * w, (view_chunk or views) * h * w):
-            part = slice(start, start + (view_chunk or views) * h * w)
+
+        def respond(part: slice) -> Tensor:
             query = self._split(self.to_q(tokens[:, part]))
             read = F.scaled_dot_product_attention(query, key, value)
-            asking = cells[:, part] + self.to_out(read.transpose(1, 2).flatten(2))
-            parts.append(asking + self.ff(self.norm2(asking)))
-        return _as_features(torch.cat(parts, 1).reshape(len(x), h * w, channels), x)
+            return self._update(cells[:, part], read.transpose(1, 2).flatten(2))
+
+        return _as_features(self._in_blocks(respond, cells), x)
 
     def _split(self, cells: Tensor) -> Tensor:
         """Divide [B, M, C] between the heads, [B, heads, M, 32]."""
@@ -199,40 +167,21 @@ class CorrespondenceBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(
-        self, x: Tensor, geometry: CorrespondenceGeometry, view_chunk: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, geometry: CorrespondenceGeometry) -> Tensor:
         """Let the views look at each other, then convolve each; see `CorrespondenceAttention`.
 
         Args:
             x: features [B * V, C, h, w].
             geometry: correspondences of the views.
-            view_chunk: views at a time, for less memory; None means all.
         """
-        x = self.attention(x, geometry, view_chunk)
-        parts = x.split(view_chunk or len(x))
-        halfway = (self.conv1(F.relu(self.norm1(part))) for part in parts)
-        added = [self.conv2(F.relu(self.norm2(part))) for part in halfway]
-        return x + torch.cat(added)
+        x = self.attention(x, geometry)
+        return x + self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
 
 
 def _as_features(cells: Tensor, x: Tensor) -> Tensor:
-    """Bring cells [B * V, h * w, C] into the shape and memory layout of the features `x`."""
+    """Bring cells [..., C] into the shape and memory layout of the features `x`."""
     # The layout that came in: convolutions round differently in another.
     last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
-    return cells.mT.unflatten(-1, x.shape[-2:]).contiguous(memory_format=layout)
-
-
-def _sample_targets(views: Tensor, level: LevelGeometry) -> Tensor:
-    """Read the targets' features at the tokens' places.
-
-    Args:
-        views: features [B / G, G, V, h * w, C].
-        level: correspondences of v views at h x w cells.
-
-    Returns:
-        Tokens [B / G, G, v, h * w, N, C], zero outside the target and where they are not valid.
-    """
-    read = level.reading(views.flatten(1, 3))
-    return read.unflatten(1, level.valid.shape)
+    cells = cells.reshape(len(x), *x.shape[2:], x.shape[1])
+    return cells.permute(0, 3, 1, 2).contiguous(memory_format=layout)

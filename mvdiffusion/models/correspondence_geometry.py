@@ -6,9 +6,8 @@ Nothing here depends on the image content or on the denoising step: build it onc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from mvdiffusion.attention_settings import AttentionSettings
 from mvdiffusion.geometry.homography import homography, inside, pixel_grid, project
 from mvdiffusion.models.bilinear import BilinearReading
+from mvdiffusion.models.kernels.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,25 @@ class LevelGeometry:
     num_views: int
     size: tuple[int, int]
 
-    def of_views(self, views: range) -> LevelGeometry:
-        """Restrict the queries to some views; the targets stay any views."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        part = slice(views.start, views.stop)
-        chosen: dict[str, Any] = {
-            key: value[:, part] if isinstance(value, Tensor) else value
-            for key, value in values.items()
-        }
-        return LevelGeometry(**chosen)
-
-    @cached_property
-    def reading(self) -> BilinearReading:
-        """How the tokens [G, V, h * w, N] read cells [G, V, h, w]; not at all if not valid."""
+    def tokens(self) -> Tokens:
+        """Where the tokens of all G * V * h * w cells are in features [G, V, h, w] of all views."""
         samples, neighbors = len(self.targets), self.valid.shape[-1] // self.targets.shape[-1]
         first = self.num_views * torch.arange(samples, device=self.targets.device)
         images = (self.targets + first[:, None, None]).repeat_interleave(neighbors, -1)
-        return BilinearReading.at(
+        reading = BilinearReading.at(
             torch.where(self.valid[..., None], self.places, -1.0),
             images[:, :, None].expand(self.valid.shape),
             self.size,
-            samples * self.num_views,
+        )
+        counted = self.counted
+        if counted is not None:
+            counted = counted.expand(self.valid.shape).flatten(0, 2)
+        return Tokens(
+            reading.index.flatten(0, 2),
+            reading.weight.flatten(0, 2),
+            self.displacement.float().flatten(0, 2),
+            self.valid.flatten(0, 2),
+            counted,
         )
 
 
@@ -83,59 +81,52 @@ class CorrespondenceGeometry(ABC):
             variant: CAA arithmetic, "released" or "paper".
         """
         self.height, self.width, self.variant = height, width, variant
-        self._levels: dict[tuple[int, int, range], LevelGeometry] = {}
-        self._codes: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
+        self._levels: dict[tuple[int, int], LevelGeometry] = {}
+        self._tokens: dict[tuple[int, int], Tokens] = {}
+        self._bands: dict[int, Tensor] = {}
 
-    def level(self, height: int, width: int, views: range | None = None) -> LevelGeometry:
-        """Correspondences for features of `height` x `width` cells; computed at first use.
+    def level(self, height: int, width: int) -> LevelGeometry:
+        """Correspondences for features of `height` x `width` cells; computed at first use."""
+        if (height, width) not in self._levels:
+            self._levels[height, width] = self._compute_level(height, width)
+        return self._levels[height, width]
+
+    def tokens(self, height: int, width: int) -> Tokens:
+        """What all cells of all views attend to; computed at first use.
 
         Args:
             height, width: of the features in cells.
-            views: those whose queries are wanted; None means all.
         """
-        every = range(self.K.shape[1])
-        key = (height, width, every if views is None else views)
-        if key not in self._levels:
-            self._levels[key] = (
-                self._compute_level(height, width)
-                if key[-1] == every
-                else self.level(height, width).of_views(key[-1])
-            )
-        return self._levels[key]
+        if (height, width) not in self._tokens:
+            self._tokens[height, width] = self._encoded(self.level(height, width))
+        return self._tokens[height, width]
 
-    def position_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
-        """Position code [G, V, h * w, N, C] of the tokens, zero for those that are not valid.
-
-        It is computed at first use.
+    def bands(self, channels: int) -> Tensor:
+        """Frequencies of the tokens' position code, see `Tokens.code`; computed at first use.
 
         Args:
-            height, width: of the features in cells.
             channels: number of channels C.
-            dtype: type of the code; it is computed in float32.
         """
-        key = (height, width, channels, dtype)
-        if key not in self._codes:
-            level = self.level(height, width)
-            code = self.encode(level.displacement, channels) * level.valid[..., None]
-            self._codes[key] = code.to(dtype)
-        return self._codes[key]
+        if channels not in self._bands:
+            self._bands[channels] = self._compute_bands(channels)
+        return self._bands[channels]
 
-    def query_code(self, height: int, width: int, channels: int, dtype: torch.dtype) -> Tensor:
+    def query_code(self, height: int, width: int, channels: int) -> Tensor:
         """The query's own code γ(0), [h * w, C].
 
         Args:
             height, width: of the features in cells.
             channels: number of channels C.
-            dtype: type of the code.
         """
-        dimensions = self.level(height, width).displacement.shape[-1]
-        device = self.level(height, width).displacement.device
-        zero = torch.zeros(1, 1, height * width, 1, dimensions, device=device)
-        return self.encode(zero, channels)[0, 0, :, 0].to(dtype)
+        halves = torch.arange(channels, device=self.K.device) >= channels // 2  # sines, cosines
+        return halves.float().expand(height * width, -1)
 
-    def encode(self, displacement: Tensor, channels: int) -> Tensor:
-        """Encode displacements [G, V, h * w, N, 2] (cells) as [G, V, h * w, N, C]."""
-        return frequency_code(displacement, channels, self.variant)
+    def _compute_bands(self, channels: int) -> Tensor:
+        return frequencies(channels, self.variant, self.K.device)
+
+    def _encoded(self, level: LevelGeometry) -> Tokens:
+        """Say what is sampled for the tokens of a level and what their codes encode."""
+        return level.tokens()
 
     @abstractmethod
     def _compute_level(self, h: int, w: int) -> LevelGeometry:

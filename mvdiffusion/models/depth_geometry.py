@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -17,6 +18,7 @@ from mvdiffusion.models.correspondence_geometry import (
     neighborhood,
     query_pixels,
 )
+from mvdiffusion.models.kernels.tokens import Tokens
 
 MIN_OVERLAP = 0.3  # of two views that attend to each other
 NO_DEPTH = 1e6  # the released code's depth of a target where there is none, meters
@@ -69,21 +71,24 @@ class DepthGeometry(CorrespondenceGeometry):
         order = order[..., : max(int(linked.sum(-1).max()), 1)]
         return order, linked.gather(-1, order)
 
-    def encode(self, displacement: Tensor, channels: int) -> Tensor:
-        """Encode displacements [G, V, h * w, N, 1 or 2] as [G, V, h * w, N, C]."""
+    def query_code(self, height: int, width: int, channels: int) -> Tensor:
+        """The query's own code γ(0), [h * w, C]."""
         if self.variant == "paper":
-            return super().encode(displacement, channels)
-        counts = self.targets[1].sum(-1)  # [G, V]
-        if counts.shape != displacement.shape[:2]:  # the query's own code
-            return released_depth_code(displacement, channels)
-        code = displacement.new_zeros(*displacement.shape[:-1], channels)
-        for count in counts.unique().tolist():
-            views = counts == count
-            part = displacement[views][None, :, :, :count]
-            code[views] = F.pad(
-                released_depth_code(part, channels)[0], (0, 0, 0, code.shape[3] - count)
-            )
-        return code
+            return super().query_code(height, width, channels)
+        odd = torch.arange(height * width, device=self.K.device) % 2  # as for the tokens
+        return odd.float()[:, None].expand(-1, channels)
+
+    def _compute_bands(self, channels: int) -> Tensor:
+        if self.variant == "paper":
+            return super()._compute_bands(channels)
+        return frequencies(2 * channels, "released", self.K.device)  # C / 2 of them
+
+    def _encoded(self, level: LevelGeometry) -> Tokens:
+        if self.variant == "paper":
+            return level.tokens()
+        pairs, cosine = released_pairs(level.displacement[..., 0], self.targets[1].sum(-1))
+        tokens = replace(level, displacement=pairs).tokens()
+        return replace(tokens, cosine=cosine.flatten(0, 2))
 
     @torch.no_grad()
     def _compute_level(self, h: int, w: int) -> LevelGeometry:
@@ -150,19 +155,29 @@ class DepthGeometry(CorrespondenceGeometry):
         return torch.where(within, depth.flatten(-2).gather(-1, index), 0.0)
 
 
-def released_depth_code(difference: Tensor, channels: int) -> Tensor:
-    """Encode differences of depth [G, V, h * w, N, 1] as [G, V, h * w, N, C], as released.
+def released_pairs(differences: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Say what the released code encodes of differences of depth [G, V, h * w, N], in meters.
 
-    The released code takes each two consecutive values, over targets first and then over cells,
-    for the coordinates of one point: the even one gets the sines of both, the odd one the cosines.
+    It takes each two consecutive values, over a view's targets first and then over its cells, for
+    the coordinates of one point: the first token gets the sines of both, the second the cosines.
 
     Args:
-        difference: absolute difference of the depths of target and query, in meters.
-        channels: number of channels C.
+        differences: absolute difference of the depths of target and query.
+        counts: how many targets each view has, [G, V]; rows are filled up to N.
+
+    Returns:
+        The pair of every token [G, V, h * w, N, 2], and whether it gets the cosines.
     """
-    values = difference.flatten(2)  # [G, V, h * w * N]
-    bands = frequencies(2 * channels, "released", difference.device)  # C / 2 of them
-    pairs = F.pad(values, (0, values.shape[-1] % 2)).unflatten(2, (-1, 2)).float()
-    angles = (pairs[..., None] * bands).flatten(-2)  # [G, V, h * w * N / 2, C]
-    code = torch.stack([angles.sin(), angles.cos()], 3).flatten(2, 3)
-    return code[:, :, : values.shape[-1]].unflatten(2, difference.shape[2:4])
+    cells, targets = differences.shape[2:]
+    pairs = differences.new_zeros(*differences.shape, 2)
+    cosine = torch.zeros_like(differences, dtype=torch.bool)
+    for count in counts.unique().tolist():
+        views = counts == count
+        values = differences[views][..., :count].flatten(1)
+        both = F.pad(values, (0, values.shape[1] % 2)).unflatten(1, (-1, 2))
+        both = both.repeat_interleave(2, 1)[:, : values.shape[1]]
+        filling = (0, 0, 0, targets - count)
+        pairs[views] = F.pad(both.unflatten(1, (cells, count)), filling)
+        odd = torch.arange(cells * count, device=differences.device).unflatten(0, (cells, count))
+        cosine[views] = F.pad(odd % 2 == 1, filling[2:])
+    return pairs, cosine

@@ -146,7 +146,10 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         yield from (value for name, value in self.named_parameters() if name[:5] != "unet.")
 
     def set_view_chunk(self, view_chunk: int | None) -> None:
-        """Run `view_chunk` views at a time through every layer: less memory, the same result."""
+        """Run `view_chunk` views at a time through the layers that know no other views.
+
+        It takes less memory and has the same result; attention between the views bounds its own.
+        """
         if view_chunk is not None and view_chunk < 1:
             raise ValueError(f"Expected `view_chunk` of at least 1 or None, got {view_chunk}.")
         self.view_chunk = view_chunk
@@ -185,12 +188,9 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
         """
         if self.attention.correspondences == "none":
             return
-        views, step = geometry.K.shape[1], self.view_chunk or geometry.K.shape[1]
         for depth, channels in enumerate(self.unet.config.block_out_channels):
-            size = -(-height // 2**depth), -(-width // 2**depth)  # downsamplers round up
-            geometry.position_code(*size, channels, self.dtype)
-            for start in range(0, views, step):
-                _ = geometry.level(*size, range(start, min(start + step, views))).reading
+            geometry.tokens(-(-height // 2**depth), -(-width // 2**depth))  # downsamplers round up
+            geometry.bands(channels)
 
     def forward(
         self,
@@ -313,7 +313,7 @@ class MultiViewUNet(SharedUNet, ModelMixin, ConfigMixin):
     def _correspond(self, block: nn.Module | None, x: Tensor, call: _Call) -> Tensor:
         if block is None or call.geometry is None:
             return x
-        return self._once(block, x, call.geometry, self.view_chunk)
+        return self._once(block, x, call.geometry)
 
     def _attend_to_text(self, attention: nn.Module, x: Tensor, call: _Call) -> Tensor:
         def attend(x: Tensor, text: Tensor) -> Tensor:

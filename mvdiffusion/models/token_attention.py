@@ -1,66 +1,199 @@
-"""Attention of cells with tokens of their own, and its gradient in as few passes as it needs."""
+"""Attention of cells with tokens of their own, which are read from features where they are needed.
+
+Neither the tokens nor what makes them are kept: a block of cells at a time samples them, adds their
+position code, and lets the heads read them. The backward pass makes them again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from mvdiffusion.models.kernels.choice import core_for
+from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
+
+BLOCK_BYTES = 2**26
+"""Memory of what a block of cells makes on its way, on the CPU."""
 
 
-def attend_to_tokens(query: Tensor, tokens: Tensor, allowed: Tensor | None, scale: float) -> Tensor:
-    """Let each of M cells attend to N tokens of its own, which are keys and values alike.
+def attend_to_tokens(
+    query: Tensor,
+    features: Tensor,
+    tokens: Tokens,
+    bands: Tensor,
+    norm: Norm | None,
+    to_k: Tensor,
+    to_v: Tensor,
+) -> Tensor:
+    """Let each of M cells attend to N tokens of its own: attention with H heads of D channels.
 
-    Scores and softmax are in float32 at least, as in fused kernels, whatever the precision of the
-    rest: rounded to half precision, large scores would change the attention by some percent, or
-    overflow.
+    A cell has tokens of its own, so projecting these to keys and values would be most of the work.
+    Being linear, the projections are applied on the side of the cells instead, once a head:
+    q · (K t) = (Kᵀ q) · t, and Σ a V t = V Σ a t.
 
     Args:
-        query: of the cells' H heads, [M, H, C].
-        tokens: [M, N, C].
-        allowed: which tokens count, at least one of every cell, [M, 1, N]; None if all do.
-        scale: factor of the scores.
+        query: [R, M, H, D], of R samples with the same cameras.
+        features: what the tokens are read from, [R, L, C].
+        tokens: where, and what is added.
+        bands: of the position code.
+        norm: of the tokens after their code is added; None: not normalized.
+        to_k: projection to keys [H, D, C].
+        to_v: projection to values [H, D, C].
 
     Returns:
-        What the heads read [M, H, C].
+        [R, M, H, D]; zero for cells of which no token counts.
     """
-    read: Tensor = _Attention.apply(query, tokens, allowed, scale)
-    return read
+    places = (tokens.index, tokens.weight, tokens.displacement, tokens.valid)
+    options = (tokens.counted, tokens.cosine, bands)
+    weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
+    attended: Tensor = _attend(
+        query, features, to_k, to_v, weight, bias, eps, *places, *options
+    )
+    return attended
 
 
-class _Attention(torch.autograd.Function):
-    """With PyTorch's own gradient, the tokens would be kept in both precisions.
+@torch.library.custom_op("mvdiffusion::attend_to_tokens", mutates_args=())
+def _attend(
+    query: Tensor,
+    features: Tensor,
+    to_k: Tensor,
+    to_v: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    eps: float,
+    index: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    valid: Tensor,
+    counted: Tensor | None,
+    cosine: Tensor | None,
+    bands: Tensor,
+) -> Tensor:
+    """See `attend_to_tokens`."""
+    tokens = Tokens(index, weight, displacement, valid, counted, cosine)
+    norm = _norm(norm_weight, norm_bias, eps)
+    core, result = core_for(features), torch.empty_like(query, memory_format=torch.contiguous_format)
+    scale = query.shape[-1] ** -0.5
+    with torch.autocast(query.device.type, enabled=False):
+        for part in _blocks(core, query, features, tokens, backward=False):
+            reading = _project(query[:, part], to_k).to(features.dtype)
+            own = tokens.part(part.start, part.stop)
+            read = core.read(reading, features, own, bands, norm, scale)
+            result[:, part] = _project(read, to_v.mT)
+    return result
 
-    Two gradients of the tokens' size would be added up, for keys and for values. Together that is
-    most of the layer's memory and a third of its time.
-    """
 
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, tokens: Tensor, allowed: Tensor | None, scale: float
-    ) -> Tensor:
-        exact = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):
-            scores = query.to(exact) @ tokens.to(exact).mT * scale  # [M, H, N]
-            if allowed is not None:
-                scores = scores.masked_fill_(~allowed, -torch.inf)
-            weights = scores.softmax(-1)
-            ctx.save_for_backward(query, tokens, weights)
-            ctx.scale = scale
-            return weights.to(tokens.dtype) @ tokens
+@_attend.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, tokens, weights = ctx.saved_tensors
-        gradient = gradient.to(tokens.dtype)
-        with torch.autocast(tokens.device.type, enabled=False):
-            of_weights = (gradient @ tokens.mT).to(weights.dtype)
-            # The derivative of the softmax.
-            of_scores = weights * (of_weights - (weights * of_weights).sum(-1, keepdim=True))
-            of_scores = (of_scores * ctx.scale).to(tokens.dtype)
-            # Of keys and values in one product: the sum over the heads of dS q + a dO.
-            factors = torch.cat([of_scores, weights.to(tokens.dtype)], 1)  # [M, 2 H, N]
-            of_tokens = factors.mT @ torch.cat([query.to(tokens.dtype), gradient], 1)
-            return (of_scores @ tokens).to(query.dtype), of_tokens, None, None
+
+@torch.library.custom_op("mvdiffusion::attend_to_tokens_backward", mutates_args=())
+def _attend_backward(
+    gradient: Tensor,
+    query: Tensor,
+    features: Tensor,
+    to_k: Tensor,
+    to_v: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    eps: float,
+    index: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    valid: Tensor,
+    counted: Tensor | None,
+    cosine: Tensor | None,
+    bands: Tensor,
+) -> list[Tensor]:
+    """Gradients of query, features, projections, and weight and bias of the norm [2, C]."""
+    tokens = Tokens(index, weight, displacement, valid, counted, cosine)
+    norm = _norm(norm_weight, norm_bias, eps)
+    core, scale = core_for(features), query.shape[-1] ** -0.5
+    exact = torch.promote_types(features.dtype, torch.float32)
+    of_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+    of_features = torch.zeros_like(features, dtype=exact, memory_format=torch.contiguous_format)
+    of_k, of_v = (torch.zeros_like(each, dtype=exact) for each in (to_k, to_v))
+    of_norm = torch.zeros(2, features.shape[-1], dtype=exact, device=query.device)
+    with torch.autocast(query.device.type, enabled=False):
+        for part in _blocks(core, query, features, tokens, backward=True):
+            reading = _project(query[:, part], to_k).to(features.dtype)
+            own, above = tokens.part(part.start, part.stop), gradient[:, part]
+            read = core.read(reading, features, own, bands, norm, scale)
+            of_v += _product(above, read)
+            of_read = _project(above, to_v).to(features.dtype)
+            of_reading, added = core.read_backward(
+                of_read, reading, features, own, bands, norm, scale, of_features
+            )
+            of_norm += added
+            of_k += _product(query[:, part], of_reading)
+            of_query[:, part] = _project(of_reading, to_k.mT)
+    return [
+        of_query,
+        of_features.to(features.dtype),
+        of_k.to(to_k.dtype),
+        of_v.to(to_v.dtype),
+        of_norm,
+    ]
+
+
+@_attend_backward.register_fake
+def _(
+    gradient: Tensor, query: Tensor, features: Tensor, to_k: Tensor, to_v: Tensor, *_: Any
+) -> list[Tensor]:
+    same = [
+        torch.empty_like(each, memory_format=torch.contiguous_format)
+        for each in (query, features, to_k, to_v)
+    ]
+    exact = torch.promote_types(features.dtype, torch.float32)
+    return [*same, torch.empty(2, features.shape[-1], dtype=exact, device=features.device)]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*(each for each in inputs if not isinstance(each, float)))
+    ctx.eps = inputs[6]
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    saved = ctx.saved_tensors
+    of_query, of_features, of_k, of_v, of_norm = _attend_backward(
+        gradient, *saved[:6], ctx.eps, *saved[6:]
+    )
+    of_norms = (None, None) if saved[4] is None else of_norm.to(saved[4].dtype).unbind(0)
+    return of_query, of_features, of_k, of_v, *of_norms, *(None,) * 8
+
+
+_attend.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _norm(weight: Tensor | None, bias: Tensor | None, eps: float) -> Norm | None:
+    return None if weight is None or bias is None else Norm(weight, bias, eps)
+
+
+def _project(cells: Tensor, weight: Tensor) -> Tensor:
+    """Multiply cells [R, M, H, A] with a matrix for each head, [H, A, B]: [R, M, H, B]."""
+    product = cells.flatten(0, 1).transpose(0, 1) @ weight.to(cells.dtype)
+    return product.transpose(0, 1).unflatten(0, cells.shape[:2]).contiguous()
+
+
+def _product(cells: Tensor, others: Tensor) -> Tensor:
+    """Sum the outer products of [R, M, H, A] and [R, M, H, B] over cells: [H, A, B]."""
+    left, right = (each.flatten(0, 1).transpose(0, 1) for each in (cells, others))
+    return left.to(right.dtype).mT @ right
+
+
+def _blocks(
+    core: Core, query: Tensor, features: Tensor, tokens: Tokens, backward: bool
+) -> Iterator[slice]:
+    """Divide the cells into blocks that take no more than `BLOCK_BYTES`."""
+    (repeats, cells, heads), (count, channels) = query.shape[:3], (
+        tokens.index.shape[1],
+        features.shape[-1],
+    )
+    own = core.bytes_per_cell(count, channels, backward)
+    held = (8 if backward else 4) * heads * channels * features.element_size()
+    size = max(BLOCK_BYTES // (repeats * (own + held)), 1)
+    return (slice(start, min(start + size, cells)) for start in range(0, cells, size))

@@ -1,0 +1,1 @@
+"""Kernels of correspondence-aware attention; see `choice`."""

@@ -1,0 +1,58 @@
+"""Which kernel reads the tokens of correspondence-aware attention."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from mvdiffusion.models.kernels.compiled_core import CompiledCore
+from mvdiffusion.models.kernels.reference import TorchCore
+from mvdiffusion.models.kernels.tokens import Core
+
+SWITCH = "MVDIFFUSION_KERNELS"
+"""Environment variable; "off" computes with PyTorch alone."""
+
+_REFERENCE = TorchCore()
+
+
+def core_for(features: Tensor) -> Core:
+    """Return the fastest kernel for features of this kind.
+
+    Args:
+        features: what tokens are read from; their device and type count.
+    """
+    return core_of(features.device.type, features.dtype)
+
+
+def core_of(device: str, dtype: torch.dtype) -> Core:
+    """Return the fastest kernel for a type of device and of values.
+
+    Args:
+        device: "cpu" or "cuda".
+        dtype: of the features.
+    """
+    if os.environ.get(SWITCH) == "off":
+        return _REFERENCE
+    if device == "cpu" and dtype in (torch.float32, torch.float64):
+        return _compiled() or _REFERENCE
+    return _REFERENCE
+
+
+@cache
+def _compiled() -> Core | None:
+    """Compile the kernel of the CPU; None where that is not possible, which is said once."""
+    try:
+        return CompiledCore()
+    except (OSError, subprocess.CalledProcessError) as error:
+        logging.getLogger(__name__).warning(
+            "Attention between views runs in PyTorch alone, more slowly: its kernel could not be "
+            "compiled (%s). Install a C++ compiler, or set %s=off to hide this.",
+            error,
+            SWITCH,
+        )
+        return None

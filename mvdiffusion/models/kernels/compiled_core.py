@@ -1,0 +1,193 @@
+"""Reading of tokens on the CPU by a kernel in C++, which is compiled at its first use.
+
+No library of PyTorch's is needed for that, only a compiler: `compiled_core.cpp` has plain functions
+of pointers. It shares PyTorch's threads, as both use the OpenMP library that PyTorch has loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import uuid
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mvdiffusion.models.kernels.tokens import Norm, Tokens
+
+SOURCE = Path(__file__).parent / "compiled_core.cpp"
+FLAGS = "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp -fno-math-errno".split()
+PRECISIONS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in "samples cells tokens heads channels rows bands threads".split()
+    ]
+
+
+class _Places(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in "index weight displacement valid counted cosine bands turns".split()
+    ]
+
+
+class CompiledCore:
+    """The core in C++, for float32 and float64 on the CPU; see `Core`."""
+
+    def __init__(self) -> None:
+        """Compile the kernel, or find it compiled.
+
+        Raises:
+            OSError: there is no compiler, or no place for what it makes.
+            subprocess.CalledProcessError: the compiler refuses the source or its flags.
+        """
+        self._library = ctypes.CDLL(str(build()))
+        self._turns = _turns()
+
+    def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
+        """Count the gradients of the tokens; the tokens themselves stay in the cache."""
+        return tokens * channels * 4 if backward else 0
+
+    def read(
+        self,
+        query: Tensor,
+        features: Tensor,
+        tokens: Tokens,
+        bands: Tensor,
+        norm: Norm | None,
+        scale: float,
+    ) -> Tensor:
+        """See `Core`."""
+        query, features = query.contiguous(), features.contiguous()
+        result = torch.empty_like(query)
+        call = self._arguments(query, features, tokens, bands, norm, scale, [query], [result])
+        getattr(self._library, f"read_{_name(features)}")(*call)
+        return result
+
+    def read_backward(
+        self,
+        gradient: Tensor,
+        query: Tensor,
+        features: Tensor,
+        tokens: Tokens,
+        bands: Tensor,
+        norm: Norm | None,
+        scale: float,
+        summed: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Core`."""
+        gradient, query, features = (x.contiguous() for x in (gradient, query, features))
+        of_query = torch.empty_like(query)
+        of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])
+        of_norm = query.new_zeros(2, query.shape[-1])
+        given, made = [gradient, query], [of_query, of_tokens, of_norm, summed]
+        call = self._arguments(query, features, tokens, bands, norm, scale, given, made)
+        getattr(self._library, f"read_backward_{_name(features)}")(*call)
+        return of_query, of_norm
+
+    def _arguments(
+        self,
+        query: Tensor,
+        features: Tensor,
+        tokens: Tokens,
+        bands: Tensor,
+        norm: Norm | None,
+        scale: float,
+        given: list[Tensor],
+        made: list[Tensor],
+    ) -> list[Any]:
+        """Bring the arguments into C's form; tensors made here live as long as the list."""
+        sizes = _Sizes(
+            *query.shape[:2],
+            tokens.index.shape[1],
+            *query.shape[2:],
+            features.shape[1],
+            len(bands),
+            torch.get_num_threads(),
+        )
+        parts = [tokens.index, tokens.weight, tokens.displacement, tokens.valid]
+        options = [tokens.counted, tokens.cosine, bands, self._turns]
+        held = [None if each is None else each.contiguous() for each in (*parts, *options)]
+        places = _Places(*(None if each is None else each.data_ptr() for each in held))
+        of_norm = [None, None] if norm is None else [norm.weight, norm.bias]
+        of_norm = [None if each is None else each.to(query.dtype).contiguous() for each in of_norm]
+        eps = 0.0 if norm is None else norm.eps
+        pointers = [_pointer(each) for each in (*given, features, *of_norm)]
+        ends = [_pointer(each) for each in made]
+        numbers = [ctypes.c_double(eps), ctypes.c_double(scale)]
+        places._held = held + of_norm
+        return [ctypes.byref(sizes), ctypes.byref(places), *pointers, *numbers, *ends]
+
+
+def build() -> Path:
+    """Compile the kernel for this processor; return where it is, also if it has been for long.
+
+    Raises:
+        OSError: there is no compiler, or no place for what it makes.
+        subprocess.CalledProcessError: the compiler refuses the source or its flags.
+    """
+    compiler = os.environ.get("CXX", "c++")
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    # Folders of users are often shared by machines whose processors differ.
+    what = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
+    name = hashlib.sha256(b"\0".join(what)).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvdiffusion"
+    library = folder / f"compiled_core_{name}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several processes may compile at once: each names its own, and they are the same.
+        made = library.with_name(f"{name}.{uuid.uuid4().hex}.tmp")
+        try:
+            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            subprocess.run(command, capture_output=True, check=True)
+            made.replace(library)
+        finally:
+            made.unlink(missing_ok=True)
+    return library
+
+
+def _processor() -> bytes:
+    """Name the instructions that this processor has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+    except OSError:
+        return platform.processor().encode()
+    kinds = {line for line in lines if line.startswith((b"flags", b"Features", b"model"))}
+    return b"\n".join(sorted(kinds))
+
+
+@cache
+def _turns() -> Tensor:
+    """The fractional part of 2^(e - 150) / 2π for e = 0 … 255, in units of 2^-64, as int64."""
+    bits = 256
+    one = 1 << bits
+
+    def arctangent_of_inverse(x: int) -> int:
+        power, total, n = one // x, 0, 1
+        while power:
+            total += (power // n) * (1 if n % 4 == 1 else -1)
+            power, n = power // (x * x), n + 2
+        return total
+
+    pi = 4 * (4 * arctangent_of_inverse(5) - arctangent_of_inverse(239))  # Machin
+    inverse = (one << bits) // (2 * pi)  # of 2π, in units of 2^-bits
+    shifts = [bits - 64 - (e - 150) for e in range(256)]
+    turns = [(inverse >> s if s >= 0 else inverse << -s) % (1 << 64) for s in shifts]
+    return torch.tensor([t - (1 << 64) if t >> 63 else t for t in turns])
+
+
+def _name(features: Tensor) -> str:
+    return PRECISIONS[features.dtype].__name__.removeprefix("c_")
+
+
+def _pointer(value: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if value is None else value.data_ptr())
