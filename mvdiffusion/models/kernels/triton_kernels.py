@@ -1,4 +1,4 @@
-"""The kernels of `triton_attention`, in Triton's language.
+"""What `triton_core` runs on a GPU, in Triton's language.
 
 Names: `m` is a query, `r` a sample, `n` a token; R, M, N and L count samples, queries, their
 tokens, and the cells of a sample. Compiled in are the numbers of heads H, channels C and bands B of
@@ -25,7 +25,7 @@ class Tokens(NamedTuple):
     counted: Any  # [M, N] or None
     cosine: Any  # [M, N] or None
     bands: Any  # [B]
-    turns: Any  # for `_wave`, [256]
+    turns: Any  # see `angles`, [256]
     gain: Any  # weight and bias of the norm, [C] or None
     bias: Any
 
@@ -66,9 +66,8 @@ def _points(tokens, m, n, N):
 def _wave(turns, angle, quarters):
     """Sine of an angle plus quarters of a turn, to 1e-7 however large the angle is.
 
-    With a mantissa of 24 bits, an angle of exponent e has as many turns as that mantissa has times
-    `turns[e]`, of which whole ones do not matter (Payne and Hanek, 1983). CUDA's own sine counts
-    them in a loop over words, and most of the released code's angles are large.
+    See `angles`. CUDA's own sine multiplies word by word where an angle is large, as most of the
+    released code's are.
     """
     bits = angle.to(tl.int32, bitcast=True)
     exponent = (bits >> 23) & 255
