@@ -15,8 +15,8 @@ from torch import Tensor
 from mvdiffusion.models.kernels.choice import core_for
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 
-BLOCK_BYTES = 2**25
-"""Memory of what a block of cells makes on its way, on the CPU."""
+BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
+"""Memory of what a block of cells makes on its way; a GPU needs thousands of cells to be busy."""
 
 
 def attend_to_tokens(
@@ -195,5 +195,5 @@ def _blocks(
     )
     own = core.bytes_per_cell(count, channels, backward)
     held = (8 if backward else 4) * heads * channels * features.element_size()
-    size = max(BLOCK_BYTES // (repeats * (own + held)), 1)
+    size = max(BLOCK_BYTES[features.device.type] // (repeats * (own + held)), 1)
     return (slice(start, min(start + size, cells)) for start in range(0, cells, size))

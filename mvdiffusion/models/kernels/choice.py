@@ -40,6 +40,8 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
         return _REFERENCE
     if device == "cpu" and dtype in (torch.float32, torch.float64):
         return _compiled() or _REFERENCE
+    if device == "cuda" and dtype in (torch.float32, torch.bfloat16, torch.float16):
+        return _triton() or _REFERENCE
     return _REFERENCE
 
 
@@ -61,3 +63,19 @@ def _compiled() -> Core | None:
             SWITCH,
         )
         return None
+
+
+@cache
+def _triton() -> Core | None:
+    """Load the kernels of the GPU; None where that is not possible, which is said once."""
+    try:
+        from mvdiffusion.models.kernels.triton_core import TritonCore
+    except ImportError as error:
+        logging.getLogger(__name__).warning(
+            "Attention between views runs in PyTorch alone, more slowly: there is no Triton (%s). "
+            "Install it (`pip install triton`), or set %s=off to hide this.",
+            error,
+            SWITCH,
+        )
+        return None
+    return TritonCore()

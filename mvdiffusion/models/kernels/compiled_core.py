@@ -12,13 +12,13 @@ import os
 import platform
 import subprocess
 import uuid
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mvdiffusion.models.kernels.angles import turns_of_exponents
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
 SOURCE = Path(__file__).parent / "compiled_core.cpp"
@@ -53,7 +53,7 @@ class CompiledCore:
             subprocess.CalledProcessError: the compiler refuses the source or its flags.
         """
         self._library = ctypes.CDLL(str(build()))
-        self._turns = _turns()
+        self._turns = turns_of_exponents()
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Count the gradients of the tokens; the tokens themselves stay in the cache."""
@@ -167,26 +167,6 @@ def _processor() -> bytes:
         return platform.processor().encode()
     kinds = {line for line in lines if line.startswith((b"flags", b"Features", b"model"))}
     return b"\n".join(sorted(kinds))
-
-
-@cache
-def _turns() -> Tensor:
-    """The fractional part of 2^(e - 150) / 2π for e = 0 … 255, in units of 2^-64, as int64."""
-    bits = 256
-    one = 1 << bits
-
-    def arctangent_of_inverse(x: int) -> int:
-        power, total, n = one // x, 0, 1
-        while power:
-            total += (power // n) * (1 if n % 4 == 1 else -1)
-            power, n = power // (x * x), n + 2
-        return total
-
-    pi = 4 * (4 * arctangent_of_inverse(5) - arctangent_of_inverse(239))  # Machin
-    inverse = (one << bits) // (2 * pi)  # of 2π, in units of 2^-bits
-    shifts = [bits - 64 - (e - 150) for e in range(256)]
-    turns = [(inverse >> s if s >= 0 else inverse << -s) % (1 << 64) for s in shifts]
-    return torch.tensor([t - (1 << 64) if t >> 63 else t for t in turns])
 
 
 def _name(features: Tensor) -> str:
