@@ -65,7 +65,9 @@ class StepMemory:
         finally:
             self._kept = None
             for layer in plain:
-                if isinstance(layer.processor, _KeepingProcessor):  # else a callback has set its own
+                if isinstance(
+                    layer.processor, _KeepingProcessor
+                ):  # else a callback has set its own
                     layer.processor = AttnProcessor2_0()
 
     def get(self, layer: nn.Module, given: Tensor) -> Any:

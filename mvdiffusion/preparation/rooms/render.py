@@ -211,7 +211,9 @@ class Canvas:
 
         def normals(hit: NDArray) -> Array:
             side = np.arange(3)[:, None] == entry[:, hit].argmax(0)
-            return np.where(side, -np.sign(self.directions[:, _rays_of(tiles, hit)]), 0).astype(np.float32)
+            return np.where(side, -np.sign(self.directions[:, _rays_of(tiles, hit)]), 0).astype(
+                np.float32
+            )
 
         return np.where((depth <= leave) & (depth > 0), depth, np.float32(np.inf)), normals
 
