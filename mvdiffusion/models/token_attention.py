@@ -15,7 +15,7 @@ from torch import Tensor
 from mvdiffusion.models.kernels.choice import core_for
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**25
 """Memory of what a block of cells makes on its way, on the CPU."""
 
 

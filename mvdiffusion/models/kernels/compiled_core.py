@@ -43,6 +43,8 @@ class _Places(ctypes.Structure):
 class CompiledCore:
     """The core in C++, for float32 and float64 on the CPU; see `Core`."""
 
+    name = "C++"
+
     def __init__(self) -> None:
         """Compile the kernel, or find it compiled.
 
@@ -69,7 +71,9 @@ class CompiledCore:
         """See `Core`."""
         query, features = query.contiguous(), features.contiguous()
         result = torch.empty_like(query)
-        call = self._arguments(query, features, tokens, bands, norm, scale, [query], [result])
+        call, _held = self._arguments(
+            query, features, tokens, bands, norm, scale, [query], [result]
+        )
         getattr(self._library, f"read_{_name(features)}")(*call)
         return result
 
@@ -90,7 +94,7 @@ class CompiledCore:
         of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])
         of_norm = query.new_zeros(2, query.shape[-1])
         given, made = [gradient, query], [of_query, of_tokens, of_norm, summed]
-        call = self._arguments(query, features, tokens, bands, norm, scale, given, made)
+        call, _held = self._arguments(query, features, tokens, bands, norm, scale, given, made)
         getattr(self._library, f"read_backward_{_name(features)}")(*call)
         return of_query, of_norm
 
@@ -104,8 +108,8 @@ class CompiledCore:
         scale: float,
         given: list[Tensor],
         made: list[Tensor],
-    ) -> list[Any]:
-        """Bring the arguments into C's form; tensors made here live as long as the list."""
+    ) -> tuple[list[Any], Any]:
+        """Bring the arguments into C's form; return them, and what has to live through the call."""
         sizes = _Sizes(
             *query.shape[:2],
             tokens.index.shape[1],
@@ -124,8 +128,8 @@ class CompiledCore:
         pointers = [_pointer(each) for each in (*given, features, *of_norm)]
         ends = [_pointer(each) for each in made]
         numbers = [ctypes.c_double(eps), ctypes.c_double(scale)]
-        places._held = held + of_norm
-        return [ctypes.byref(sizes), ctypes.byref(places), *pointers, *numbers, *ends]
+        call = [ctypes.byref(sizes), ctypes.byref(places), *pointers, *numbers, *ends]
+        return call, [held, of_norm]
 
 
 def build() -> Path:

@@ -61,7 +61,13 @@ class Norm:
 
 
 class Core(Protocol):
-    """What reads the tokens of a block of cells: PyTorch, or a kernel of its own."""
+    """What reads the tokens of a block of cells: PyTorch, or a kernel of its own.
+
+    Attributes:
+        name: as the provenance of results has it.
+    """
+
+    name: str
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Memory that each cell of a block takes, for one sample."""
