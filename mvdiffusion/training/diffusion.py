@@ -17,9 +17,16 @@ from mvdiffusion.geometry.depth import normalized_inverse_depth
 from mvdiffusion.pipelines.checks import check_finite
 from mvdiffusion.pipelines.loading import check_model, is_multi_view, load_single_view, readable
 from mvdiffusion.records import InputError
-from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
+from mvdiffusion.training.examples import (
+    Batch,
+    DiffusionExamples,
+    Frames,
+    MaskedViews,
+    OutpaintedViews,
+    Source,
+)
 from mvdiffusion.training.lean.attention import plain_attention
-from mvdiffusion.training.lean.captions import CaptionEmbeddings
+from mvdiffusion.training.lean.once import ComputedOnce
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
 
@@ -86,7 +93,11 @@ class DiffusionTask(nn.Module):
         super().__init__()
         self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
-        self.embed = CaptionEmbeddings(parts.text_encoder)
+        frozen = not any(value.requires_grad for value in parts.text_encoder.parameters())
+        self.embed = ComputedOnce(self._embed) if frozen else self._embed
+        # Views of panoramas are cut at a random yaw each time: none comes back.
+        recur = isinstance(sources[0], Frames | MaskedViews | OutpaintedViews)
+        self.encode = ComputedOnce(self._encode) if recur else self._encode
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
         height, width = (side // parts.vae_scale_factor for side in settings.size)
         self.examples, self.held_out = (
@@ -146,8 +157,13 @@ class DiffusionTask(nn.Module):
         preds: Tensor = self.unet(inputs, batch["timesteps"], embeds).sample
         return preds
 
+    def _embed(self, input_ids: Tensor) -> Tensor:
+        """Return the embeddings [N, L, D] of captions' tokens [N, L]."""
+        embeddings: Tensor = self.text_encoder(input_ids).last_hidden_state
+        return embeddings
+
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
+    def _encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents [N, C, h, w] of views [N, 3, H, W] (their means).
 
         Raises:
