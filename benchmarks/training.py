@@ -99,13 +99,15 @@ def work(arguments: argparse.Namespace) -> None:
             spent = {"loss": run.loss_sum.item(), "data": read - began}
             spent["step"] = time.process_time() - read
             spent["wall"] = time.perf_counter() - wall
-            spent["memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+            spent["memory_mib"] = round(
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1
+            )
             print(json.dumps(spent), flush=True)
 
 
 @contextmanager
 def worker(training: str, checkout: Path, arguments: argparse.Namespace) -> Iterator[Any]:
-    """Start a process that trains with the code of a checkout; yields a function that takes a step."""
+    """Start a process that trains with the code of a checkout; yields what lets it step."""
     with tempfile.TemporaryDirectory() as scratch:
         words = [sys.executable, __file__, "--worker", training, "--scratch", scratch]
         for key in ("results", "rooms", "base", "config"):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mvdiffusion.geometry.homography import pixel_grid
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, frequency_code
 from mvdiffusion.models.kernels.tokens import Norm
-from mvdiffusion.models.token_attention import BLOCK_BYTES, attend_to_tokens
+from mvdiffusion.models.token_attention import attend_to_tokens, block_bytes
 
 HEAD_CHANNELS = 32
 NORM_GROUPS = 32
@@ -180,7 +180,7 @@ def _in_blocks(respond: Callable[[Tensor, slice], Tensor], x: Tensor, views: int
     last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
     taken = count // views * FF_TENSORS * channels * x.element_size()  # by a cell
-    size, every = max(BLOCK_BYTES // taken, 1), slice(0, views * area)
+    size, every = max(block_bytes(x.device) // taken, 1), slice(0, views * area)
     if torch.is_grad_enabled() or size >= every.stop:
         cells = _cells(x, views, every)
         cells = respond(cells.flatten(1, 2), every).reshape(count, *x.shape[2:], channels)

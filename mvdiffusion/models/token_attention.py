@@ -15,8 +15,12 @@ from torch import Tensor
 from mvdiffusion.models.kernels.choice import core_for
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 
-BLOCK_BYTES = {"cpu": 2**25, "cuda": 2**28}
-"""Memory of what a block of cells makes on its way; a GPU needs thousands of cells to be busy."""
+BLOCK_BYTES, GPU_BLOCK_BYTES = 2**25, 2**28
+
+
+def block_bytes(device: torch.device) -> int:
+    """Memory of what a block of cells makes on its way; a GPU needs thousands of cells at once."""
+    return GPU_BLOCK_BYTES if device.type == "cuda" else BLOCK_BYTES
 
 
 def attend_to_tokens(
@@ -188,12 +192,12 @@ def _product(cells: Tensor, others: Tensor) -> Tensor:
 def _blocks(
     core: Core, query: Tensor, features: Tensor, tokens: Tokens, backward: bool
 ) -> Iterator[slice]:
-    """Divide the cells into blocks that take no more than `BLOCK_BYTES`."""
+    """Divide the cells into blocks that take no more than `block_bytes`."""
     (repeats, cells, heads), (count, channels) = query.shape[:3], (
         tokens.index.shape[1],
         features.shape[-1],
     )
     own = core.bytes_per_cell(count, channels, backward)
     held = (8 if backward else 4) * heads * channels * features.element_size()
-    size = max(BLOCK_BYTES[features.device.type] // (repeats * (own + held)), 1)
+    size = max(block_bytes(features.device) // (repeats * (own + held)), 1)
     return (slice(start, min(start + size, cells)) for start in range(0, cells, size))

@@ -24,9 +24,16 @@ from mvdiffusion.pipelines.loading import (
     readable,
 )
 from mvdiffusion.records import InputError
-from mvdiffusion.training.examples import Batch, DiffusionExamples, Source
+from mvdiffusion.training.examples import (
+    Batch,
+    DiffusionExamples,
+    Frames,
+    MaskedViews,
+    OutpaintedViews,
+    Source,
+)
 from mvdiffusion.training.lean.attention import plain_attention
-from mvdiffusion.training.lean.captions import CaptionEmbeddings
+from mvdiffusion.training.lean.once import ComputedOnce
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
 
@@ -98,8 +105,12 @@ class DiffusionTask(nn.Module):
         self.parts, self.pictures, self.min_snr_gamma = parts, pictures, settings.loss.min_snr_gamma
         self.vae, self.text_encoder, self.unet = parts.vae, parts.text_encoder, parts.unet
         self.text = TextEncoders.of(parts)
-        self.embed = CaptionEmbeddings(self.text)
         self.text_encoder_2 = getattr(parts, "text_encoder_2", None)  # a module of this one, too
+        frozen = not any(p.requires_grad for each in self.text.encoders for p in each.parameters())
+        self.embed = ComputedOnce(self.text.encode) if frozen else self.text.encode
+        # Views of panoramas are cut at a random yaw each time: none comes back.
+        recur = isinstance(sources[0], Frames | MaskedViews | OutpaintedViews)
+        self.encode = ComputedOnce(self._encode) if recur else self._encode
         self.noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
         height, width = (side // parts.vae_scale_factor for side in settings.size)
         self.examples, self.held_out = (
@@ -161,7 +172,7 @@ class DiffusionTask(nn.Module):
         return preds
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
+    def _encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents [N, C, h, w] of views [N, 3, H, W] (their means).
 
         Raises:

@@ -38,7 +38,7 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
     """
     if os.environ.get(SWITCH) == "off":
         return _REFERENCE
-    if device == "cpu" and dtype in (torch.float32, torch.float64):
+    if device == "cpu":
         return _compiled() or _REFERENCE
     if device == "cuda" and dtype in (torch.float32, torch.bfloat16, torch.float16):
         return _triton() or _REFERENCE

@@ -41,7 +41,10 @@ class _Places(ctypes.Structure):
 
 
 class CompiledCore:
-    """The core in C++, for float32 and float64 on the CPU; see `Core`."""
+    """The core in C++, on the CPU; see `Core`.
+
+    It reads features of half precision as float32: rounded once, tokens and scores are exact.
+    """
 
     name = "C++"
 
@@ -69,6 +72,9 @@ class CompiledCore:
         scale: float,
     ) -> Tensor:
         """See `Core`."""
+        if features.dtype not in PRECISIONS:
+            exact = self.read(query.float(), features.float(), tokens, bands, norm, scale)
+            return exact.to(query.dtype)
         query, features = query.contiguous(), features.contiguous()
         result = torch.empty_like(query)
         call, _held = self._arguments(
@@ -89,6 +95,10 @@ class CompiledCore:
         summed: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See `Core`."""
+        if features.dtype not in PRECISIONS:
+            exact = [each.float() for each in (gradient, query, features)]
+            of_query, of_norm = self.read_backward(*exact, tokens, bands, norm, scale, summed)
+            return of_query.to(query.dtype), of_norm
         gradient, query, features = (x.contiguous() for x in (gradient, query, features))
         of_query = torch.empty_like(query)
         of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])

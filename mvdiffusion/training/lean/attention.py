@@ -54,7 +54,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        samples, _, heads, width = query.shape
+        heads, width = query.shape[2:]
         ctx.heads, ctx.scale = heads, width**-0.5
         exact = torch.promote_types(query.dtype, torch.float32)
         query, key, value = (_by_head(each) for each in (query, key, value))
@@ -106,7 +106,7 @@ class _Processor:
     ) -> Tensor:
         """Attend from cells [N, L, C] to themselves, or to a text [N, M, D]."""
         if options.get("attention_mask") is not None:
-            raise ValueError("Expected no mask: attention within a view, and to its text, has none.")
+            raise ValueError("Expected no mask: attention within a view has none.")
         seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
             project(tokens).unflatten(2, (layer.heads, -1))
