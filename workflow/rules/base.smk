@@ -12,6 +12,7 @@ use rule fetch_data as fetch_miniature with:
         "base/model_index.json",
     log:
         "results/logs/fetch_miniature.log",
+    localrule: True  # which is not inherited
     params:
         md5=lambda wildcards: sources.embedded_md5("base"),
 

@@ -33,6 +33,7 @@ use rule fetch_house as fetch_scene with:
         keep["scannet"]("<scannet>/fetched/{split}/{scene}"),
     log:
         "<scannet>/logs/fetch/{split}_{scene}.log",
+    localrule: True  # which is not inherited
     params:
         unit="{scene}",
         what=lambda wildcards: datasets.fetch_options("scannet"),

@@ -78,6 +78,24 @@ def test_the_miniature_runs_in_pairs_and_large_models_one_by_one() -> None:
     assert needs("mini", cores=1).shared_cores == 1
 
 
+def test_the_documentation_says_what_is_asked_for() -> None:
+    """Its table of kinds of jobs: memory, time and GPUs of the miniature and of the paper."""
+    table = (ROOT / "docs/cluster.md").read_text()
+    rows = {"training": "training", "generation of a split": "sampling", "scores": "scoring",
+            "captions": "captioning", "tables, figures, pages": "reporting"}  # fmt: skip
+    for row, kind in rows.items():
+        (line,) = re.findall(rf"^\| {row} \|.*$", table, re.MULTILINE)
+        *_, small, large = [cell.strip() for cell in line.strip("|").split("|")]
+        for name, cell in (("mini", small), ("paper", large)):
+            asked = getattr(needs(name), kind)
+            memory = asked["mem_mb"]
+            memory = memory if isinstance(memory, int) else memory(None, threads=8)
+            hours = asked["runtime"] // 60
+            time = f"{hours} hours" if hours < 24 else f"{hours // 24} day" + "s" * (hours > 24)
+            gpu = ", 1 GPU" if "gpu" in asked else ""
+            assert cell in ("–", "the same", f"{memory // 1000} GB, {time}{gpu}"), (row, name)
+
+
 USES_A_GPU = re.compile(
     r"python -m mvdiffusion(\.cli (train|generate split|data caption|external)"
     r"|_eval (score|train-extractor)) "
@@ -89,7 +107,7 @@ def test_every_rule_says_what_it_needs(paper: Workflow) -> None:
     sent = {
         rule.name: rule
         for rule in paper.rules
-        if "python -m" in (rule.shellcmd or "") and not paper.is_local(rule)
+        if "python -m" in (rule.shellcmd or "") and rule.name not in paper._localrules
     }
     assert {"train_stage2", "smoke_train_stage2", "base_train_vae", "split_scenes"} <= set(sent)
     for name, rule in sent.items():
