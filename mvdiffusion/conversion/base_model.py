@@ -43,9 +43,7 @@ SECOND = [
     "tokenizer_2/tokenizer_config.json",
 ]
 """Files that only SDXL has, and cannot do without."""
-# As patterns: other models lack them.
-SECOND_PATTERNS = [f"{name[:-1]}[{name[-1]}]" for name in SECOND]
-WANTED = ["model_index.json", *FILES, "tokenizer/*", *SECOND_PATTERNS, "tokenizer_2/*"]
+WANTED = ["model_index.json", *FILES, "tokenizer/*", *SECOND, "tokenizer_2/*"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def find_base(model: str, wanted: Iterable[str] = WANTED) -> Source:
     Raises:
         InputError: there is none, or a file has another hash.
     """
-    names = [name for name in wanted if not {*name} & {*"*["}]
+    names = [name for name in wanted if "*" not in name and name not in SECOND]
     if (folder := Path(model)).is_dir():
         _check_names(folder, names)
         check_files(folder)

@@ -35,6 +35,7 @@ OF_NO_RUN = {  # what is no measurement of this project, and where it is from
 PARTLY = {  # pages of whose numbers some have no record, and what these are
     "benchmarks/README.md": "differences of the numbers that are held, and settings",
     "docs/artifacts.md": "limits, and one comparison of 1 thread with 4",
+    "docs/backbones.md": "versions, and a scale of published configurations",
     "docs/cluster.md": "what jobs ask for, held by tests/workflow/cluster, and peaks of one run",
     "docs/coherence.md": "seconds, and the table of open choices: measured once, not recorded",
     "docs/configure.md": "defaults, which tests/methods holds, and a factor of shared machines",

@@ -139,11 +139,9 @@ def test_saved_folders_load_again(both: Any, tmp_path: Path) -> None:
     assert f"{encoders} {count:,}" in (tmp_path / "README.md").read_text()
 
 
-@both_families
 def test_outpainting_and_depth_start_from_the_text_model_or_their_own(
-    both: Any, folders: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest
+    folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    family = request.node.callspec.params["both"]
     kinds: list[tuple[Any, int]] = [
         (MVDiffusionOutpaintPipeline, 9),
         (MVDiffusionDepthPipeline, 5),
@@ -152,13 +150,13 @@ def test_outpainting_and_depth_start_from_the_text_model_or_their_own(
         inputs: dict[str, Any] = walk(3)
         if kind is MVDiffusionOutpaintPipeline:
             inputs = {"image": torch.ones(1, 3, 16, 16) / 2, "num_views": 3, "fov_deg": FIELD}
-        own = write_single_view(tmp_path / str(channels), family, channels)
-        for source, options in ((own, {}), (folders[family], {"ignore_condition": True})):
+        own = write_single_view(tmp_path / str(channels), "sdxl", channels)
+        for source, options in ((own, {}), (folders["sdxl"], {"ignore_condition": True})):
             pipeline = quiet(kind.from_single_view(source, **options))
             images = pipeline("a room", **inputs, **STEPS).images
             assert images.isfinite().all()
         with pytest.raises((InputError, ValueError), match=f"with {channels} input channels"):
-            kind.from_single_view(folders[family])
+            kind.from_single_view(folders["sdxl"])
 
 
 def embeddings(theirs: Any, text: str, negative: str) -> dict[str, Tensor]:
@@ -217,7 +215,7 @@ def random_lora(theirs: Any, folder: Path) -> Path:
     return folder
 
 
-@both_families
+@sdxl_alone
 def test_loras_fit_text_encoders_and_shared_unet(both: Any, tmp_path: Path) -> None:
     theirs, ours = both
     plain = our_views(ours)
@@ -237,7 +235,7 @@ def test_loras_fit_text_encoders_and_shared_unet(both: Any, tmp_path: Path) -> N
     assert_equal(our_views(ours), plain)
 
 
-@both_families
+@sdxl_alone
 def test_attention_processors_are_those_of_the_shared_unet(both: Any) -> None:
     theirs, ours = both
     assert ours.unet.attn_processors.keys() == theirs.unet.attn_processors.keys()
