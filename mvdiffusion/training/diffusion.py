@@ -43,7 +43,9 @@ def load_parts(folder: Path) -> StableDiffusionPipeline:
         raise InputError(f"{folder}: is a multi-view model; expected one of single views.")
     with readable(folder, "no Stable Diffusion model"):
         parts = load_single_view(folder).components
-    # Anew, so that what is saved does not name the folder.
+    # What is saved is not to tell how it was loaded: a tokenizer would say whether there was a
+    # network, and the hash of the model differ; and a pipeline that is not made anew, from where.
+    parts["tokenizer"].init_kwargs["local_files_only"] = False
     return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
