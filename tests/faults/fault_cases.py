@@ -150,7 +150,8 @@ def sentences(said: str) -> list[str]:
 def sentence(said: list[str]) -> str:
     """What the user was told, in one line, with no machine's paths and numbers of processes."""
     told = dict.fromkeys(line for each in said for line in sentences(each))
-    return re.sub(r"process(es)? [\d, ]+", "process …", " / ".join(told))
+    text = re.sub(r"/\S*/project\d+/", "", " / ".join(told))
+    return re.sub(r"(process(?:es)?) \d+(?:, \d+)*", r"\1 …", text)
 
 
 STAGE2, GENERATE, SCORE = "panorama_stage2", "panorama_mvdiffusion", "score_panorama_mvdiffusion"
