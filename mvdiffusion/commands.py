@@ -44,6 +44,8 @@ SHORTAGES = {
     "MPS backend out of memory": _MEMORY,
     "Cannot allocate memory": _MEMORY,
     "failed to map segment from shared object": _MEMORY,
+    "without exception set": "the interpreter failed, as it does where the memory runs out while it"
+    " loads libraries; allow this command more",
     "can't start new thread": "no further thread or memory for one was allowed; allow more of them",
     "DataLoader worker": "a process that loads data was killed, often because the memory ran out",
     "process pool was terminated": "a process that shares the work was killed, often because the"
@@ -102,7 +104,7 @@ def running(command: str) -> Iterator[None]:
             if sentence := advice(error.name, command):
                 raise InputError(sentence) from error
             raise
-        except (MemoryError, OSError, ImportError, RuntimeError) as error:
+        except (MemoryError, OSError, ImportError, RuntimeError, SystemError) as error:
             if sentence := shortage(error):
                 raise InputError(sentence) from error
             raise

@@ -60,7 +60,11 @@ def load_parts(folder: Path) -> SingleView:
         raise InputError(f"{folder}: is a multi-view model; expected one of single views.")
     with readable(folder, "no Stable Diffusion model"):
         loaded = load_single_view(folder)
-    # Anew, so that what is saved does not name the folder.
+    # What is saved is not to tell how it was loaded: a tokenizer would say whether there was a
+    # network, and the hash of the model differ; and a pipeline that is not made anew, from where.
+    for name, part in loaded.components.items():
+        if name.startswith("tokenizer"):
+            part.init_kwargs["local_files_only"] = False
     kept = {name: loaded.config[name] for name in OPTIONS if name in loaded.config}
     made: SingleView = type(loaded)(**loaded.components, **kept)
     return made

@@ -40,11 +40,17 @@ def lose_a_worker():
         pool.submit(os._exit, 1).result()
 
 
+def load_a_library():
+    """What CPython 3.11 raises in an import whose memory is limited meanwhile."""
+    raise SystemError("error return without exception set")
+
+
 @pytest.mark.parametrize(
     ("lack", "told"),
     [
         (allocate_tensor, "the memory ran out"),
         (allocate_array, "the memory ran out"),
+        (load_a_library, "the interpreter failed, as it does where the memory runs out"),
         (lose_a_loader, "a process that loads data was killed"),
         (lose_a_worker, "a process that shares the work was killed"),
     ],

@@ -116,6 +116,8 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
+    if scene.harmed in unlike(scene):
+        outcome += "; the damaged file stays"
     done = "; ".join(scene.done)
     return Row(case.name, seed, done, sentence(said), outcome, "; ".join(wrong))
 
@@ -126,12 +128,18 @@ def helps(said: str, remedy: str) -> bool:
     return bool(remedy) and any(start in line for line in sentences(said))
 
 
-def differing(scene: Scene) -> list[str]:
-    """Results that are not the reference's; a damaged file that nothing reads again may stay."""
+def unlike(scene: Scene) -> set[str]:
+    """Results that are not the reference's."""
     expected, found = scene.reference.files, scene.project.files()
     names = {name for name in {*expected, *found} if expected.get(name) != found.get(name)}
     if scene.target == "tables":
         names = {name for name in names if not name.startswith(("figures/", "leaderboard.html"))}
+    return names
+
+
+def differing(scene: Scene) -> list[str]:
+    """Those that count: a damaged file that nothing reads again may stay."""
+    names = unlike(scene)
     shown = {name for name in names if name.startswith(("tables/", "metrics.json", "figures/"))}
     return sorted(names if scene.harmed is None else shown | (names - {scene.harmed}))
 
@@ -150,7 +158,8 @@ def sentences(said: str) -> list[str]:
 def sentence(said: list[str]) -> str:
     """What the user was told, in one line, with no machine's paths and numbers of processes."""
     told = dict.fromkeys(line for each in said for line in sentences(each))
-    return re.sub(r"process(es)? [\d, ]+", "process …", " / ".join(told))
+    text = re.sub(r"/\S*/project\d+/", "", " / ".join(told))
+    return re.sub(r"(process(?:es)?) \d+(?:, \d+)*", r"\1 …", text)
 
 
 STAGE2, GENERATE, SCORE = "panorama_stage2", "panorama_mvdiffusion", "score_panorama_mvdiffusion"

@@ -59,7 +59,15 @@ def newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def write_page(page: Path, rows: list[dict[str, Any]]) -> None:
     """Put the table in the place of the one before."""
     cells = [[row["case"], row["done"], row["said"] or "–", outcome(row)] for row in rows]
-    lines = ["| case | moment and fault | what the user is told | outcome |", "|---|---|---|---|"]
+    count = (
+        f"{len(rows)} faults, seeds {', '.join(map(str, sorted({row['seed'] for row in rows})))}."
+    )
+    lines = [
+        count,
+        "",
+        "| case | moment and fault | what the user is told | outcome |",
+        "|---|---|---|---|",
+    ]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     head, rest = page.read_text().split(BEGIN)
     table = "\n".join(["", "", *lines, "", ""])

@@ -16,7 +16,7 @@ from mvdiffusion.generation.settings import GenerationSettings
 from mvdiffusion.generation.split import load_pipeline
 from mvdiffusion.pipelines import MVDiffusionPanoramaPipeline
 from mvdiffusion.pipelines.loading import HASHES, check_files, record_files
-from mvdiffusion.records import InputError
+from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.training.diffusion import load_parts
 
 SETTINGS = GenerationSettings(num_inference_steps=1)
@@ -180,3 +180,15 @@ def test_a_model_of_single_views_is_named_with_what_loads_it(
 ) -> None:
     with pytest.raises(InputError, match=r"MVDiffusionPanoramaPipeline\.from_single_view"):
         MVDiffusionPanoramaPipeline.from_pretrained(single)
+
+
+def test_what_is_saved_does_not_tell_whether_there_was_a_network(
+    single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes of models, which are in every manifest, are the same online and offline."""
+    saved = []
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        load_parts(single).save_pretrained(tmp_path / str(offline))
+        saved.append(folder_sha256(tmp_path / str(offline)))
+    assert saved[0] == saved[1]
