@@ -269,9 +269,7 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
     assert "\n" not in line
 
 
-def test_a_kernel_is_compiled_once_for_all(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_a_kernel_is_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     compiled_core = pytest.importorskip("mvdiffusion.models.kernels.compiled_core")
     if choice._compiled() is None:
         pytest.skip("no C++ compiler that makes the kernel")

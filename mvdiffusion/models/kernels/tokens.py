@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Tokens:
     """Where the N tokens of each of M cells are, and what their position codes encode.
