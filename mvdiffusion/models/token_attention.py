@@ -190,13 +190,8 @@ def _blocks(
     core: Core, query: Tensor, features: Tensor, tokens: Tokens, backward: bool
 ) -> Iterator[slice]:
     """Divide the cells into blocks that take no more than `BLOCK_BYTES`."""
-    (repeats, cells, heads), (count, channels) = (
-        query.shape[:3],
-        (
-            tokens.index.shape[1],
-            features.shape[-1],
-        ),
-    )
+    repeats, cells, heads = query.shape[:3]
+    count, channels = tokens.index.shape[1], features.shape[-1]
     own = core.bytes_per_cell(count, channels, backward)
     held = (8 if backward else 4) * heads * channels * features.element_size()
     size = max(BLOCK_BYTES // (repeats * (own + held)), 1)

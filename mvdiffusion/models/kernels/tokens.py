@@ -34,8 +34,10 @@ class Tokens:
 
     def part(self, start: int, stop: int) -> Tokens:
         """Return the tokens of the cells from `start` up to `stop`."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Tokens(*(None if value is None else value[start:stop] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Tokens(
+            **{name: None if value is None else value[start:stop] for name, value in values.items()}
+        )
 
     def code(self, bands: Tensor) -> Tensor:
         """Position codes, [M, N, C], zero where not valid (paper, section 4.1, γ).
