@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -257,7 +256,10 @@ def main() -> None:
         return
     names = ("channels", "side", "step_side", "threads")
     words = [f"--{name.replace('_', '-')}={getattr(arguments, name)}" for name in names]
-    report: dict[str, Any] = {"format": 1, "settings": {key: getattr(arguments, key) for key in names}}
+    report: dict[str, Any] = {
+        "format": 1,
+        "settings": {key: getattr(arguments, key) for key in names},
+    }
     report["load_average"] = os.getloadavg()[0]
     for part in arguments.parts:
         runs = MAKERS[part](arguments)

@@ -53,9 +53,7 @@ def attend_to_tokens(
     places = (tokens.index, tokens.weight, tokens.displacement, tokens.valid)
     options = (tokens.counted, tokens.cosine, bands)
     weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
-    attended: Tensor = _attend(
-        query, features, to_k, to_v, weight, bias, eps, *places, *options
-    )
+    attended: Tensor = _attend(query, features, to_k, to_v, weight, bias, eps, *places, *options)
     return attended
 
 
@@ -79,7 +77,10 @@ def _attend(
     """See `attend_to_tokens`."""
     tokens = Tokens(index, weight, displacement, valid, counted, cosine)
     norm = _norm(norm_weight, norm_bias, eps)
-    core, result = core_for(features), torch.empty_like(query, memory_format=torch.contiguous_format)
+    core, result = (
+        core_for(features),
+        torch.empty_like(query, memory_format=torch.contiguous_format),
+    )
     scale = query.shape[-1] ** -0.5
     with torch.autocast(query.device.type, enabled=False):
         for part in _blocks(core, query, features, tokens, backward=False):
@@ -193,10 +194,8 @@ def _blocks(
     core: Core, query: Tensor, features: Tensor, tokens: Tokens, backward: bool
 ) -> Iterator[slice]:
     """Divide the cells into blocks that take no more than `block_bytes`."""
-    (repeats, cells, heads), (count, channels) = query.shape[:3], (
-        tokens.index.shape[1],
-        features.shape[-1],
-    )
+    repeats, cells, heads = query.shape[:3]
+    count, channels = tokens.index.shape[1], features.shape[-1]
     own = core.bytes_per_cell(count, channels, backward)
     held = (8 if backward else 4) * heads * channels * features.element_size()
     size = max(block_bytes(features.device) // (repeats * (own + held)), 1)

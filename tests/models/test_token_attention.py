@@ -236,8 +236,12 @@ def test_sines_of_any_angle_are_exact() -> None:
     channels = 320
     tokens, bands = make_tokens("panorama released", channels)
     tokens = replace(tokens, weight=torch.zeros_like(tokens.weight)).part(2, CELLS)
-    one = Tokens(*(getattr(tokens, name)[:, :1] for name in ("index", "weight")),
-                 tokens.displacement[:, :1], torch.ones(len(tokens.index), 1, dtype=torch.bool))  # fmt: skip
+    one = Tokens(
+        tokens.index[:, :1],
+        tokens.weight[:, :1],
+        tokens.displacement[:, :1],
+        torch.ones(len(tokens.index), 1, dtype=torch.bool),
+    )
     query = torch.zeros(1, len(one.index), 1, channels)
     found = core.read(query, torch.zeros(1, ROWS, channels), one, bands, None, 1.0)[0, :, 0]
     angles = (one.displacement[:, 0, :, None] * bands).double().numpy()
@@ -269,9 +273,7 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
     assert "\n" not in line
 
 
-def test_a_kernel_is_compiled_once_for_all(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_a_kernel_is_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     compiled_core = pytest.importorskip("mvdiffusion.models.kernels.compiled_core")
     if choice._compiled() is None:
         pytest.skip("no C++ compiler that makes the kernel")

@@ -22,22 +22,18 @@ from mvdiffusion.models.kernels.angles import turns_of_exponents
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
 SOURCE = Path(__file__).parent / "compiled_core.cpp"
-FLAGS = "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp -fno-math-errno".split()
+FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno"]
+SIZES = ("samples", "cells", "tokens", "heads", "channels", "rows", "bands", "threads")
+PLACES = ("index", "weight", "displacement", "valid", "counted", "cosine", "bands", "turns")
 PRECISIONS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 
 
 class _Sizes(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int64)
-        for name in "samples cells tokens heads channels rows bands threads".split()
-    ]
+    _fields_ = [(name, ctypes.c_int64) for name in SIZES]
 
 
 class _Places(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in "index weight displacement valid counted cosine bands turns".split()
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in PLACES]
 
 
 class CompiledCore:
@@ -132,8 +128,9 @@ class CompiledCore:
         options = [tokens.counted, tokens.cosine, bands, self._turns]
         held = [None if each is None else each.contiguous() for each in (*parts, *options)]
         places = _Places(*(None if each is None else each.data_ptr() for each in held))
-        of_norm = [None, None] if norm is None else [norm.weight, norm.bias]
-        of_norm = [None if each is None else each.to(query.dtype).contiguous() for each in of_norm]
+        of_norm: list[Tensor | None] = [None, None]
+        if norm is not None:
+            of_norm = [each.to(query.dtype).contiguous() for each in (norm.weight, norm.bias)]
         eps = 0.0 if norm is None else norm.eps
         pointers = [_pointer(each) for each in (*given, features, *of_norm)]
         ends = [_pointer(each) for each in made]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -33,8 +34,11 @@ class Tokens:
 
     def part(self, start: int, stop: int) -> Tokens:
         """Return the tokens of the cells from `start` up to `stop`."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Tokens(*(None if value is None else value[start:stop] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {
+            name: None if value is None else value[start:stop] for name, value in values.items()
+        }
+        return Tokens(**chosen)
 
     def code(self, bands: Tensor) -> Tensor:
         """Position codes, [M, N, C], zero where not valid (paper, section 4.1, γ).
