@@ -120,7 +120,7 @@ def watching(pipeline: Any, watch: Stopwatch) -> Iterator[None]:
     kind = CorrespondenceGeometry
     patches = [
         mock.patch.object(kind, name, watch.wrap(getattr(kind, name), "geometry"))
-        for name in ("level", "position_code", "query_code")
+        for name in ("tokens", "bands", "query_code")
     ]
     with watch.watch(parts), patches[0], patches[1], patches[2]:
         yield

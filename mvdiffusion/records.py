@@ -307,6 +307,7 @@ def provenance() -> dict[str, Any]:
         "cpu_capability": _cpu_capability(),
         "cores": os.cpu_count(),
         "accelerator": _accelerator(),
+        "attention_kernel": _attention_kernel(),
     }
 
 
@@ -343,6 +344,12 @@ def _cpu_capability() -> str | None:
     """Instructions that PyTorch uses, on which rounding and the precision "auto" depend."""
     torch = sys.modules.get("torch")
     return None if torch is None else str(torch.backends.cpu.get_cpu_capability())
+
+
+def _attention_kernel() -> str | None:
+    """What computes attention between views, whose rounding it decides; None without a model."""
+    choice = sys.modules.get("mvdiffusion.models.kernels.choice")
+    return None if choice is None else str(choice.chosen())
 
 
 def _accelerator() -> str | None:

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from mvdiffusion.geometry.homography import pixel_grid
 from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, frequency_code
 from mvdiffusion.models.kernels.tokens import Norm
-from mvdiffusion.models.token_attention import BLOCK_BYTES, attend_to_tokens
+from mvdiffusion.models.token_attention import attend_to_tokens, block_bytes
 
 HEAD_CHANNELS = 32
 NORM_GROUPS = 32
+FF_TENSORS = 20
+"""Memory of the feed-forward layers while they run, in multiples of their input's."""
 
 
 class CorrespondenceAttention(nn.Module):
@@ -65,51 +67,35 @@ class CorrespondenceAttention(nn.Module):
         """
         channels, h, w = x.shape[1:]
         tokens, bands = geometry.tokens(h, w), geometry.bands(channels)
-        cells = x.permute(0, 2, 3, 1).reshape(-1, len(tokens.index), channels)  # [B / G, M, C]
+        views, every = len(tokens.index) // (h * w), slice(0, len(tokens.index))
         released = self.variant == "released"
+        own = geometry.query_code(h, w, channels).to(x.dtype)
         # The variants differ in where the position code enters: as released it is added before
         # the norm, in the paper (equation 1) to the normed query and sampled target.
-        features = cells if released else self.norm1(cells)
+        features = _cells(x, views, every).flatten(1, 2)  # [B / G, G * V * h * w, C]
+        features = features if released else self.norm1(features)
         norm = Norm(self.norm1.weight, self.norm1.bias, self.norm1.eps) if released else None
-        own = geometry.query_code(h, w, channels).to(x.dtype).repeat(cells.shape[1] // (h * w), 1)
         to_k, to_v = (
             layer.weight.unflatten(0, (self.heads, HEAD_CHANNELS))
             for layer in (self.to_k, self.to_v)
         )  # [heads, 32, C]
 
-        def respond(part: slice) -> Tensor:
-            asking = cells[:, part]
-            normed = self.norm1(asking + own[part]) if released else features[:, part] + own[part]
+        def respond(cells: Tensor, part: slice) -> Tensor:
+            of_place = torch.arange(part.start, part.stop, device=x.device) % (h * w)
+            code = own[of_place]
+            normed = self.norm1(cells + code) if released else features[:, part] + code
             query = self.to_q(normed).unflatten(-1, (self.heads, HEAD_CHANNELS))
             seen = tokens.part(part.start, part.stop)
             read = attend_to_tokens(query, features, seen, bands, norm, to_k, to_v)
-            return self._update(asking, read.flatten(2))
+            return self._update(cells, read.flatten(2))
 
-        return _as_features(self._in_blocks(respond, cells), x)
+        return _in_blocks(respond, x, views)
 
     def _update(self, cells: Tensor, read: Tensor) -> Tensor:
         """Update cells [..., C] by what their heads have read."""
         # Residuals whose last layers begin at zero: untrained, the views do not see each other.
         cells = cells + self.to_out(read)
         return cells + self.ff(self.norm2(cells))
-
-    def _in_blocks(self, respond: Callable[[slice], Tensor], cells: Tensor) -> Tensor:
-        """Update all cells [R, M, C], a block at a time to bound the memory.
-
-        With gradients all at once: their memory is that of what is kept for the backward pass,
-        which `gradient_checkpointing` of the UNet spares.
-        """
-        repeats, count, channels = cells.shape
-        hidden = 4 * channels
-        taken = repeats * cells.element_size() * 5 * hidden  # by the feed-forward layers
-        size = count if torch.is_grad_enabled() else max(BLOCK_BYTES // taken, 1)
-        if size >= count:
-            return respond(slice(0, count))
-        result = torch.empty_like(cells)
-        for start in range(0, count, size):
-            part = slice(start, min(start + size, count))
-            result[:, part] = respond(part)
-        return result
 
 
 class CrossViewAttention(CorrespondenceAttention):
@@ -130,7 +116,7 @@ class CrossViewAttention(CorrespondenceAttention):
         """
         channels, h, w = x.shape[1:]
         views = geometry.K.shape[1]
-        cells = x.unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B, V h w, C]
+        cells = _cells(x, views, slice(0, views * h * w)).flatten(1, 2)  # [B, V h w, C]
         strip = pixel_grid(h, w).to(x.device)[:2].T.repeat(views, 1, 1)  # [V, h * w, 2], cells
         strip = strip / strip.new_tensor([w, h])
         strip[..., 0] += torch.arange(views, device=x.device)[:, None]
@@ -139,12 +125,12 @@ class CrossViewAttention(CorrespondenceAttention):
         tokens = self.norm1(cells + code) if released else self.norm1(cells) + code
         key, value = self._split(self.to_k(tokens)), self._split(self.to_v(tokens))
 
-        def respond(part: slice) -> Tensor:
+        def respond(cells: Tensor, part: slice) -> Tensor:
             query = self._split(self.to_q(tokens[:, part]))
             read = F.scaled_dot_product_attention(query, key, value)
-            return self._update(cells[:, part], read.transpose(1, 2).flatten(2))
+            return self._update(cells, read.transpose(1, 2).flatten(2))
 
-        return _as_features(self._in_blocks(respond, cells), x)
+        return _in_blocks(respond, x, views)
 
     def _split(self, cells: Tensor) -> Tensor:
         """Divide [B, M, C] between the heads, [B, heads, M, 32]."""
@@ -178,10 +164,49 @@ class CorrespondenceBlock(nn.Module):
         return x + self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
 
 
-def _as_features(cells: Tensor, x: Tensor) -> Tensor:
-    """Bring cells [..., C] into the shape and memory layout of the features `x`."""
+def _in_blocks(respond: Callable[[Tensor, slice], Tensor], x: Tensor, views: int) -> Tensor:
+    """Update features a block of cells at a time, which bounds the memory.
+
+    With gradients all at once: then memory is what is kept for the backward pass, and
+    `gradient_checkpointing` of the UNet spares that.
+
+    Args:
+        respond: updates cells [R, M, C], given which of those of a sample they are.
+        x: features [R * views, C, h, w].
+        views: of the cells of a sample, which come view by view.
+    """
+    (count, channels), area = x.shape[:2], x.shape[2] * x.shape[3]
     # The layout that came in: convolutions round differently in another.
     last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
-    cells = cells.reshape(len(x), *x.shape[2:], x.shape[1])
-    return cells.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    taken = count // views * FF_TENSORS * channels * x.element_size()  # by a cell
+    size, every = max(block_bytes(x.device) // taken, 1), slice(0, views * area)
+    if torch.is_grad_enabled() or size >= every.stop:
+        cells = _cells(x, views, every)
+        cells = respond(cells.flatten(1, 2), every).reshape(count, *x.shape[2:], channels)
+        return cells.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    # Some whole views, or a part of one.
+    size = size // area * area or -(-area // -(-area // size))
+    result = torch.empty_like(x, memory_format=layout)
+    for first in range(0, every.stop, max(size, area)):
+        last_cell = min(first + max(size, area), every.stop)
+        for start in range(first, last_cell, size):
+            part = slice(start, min(start + size, last_cell))
+            cells = _cells(x, views, part)
+            answer = respond(cells.flatten(1, 2), part)
+            _cells(result, views, part).copy_(answer.unflatten(1, cells.shape[1:3]))
+    return result
+
+
+def _cells(x: Tensor, views: int, part: slice) -> Tensor:
+    """View some cells of every sample, of whole views or within one: [R, v, n, C].
+
+    Args:
+        x: features [R * views, C, h, w].
+        views: of the cells of a sample, which come view by view.
+        part: which of them.
+    """
+    area = x.shape[2] * x.shape[3]
+    whole = slice(part.start // area, -(-part.stop // area))
+    within = slice(part.start % area, part.start % area + min(part.stop - part.start, area))
+    return x.unflatten(0, (-1, views)).flatten(-2)[:, whole, :, within].transpose(2, 3)

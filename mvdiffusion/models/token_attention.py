@@ -15,8 +15,19 @@ from torch import Tensor
 from mvdiffusion.models.kernels.choice import core_for
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 
-BLOCK_BYTES = {"cpu": 2**26, "cuda": 2**28}
-"""Memory of what a block of cells makes on its way; a GPU needs thousands of cells to be busy."""
+BLOCK_BYTES = 2**25
+"""Memory of what a block of cells makes on its way, on the CPU."""
+ON_GPU = 8
+"""Times as much on a GPU, which is busy with thousands of cells alone."""
+
+
+def block_bytes(device: torch.device) -> int:
+    """Memory of what a block of cells makes on its way.
+
+    Args:
+        device: where.
+    """
+    return BLOCK_BYTES if device.type == "cpu" else ON_GPU * BLOCK_BYTES
 
 
 def attend_to_tokens(
@@ -49,9 +60,7 @@ def attend_to_tokens(
     places = (tokens.index, tokens.weight, tokens.displacement, tokens.valid)
     options = (tokens.counted, tokens.cosine, bands)
     weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
-    attended: Tensor = _attend(
-        query, features, to_k, to_v, weight, bias, eps, *places, *options
-    )
+    attended: Tensor = _attend(query, features, to_k, to_v, weight, bias, eps, *places, *options)
     return attended
 
 
@@ -75,7 +84,10 @@ def _attend(
     """See `attend_to_tokens`."""
     tokens = Tokens(index, weight, displacement, valid, counted, cosine)
     norm = _norm(norm_weight, norm_bias, eps)
-    core, result = core_for(features), torch.empty_like(query, memory_format=torch.contiguous_format)
+    core, result = (
+        core_for(features),
+        torch.empty_like(query, memory_format=torch.contiguous_format),
+    )
     scale = query.shape[-1] ** -0.5
     with torch.autocast(query.device.type, enabled=False):
         for part in _blocks(core, query, features, tokens, backward=False):
@@ -189,11 +201,9 @@ def _blocks(
     core: Core, query: Tensor, features: Tensor, tokens: Tokens, backward: bool
 ) -> Iterator[slice]:
     """Divide the cells into blocks that take no more than `BLOCK_BYTES`."""
-    (repeats, cells, heads), (count, channels) = query.shape[:3], (
-        tokens.index.shape[1],
-        features.shape[-1],
-    )
+    repeats, cells, heads = query.shape[:3]
+    count, channels = tokens.index.shape[1], features.shape[-1]
     own = core.bytes_per_cell(count, channels, backward)
     held = (8 if backward else 4) * heads * channels * features.element_size()
-    size = max(BLOCK_BYTES[features.device.type] // (repeats * (own + held)), 1)
+    size = max(block_bytes(features.device) // (repeats * (own + held)), 1)
     return (slice(start, min(start + size, cells)) for start in range(0, cells, size))

@@ -1,7 +1,7 @@
 """What must hold for any cameras, views, sizes and depths (property-based)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from mvdiffusion.geometry.cameras import intrinsics, rotation
 from mvdiffusion.geometry.depth import overlaps
 from mvdiffusion.models.attention import CorrespondenceAttention
-from mvdiffusion.models.correspondence_geometry import CorrespondenceGeometry, MultiViewGeometry
+from mvdiffusion.models.correspondence_geometry import (
+    CorrespondenceGeometry,
+    LevelGeometry,
+    MultiViewGeometry,
+)
 from mvdiffusion.models.depth_geometry import MIN_OVERLAP, DepthGeometry
+from mvdiffusion.models.kernels.tokens import Tokens
 from mvdiffusion.models.multiview_unet import MultiViewUNet
 
 SCALE = 4  # pixels per latent cell
@@ -157,8 +162,12 @@ def test_views_turned_round_give_results_turned_round(
 class NoCode:
     """Geometry without a position code."""
 
-    def encode(self, displacement: Tensor, channels: int) -> Tensor:
-        return displacement.new_zeros(*displacement.shape[:-1], channels)
+    def _encoded(self, level: LevelGeometry) -> Tokens:
+        tokens = level.tokens()
+        return replace(tokens, valid=torch.zeros_like(tokens.valid))
+
+    def query_code(self, height: int, width: int, channels: int) -> Tensor:
+        return torch.zeros(height * width, channels)
 
 
 class PanoramaWithoutCode(NoCode, MultiViewGeometry):

@@ -53,11 +53,9 @@ def test_a_complete_geometry_is_left_as_it_is(
     assert [state(geometry) for geometry in found] == before
 
 
-def state(geometry: Any) -> tuple[set[Any], set[Any], list[Any]]:
-    """What has been computed: levels, codes, and how levels are read."""
-    levels = geometry._levels
-    read = [key for key, level in levels.items() if "reading" in vars(level)]
-    return set(levels), set(geometry._codes), read
+def state(geometry: Any) -> tuple[set[Any], set[Any], set[Any]]:
+    """What has been computed: levels, tokens, and frequencies of their codes."""
+    return set(geometry._levels), set(geometry._tokens), set(geometry._bands)
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
     return _REFERENCE
 
 
+def chosen() -> str:
+    """Name the kernel for values of float32 on this machine's device, for the provenance."""
+    return core_of("cuda" if torch.cuda.is_available() else "cpu", torch.float32).name
+
+
 @cache
 def _compiled() -> Core | None:
     """Compile the kernel of the CPU; None where that is not possible, which is said once."""

@@ -22,26 +22,24 @@ from mvdiffusion.models.kernels.angles import turns_of_exponents
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
 SOURCE = Path(__file__).parent / "compiled_core.cpp"
-FLAGS = "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp -fno-math-errno".split()
+FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno"]
+SIZES = ("samples", "cells", "tokens", "heads", "channels", "rows", "bands", "threads")
+PLACES = ("index", "weight", "displacement", "valid", "counted", "cosine", "bands", "turns")
 PRECISIONS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 
 
 class _Sizes(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int64)
-        for name in "samples cells tokens heads channels rows bands threads".split()
-    ]
+    _fields_ = [(name, ctypes.c_int64) for name in SIZES]
 
 
 class _Places(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in "index weight displacement valid counted cosine bands turns".split()
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in PLACES]
 
 
 class CompiledCore:
     """The core in C++, for float32 and float64 on the CPU; see `Core`."""
+
+    name = "C++"
 
     def __init__(self) -> None:
         """Compile the kernel, or find it compiled.
@@ -69,7 +67,9 @@ class CompiledCore:
         """See `Core`."""
         query, features = query.contiguous(), features.contiguous()
         result = torch.empty_like(query)
-        call = self._arguments(query, features, tokens, bands, norm, scale, [query], [result])
+        call, _held = self._arguments(
+            query, features, tokens, bands, norm, scale, [query], [result]
+        )
         getattr(self._library, f"read_{_name(features)}")(*call)
         return result
 
@@ -90,7 +90,7 @@ class CompiledCore:
         of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])
         of_norm = query.new_zeros(2, query.shape[-1])
         given, made = [gradient, query], [of_query, of_tokens, of_norm, summed]
-        call = self._arguments(query, features, tokens, bands, norm, scale, given, made)
+        call, _held = self._arguments(query, features, tokens, bands, norm, scale, given, made)
         getattr(self._library, f"read_backward_{_name(features)}")(*call)
         return of_query, of_norm
 
@@ -104,8 +104,8 @@ class CompiledCore:
         scale: float,
         given: list[Tensor],
         made: list[Tensor],
-    ) -> list[Any]:
-        """Bring the arguments into C's form; tensors made here live as long as the list."""
+    ) -> tuple[list[Any], Any]:
+        """Bring the arguments into C's form; return them, and what has to live through the call."""
         sizes = _Sizes(
             *query.shape[:2],
             tokens.index.shape[1],
@@ -118,14 +118,15 @@ class CompiledCore:
         options = [tokens.counted, tokens.cosine, bands, self._turns]
         held = [None if each is None else each.contiguous() for each in (*parts, *options)]
         places = _Places(*(None if each is None else each.data_ptr() for each in held))
-        of_norm = [None, None] if norm is None else [norm.weight, norm.bias]
-        of_norm = [None if each is None else each.to(query.dtype).contiguous() for each in of_norm]
+        of_norm: list[Tensor | None] = [None, None]
+        if norm is not None:
+            of_norm = [each.to(query.dtype).contiguous() for each in (norm.weight, norm.bias)]
         eps = 0.0 if norm is None else norm.eps
         pointers = [_pointer(each) for each in (*given, features, *of_norm)]
         ends = [_pointer(each) for each in made]
         numbers = [ctypes.c_double(eps), ctypes.c_double(scale)]
-        places._held = held + of_norm
-        return [ctypes.byref(sizes), ctypes.byref(places), *pointers, *numbers, *ends]
+        call = [ctypes.byref(sizes), ctypes.byref(places), *pointers, *numbers, *ends]
+        return call, [held, of_norm]
 
 
 def build() -> Path:

@@ -12,6 +12,8 @@ from mvdiffusion.models.kernels.tokens import Norm, Tokens
 class TorchCore:
     """The core in PyTorch's own operations, for any device and precision."""
 
+    name = "PyTorch"
+
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Count what `read` or `read_backward` holds at once, in tensors of the tokens' size."""
         return (8 if backward else 5) * tokens * channels * 4

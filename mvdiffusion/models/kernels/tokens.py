@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Tokens:
     """Where the N tokens of each of M cells are, and what their position codes encode.
@@ -33,8 +34,10 @@ class Tokens:
 
     def part(self, start: int, stop: int) -> Tokens:
         """Return the tokens of the cells from `start` up to `stop`."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Tokens(*(None if value is None else value[start:stop] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Tokens(
+            **{name: None if value is None else value[start:stop] for name, value in values.items()}
+        )
 
     def code(self, bands: Tensor) -> Tensor:
         """Position codes, [M, N, C], zero where not valid (paper, section 4.1, γ).
@@ -61,7 +64,13 @@ class Norm:
 
 
 class Core(Protocol):
-    """What reads the tokens of a block of cells: PyTorch, or a kernel of its own."""
+    """What reads the tokens of a block of cells: PyTorch, or a kernel of its own.
+
+    Attributes:
+        name: as the provenance of results has it.
+    """
+
+    name: str
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Memory that each cell of a block takes, for one sample."""

@@ -27,7 +27,7 @@ TOKEN_BLOCK = 64
 class TritonCore:
     """The core in Triton, for GPUs; see `Core`."""
 
-    name = "triton"
+    name = "Triton"
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Count the gradients of the tokens; the tokens themselves stay in registers."""
