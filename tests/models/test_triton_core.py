@@ -1,7 +1,7 @@
 """The GPU's kernels of attention between views, against PyTorch's operations in float64.
 
 Where there is no GPU, Triton's interpreter runs them, line by line on the CPU, which tells whether
-they compute the right thing. A compilation for GPUs that are not there tells whether they would run.
+they compute the right thing; compiling them for GPUs tells whether these would take them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mvdiffusion.models.kernels.reference import TorchCore
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
 triton = pytest.importorskip("triton", reason="Triton is not installed: GPUs use PyTorch")
-import triton.experimental.gluon  # noqa: E402  # expects the language as it was
+pytest.importorskip("triton.experimental.gluon")  # which expects the language as it is
 from triton.runtime.interpreter import InterpretedFunction  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
@@ -127,7 +127,11 @@ def with_gradients(inputs: dict[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]
     """The formula in float64: its result, a gradient of that, and gradients of its inputs."""
     exact = moved(inputs, dtype=torch.float64)
     norm = exact["norm"]
-    leaves = [exact["query"], exact["features"], *(() if norm is None else (norm.weight, norm.bias))]
+    leaves = [
+        exact["query"],
+        exact["features"],
+        *(() if norm is None else (norm.weight, norm.bias)),
+    ]
     for leaf in leaves:
         leaf.requires_grad_()
     read = formula(exact)

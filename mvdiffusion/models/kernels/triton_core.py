@@ -27,7 +27,7 @@ TOKEN_BLOCK = 64
 class TritonCore:
     """The core in Triton, for GPUs; see `Core`."""
 
-    name = "triton"
+    name = "Triton"
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
         """Count the gradients of the tokens; the tokens themselves stay in registers."""
@@ -102,9 +102,7 @@ class TritonCore:
         return of_query.to(query.dtype), added
 
 
-def _pointers(
-    features: Tensor, tokens: Tokens, bands: Tensor, norm: Norm | None
-) -> kernels.Tokens:
+def _pointers(features: Tensor, tokens: Tokens, bands: Tensor, norm: Norm | None) -> kernels.Tokens:
     own = (tokens.index, tokens.weight, tokens.displacement, tokens.valid)
     gain, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     turns = turns_of_exponents(features.device)

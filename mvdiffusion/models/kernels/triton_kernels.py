@@ -288,6 +288,18 @@ def multiply(
 
 
 @triton.jit
+def _slope(
+    query, gradient, of_scores, weights, at, within, first,
+    PART: tl.constexpr, B: tl.constexpr, BB: tl.constexpr,
+):  # fmt: skip
+    """Some channels of the gradient of normalized tokens, [NB, BB]: as keys and as values."""
+    rows = _rows(query, at, within, first, PART, B, BB)
+    slope = tl.dot(of_scores, rows, input_precision="ieee")
+    rows = _rows(gradient, at, within, first, PART, B, BB)
+    return tl.dot(weights, rows, slope, input_precision="ieee")
+
+
+@triton.jit
 def differentiate(
     query, gradient, of_scores, weights, moments, tokens, of_query, of_tokens, of_norm, R, M, N, L,
     H: tl.constexpr, C: tl.constexpr, B: tl.constexpr,
@@ -321,10 +333,9 @@ def differentiate(
         for part in tl.static_range(C // B):
             for first in range(0, B, BB):
                 tile = _tile(tokens, corners, points, first, part, B, NB, BB, 1)
-                rows = _rows(query, row_at, row_in, first, part, B, BB)
-                slope = tl.dot(of_score, rows, input_precision="ieee")
-                rows = _rows(gradient, row_at, row_in, first, part, B, BB)
-                slope = tl.dot(weight, rows, slope, input_precision="ieee")
+                slope = _slope(
+                    query, gradient, of_score, weight, row_at, row_in, first, part, B, BB
+                )
                 if tokens.gain is None:
                     _keep(of_tokens, token * C, n < N, first, slope, part, B, BB)
                 else:
@@ -345,10 +356,9 @@ def differentiate(
                 for first in range(0, B, BB):
                     tile = _tile(tokens, corners, points, first, part, B, NB, BB, 1)
                     tile = (tile - mean[:, None]) * spread[:, None]
-                    rows = _rows(query, row_at, row_in, first, part, B, BB)
-                    slope = tl.dot(of_score, rows, input_precision="ieee")
-                    rows = _rows(gradient, row_at, row_in, first, part, B, BB)
-                    slope = tl.dot(weight, rows, slope, input_precision="ieee")
+                    slope = _slope(
+                        query, gradient, of_score, weight, row_at, row_in, first, part, B, BB
+                    )
                     slope *= _channels(tokens.gain, first, part, B, BB)[None, :]
                     slope -= total[:, None] / C + tile * along[:, None] / C
                     slope *= spread[:, None]
