@@ -50,6 +50,7 @@ PARTLY = {  # pages of whose numbers some have no record, and what these are
     "docs/stability.md": "bounds of tests",
     "docs/study.md": "limits, and simulated coverages: measured once, not recorded",
     "docs/develop.md": "limits of sizes",
+    "docs/speed.md": "sentences in words beside a table that is held",
     "docs/generate.md": "sizes, versions and settings",
     "docs/tutorial.md": "versions and sizes",
 }
