@@ -78,9 +78,21 @@ def controls(report: str, folder: str) -> Callable[[], list[str]]:
     return lines
 
 
+def steps() -> list[str]:
+    """What each measure that makes sampling fast is worth."""
+    found = recorded("steps_cpu")["measures"]
+    rows = [["measure", "seconds with it", "without", "ratio", "largest difference"]]
+    for name, measured in found.items():
+        times, apart = measured["processor"], measured["largest_relative_difference"]
+        cells = [f"{times[key]:.2f}" for key in ("with", "without", "ratio")]
+        rows.append([name.replace("_", " "), *cells, f"{apart:.0e}" if apart else "0"])
+    return markdown(rows)
+
+
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "coherence": coherence,
     "seams": seams,
+    "steps": steps,
     "controls_panoramas": controls("controls", "panoramas, 256 px"),
     "controls_panoramas_512": controls("controls_512", "panoramas_512, 512 px"),
     "controls_recording": controls("controls", "recording, colors registered"),

@@ -296,6 +296,7 @@ SENTENCES: Mapping[str, Sequence[Sentence]] = {
     ],
     "docs/coherence.md": [("Measured on {} real panoramas", bench("coherence_real", "panoramas"))],
     "docs/consistency.md": CONTROLS,
+    "docs/speed.md": [],
     "benchmarks/README.md": [
         ("`results/coherence_real.json` is of {} panoramas", bench("coherence_real", "panoramas")),
         (

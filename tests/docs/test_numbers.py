@@ -53,6 +53,7 @@ PARTLY = {  # pages of whose numbers some have no record, and what these are
     "docs/study.md": "limits, and simulated coverages: measured once, not recorded",
     "docs/develop.md": "limits of sizes",
     "docs/faults.md": "its table is held by tests/faults; settings of that run",
+    "docs/speed.md": "sentences in words beside a table that is held",
     "docs/generate.md": "sizes, versions and settings",
     "docs/tutorial.md": "versions and sizes",
 }

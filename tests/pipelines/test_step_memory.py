@@ -62,6 +62,24 @@ def test_the_result_is_the_same_bit_for_bit(
     assert torch.equal(sample(pipeline, task), without_memory(pipeline, task))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_in_half_precision_too(
+    dtype: torch.dtype, autocast: bool, make: Callable[..., Any]
+) -> None:
+    """As on a GPU: weights of half precision, or autocast of those in float32."""
+    pipeline = make("depth")
+    wake(pipeline)
+    expected = sample(pipeline, "depth")
+    if not autocast:
+        pipeline.unet.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        found = sample(pipeline, "depth")
+        assert torch.equal(found, without_memory(pipeline, "depth"))
+    assert found.dtype == torch.float32  # small steps would be lost in half precision
+    assert 0 < (found - expected).abs().max() < 0.2 * expected.abs().max()
+
+
 @pytest.mark.parametrize(("task", "samplings"), [("panorama", 1), ("depth", 2)])
 def test_texts_are_projected_once_a_sampling(
     task: str, samplings: int, make: Callable[..., Any]
@@ -94,7 +112,9 @@ def test_a_condition_of_one_branch_is_that_of_all(make: Callable[..., Any]) -> N
     condition[0, 0, -1] = 1  # of the second sample nothing is known
     with torch.no_grad():
         found = unet(latents, 500, text, None, condition).sample
-        assert torch.equal(found, unet(latents, 500, text, None, condition.repeat(2, 1, 1, 1, 1))[0])
+        assert torch.equal(
+            found, unet(latents, 500, text, None, condition.repeat(2, 1, 1, 1, 1))[0]
+        )
         assert torch.equal(found[1::2], unet(latents[1::2], 500, text[1::2], None).sample)
         assert not torch.equal(found[::2], unet(latents[::2], 500, text[::2], None).sample)
 

@@ -17,7 +17,7 @@ from mvdiffusion.preparation.rooms import WALKS, WalkSettings, walks
 from mvdiffusion.preparation.rooms.design import FIRST_OBJECT, Room, design_room
 from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.paths import FURNITURE_GAP, WALL_GAP, walk_poses
-from mvdiffusion.preparation.rooms.render import render_frame
+from mvdiffusion.preparation.rooms.render import render_depth, render_frame
 from mvdiffusion.preparation.rooms.walks import drop_depth
 from mvdiffusion.records import InputError, read_json
 from mvdiffusion.settings import parse
@@ -61,6 +61,13 @@ def frames_sha256() -> str:
             for part in (pose, image, drop_depth(depth, 4.5, Dice(frame)), shown):
                 digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
+
+
+def test_depth_alone_is_that_of_the_frame():
+    for scene in range(3):
+        room = design_room(Dice(0, 101, scene))
+        depth = render_depth(room, K, level(room), 48, 64)
+        assert np.array_equal(depth, render_frame(room, K, level(room), 48, 64)[1])
 
 
 def test_frames_are_those_that_recorded_results_used():
