@@ -95,11 +95,16 @@ def _row(trained: int, everything: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Count, print, and write the record if asked."""
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=None, help="JSON file")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Count, print, and write the record if asked."""
+    arguments = parse_arguments()
     text = json.dumps(count(), indent=2) + "\n"
     print(text, end="")
     if arguments.output:
