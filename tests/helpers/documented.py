@@ -46,7 +46,6 @@ NOT_RUN = {
     ),
     "needs a cluster, and the package that reaches it; tests/workflow/cluster has both": (
         r"snakemake --workflow-profile profiles/slurm",
-        r"snakemake --dry-run run --executor kubernetes ",
     ),
     "needs programs for containers": (r"docker build ", r"apptainer build "),
     "needs a lab's private storage": (r"dvc remote add ", r"dvc push -r lab"),
