@@ -158,7 +158,7 @@ def test_training_does_not_start_from_half_an_sdxl(single: Path, tmp_path: Path)
     content = json.loads((folder / "model_index.json").read_text())
     content["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
     (folder / "model_index.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"UNet or text encoders alone \(2; addition"):
+    with pytest.raises(InputError, match=r"SDXL or its UNet alone \(2; addition"):
         load_parts(folder)
 
 
