@@ -106,7 +106,7 @@ class Project:
         return found
 
     def moved_aside(self) -> list[str]:
-        """What a command found in the place of its output and has kept (see mvdiffusion.outputs)."""
+        """What a command found in the place of its output and has kept beside it."""
         found = (path.relative_to(self.results) for path in self.results.rglob("*.old*"))
         names = (path for path in found if ASIDE.search(path.name))
         return sorted(str(path) for path in names if path.parts[0] not in UNCOMPARED)
