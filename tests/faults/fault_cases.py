@@ -116,6 +116,8 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
+    if aside := scene.project.moved_aside():
+        outcome += f"; made again, and what was there is at {', '.join(aside)}"
     if scene.harmed in unlike(scene):
         outcome += "; the damaged file stays"
     done = "; ".join(scene.done)

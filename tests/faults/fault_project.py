@@ -32,6 +32,7 @@ UNCOMPARED = (
     "training",
 )
 DEBRIS = re.compile(r"^\..*\.(tmp|old)$|\.partial$")
+ASIDE = re.compile(r"^[^.].*\.old\d*$")
 FEW: dict[str, Any] = {"steps": 3, "checkpoint_every": 1, "validate_every": 3, "batch_size": 4}
 PANORAMAS = FEW | {"batch_size": 2, "num_workers": 1}  # a worker that can be killed
 SMALLER: dict[str, Any] = {
@@ -99,9 +100,16 @@ class Project:
         found = {}
         for path in sorted(self.results.rglob("*")):
             name = path.relative_to(self.results)
-            if path.is_file() and name.parts[0] not in UNCOMPARED:
+            kept = any(ASIDE.search(part) for part in name.parts)
+            if path.is_file() and not kept and name.parts[0] not in UNCOMPARED:
                 found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
+
+    def moved_aside(self) -> list[str]:
+        """What a command found in the place of its output and has kept beside it."""
+        found = (path.relative_to(self.results) for path in self.results.rglob("*.old*"))
+        names = (path for path in found if ASIDE.search(path.name))
+        return sorted(str(path) for path in names if path.parts[0] not in UNCOMPARED)
 
     def debris(self) -> list[str]:
         """Temporary files that nobody owns any more."""
