@@ -92,8 +92,9 @@ class CompiledCore:
     ) -> tuple[Tensor, Tensor]:
         """See `Core`."""
         if features.dtype not in PRECISIONS:
-            exact = [each.float() for each in (gradient, query, features)]
-            of_query, of_norm = self.read_backward(*exact, tokens, bands, norm, scale, summed)
+            above, cells, exact = gradient.float(), query.float(), features.float()
+            found = self.read_backward(above, cells, exact, tokens, bands, norm, scale, summed)
+            of_query, of_norm = found
             return of_query.to(query.dtype), of_norm
         gradient, query, features = (x.contiguous() for x in (gradient, query, features))
         of_query = torch.empty_like(query)

@@ -24,10 +24,11 @@ def plain_attention(*modules: nn.Module) -> Iterator[None]:
     Attention that has another processor than diffusers' usual one keeps it.
     """
     changed = [layer for module in modules for layer in module.modules() if _is_usual(layer)]
-    usual = [layer.processor for layer in changed]
+    usual: list[Any] = [layer.processor for layer in changed]
+    plain: Any = _Processor()
     try:
         for layer in changed:
-            layer.processor = _Processor()
+            layer.processor = plain
         yield
     finally:
         for layer, processor in zip(changed, usual, strict=True):
