@@ -8,7 +8,7 @@ from processes import run_benchmark
 
 @pytest.mark.slow
 def test_attention(tmp_path: Path) -> None:
-    words = ["--channels", "64", "--side", "8", "--step-side", "8", "--repeats", "1"]
+    words = ["--channels", "64", "--side", "8", "--step-side", "16", "--repeats", "1"]
     report = run_benchmark("attention.py", tmp_path / "a.json", *words)
     for part, tolerance in (("layer", 1e-4), ("step", 1e-4)):
         for name, found in report[part].items():
