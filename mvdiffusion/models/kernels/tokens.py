@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,9 +35,10 @@ class Tokens:
     def part(self, start: int, stop: int) -> Tokens:
         """Return the tokens of the cells from `start` up to `stop`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Tokens(
-            **{name: None if value is None else value[start:stop] for name, value in values.items()}
-        )
+        chosen: dict[str, Any] = {
+            name: None if value is None else value[start:stop] for name, value in values.items()
+        }
+        return Tokens(**chosen)
 
     def code(self, bands: Tensor) -> Tensor:
         """Position codes, [M, N, C], zero where not valid (paper, section 4.1, γ).
