@@ -235,3 +235,18 @@ def test_kernels_compile_for_gpus_that_are_not_here(
         assert kernel.metadata.shared < 100_000, name  # bytes of a block, on an A100 or later
     # Half precision is multiplied by tensor cores.
     assert ("mma.sync" in made["read"].asm["ptx"]) == (dtype == torch.bfloat16)
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="needs a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_keeps_no_tokens_and_gives_the_same_every_time(core: Any, kind: str) -> None:
+    inputs = case(kind, cells=4096, heads=10)
+    tokens = inputs["features"].element_size() * inputs["tokens"].valid.numel() * 320 * 2
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    read = core.read(**inputs)
+    taken = torch.cuda.max_memory_allocated() - before
+    assert taken < read.numel() * read.element_size() + tokens // 20
+    assert torch.equal(read, core.read(**inputs))
+    first, second = (backward(core, inputs, torch.ones_like(read)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
