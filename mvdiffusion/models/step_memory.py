@@ -79,7 +79,7 @@ class StepMemory:
         """
         if self._kept is None or torch.is_grad_enabled() or given.is_inference():
             return layer(given)
-        place = id(layer), given.storage_offset()  # parts of a tensor, if views run in chunks
+        place = id(layer), int(given.storage_offset())  # parts of a tensor, if views run in chunks
         kept = self._kept.get(place)
         if kept is None or not kept.is_of(given):
             kept = self._kept[place] = _Kept(given, given._version, layer(given))
@@ -93,7 +93,7 @@ class _KeepingProcessor:
         self._attend, self._memory = AttnProcessor2_0(), memory
 
     def __call__(self, layer: Attention, x: Tensor, *inputs: Any, **options: Any) -> Tensor:
-        found: Tensor = self._attend(_Keeping(layer, self._memory), x, *inputs, **options)  # type: ignore[arg-type]
+        found: Tensor = self._attend(_Keeping(layer, self._memory), x, *inputs, **options)
         return found
 
 
