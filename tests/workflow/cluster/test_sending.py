@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import yaml
 from slurm_programs import Slurm, needs_the_executor
 from workflow_project import ROOT, Project
@@ -39,6 +40,7 @@ def test_the_command_of_the_documentation_sends_jobs_with_what_they_need(
     assert f"--cpus-per-task={profile['cores'] // 2}" in step
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_sent_again(project: Project, stand_in: Slurm) -> None:
     (project.root / MODEL).unlink()
     said = project.run(
