@@ -183,7 +183,7 @@ def test_unet_sees_depth_and_known_latents(walks, depth_base):
     task = multi_view_task(run, places(walks, walks), _with_attention(parts, "depth", run), "depth")
     seen = {}
 
-    def unet(latents, timesteps, embeds, geometry, condition):
+    def unet(latents, timesteps, embeds, geometry, condition, added_cond_kwargs):
         seen.update(latents=latents, geometry=geometry, condition=condition)
         return type("Output", (), {"sample": torch.zeros_like(latents[:, :, :4])})
 
