@@ -37,10 +37,7 @@ class _Places(ctypes.Structure):
 
 
 class CompiledCore:
-    """The core in C++, on the CPU; see `Core`.
-
-    It reads features of half precision as float32: rounded once, tokens and scores are exact.
-    """
+    """The core in C++, on the CPU, of float32 and float64; see `Core`."""
 
     name = "C++"
 
@@ -55,8 +52,8 @@ class CompiledCore:
         self._turns = turns_of_exponents()
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
-        """Count the gradients of the tokens; the tokens themselves stay in the cache."""
-        return tokens * channels * 4 if backward else 0
+        """Count nothing: the tokens and their gradients stay in the cache."""
+        return 0
 
     def read(
         self,
@@ -68,9 +65,6 @@ class CompiledCore:
         scale: float,
     ) -> Tensor:
         """See `Core`."""
-        if features.dtype not in PRECISIONS:
-            exact = self.read(query.float(), features.float(), tokens, bands, norm, scale)
-            return exact.to(query.dtype)
         query, features = query.contiguous(), features.contiguous()
         result = torch.empty_like(query)
         call, _held = self._arguments(
@@ -89,21 +83,15 @@ class CompiledCore:
         norm: Norm | None,
         scale: float,
         summed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Core`."""
-        if features.dtype not in PRECISIONS:
-            above, cells, exact = gradient.float(), query.float(), features.float()
-            found = self.read_backward(above, cells, exact, tokens, bands, norm, scale, summed)
-            of_query, of_norm = found
-            return of_query.to(query.dtype), of_norm
         gradient, query, features = (x.contiguous() for x in (gradient, query, features))
-        of_query = torch.empty_like(query)
-        of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])
+        of_query, read = torch.empty_like(query), torch.empty_like(query)
         of_norm = query.new_zeros(2, query.shape[-1])
-        given, made = [gradient, query], [of_query, of_tokens, of_norm, summed]
+        given, made = [gradient, query], [of_query, read, of_norm, summed]
         call, _held = self._arguments(query, features, tokens, bands, norm, scale, given, made)
         getattr(self._library, f"read_backward_{_name(features)}")(*call)
-        return of_query, of_norm
+        return of_query, of_norm, read
 
     def _arguments(
         self,
