@@ -193,8 +193,15 @@ def _readable(values: Tensor) -> Tensor:
 
 def _project(cells: Tensor, weight: Tensor) -> Tensor:
     """Multiply cells [R, M, H, A] with a matrix for each head, [H, A, B]: [R, M, H, B]."""
-    product = cells.flatten(0, 1).transpose(0, 1) @ weight.to(cells.dtype)
-    return product.transpose(0, 1).unflatten(0, cells.shape[:2]).contiguous()
+    weight = weight.to(cells.dtype)
+    product = cells.new_empty(*cells.shape[:3], weight.shape[-1])
+    rows, results = cells.flatten(0, 1), product.flatten(0, 1)
+    if cells.is_cuda:
+        product.copy_((rows.transpose(0, 1) @ weight).transpose(0, 1).view_as(product))
+        return product
+    for head, own in enumerate(weight):  # into its place, which a batched product is copied to
+        torch.mm(rows[:, head], own, out=results[:, head])
+    return product
 
 
 def _product(cells: Tensor, others: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from torch import Tensor
 from mvdiffusion.models.kernels.angles import turns_of_exponents
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
-SOURCE = Path(__file__).parent / "compiled_core.cpp"
+SOURCES = Path(__file__).parent
+SOURCE = SOURCES / "compiled_core.cpp"
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno"]
 SIZES = ("samples", "cells", "tokens", "heads", "channels", "rows", "bands", "threads")
 PLACES = ("index", "weight", "displacement", "valid", "counted", "cosine", "bands", "turns")
@@ -128,8 +129,11 @@ class CompiledCore:
         return call, [held, of_norm]
 
 
-def build() -> Path:
-    """Compile the kernel for this processor; return where it is, also if it has been for long.
+def build(source: Path = SOURCE) -> Path:
+    """Compile a kernel for this processor; return where it is, also if it has been for long.
+
+    Args:
+        source: in C++, in a file of its own.
 
     Raises:
         OSError: there is no compiler, or no place for what it makes.
@@ -138,16 +142,16 @@ def build() -> Path:
     compiler = os.environ.get("CXX", "c++")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     # Folders of users are often shared by machines whose processors differ.
-    what = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
+    what = [source.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
     name = hashlib.sha256(b"\0".join(what)).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvdiffusion"
-    library = folder / f"compiled_core_{name}.so"
+    library = folder / f"{source.stem}_{name}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes may compile at once: each names its own, and they are the same.
         made = library.with_name(f"{name}.{uuid.uuid4().hex}.tmp")
         try:
-            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            command = [compiler, *FLAGS, "-o", str(made), str(source)]
             subprocess.run(command, capture_output=True, check=True)
             made.replace(library)
         finally:
