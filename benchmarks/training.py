@@ -8,6 +8,7 @@ compared, as the faster step must learn the same.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import resource
@@ -83,7 +84,15 @@ def work(arguments: argparse.Namespace) -> None:
     base = results / "models" / start if start else arguments.base
     settings = settings_of(arguments.worker, yaml.safe_load(arguments.config.read_text()))
     trained, checked = build(arguments.worker, settings, places, base)
-    accelerator = loop._accelerator(checked.training, scratch, checked.device)
+    given = {
+        "task": trained,
+        "settings": checked.training,
+        "log_dir": scratch,
+        "device": checked.device,
+    }
+    # Checkouts differ in what they make an accelerator of.
+    names = inspect.signature(loop._accelerator).parameters
+    accelerator = loop._accelerator(**{name: given[name] for name in names})
     run = loop._Run(trained, checked.training, "benchmark", scratch, accelerator, None)  # type: ignore[arg-type]
     batches = loop.MicroBatches(trained.examples, checked.training)
     with ExitStack() as stack:

@@ -53,7 +53,11 @@ def demo(
     ] = 8,
     view_chunk: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of views per pass of the UNet: less memory, same result."),
+        typer.Option(
+            min=1,
+            help="Number of views at a time in the layers that know no other views: less memory, "
+            "same result but for rounding. Attention between views bounds its memory itself.",
+        ),
     ] = None,
     dtype: Annotated[
         Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")

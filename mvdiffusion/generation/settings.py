@@ -78,8 +78,9 @@ class GenerationSettings(Generation):
     Attributes:
         seed: base of the per-sample seeds.
         device: where to run; "auto" takes a GPU if there is one.
-        view_chunk: views at a time in every layer of the UNet: less memory, the same images; null
-            means all.
+        view_chunk: views at a time in the layers that know no other views: less memory, the same
+            images but for rounding; null means all. Attention between views bounds its memory
+            itself.
     """
 
     seed: Seed = 0

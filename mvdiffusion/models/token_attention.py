@@ -84,11 +84,9 @@ def _attend(
     """See `attend_to_tokens`."""
     tokens = Tokens(index, weight, displacement, valid, counted, cosine)
     norm = _norm(norm_weight, norm_bias, eps)
-    core, result = (
-        core_for(features),
-        torch.empty_like(query, memory_format=torch.contiguous_format),
-    )
-    scale = query.shape[-1] ** -0.5
+    result = torch.empty_like(query, memory_format=torch.contiguous_format)
+    query, features = _readable(query), _readable(features)
+    core, scale = core_for(features), query.shape[-1] ** -0.5
     with torch.autocast(query.device.type, enabled=False):
         for part in _blocks(core, query, features, tokens, backward=False):
             reading = _project(query[:, part], to_k).to(features.dtype)
@@ -124,9 +122,11 @@ def _attend_backward(
     """Gradients of query, features, projections, and weight and bias of the norm [2, C]."""
     tokens = Tokens(index, weight, displacement, valid, counted, cosine)
     norm = _norm(norm_weight, norm_bias, eps)
+    of_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+    dtype = features.dtype
+    gradient, query, features = (_readable(each) for each in (gradient, query, features))
     core, scale = core_for(features), query.shape[-1] ** -0.5
     exact = torch.promote_types(features.dtype, torch.float32)
-    of_query = torch.empty_like(query, memory_format=torch.contiguous_format)
     of_features = torch.zeros_like(features, dtype=exact, memory_format=torch.contiguous_format)
     of_k, of_v = (torch.zeros_like(each, dtype=exact) for each in (to_k, to_v))
     of_norm = torch.zeros(2, features.shape[-1], dtype=exact, device=query.device)
@@ -134,18 +134,17 @@ def _attend_backward(
         for part in _blocks(core, query, features, tokens, backward=True):
             reading = _project(query[:, part], to_k).to(features.dtype)
             own, above = tokens.part(part.start, part.stop), gradient[:, part]
-            read = core.read(reading, features, own, bands, norm, scale)
-            of_v += _product(above, read)
             of_read = _project(above, to_v).to(features.dtype)
-            of_reading, added = core.read_backward(
+            of_reading, added, read = core.read_backward(
                 of_read, reading, features, own, bands, norm, scale, of_features
             )
             of_norm += added
+            of_v += _product(above, read)
             of_k += _product(query[:, part], of_reading)
             of_query[:, part] = _project(of_reading, to_k.mT)
     return [
         of_query,
-        of_features.to(features.dtype),
+        of_features.to(dtype),
         of_k.to(to_k.dtype),
         of_v.to(to_v.dtype),
         of_norm,
@@ -182,13 +181,27 @@ _attend.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _norm(weight: Tensor | None, bias: Tensor | None, eps: float) -> Norm | None:
-    return None if weight is None or bias is None else Norm(weight, bias, eps)
+    if weight is None or bias is None:
+        return None
+    return Norm(_readable(weight), _readable(bias), eps)
+
+
+def _readable(values: Tensor) -> Tensor:
+    """Return what is read many times in the precision in which a CPU computes."""
+    return values.float() if values.device.type == "cpu" and values.itemsize < 4 else values
 
 
 def _project(cells: Tensor, weight: Tensor) -> Tensor:
     """Multiply cells [R, M, H, A] with a matrix for each head, [H, A, B]: [R, M, H, B]."""
-    product = cells.flatten(0, 1).transpose(0, 1) @ weight.to(cells.dtype)
-    return product.transpose(0, 1).unflatten(0, cells.shape[:2]).contiguous()
+    weight = weight.to(cells.dtype)
+    product = cells.new_empty(*cells.shape[:3], weight.shape[-1])
+    rows, results = cells.flatten(0, 1), product.flatten(0, 1)
+    if cells.is_cuda:
+        product.copy_((rows.transpose(0, 1) @ weight).transpose(0, 1).view_as(product))
+        return product
+    for head, own in enumerate(weight):  # into its place, which a batched product is copied to
+        torch.mm(rows[:, head], own, out=results[:, head])
+    return product
 
 
 def _product(cells: Tensor, others: Tensor) -> Tensor:

@@ -120,7 +120,10 @@ class MultiViewPipeline(ModelFolders, DiffusionPipeline, TextConditioning):
         return self._interrupt
 
     def set_view_chunk(self, views: int | None) -> None:
-        """Run the UNet on so many views at a time: less memory, the same result; None: all."""
+        """Run so many views at a time through the layers that know no other views; None: all.
+
+        It needs less memory, and the result is the same but for rounding.
+        """
         self.unet.set_view_chunk(views)
 
     def enable_vae_slicing(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mvdiffusion.training.examples import (
     Source,
 )
 from mvdiffusion.training.lean.attention import plain_attention
+from mvdiffusion.training.lean.feed_forward import fused_gates
 from mvdiffusion.training.lean.once import ComputedOnce
 from mvdiffusion.training.runs import picture_rows
 from mvdiffusion.training.settings import FrameStage, ViewStage
@@ -137,7 +138,10 @@ class DiffusionTask(nn.Module):
         noisy = scheduler.add_noise(latents, noise, timesteps)
         embeds = self.embed(batch["input_ids"])  # [N, L, D]
         inputs = torch.cat([noisy, *self.extra_channels(batch)], 1)
-        with plain_attention(self) if inputs.device.type == "cpu" else nullcontext():
+        with ExitStack() as stack:
+            if inputs.device.type == "cpu":
+                stack.enter_context(plain_attention(self))
+                stack.enter_context(fused_gates(self))
             preds = self.predict(inputs, embeds, {**batch, "latents": latents}).float()
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise

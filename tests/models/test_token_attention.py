@@ -146,13 +146,32 @@ def test_results_and_gradients_are_those_of_the_formula(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(token_attention, "BLOCK_BYTES", block)
-    if dtype == torch.bfloat16 and not isinstance(core, TorchCore):
-        pytest.skip("the kernel in C++ is for float32 and float64")
     values, *given = make(kind, dtype)
     found, expected = attend(values, *given), plain(values, *given)
     close(found, expected, tolerance)
     for one, other in zip(gradients(found, values), gradients(expected, values), strict=True):
         close(one, other, 3 * tolerance)
+
+
+@CORES
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_that_of_float32_rounded(
+    core: Core, kind: str, dtype: torch.dtype
+) -> None:
+    """On the CPU: the rounding of inputs and of results is all that it adds."""
+    values, *given = make(kind, dtype)
+    exact = {name: value.detach().float().requires_grad_() for name, value in values.items()}
+    found, expected = attend(values, *given), attend(exact, *given)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected.to(dtype))
+    # Gradients from the same gradient above, which is rounded, too.
+    above = torch.randn_like(found)
+    names = [name for name in values if given[2] or name not in ("weight", "bias")]
+    mine = torch.autograd.grad(found, [values[name] for name in names], above)
+    other = torch.autograd.grad(expected, [exact[name] for name in names], above.float())
+    for one, reference in zip(mine, other, strict=True):
+        assert torch.equal(one, reference.to(dtype))
 
 
 @CORES
@@ -255,6 +274,8 @@ def test_the_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance()["attention_kernel"] == "PyTorch"
     monkeypatch.delenv(choice.SWITCH)
     if choice._compiled() is not None and not torch.cuda.is_available():
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            assert choice.core_of("cpu", dtype).name == choice.chosen()
         assert provenance()["attention_kernel"] == "C++"
 
 

@@ -142,7 +142,8 @@ def with_gradients(inputs: dict[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]
 def backward(core: Any, inputs: dict[str, Any], above: Tensor) -> list[Tensor]:
     summed = torch.zeros(inputs["features"].shape, device=DEVICE)
     gradient = above.to(inputs["query"].dtype)
-    of_query, of_norm = core.read_backward(gradient, **inputs, summed=summed)
+    of_query, of_norm, read = core.read_backward(gradient, **inputs, summed=summed)
+    assert torch.equal(read, core.read(**inputs))
     return [of_query, summed, *(() if inputs["norm"] is None else of_norm)]
 
 

@@ -4,12 +4,14 @@ import copy
 
 import pytest
 import torch
+from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from tiny_training import places, settings
 from torch import nn
 
 from mvdiffusion.settings import parse
 from mvdiffusion.training.diffusion import freeze, load_parts
+from mvdiffusion.training.lean import feed_forward
 from mvdiffusion.training.lean.attention import attend, plain_attention
 from mvdiffusion.training.lean.once import ComputedOnce
 from mvdiffusion.training.lean.weights import RoundedWeights
@@ -81,6 +83,44 @@ def test_only_usual_attention_runs_plainly_and_afterwards_none():
         within(cells, attention_mask=torch.zeros(2, 1, 5))
 
 
+@pytest.mark.skipif(feed_forward._library() is None, reason="no C++ compiler")
+@pytest.mark.parametrize("width", [5, 32, 100])
+def test_the_fused_gate_and_its_gradient_are_the_formula_rounded_once(width):
+    generator = torch.Generator().manual_seed(0)
+    given = torch.randn(3, 50, 2 * width, generator=generator) * 3
+    given[0, 0, width:] = torch.linspace(-100, 100, width)
+    given, above = given.bfloat16().requires_grad_(), torch.randn(3, 50, width).bfloat16()
+    exact = given.detach().double().requires_grad_()
+    hidden, gates = exact.chunk(2, -1)
+    expected = hidden * gates * (1 + torch.erf(gates / 2**0.5)) / 2
+    found = feed_forward.gate(given)
+    (gradient,) = torch.autograd.grad(found, given, above)
+    (reference,) = torch.autograd.grad(expected, exact, above.double())
+    for value, formula in ((found, expected.detach()), (gradient, reference)):
+        torch.testing.assert_close(value.double(), formula, rtol=2**-8, atol=2e-5)
+    with torch.no_grad():
+        given[1] = torch.nan
+    assert feed_forward.gate(given)[1].isnan().all()
+
+
+@pytest.mark.skipif(feed_forward._library() is None, reason="no C++ compiler")
+def test_gates_are_fused_in_half_precision_alone_and_afterwards_not(monkeypatch):
+    torch.manual_seed(0)
+    layer, x = FeedForward(8, activation_fn="geglu"), torch.randn(2, 5, 8)
+    expected, calls, gate = layer(x), [], feed_forward.gate
+    monkeypatch.setattr(feed_forward, "gate", lambda given: calls.append(given) or gate(given))
+    with feed_forward.fused_gates(layer):
+        assert torch.equal(layer(x), expected)
+        assert not calls
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(layer(x).float(), expected, rtol=0.05, atol=0.01)
+    assert len(calls) == 1
+    assert "forward" not in vars(layer.net[0])
+    monkeypatch.setenv("MVDIFFUSION_KERNELS", "off")
+    with feed_forward.fused_gates(layer):
+        assert "forward" not in vars(layer.net[0])
+
+
 def test_rounded_weights_compute_the_same_bit_for_bit_and_come_back():
     torch.manual_seed(0)
     frozen = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(8, 8))
@@ -137,7 +177,7 @@ def test_a_result_does_not_depend_on_what_else_is_computed(rooms, base_folder):
     batches = [task.examples[position] for position in range(12)]
     pixels, ids = (torch.cat([b[key] for b in batches]) for key in ("pixels", "input_ids"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        for rows, function in ((pixels, task._encode), (ids, task._embed)):
+        for rows, function in ((pixels, task._encode), (ids, task.text.encode)):
             together = ComputedOnce(function)(rows)
             resumed = ComputedOnce(function)
             apart = torch.cat([resumed(rows[start : start + 5]) for start in (5, 0, 10)])

@@ -46,7 +46,10 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
 
 
 def chosen() -> str:
-    """Name the kernel for values of float32 on this machine's device, for the provenance."""
+    """Name the kernel on this machine's device, for the provenance.
+
+    It is the same for float32 and half precision, which the CPU reads as float32.
+    """
     return core_of("cuda" if torch.cuda.is_available() else "cpu", torch.float32).name
 
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #ifdef __AVX512F__
@@ -15,7 +16,7 @@ constexpr int kBytes = 64;
 #else
 constexpr int kBytes = 32;
 #endif
-constexpr int64_t kChunk = 32;  // cells whose gradients of the norm are added up together
+constexpr int64_t kChunk = 16;  // cells whose tokens' gradients a thread holds, for the cache
 
 // Vectors of the compiler, which may lie anywhere in arrays of their type.
 template <typename T>
@@ -36,11 +37,23 @@ template <typename T>
 inline void store(T* to, V<T> value) {
     *reinterpret_cast<typename Vector<T>::Loose*>(to) = value;
 }
+// The sum of a vector's lanes, by halves: one after another they would wait for each other.
+template <typename T, int Bytes>
+inline T total_of(const T* lanes) {
+    if constexpr (Bytes == sizeof(T)) {
+        return *lanes;
+    } else {
+        typedef T Half __attribute__((vector_size(Bytes / 2)));
+        Half low, high;
+        std::memcpy(&low, lanes, Bytes / 2);
+        std::memcpy(&high, lanes + Bytes / 2 / sizeof(T), Bytes / 2);
+        low += high;
+        return total_of<T, Bytes / 2>(reinterpret_cast<const T*>(&low));
+    }
+}
 template <typename T>
 inline T total(V<T> value) {
-    T sum = 0;
-    for (int i = 0; i < kWidth<T>; ++i) sum += value[i];
-    return sum;
+    return total_of<T, kBytes>(reinterpret_cast<const T*>(&value));
 }
 
 extern "C" {
@@ -91,6 +104,8 @@ void products(const T* x, const T* y, int64_t M, int64_t N, int64_t C, T factor,
     int64_t i = 0;
     for (; i + 5 <= M; i += 5)
         products_rows<T, 5>(x + i * C, y, N, C, factor, out + i * stride, stride);
+    for (; i + 3 <= M; i += 3)
+        products_rows<T, 3>(x + i * C, y, N, C, factor, out + i * stride, stride);
     for (; i + 2 <= M; i += 2)
         products_rows<T, 2>(x + i * C, y, N, C, factor, out + i * stride, stride);
     for (; i < M; ++i) products_rows<T, 1>(x + i * C, y, N, C, factor, out + i * stride, stride);
@@ -124,6 +139,8 @@ void sums(const T* share, int64_t by_row, int64_t by_column, const T* x, int64_t
     int64_t i = 0;
     for (; i + 5 <= M; i += 5)
         sums_rows<T, 5>(share + i * by_row, by_row, by_column, x, K, C, out + i * C);
+    for (; i + 3 <= M; i += 3)
+        sums_rows<T, 3>(share + i * by_row, by_row, by_column, x, K, C, out + i * C);
     for (; i + 2 <= M; i += 2)
         sums_rows<T, 2>(share + i * by_row, by_row, by_column, x, K, C, out + i * C);
     for (; i < M; ++i)
@@ -242,6 +259,30 @@ struct Cell {
         }
     }
 
+    // Turn gradients of the normalized tokens into those of the sampled ones, and add to those of
+    // the norm's weight and bias.
+    void differentiate_norm(T* gradient, T* of_weight) {
+        const int64_t C = size.channels;
+        T* of_bias = of_weight + C;
+        constexpr int W = kWidth<T>;
+        for (int64_t n = 0; n < count; ++n) {
+            T *d = gradient + n * C, *kept = normed.data() + n * C;
+            V<T> first = {}, second = {};
+            for (int64_t i = 0; i < C; i += W) {
+                V<T> above = load(d + i), value = load(kept + i);
+                store(of_weight + i, load(of_weight + i) + above * value);
+                store(of_bias + i, load(of_bias + i) + above);
+                above *= load(weight + i);
+                first += above;
+                second += above * value;
+                store(d + i, above);
+            }
+            const T mean = total<T>(first) / C, slope = total<T>(second) / C;
+            for (int64_t i = 0; i < C; i += W)
+                store(d + i, (load(d + i) - mean - load(kept + i) * slope) * deviation[n]);
+        }
+    }
+
     // What share of its attention each head gives to each token.
     void attend(const T* query, T scale) {
         products<T>(query, token.data(), size.heads, count, size.channels, scale, share.data(),
@@ -277,34 +318,40 @@ void read_cells(const Sizes& size, const Places& at, const T* query, const T* fe
     }
 }
 
-// of_tokens: [R, M, N, C], for what is added to the rows of the features in a second pass.
+// Some cells at a time: their tokens' gradients are made, and then added to the rows of the features.
 template <typename T>
 void read_backward_cells(const Sizes& size, const Places& at, const T* gradient, const T* query,
                          const T* features, const T* weight, const T* bias, double eps,
-                         double scale, T* of_query, T* of_tokens, T* of_norm, T* of_features) {
+                         double scale, T* of_query, T* read, T* of_norm, T* of_features) {
     const int64_t C = size.channels, N = size.tokens, H = size.heads, row = H * C;
     const int64_t chunks = (size.cells + kChunk - 1) / kChunk;
+    const int64_t together = std::min(size.threads, chunks) * kChunk;
     constexpr int W = kWidth<T>;
     std::vector<T> parts(weight ? chunks * 2 * C : 0);
-    std::vector<int32_t> counts(size.cells), chosen(size.cells * N);
+    std::unique_ptr<T[]> of_tokens(new T[size.samples * together * N * C]);
+    std::vector<int32_t> counts(together), chosen(together * N);
 #pragma omp parallel num_threads(size.threads)
     {
         Cell<T> cell(size, at, weight, bias, T(eps));
         std::vector<T> factors(2 * H * N), both(2 * row);
-#pragma omp for schedule(static)
-        for (int64_t chunk = 0; chunk < chunks; ++chunk)
-            for (int64_t m = chunk * kChunk; m < std::min((chunk + 1) * kChunk, size.cells); ++m) {
+        for (int64_t begin = 0; begin < size.cells; begin += together) {
+            const int64_t end = std::min(begin + together, size.cells);
+#pragma omp for schedule(static, kChunk)
+            for (int64_t m = begin; m < end; ++m) {
                 cell.choose(m);
-                const int64_t count = cell.count;
-                counts[m] = int32_t(count);
-                for (int64_t n = 0; n < count; ++n) chosen[m * N + n] = int32_t(cell.own[n] - m * N);
+                const int64_t count = cell.count, own = m - begin;
+                counts[own] = int32_t(count);
+                for (int64_t n = 0; n < count; ++n)
+                    chosen[own * N + n] = int32_t(cell.own[n] - m * N);
                 for (int64_t r = 0; r < size.samples; ++r) {
                     const int64_t here = (r * size.cells + m) * row;
                     cell.sample(features + r * size.rows * C);
                     cell.attend(query + here, T(scale));
+                    const T* token = cell.token.data();
+                    sums<T>(cell.share.data(), N, 1, token, H, count, C, read + here);
                     // The derivative of the softmax; of keys and values in one product.
                     T *of_scores = factors.data(), *shares = of_scores + H * N;
-                    products<T>(gradient + here, cell.token.data(), H, count, C, T(1), of_scores, N);
+                    products<T>(gradient + here, token, H, count, C, T(1), of_scores, N);
                     for (int64_t h = 0; h < H; ++h) {
                         T sum = 0, *ds = of_scores + h * N, *a = cell.share.data() + h * N;
                         for (int64_t n = 0; n < count; ++n) sum += a[n] * ds[n];
@@ -313,33 +360,34 @@ void read_backward_cells(const Sizes& size, const Places& at, const T* gradient,
                             shares[h * N + n] = a[n];
                         }
                     }
-                    sums<T>(of_scores, N, 1, cell.token.data(), H, count, C, of_query + here);
+                    sums<T>(of_scores, N, 1, token, H, count, C, of_query + here);
                     std::copy_n(query + here, row, both.data());
                     std::copy_n(gradient + here, row, both.data() + row);
-                    T* to = of_tokens + (r * size.cells + m) * N * C;
+                    T* to = of_tokens.get() + (r * together + own) * N * C;
                     sums<T>(factors.data(), 1, N, both.data(), count, 2 * H, C, to);
-                    if (!weight) continue;
-                    T *of_weight = parts.data() + chunk * 2 * C, *of_bias = of_weight + C;
-                    for (int64_t n = 0; n < count; ++n) {
-                        T *d = to + n * C, *kept = cell.normed.data() + n * C;
-                        V<T> first = {}, second = {};
-                        for (int64_t i = 0; i < C; i += W) {
-                            V<T> above = load(d + i), value = load(kept + i);
-                            store(of_weight + i, load(of_weight + i) + above * value);
-                            store(of_bias + i, load(of_bias + i) + above);
-                            above *= load(weight + i);
-                            first += above;
-                            second += above * value;
-                            store(d + i, above);
-                        }
-                        const T mean = total<T>(first) / C, slope = total<T>(second) / C;
-                        for (int64_t i = 0; i < C; i += W)
-                            store(d + i, (load(d + i) - mean - load(kept + i) * slope) *
-                                             cell.deviation[n]);
-                    }
+                    if (weight) cell.differentiate_norm(to, parts.data() + m / kChunk * 2 * C);
                 }
             }
-        // Each thread has some of the channels of all rows.
+            // Each thread has some of the channels of all rows.
+#pragma omp for schedule(static)
+            for (int64_t slice = 0; slice < size.threads; ++slice) {
+                const int64_t first = C / W * slice / size.threads * W;
+                const int64_t last = C / W * (slice + 1) / size.threads * W;
+                for (int64_t r = 0; r < size.samples; ++r)
+                    for (int64_t own = 0; own < end - begin; ++own)
+                        for (int64_t n = 0; n < counts[own]; ++n) {
+                            const int64_t place = 4 * ((begin + own) * N + chosen[own * N + n]);
+                            const T* from = of_tokens.get() + ((r * together + own) * N + n) * C;
+                            for (int corner = 0; corner < 4; ++corner) {
+                                const T share = at.weight[place + corner];
+                                if (share == 0) continue;
+                                T* to = of_features + (r * size.rows + at.index[place + corner]) * C;
+                                for (int64_t i = first; i < last; i += W)
+                                    store(to + i, load(to + i) + share * load(from + i));
+                            }
+                        }
+            }
+        }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < C / W; ++i) {
             V<T> of_weight = {}, of_bias = {};
@@ -349,24 +397,6 @@ void read_backward_cells(const Sizes& size, const Places& at, const T* gradient,
             }
             store(of_norm + i * W, of_weight);
             store(of_norm + C + i * W, of_bias);
-        }
-#pragma omp for schedule(static)
-        for (int64_t slice = 0; slice < size.threads; ++slice) {
-            const int64_t begin = C / W * slice / size.threads * W;
-            const int64_t end = C / W * (slice + 1) / size.threads * W;
-            for (int64_t r = 0; r < size.samples; ++r)
-                for (int64_t m = 0; m < size.cells; ++m)
-                    for (int64_t n = 0; n < counts[m]; ++n) {
-                        const int64_t place = 4 * (m * N + chosen[m * N + n]);
-                        const T* from = of_tokens + ((r * size.cells + m) * N + n) * C;
-                        for (int corner = 0; corner < 4; ++corner) {
-                            const T share = at.weight[place + corner];
-                            if (share == 0) continue;
-                            T* to = of_features + (r * size.rows + at.index[place + corner]) * C;
-                            for (int64_t i = begin; i < end; i += W)
-                                store(to + i, load(to + i) + share * load(from + i));
-                        }
-                    }
         }
     }
 }
@@ -380,9 +410,9 @@ void read_backward_cells(const Sizes& size, const Places& at, const T* gradient,
     extern "C" void read_backward_##NAME(                                                          \
         const Sizes* size, const Places* at, const T* gradient, const T* query,                   \
         const T* features, const T* weight, const T* bias, double eps, double scale, T* of_query, \
-        T* of_tokens, T* of_norm, T* of_features) {                                               \
+        T* read, T* of_norm, T* of_features) {                                               \
         read_backward_cells<T>(*size, *at, gradient, query, features, weight, bias, eps, scale,   \
-                               of_query, of_tokens, of_norm, of_features);                        \
+                               of_query, read, of_norm, of_features);                        \
     }
 EXPORT(float, float)
 EXPORT(double, double)

@@ -21,7 +21,8 @@ from torch import Tensor
 from mvdiffusion.models.kernels.angles import turns_of_exponents
 from mvdiffusion.models.kernels.tokens import Norm, Tokens
 
-SOURCE = Path(__file__).parent / "compiled_core.cpp"
+SOURCES = Path(__file__).parent
+SOURCE = SOURCES / "compiled_core.cpp"
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno"]
 SIZES = ("samples", "cells", "tokens", "heads", "channels", "rows", "bands", "threads")
 PLACES = ("index", "weight", "displacement", "valid", "counted", "cosine", "bands", "turns")
@@ -37,10 +38,7 @@ class _Places(ctypes.Structure):
 
 
 class CompiledCore:
-    """The core in C++, on the CPU; see `Core`.
-
-    It reads features of half precision as float32: rounded once, tokens and scores are exact.
-    """
+    """The core in C++, on the CPU, of float32 and float64; see `Core`."""
 
     name = "C++"
 
@@ -55,8 +53,8 @@ class CompiledCore:
         self._turns = turns_of_exponents()
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
-        """Count the gradients of the tokens; the tokens themselves stay in the cache."""
-        return tokens * channels * 4 if backward else 0
+        """Count nothing: the tokens and their gradients stay in the cache."""
+        return 0
 
     def read(
         self,
@@ -68,9 +66,6 @@ class CompiledCore:
         scale: float,
     ) -> Tensor:
         """See `Core`."""
-        if features.dtype not in PRECISIONS:
-            exact = self.read(query.float(), features.float(), tokens, bands, norm, scale)
-            return exact.to(query.dtype)
         query, features = query.contiguous(), features.contiguous()
         result = torch.empty_like(query)
         call, _held = self._arguments(
@@ -89,21 +84,15 @@ class CompiledCore:
         norm: Norm | None,
         scale: float,
         summed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Core`."""
-        if features.dtype not in PRECISIONS:
-            above, cells, exact = gradient.float(), query.float(), features.float()
-            found = self.read_backward(above, cells, exact, tokens, bands, norm, scale, summed)
-            of_query, of_norm = found
-            return of_query.to(query.dtype), of_norm
         gradient, query, features = (x.contiguous() for x in (gradient, query, features))
-        of_query = torch.empty_like(query)
-        of_tokens = query.new_empty(len(query), *tokens.valid.shape, query.shape[-1])
+        of_query, read = torch.empty_like(query), torch.empty_like(query)
         of_norm = query.new_zeros(2, query.shape[-1])
-        given, made = [gradient, query], [of_query, of_tokens, of_norm, summed]
+        given, made = [gradient, query], [of_query, read, of_norm, summed]
         call, _held = self._arguments(query, features, tokens, bands, norm, scale, given, made)
         getattr(self._library, f"read_backward_{_name(features)}")(*call)
-        return of_query, of_norm
+        return of_query, of_norm, read
 
     def _arguments(
         self,
@@ -140,8 +129,11 @@ class CompiledCore:
         return call, [held, of_norm]
 
 
-def build() -> Path:
-    """Compile the kernel for this processor; return where it is, also if it has been for long.
+def build(source: Path = SOURCE) -> Path:
+    """Compile a kernel for this processor; return where it is, also if it has been for long.
+
+    Args:
+        source: in C++, in a file of its own.
 
     Raises:
         OSError: there is no compiler, or no place for what it makes.
@@ -150,16 +142,16 @@ def build() -> Path:
     compiler = os.environ.get("CXX", "c++")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     # Folders of users are often shared by machines whose processors differ.
-    what = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
+    what = [source.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
     name = hashlib.sha256(b"\0".join(what)).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvdiffusion"
-    library = folder / f"compiled_core_{name}.so"
+    library = folder / f"{source.stem}_{name}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes may compile at once: each names its own, and they are the same.
         made = library.with_name(f"{name}.{uuid.uuid4().hex}.tmp")
         try:
-            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            command = [compiler, *FLAGS, "-o", str(made), str(source)]
             subprocess.run(command, capture_output=True, check=True)
             made.replace(library)
         finally:

@@ -42,7 +42,7 @@ class TorchCore:
         norm: Norm | None,
         scale: float,
         summed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Core`."""
         sampled, statistics = _sample(features, tokens, bands), None
         values = sampled
@@ -70,7 +70,7 @@ class TorchCore:
             )
             of_norm = torch.stack(both)
         BilinearReading(tokens.index, tokens.weight).add_transposed(of_tokens.flatten(1, 2), summed)
-        return of_query, of_norm
+        return of_query, of_norm, shares.to(values.dtype) @ values
 
 
 def _sample(features: Tensor, tokens: Tokens, bands: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class Core(Protocol):
         norm: Norm | None,
         scale: float,
         summed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of `read`, always in the same order of sums.
 
         Args:
@@ -118,5 +118,6 @@ class Core(Protocol):
             summed: the gradient of the features is added to it, [R, L, C].
 
         Returns:
-            Gradients of the query, and of the norm's weight and bias [2, C]; zero without a norm.
+            Gradients of the query, and of the norm's weight and bias [2, C], zero without a norm;
+            and what `read` returns, which is made on the way.
         """

@@ -69,7 +69,7 @@ class TritonCore:
         norm: Norm | None,
         scale: float,
         summed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Core`; gradients of the tokens [R, M, N, C] are held on the way."""
         repeats, count, heads, channels = query.shape
         number, cells = tokens.valid.shape[1], features.shape[1]
@@ -99,7 +99,8 @@ class TritonCore:
                 CB=triton.next_power_of_2(channels),
             )
         added = summed.new_zeros(2, channels) if of_norm is None else of_norm.sum((0, 1))
-        return of_query.to(query.dtype), added
+        read = self.read(query, features, tokens, bands, norm, scale)
+        return of_query.to(query.dtype), added, read
 
 
 def _pointers(features: Tensor, tokens: Tokens, bands: Tensor, norm: Norm | None) -> kernels.Tokens:
