@@ -20,15 +20,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class _Kept:
-    given: Tensor  # held, so that no other tensor takes its place in memory
-    version: int
+    held: tuple[nn.Module, Tensor]  # so that nothing else takes their place in memory
+    numbers: list[Any]
     result: Any
-
-    def is_of(self, given: Tensor) -> bool:
-        """Whether it was made of these very numbers: the same memory, not written to since."""
-        own = self.given
-        places = [(x.data_ptr(), x.shape, x.stride(), x.dtype, x.device) for x in (own, given)]
-        return places[0] == places[1] and self.version == given._version
 
 
 class StepMemory:
@@ -74,16 +68,30 @@ class StepMemory:
         """Return what `layer` makes of `given`, computed once for each part of a tensor.
 
         Args:
-            layer: whose result depends on `given` alone.
+            layer: whose result depends on `given` and its weights alone; with adapters or hooks it
+                is called every time.
             given: a tensor that stays in its place from step to step; else it is computed anew.
         """
-        if self._kept is None or torch.is_grad_enabled() or given.is_inference():
+        memory = self._kept
+        if memory is None or torch.is_grad_enabled() or given.is_inference() or _is_altered(layer):
             return layer(given)
         place = id(layer), int(given.storage_offset())  # parts of a tensor, if views run in chunks
-        kept = self._kept.get(place)
-        if kept is None or not kept.is_of(given):
-            kept = self._kept[place] = _Kept(given, given._version, layer(given))
+        kept, numbers = memory.get(place), [_numbers(x) for x in (given, *layer.parameters())]
+        if kept is None or kept.numbers != numbers:
+            kept = memory[place] = _Kept((layer, given), numbers, layer(given))
         return kept.result
+
+
+def _numbers(x: Tensor) -> tuple[Any, ...]:
+    """Tell a tensor's numbers from others: where they are, and how often they were written to."""
+    version = 0 if x.is_inference() else x._version
+    return x.data_ptr(), x.shape, x.stride(), x.dtype, x.device, version
+
+
+def _is_altered(layer: nn.Module) -> bool:
+    """Whether adapters (LoRA) or hooks take part, which may do otherwise at the next step."""
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())
+    return hooked or any(name.endswith("base_layer") for name, _ in layer.named_modules())
 
 
 class _KeepingProcessor:

@@ -52,7 +52,7 @@ def inputs(family: str, views: int, channels: int = 4, size: int = 8) -> dict[st
     return given
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("chunk", [None, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", WIDTHS)
 @torch.no_grad()
 def test_untrained_every_view_is_the_single_view_unets(family: str, chunk: int | None) -> None:
@@ -77,6 +77,7 @@ def test_untrained_every_view_is_the_single_view_unets(family: str, chunk: int |
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_attention_stands_at_every_level_of_sdxl_and_closes_the_circle() -> None:
     """Of eight views of 90 degrees each sees its two neighbors: the last one sees the first one."""
     model = MultiViewUNet.from_unet(tiny_unet("sdxl"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,12 @@ import torch
 from torch import Tensor
 
 from mvdiffusion.models import token_attention
-from mvdiffusion.models.kernels import choice
+from mvdiffusion.models.kernels import choice, compiled_core
+from mvdiffusion.models.kernels.compiled_core import CompiledCore
 from mvdiffusion.models.kernels.reference import TorchCore
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 from mvdiffusion.models.token_attention import attend_to_tokens
-from mvdiffusion.records import provenance
+from mvdiffusion.records import InputError, provenance
 
 SAMPLES, CELLS, TOKENS, HEADS, ROWS, CHANNELS = 2, 37, 7, 3, 11, 96
 KINDS = ("panorama released", "panorama paper", "depth released", "depth paper")
@@ -294,8 +297,8 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    compiled_core = pytest.importorskip("mvdiffusion.models.kernels.compiled_core")
     if choice._compiled() is None:
         pytest.skip("no C++ compiler that makes the kernel")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -304,3 +307,109 @@ def test_a_kernel_is_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_
     assert compiled_core.build() == first
     assert first.stat().st_mtime_ns == made
     assert [each.name for each in first.parent.iterdir()] == [first.name]
+
+
+def fail_to_compile(caplog: pytest.LogCaptureFixture) -> str:
+    choice._compiled.cache_clear()
+    caplog.clear()
+    try:
+        assert choice._compiled() is None
+    finally:
+        choice._compiled.cache_clear()
+    (line,) = caplog.messages
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A compiled kernel in a folder of its own."""
+    core: Any = choice._compiled()
+    if core is None:
+        pytest.skip("no C++ compiler that makes the kernel")
+    folder = tmp_path / "mvdiffusion"
+    folder.mkdir(mode=0o700)
+    library = folder / compiled_core.build().name
+    copy(core._library._name, library)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return library
+
+
+@pytest.mark.parametrize("part", ["library", "folder"])
+def test_a_kernel_that_others_could_have_written_is_not_loaded(
+    part: str, cached: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = cached if part == "library" else cached.parent
+    written.chmod(0o777)
+    line = fail_to_compile(caplog)
+    assert f"{written} can be written to by other users" in line
+    assert "XDG_CACHE_HOME" in line
+    written.chmod(0o700)
+    CompiledCore()
+
+
+def test_a_kernel_that_was_cut_short_is_compiled_again(
+    cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, call = cached.read_bytes(), compiled_core._call
+    cached.write_bytes(whole[:100])
+
+    def compile_fast(command: list[str]) -> bytes:
+        if "-o" not in command:
+            return call(command)
+        Path(command[command.index("-o") + 1]).write_bytes(whole)
+        return b""
+
+    monkeypatch.setattr(compiled_core, "_call", compile_fast)
+    CompiledCore()
+    assert cached.read_bytes() == whole
+
+
+def test_what_a_compiler_says_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As Apple's says that it knows no OpenMP; the variable may hold a launcher and options."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = 'case "$*" in *--version*) ;; *) echo "error: no -fopenmp" >&2; exit 1;; esac'
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"env {compiler} -m64")
+    assert "error: no -fopenmp" in fail_to_compile(caplog)
+
+
+def test_a_user_without_a_home_does_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if choice._compiled() is None:
+        pytest.skip("no C++ compiler that makes the kernel")
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert "home directory" in fail_to_compile(caplog)
+
+
+def test_the_switch_has_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(choice.SWITCH, "0")
+    with pytest.raises(InputError, match="Expected MVDIFFUSION_KERNELS 'off', or not set, got '0'"):
+        choice.core_of("cpu", torch.float32)
+
+
+@CORES
+def test_numbers_of_another_type_are_read_as_what_they_are(core: Core) -> None:
+    """As they come out of geometry under another default type of PyTorch."""
+    values, tokens, bands, _ = make("panorama released", torch.float32)
+    if isinstance(core, TorchCore):
+        pytest.skip("types are PyTorch's own affair")
+    query, features = torch.randn(SAMPLES, CELLS, HEADS, CHANNELS), values["features"].detach()
+    double = replace(
+        tokens,
+        index=tokens.index.long(),
+        weight=tokens.weight.double(),
+        displacement=tokens.displacement.double(),
+    )
+    found = core.read(query, features, double, bands.double(), None, 1.0)
+    assert torch.equal(found, core.read(query, features, tokens, bands, None, 1.0))

@@ -54,6 +54,9 @@ def both(request: pytest.FixtureRequest, loaded: dict[str, Any]) -> tuple[Any, A
 
 
 both_families = pytest.mark.parametrize("both", FAMILIES, indirect=True)
+slowly_both = pytest.mark.parametrize(
+    "both", [pytest.param("sd15", marks=pytest.mark.slow), "sdxl"], indirect=True
+)
 sdxl_alone = pytest.mark.parametrize("both", ["sdxl"], indirect=True)
 
 
@@ -84,7 +87,12 @@ def assert_equal(found: Tensor, expected: Tensor) -> None:
 
 @both_families
 @pytest.mark.parametrize(
-    ("size", "negative", "guidance"), [(8, None, 3.0), (8, "a room", 3.0), (12, None, 1.0)]
+    ("size", "negative", "guidance"),
+    [
+        (8, None, 3.0),
+        pytest.param(8, "a room", 3.0, marks=pytest.mark.slow),
+        pytest.param(12, None, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_untrained_every_view_is_an_image_of_diffusers(
     both: Any, size: int, negative: str | None, guidance: float
@@ -105,7 +113,7 @@ def test_an_empty_text_is_zeros_if_the_model_says_so(both: Any, folders: dict[st
     assert not torch.allclose(our_views(ours), zeros, atol=1e-4)
 
 
-@both_families
+@slowly_both
 def test_trained_attention_makes_the_views_depend_on_each_other(both: Any) -> None:
     ours = both[1]
     plain = our_views(ours)
@@ -120,7 +128,7 @@ def test_trained_attention_makes_the_views_depend_on_each_other(both: Any) -> No
     assert_equal(our_views(ours), together)
 
 
-@both_families
+@slowly_both
 def test_saved_folders_load_again(both: Any, tmp_path: Path) -> None:
     """By this package, and by diffusers through the folder's own files."""
     family = len(both[1].text.encoders)
@@ -139,6 +147,7 @@ def test_saved_folders_load_again(both: Any, tmp_path: Path) -> None:
     assert f"{encoders} {count:,}" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_outpainting_and_depth_start_from_the_text_model_or_their_own(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -170,7 +179,7 @@ def embeddings(theirs: Any, text: str, negative: str) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in zip(names, found, strict=True)}
 
 
-@both_families
+@slowly_both
 def test_embeddings_of_diffusers_take_the_place_of_texts(both: Any) -> None:
     theirs, ours = both
     given = [embeddings(theirs, text, "a room") for text in VIEWS]
@@ -187,6 +196,7 @@ def test_embeddings_of_diffusers_take_the_place_of_texts(both: Any) -> None:
         ours(None, **{**options, "negative_pooled_prompt_embeds": torch.zeros(3, PROJECTION + 1)})
 
 
+@pytest.mark.slow
 @sdxl_alone
 def test_clip_skip_counts_from_the_layer_before_the_last(both: Any) -> None:
     theirs, ours = both
@@ -215,6 +225,7 @@ def random_lora(theirs: Any, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @sdxl_alone
 def test_loras_fit_text_encoders_and_shared_unet(both: Any, tmp_path: Path) -> None:
     theirs, ours = both
@@ -235,6 +246,7 @@ def test_loras_fit_text_encoders_and_shared_unet(both: Any, tmp_path: Path) -> N
     assert_equal(our_views(ours), plain)
 
 
+@pytest.mark.slow
 @sdxl_alone
 def test_attention_processors_are_those_of_the_shared_unet(both: Any) -> None:
     theirs, ours = both
@@ -254,6 +266,7 @@ def test_attention_processors_are_those_of_the_shared_unet(both: Any) -> None:
     assert_equal(our_views(ours), expected)
 
 
+@pytest.mark.slow
 @sdxl_alone
 def test_textual_inversions_fit_both_text_encoders(both: Any) -> None:
     theirs, ours = both
@@ -274,6 +287,7 @@ def test_textual_inversions_fit_both_text_encoders(both: Any) -> None:
     assert_equal(ours("a <room>", num_views=1, negative_prompt="", **options).images[0], expected)
 
 
+@pytest.mark.slow
 @sdxl_alone
 def test_the_vae_of_sdxl_leaves_half_precision(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in diffusers; afterwards it is in half precision again."""

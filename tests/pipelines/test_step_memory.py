@@ -47,7 +47,13 @@ def text_layers(pipeline: Any) -> list[Any]:
 
 def calls(module: Any) -> list[int]:
     found: list[int] = []
-    module.register_forward_hook(lambda *_: found.append(1))
+    own = module.forward
+
+    def counted(*inputs: Any) -> Any:
+        found.append(len(inputs[0]))
+        return own(*inputs)
+
+    module.forward = counted
     return found
 
 
@@ -94,10 +100,8 @@ def test_texts_are_projected_once_a_sampling(
 
 
 def test_the_condition_is_encoded_once_and_for_both_branches(make: Callable[..., Any]) -> None:
-    pipeline, sizes = make("depth"), []
-    pipeline.unet.image_conditioning.register_forward_pre_hook(
-        lambda _, inputs: sizes.append(len(inputs[0]))
-    )
+    pipeline = make("depth")
+    sizes = calls(pipeline.unet.image_conditioning)
     sample(pipeline, "depth")
     assert sizes == [3]  # one sample's three frames, in two branches and at every step
 
@@ -134,6 +138,62 @@ def test_texts_that_a_callback_changes_count(in_place: bool, make: Callable[...,
     found = sample(pipeline, "panorama", **options)
     assert torch.equal(found, without_memory(pipeline, "panorama", **options))
     assert not torch.equal(found, sample(pipeline, "panorama"))
+
+
+def change_weights(pipeline: Any) -> None:
+    with torch.no_grad():
+        for layer in text_layers(pipeline):
+            layer.to_k.weight.mul_(-1)
+
+
+def add_hook(pipeline: Any) -> None:
+    for layer in text_layers(pipeline):
+        layer.to_v.register_forward_hook(lambda *given: -given[2])
+
+
+def add_lora(pipeline: Any) -> None:
+    peft = pytest.importorskip("peft")
+    random = torch.Generator().manual_seed(5)
+    for name in ("first", "second"):
+        config = peft.LoraConfig(r=2, target_modules=["to_k", "to_v"])
+        pipeline.unet.unet.add_adapter(config, adapter_name=name)
+    for name, weights in pipeline.unet.unet.named_parameters():
+        if "lora_" in name:
+            weights.data = torch.randn(weights.shape, generator=random)
+    pipeline.unet.unet.set_adapter("first")
+
+
+def switch_lora(pipeline: Any) -> None:
+    pipeline.unet.unet.set_adapter("second")
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (None, change_weights),
+        (None, add_hook),
+        (add_lora, switch_lora),
+        (add_lora, lambda pipeline: pipeline.unet.unet.set_adapters(["first"], [0.2])),
+    ],
+)
+def test_layers_that_a_callback_changes_count(
+    before: Any, change: Any, make: Callable[..., Any]
+) -> None:
+    """LoRAs are switched on the way, such as one for the layout and then one for the style."""
+
+    def at_first_step(pipeline: Any, step: int, *_: Any) -> dict[str, Tensor]:
+        if step == 0:
+            change(pipeline)
+        return {}
+
+    found = []
+    for run in (sample, without_memory, sample):
+        pipeline = make("panorama")
+        (before or (lambda _: None))(pipeline)
+        callback = at_first_step if len(found) < 2 else None
+        found.append(run(pipeline, "panorama", callback_on_step_end=callback))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_processors_are_those_of_before(make: Callable[..., Any]) -> None:

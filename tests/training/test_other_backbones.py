@@ -56,7 +56,7 @@ def written_out_loss(theirs: Any, task: DiffusionTask, position: int) -> float:
 
 
 @families
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_the_loss_is_that_of_diffusers_unet_with_its_own_conditions(
     family: str, stage: int, bases: dict[str, Path], rooms: Path
@@ -109,6 +109,7 @@ def test_outpainting_starts_from_an_inpainting_model_that_is_trained(
     assert (two / "output/text_encoder_2/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_controlnet_beside_sdxl_is_refused(
     bases: dict[str, Path], rooms: Path, tmp_path: Path
 ) -> None:

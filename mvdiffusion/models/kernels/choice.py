@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 from functools import cache
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from mvdiffusion.models.kernels.compiled_core import CompiledCore
 from mvdiffusion.models.kernels.reference import TorchCore
 from mvdiffusion.models.kernels.tokens import Core
+from mvdiffusion.records import InputError
 
 SWITCH = "MVDIFFUSION_KERNELS"
 """Environment variable; "off" computes with PyTorch alone."""
@@ -35,8 +35,14 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
     Args:
         device: "cpu" or "cuda".
         dtype: of the features.
+
+    Raises:
+        InputError: the switch has a value that is not known.
     """
-    if os.environ.get(SWITCH) == "off":
+    switch = os.environ.get(SWITCH, "")
+    if switch not in ("", "off"):
+        raise InputError(f"Expected {SWITCH} 'off', or not set, got '{switch}'.")
+    if switch == "off":
         return _REFERENCE
     if device == "cpu":
         return _compiled() or _REFERENCE
@@ -58,10 +64,11 @@ def _compiled() -> Core | None:
     """Compile the kernel of the CPU; None where that is not possible, which is said once."""
     try:
         return CompiledCore()
-    except (OSError, subprocess.CalledProcessError) as error:
+    except OSError as error:
         logging.getLogger(__name__).warning(
             "Attention between views runs in PyTorch alone, more slowly: its kernel could not be "
-            "compiled (%s). Install a C++ compiler, or set %s=off to hide this.",
+            "compiled (%s). Install a C++ compiler, let XDG_CACHE_HOME name a folder of your own, "
+            "or set %s=off to hide this.",
             error,
             SWITCH,
         )

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import uuid
 from pathlib import Path
@@ -25,7 +26,16 @@ SOURCES = Path(__file__).parent
 SOURCE = SOURCES / "compiled_core.cpp"
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno"]
 SIZES = ("samples", "cells", "tokens", "heads", "channels", "rows", "bands", "threads")
-PLACES = ("index", "weight", "displacement", "valid", "counted", "cosine", "bands", "turns")
+PLACES = {
+    "index": torch.int32,
+    "weight": torch.float32,
+    "displacement": torch.float32,
+    "valid": torch.bool,
+    "counted": torch.bool,
+    "cosine": torch.bool,
+    "bands": torch.float32,
+    "turns": torch.int64,
+}
 PRECISIONS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 
 
@@ -46,10 +56,9 @@ class CompiledCore:
         """Compile the kernel, or find it compiled.
 
         Raises:
-            OSError: there is no compiler, or no place for what it makes.
-            subprocess.CalledProcessError: the compiler refuses the source or its flags.
+            OSError: see `build`.
         """
-        self._library = ctypes.CDLL(str(build()))
+        self._library = open_library()
         self._turns = turns_of_exponents()
 
     def bytes_per_cell(self, tokens: int, channels: int, backward: bool) -> int:
@@ -116,7 +125,10 @@ class CompiledCore:
         )
         parts = [tokens.index, tokens.weight, tokens.displacement, tokens.valid]
         options = [tokens.counted, tokens.cosine, bands, self._turns]
-        held = [None if each is None else each.contiguous() for each in (*parts, *options)]
+        held = [
+            None if each is None else each.to(dtype).contiguous()
+            for each, dtype in zip((*parts, *options), PLACES.values(), strict=True)
+        ]
         places = _Places(*(None if each is None else each.data_ptr() for each in held))
         of_norm: list[Tensor | None] = [None, None]
         if norm is not None:
@@ -129,6 +141,23 @@ class CompiledCore:
         return call, [held, of_norm]
 
 
+def open_library(source: Path = SOURCE) -> ctypes.CDLL:
+    """Load a kernel, compiled now or before.
+
+    Args:
+        source: in C++, in a file of its own.
+
+    Raises:
+        OSError: see `build`.
+    """
+    library = build(source)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:  # cut short when the machine went down
+        library.unlink()
+        return ctypes.CDLL(str(build(source)))
+
+
 def build(source: Path = SOURCE) -> Path:
     """Compile a kernel for this processor; return where it is, also if it has been for long.
 
@@ -136,27 +165,54 @@ def build(source: Path = SOURCE) -> Path:
         source: in C++, in a file of its own.
 
     Raises:
-        OSError: there is no compiler, or no place for what it makes.
-        subprocess.CalledProcessError: the compiler refuses the source or its flags.
+        OSError: there is no compiler, it refuses the source or its flags, or there is no place for
+            what it makes that nobody else can write to.
     """
-    compiler = os.environ.get("CXX", "c++")
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    version = _call([*compiler, "--version"])
     # Folders of users are often shared by machines whose processors differ.
     what = [source.read_bytes(), " ".join(FLAGS).encode(), version, _processor()]
     name = hashlib.sha256(b"\0".join(what)).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvdiffusion"
+    folder = _cache_folder()
     library = folder / f"{source.stem}_{name}.so"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_ours(folder)
     if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         # Several processes may compile at once: each names its own, and they are the same.
         made = library.with_name(f"{name}.{uuid.uuid4().hex}.tmp")
         try:
-            command = [compiler, *FLAGS, "-o", str(made), str(source)]
-            subprocess.run(command, capture_output=True, check=True)
+            _call([*compiler, *FLAGS, "-o", str(made), str(source)])
+            made.chmod(0o700)
             made.replace(library)
         finally:
             made.unlink(missing_ok=True)
+    _check_ours(library)
     return library
+
+
+def _cache_folder() -> Path:
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a user without a name, as in some containers
+        raise OSError(str(error)) from error
+    return cache / "mvdiffusion"
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse a library that another user could have written: what is in it runs."""
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022:
+        raise OSError(f"{path} can be written to by other users")
+
+
+def _call(command: list[str]) -> bytes:
+    """Run a compiler; return what it prints."""
+    try:
+        return subprocess.run(command, capture_output=True, check=True).stdout
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").splitlines() or [str(error)]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise OSError(f"{command[0]}: {first}") from error
 
 
 def _processor() -> bytes:

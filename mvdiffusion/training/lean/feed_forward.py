@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mvdiffusion.models.kernels.choice import SWITCH
-from mvdiffusion.models.kernels.compiled_core import SOURCES, build
+from mvdiffusion.models.kernels.compiled_core import SOURCES, open_library
 
 
 @contextmanager
@@ -93,8 +92,8 @@ def _call(name: str, *tensors: Tensor, like: Tensor) -> None:
 def _library() -> ctypes.CDLL | None:
     """Compile the kernel, or find it compiled; that there is no compiler, attention says."""
     try:
-        return ctypes.CDLL(str(build(SOURCES / "gate.cpp")))
-    except (OSError, subprocess.CalledProcessError):
+        return open_library(SOURCES / "gate.cpp")
+    except OSError:
         return None
 
 
