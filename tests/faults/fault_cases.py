@@ -30,7 +30,7 @@ from fault_scene import (
     stop_and_go_on,
 )
 
-from mvdiffusion.records import remove
+from mvdiffusion.records import listed, remove
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 TRACEBACK = "Traceback (most recent call last)"
@@ -116,6 +116,9 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
+    again = scene.made_again()
+    wrong += [f"made again: {listed(again)}"] if again else []
+    outcome += "; nothing that was finished was made again" if scene.kept and not again else ""
     if aside := scene.project.moved_aside():
         outcome += f"; made again, and what was there is at {', '.join(aside)}"
     if scene.harmed in unlike(scene):
@@ -169,6 +172,7 @@ MODEL, VIEWS, SCORES = "models/panorama_stage2", "images/panorama/mvdiffusion", 
 
 CASES = [
     Case("kill -9 of the run, rooms", "rooms_train", signalled(KILL, "group")),
+    Case("kill -9 of Snakemake, rooms", "rooms_train", kill_workflow),
     Case("kill -9 of a command, walks", "walks_train", signalled(KILL, "command")),
     Case("kill -9 of Snakemake, VAE", "vae", kill_workflow),
     Case("kill -9 at a rename, base model", "base", kill_at_a_rename),
@@ -186,6 +190,7 @@ CASES = [
     Case("Ctrl-C, generation", GENERATE, signalled(INT, "group")),
     Case("kill -9 at a rename, real views", "panorama_real", kill_at_a_rename),
     Case("kill -9 of a command, extractor", "clip", signalled(KILL, "command")),
+    Case("kill -9 of Snakemake, extractor", "classifier", kill_workflow),
     Case("kill -9 at a rename, extractor", "classifier", kill_at_a_rename),
     Case("kill -9 of Snakemake, scores", SCORE, kill_workflow),
     Case("kill -9 of a command, scores", "score_depth_mvdiffusion", signalled(KILL, "command")),

@@ -72,6 +72,7 @@ class Scene:
         self.done: list[str] = []  # what was done, in words
         self.tells = False  # whether the disturbed run has to say in one line what happened
         self.harmed: str | None = None  # the result that is damaged, below the folder of results
+        self.kept: dict[Path, int] = {}  # files that are not to be made again, and their times
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start the run that is to be disturbed."""
@@ -132,6 +133,27 @@ class Scene:
         while processes(self.project.root / LOCK):
             time.sleep(0.1)
 
+    def made(self) -> dict[Path, int]:
+        """Files inside the folders that the step makes, but their indexes, with their times.
+
+        Snakemake deletes the index, or the one file of a step, before it runs a job again.
+        """
+        assert self.step
+        found = {}
+        for pattern in self.reference.recipes.steps[self.step].makes:
+            for folder in self.project.root.glob(pattern):
+                for path in folder.rglob("*"):
+                    index = path.parent == folder and path.suffix in (".json", ".npy")
+                    if path.is_file() and not index and "training" not in path.parts:
+                        found[path] = path.stat().st_mtime_ns
+        return found
+
+    def made_again(self) -> list[str]:
+        """Those that were finished and have been written again, or are gone."""
+        now = {path: path.stat().st_mtime_ns for path in self.kept if path.is_file()}
+        changed = (path for path, time in self.kept.items() if now.get(path) != time)
+        return sorted(str(path.relative_to(self.project.results)) for path in changed)
+
     def files(self, pattern: str) -> list[Path]:
         """Files of the results that match; of the whole project, if it begins with a dot."""
         root = self.project.root if pattern.startswith(".") else self.project.results
@@ -159,17 +181,25 @@ def children(pid: int) -> list[int]:
 
 
 def kill_workflow(scene: Scene) -> None:
-    """Kill -9 Snakemake alone; its job goes on, so the same command is refused until that ends."""
+    """Kill -9 Snakemake alone; its job goes on, so the same command is refused until that ends.
+
+    The job is stopped for as long as the refusal takes, so that it does not end before. What it has
+    made in the end must not be made again.
+    """
     run = scene.start()
-    scene.moment(run)
+    pid = scene.moment(run)
+    os.kill(pid, signal.SIGSTOP)
     run.kill()
     scene.end(run)
     second = scene.run()
+    os.kill(pid, signal.SIGCONT)
     scene.done.append("killed Snakemake alone, and started the run again at once")
-    if second.code and "jobs of one that was killed" in second.said:
-        scene.done.append("refused while the killed run's job was at work")
+    assert second.code
+    assert "jobs of one that was killed" in second.said
+    scene.done.append("refused while the killed run's job was at work")
     scene.said.append(second.said)
     scene.wait_for_jobs()
+    scene.kept = scene.made()
 
 
 def signalled(number: signal.Signals, whom: str) -> Callable[[Scene], None]:

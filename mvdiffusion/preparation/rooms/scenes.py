@@ -21,8 +21,9 @@ from PIL import features
 from tqdm import tqdm
 
 from mvdiffusion.code_closure import code_sha256
-from mvdiffusion.outputs import already_made, begin, end, is_begun, make_room
-from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.data.splits import HASHES
+from mvdiffusion.outputs import already_made, begin, end, is_begun, keep_spares, make_room
+from mvdiffusion.records import InputError, folder_sha256, record_hashes
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Scenes:
         for split in splits:
             self.list_split(partial, split, settings)
         made = _checked_sha256(partial, self.kind, expect_sha256)
+        keep_spares(partial)
+        record_hashes(partial, HASHES)
         make_room(output)
         partial.replace(output)
         end(partial)
