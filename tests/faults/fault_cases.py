@@ -5,20 +5,18 @@ from __future__ import annotations
 import random
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fault_damage import damaged, damaged_checkpoint, deleted, from_the_future, state_lost
 from fault_project import RESULTS, Reference
 from fault_scene import (
     SENTENCE,
     Missed,
     Scene,
-    damaged,
-    damaged_checkpoint,
-    deleted,
     disk_full,
-    from_the_future,
     kill_at_a_rename,
     kill_loader,
     kill_workflow,
@@ -26,9 +24,9 @@ from fault_scene import (
     not_permitted,
     second_run,
     signalled,
-    state_lost,
     stop_and_go_on,
 )
+from workflow_project import ROOT
 
 from mvdiffusion.records import listed, remove
 
@@ -68,6 +66,7 @@ class Row:
         said: the one line that told the user of it, if any.
         outcome: how the plain command ended.
         lost: what is wrong; empty if nothing was lost.
+        code: the commit that was measured, and whether files differ from it.
     """
 
     case: str
@@ -76,6 +75,7 @@ class Row:
     said: str
     outcome: str
     lost: str
+    code: str
 
 
 def strike(case: Case, reference: Reference, folder: Path, seed: int) -> Row:
@@ -124,7 +124,22 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     if scene.harmed in unlike(scene):
         outcome += "; the damaged file stays"
     done = "; ".join(scene.done)
-    return Row(case.name, seed, done, sentence(said), outcome, "; ".join(wrong))
+    return Row(case.name, seed, done, sentence(said), outcome, "; ".join(wrong), commit())
+
+
+def commit() -> str:
+    """The code of this checkout, as git names it; empty where there is no git."""
+    words = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--abbrev=12",
+        "--dirty",
+    ]
+    return subprocess.run(words, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def helps(said: str, remedy: str) -> bool:

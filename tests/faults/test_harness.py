@@ -5,7 +5,7 @@ import random
 
 import pytest
 from fault_cases import CASES, helps, sentences
-from fault_scene import WAYS, harm
+from fault_damage import WAYS, harm
 from table import ROOT, write_page
 
 
