@@ -292,13 +292,15 @@ def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
     return digest.hexdigest()
 
 
-def record_hashes(folder: Path, record: str) -> None:
-    """Write the hashes of all files of a finished folder, but hidden ones, into a file in it.
+def record_hashes(folder: Path, record: str, patterns: Iterable[str] = ("**/*",)) -> None:
+    """Write the hashes of files of a finished folder, but hidden ones, into a file in it.
 
     Args:
         record: name of that file.
+        patterns: of the files (default: all).
     """
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    paths = (path for path in sorted(found) if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in paths)
     kept = [name for name in names if name != record and not name.startswith(".")]
     hashes = {name: sha256_file(folder / name) for name in kept}

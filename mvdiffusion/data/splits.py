@@ -15,7 +15,7 @@ FACES = "matterport_skybox_images"
 
 FACE = re.compile(r"(?P<id>[^/]+)_skybox(?P<face>[0-5])_sami\.jpg")
 HASHES = ".sha256.json"
-"""Hashes of a folder's files, beside them: rendered scenes have it, those from elsewhere do not."""
+"""Hashes of a folder's pictures and poses; rendered scenes have it, those from elsewhere do not."""
 
 CAPTION_DEGREES = range(0, 360, 45)
 """Directions that have captions."""

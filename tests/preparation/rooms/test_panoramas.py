@@ -112,6 +112,9 @@ def test_a_damaged_room_is_refused_and_a_deleted_list_is_brought_back(rendered, 
     with pytest.raises(InputError, match=r"2_sami\.jpg: has changed since .* render it again"):
         Matterport3DPanoramas(root, "test", image_size=16)
     face.write_bytes(whole)
+    next(root.glob("test-00001/blip3/*")).write_text("a caption of one's own\n")
+    Matterport3DPanoramas(root, "test", image_size=16)
+    shutil.copytree(rendered[0] / "test-00001/blip3", root / "test-00001/blip3", dirs_exist_ok=True)
     (root / "test.npy").unlink()  # by Snakemake, which has not seen its job's end
     assert ROOMS.render(root, settings(), workers=1, expect_sha256=rendered[1]) == rendered[1]
     assert len(Matterport3DPanoramas(root, "test", image_size=16)) == 4
