@@ -13,7 +13,7 @@ of the settings that decide its contents, `.output.json`. When the command runs 
   taken for it. Processes that each fill a part of it (`begin_part`) share the lock, and have one
   for each part beside it.
 
-A folder that appears whole has spare copies of its index files (`keep_spares`), as a workflow
+What took long and appears whole has spare copies of its index files (`keep_spares`), as a workflow
 deletes the file by which it knows an output before it runs a command again, even if the command has
 finished without its notice. They are brought back, so what is finished is not made twice.
 
@@ -155,7 +155,6 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         folder.mkdir()
         write_json(folder / RECORD, _plain(settings))
         yield folder
-        keep_spares(folder)
         make_room(output)
 
 

@@ -16,6 +16,7 @@ from mvdiffusion.outputs import (
     check_file,
     differences,
     is_begun,
+    keep_spares,
     remade_output,
     set_aside,
     whole_output,
@@ -102,6 +103,7 @@ def test_a_deleted_index_of_a_whole_output_is_brought_back(tmp_path, capsys):
     with whole_output(out, SETTINGS) as folder:
         (folder / "model_index.json").write_text("{}")
         (folder / "weights.safetensors").write_bytes(b"weights")
+        keep_spares(folder)
     (out / "model_index.json").unlink()
     assert not is_begun(out, {"seed": 1}, overwrite=True)
     assert not (out / "model_index.json").exists()  # of other settings
