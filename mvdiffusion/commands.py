@@ -113,12 +113,16 @@ def running(command: str) -> Iterator[None]:
 def shortage(error: BaseException) -> str | None:
     """Say that the machine gave too little, if that is what an error of a library means.
 
+    It may hide in the cause of another, as diffusers tells that a part of it could not be imported.
+
     >>> shortage(MemoryError())
     'the memory ran out; free some, allow this command more, or lower its batch size, then run the \
 same command again.'
     >>> shortage(RuntimeError("shapes differ")) is None
     True
     """
+    if error.__cause__ is not None and (told := shortage(error.__cause__)):
+        return told
     text = str(error)
     known = (told for words, told in SHORTAGES.items() if words in text)
     lacking = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM

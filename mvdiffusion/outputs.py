@@ -13,6 +13,10 @@ of the settings that decide its contents, `.output.json`. When the command runs 
   taken for it. Processes that each fill a part of it (`begin_part`) share the lock, and have one
   for each part beside it.
 
+What took long and appears whole has spare copies of its index files (`keep_spares`), as a workflow
+deletes the file by which it knows an output before it runs a command again, even if the command has
+finished without its notice. They are brought back, so what is finished is not made twice.
+
 What takes seconds, such as tables, is made anew by every run (`remade_output`): the files of the
 run before are replaced, files that a user has put beside them stay, and a folder of somebody else's
 files is refused.
@@ -46,6 +50,8 @@ from mvdiffusion.records import (
 
 RECORD = ".output.json"
 _PART = ".part-"  # names of locks begin so
+_SPARE = ".spare-"  # names of copies begin so
+_INDEX = {".json", ".npy"}  # of files that say what a folder holds; all else is large
 _PATIENCE = 30.0  # seconds for which parts wait for one another to begin
 _NAMED = 6  # differing settings that a message lists
 
@@ -152,6 +158,22 @@ def whole_output(output: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         make_room(output)
 
 
+def keep_spares(folder: Path) -> None:
+    """Copy the index files of a folder that is finished, for `is_begun` to bring back."""
+    for path in list(folder.iterdir()):
+        if path.suffix in _INDEX and not path.name.startswith("."):
+            shutil.copyfile(path, folder / f"{_SPARE}{path.name}")
+
+
+def _bring_back(output: Path) -> None:
+    for spare in output.glob(f"{_SPARE}*"):
+        path = output / spare.name.removeprefix(_SPARE)
+        if not os.path.lexists(path):
+            with atomic_output(path) as file:
+                shutil.copyfile(spare, file)
+            print(f"{path}: was deleted, and is brought back", file=sys.stderr)
+
+
 @contextmanager
 def remade_output(output: Path) -> Iterator[Path]:
     """Yield a folder to fill that becomes `output` in place of what the run before made there.
@@ -209,10 +231,10 @@ def _files(folder: Path) -> list[str]:
 
 
 def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
-    """Tell whether a folder holds an output of these settings; it is only looked at.
+    """Tell whether a folder holds an output of these settings.
 
-    A folder of `whole_output` is then finished. With `overwrite`, one of other settings is not
-    refused.
+    It is only looked at, but index files of a whole one that were deleted are brought back. With
+    `overwrite`, one of other settings is not refused.
 
     Raises:
         InputError: it holds an output of other settings or files of somebody else.
@@ -227,7 +249,10 @@ def is_begun(output: Path, settings: Mapping[str, Any], *, overwrite: bool = Fal
         if empty:  # killed before the record was whole
             return False
         raise
-    return is_same(output, found, settings, overwrite or empty)
+    same = is_same(output, found, settings, overwrite or empty)
+    if same:
+        _bring_back(output)
+    return same
 
 
 def is_same(output: Path, found: Any, settings: Mapping[str, Any], overwrite: bool = False) -> bool:

@@ -292,6 +292,50 @@ def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
     return digest.hexdigest()
 
 
+def record_hashes(folder: Path, record: str, patterns: Iterable[str] = ("**/*",)) -> None:
+    """Write the hashes of files of a finished folder, but hidden ones, into a file in it.
+
+    Args:
+        record: name of that file.
+        patterns: of the files (default: all).
+    """
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    paths = (path for path in sorted(found) if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    kept = [name for name in names if name != record and not name.startswith(".")]
+    hashes = {name: sha256_file(folder / name) for name in kept}
+    write_json(folder / record, {"format": 1, "files": hashes})
+
+
+def check_hashes(folder: Path, record: str, again: str) -> None:
+    """Check that the files of a folder are those that were written, if it has their hashes.
+
+    Args:
+        record: name of the file that `record_hashes` wrote.
+        again: how to have the folder made again, in words.
+
+    Raises:
+        InputError: a file is missing or has changed.
+    """
+    file = folder / record
+    if not file.is_file():
+        return
+    ways = (
+        f"{again}, or delete {file} if the change is your own and you want to use the files as "
+        "they are."
+    )
+    content = read_json(file)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not files:
+        raise InputError(f"{file}: names no files and their hashes; {ways}")
+    for name, expected in files.items():
+        path = folder / name
+        found = sha256_file(path) if path.is_file() else None
+        if found != expected:
+            what = "has changed since it was written" if found else "is missing"
+            raise InputError(f"{path}: {what} (SHA-256 in {record}); {ways}")
+
+
 def provenance() -> dict[str, Any]:
     """Say what made a result: commit, packages, machine; no time, so that equal runs are equal."""
     # An installed copy may lie inside a repository of somebody else's.

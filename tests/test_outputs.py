@@ -16,6 +16,7 @@ from mvdiffusion.outputs import (
     check_file,
     differences,
     is_begun,
+    keep_spares,
     remade_output,
     set_aside,
     whole_output,
@@ -94,6 +95,24 @@ def test_output_written_in_one_piece(tmp_path):
         assert not out.exists()
     assert is_begun(out, SETTINGS)
     assert read_json(out / RECORD) == {"seed": 0, "data": {"size": 64, "sides": [1, 2]}}
+
+
+def test_a_deleted_index_of_a_whole_output_is_brought_back(tmp_path, capsys):
+    """As when Snakemake deletes the file that it tracks of what a killed run's job finished."""
+    out = tmp_path / "out"
+    with whole_output(out, SETTINGS) as folder:
+        (folder / "model_index.json").write_text("{}")
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        keep_spares(folder)
+    (out / "model_index.json").unlink()
+    assert not is_begun(out, {"seed": 1}, overwrite=True)
+    assert not (out / "model_index.json").exists()  # of other settings
+    assert is_begun(out, SETTINGS)
+    assert (out / "model_index.json").read_text() == "{}"
+    assert capsys.readouterr().err.count("model_index.json: was deleted") == 1
+    assert is_begun(out, SETTINGS)
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in out.glob(".spare*")] == [".spare-model_index.json"]
 
 
 def test_output_written_in_one_piece_replaces_none(tmp_path):

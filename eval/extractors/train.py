@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, pad
 from tqdm import tqdm
 
-from mvdiffusion.outputs import already_made, is_begun, whole_output
+from mvdiffusion.outputs import already_made, is_begun, keep_spares, whole_output
 from mvdiffusion.records import InputError, provenance, read_json, sha256_file, write_json
 from mvdiffusion.settings import choose_precision
 
@@ -110,6 +110,7 @@ def train_extractor(
         save_file(state, temporary / "weights.safetensors")
         record["weights_sha256"] = sha256_file(temporary / "weights.safetensors")
         write_json(temporary / RECORD, record)
+        keep_spares(temporary)
     if isinstance(settings, FaedSettings):
         unfinished.unlink()
     return record

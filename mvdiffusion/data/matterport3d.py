@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdiffusion.data.captions import PROMPT_PREFIX, read_caption
-from mvdiffusion.data.splits import CAPTION_DEGREES, caption_name, panorama_id, read_split
+from mvdiffusion.data.splits import (
+    CAPTION_DEGREES,
+    caption_name,
+    check_unchanged,
+    panorama_id,
+    read_split,
+)
 from mvdiffusion.geometry.cameras import panorama_cameras
 from mvdiffusion.geometry.cubemap import cube_to_equirectangular
 from mvdiffusion.geometry.view_cutting import fast_cube_to_views, pad_faces, samples_per_pixel
@@ -67,9 +73,11 @@ class Matterport3DPanoramas:
             prompt_prefix: put before each caption (as released).
 
         Raises:
-            InputError: the split is missing, or an entry is not a panorama that is there.
+            InputError: the split is missing, an entry is not a panorama that is there, or a
+                rendered file has changed.
         """
         self.root, self.split = Path(root), split
+        check_unchanged(self.root)
         self.height = self.width = self.image_size = image_size
         self.num_views, self.fov_deg = num_views, fov_deg
         self.prompt_prefix = prompt_prefix

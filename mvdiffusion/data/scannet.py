@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvdiffusion.data.captions import read_caption
+from mvdiffusion.data.splits import check_unchanged
 from mvdiffusion.geometry.depth import scale_intrinsics
 from mvdiffusion.geometry.matrix_files import read_intrinsics, read_pose
 from mvdiffusion.images import read_depth, read_image
@@ -224,8 +225,10 @@ class ScanNetScenes:
             sequences: how scenes are cut.
 
         Raises:
-            InputError: the split or a scene's lists are missing, or no scene is long enough.
+            InputError: the split or a scene's lists are missing, no scene is long enough, or a
+                rendered file has changed.
         """
+        check_unchanged(Path(root))
         self.split, self.num_views, self.num_between = split, num_views, num_between
         self.height, self.width, self.prompt_prefix = height, width, prompt_prefix
         folder = Path(root) / split

@@ -8,12 +8,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mvdiffusion.records import InputError, atomic_output
+from mvdiffusion.records import InputError, atomic_output, check_hashes
 
 FACES = "matterport_skybox_images"
 """Folder of a scene's faces."""
 
 FACE = re.compile(r"(?P<id>[^/]+)_skybox(?P<face>[0-5])_sami\.jpg")
+HASHES = ".sha256.json"
+"""Hashes of a folder's pictures and poses; rendered scenes have it, those from elsewhere do not."""
+
 CAPTION_DEGREES = range(0, 360, 45)
 """Directions that have captions."""
 
@@ -36,6 +39,18 @@ def caption_name(panorama: str, degrees: int) -> str:
         degrees: direction of the view, one of `CAPTION_DEGREES`.
     """
     return f"blip3/{panorama}_{degrees}.txt"
+
+
+def check_unchanged(root: Path) -> None:
+    """Check that rendered scenes are as they were rendered: a damaged JPEG can show other pixels.
+
+    Args:
+        root: their folder; one without `HASHES` is passed over.
+
+    Raises:
+        InputError: a file is missing or has changed.
+    """
+    check_hashes(root, HASHES, f"delete {root} and render it again")
 
 
 def write_split(path: Path, panoramas: Iterable[tuple[str, str]]) -> None:

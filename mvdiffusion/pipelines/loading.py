@@ -17,7 +17,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import snapshot_download
 
-from mvdiffusion.records import InputError, read_json, sha256_file, write_json
+from mvdiffusion.records import InputError, check_hashes, read_json, record_hashes
 
 HASHES = "sha256.json"
 WEIGHTS = ("text_encoder", "unet", "vae")
@@ -58,11 +58,7 @@ def is_multi_view(folder: Path) -> bool:
 
 def record_files(folder: Path) -> None:
     """Record the hashes of a finished folder's files, for `check_files`."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    names = (path.relative_to(folder).as_posix() for path in paths)
-    kept = [name for name in names if name != HASHES and not name.startswith(".")]
-    hashes = {name: sha256_file(folder / name) for name in kept}
-    write_json(folder / HASHES, {"format": 1, "files": hashes})
+    record_hashes(folder, HASHES)
 
 
 def check_files(folder: Path) -> None:
@@ -79,26 +75,7 @@ def check_files(folder: Path) -> None:
                 "read; expected safetensors. Get the model in that format or, if you trust the "
                 "file, write it again with `save_pretrained` of diffusers."
             )
-    record = folder / HASHES
-    if not record.is_file():
-        return
-    content = read_json(record)
-    files = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(files, dict) or not files:
-        raise InputError(f"{record}: names no files and their hashes; {_ways_out(record)}")
-    for name, expected in files.items():
-        path = folder / name
-        found = sha256_file(path) if path.is_file() else None
-        if found != expected:
-            what = "has changed since it was written" if found else "is missing"
-            raise InputError(f"{path}: {what} (SHA-256 in {HASHES}); {_ways_out(record)}")
-
-
-def _ways_out(record: Path) -> str:
-    return (
-        f"make or copy the model again, or delete {record} if the change is your own and you want "
-        "to use the files as they are."
-    )
+    check_hashes(folder, HASHES, "make or copy the model again")
 
 
 def check_architecture(folder: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from mvdiffusion.outputs import begin, end, make_room, set_aside, whole_output
+from mvdiffusion.outputs import begin, end, keep_spares, make_room, set_aside, whole_output
 from mvdiffusion.pipelines.loading import record_files
 from mvdiffusion.records import InputError, is_sealed, sealed_output
 
@@ -117,6 +117,7 @@ class CheckpointFolder:
         with whole_output(output, self.identity) as folder, _telling_the_reason():
             write(folder)
             record_files(folder)
+            keep_spares(folder)
         for path in self._states():  # not before the model is on the disk
             path.unlink()
         end(self.folder)

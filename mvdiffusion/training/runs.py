@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.outputs import already_made, check_apart, is_begun
-from mvdiffusion.records import folder_sha256
+from mvdiffusion.pipelines.loading import check_files
+from mvdiffusion.records import InputError, folder_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.training.checkpoints import without_steps
 from mvdiffusion.training.loop import train
@@ -96,7 +98,7 @@ class Run:
         }
 
     def is_finished(self) -> bool:
-        """Tell whether the model is there; if so, say it to the user.
+        """Tell whether the model is there, each file as it was written; if so, tell the user.
 
         Raises:
             InputError: a model of another identity, or something else, lies in its place, or what
@@ -107,9 +109,7 @@ class Run:
         check_apart(output, *read, places.checkpoints, places.log_dir)
         check_apart(places.checkpoints, *read, places.log_dir)
         begun = is_begun(output, self.identity, overwrite=self.places.overwrite)
-        finished = begun and any(
-            (output / name).is_file() for name in ("model_index.json", "config.json")
-        )
+        finished = begun and _is_whole(output)
         if finished:
             already_made(output)
         else:  # before any work
@@ -144,6 +144,18 @@ class Run:
             overwrite=self.places.overwrite,
         )
         checkpoints.finish(self.places.output, write)
+
+
+def _is_whole(output: Path) -> bool:
+    """Tell whether a model that was written is still whole; if not, say why it is made again."""
+    if not any((output / name).is_file() for name in ("model_index.json", "config.json")):
+        return False
+    try:
+        check_files(output)
+    except InputError as error:
+        print(f"{error} It is trained again now.", file=sys.stderr)
+        return False
+    return True
 
 
 def first_views(panoramas: Matterport3DPanoramas, count: int) -> Tensor:

@@ -45,9 +45,18 @@ def load_a_library():
     raise SystemError("error return without exception set")
 
 
+def import_a_part():
+    """As diffusers tells that one of its modules could not be imported."""
+    try:
+        raise MemoryError
+    except MemoryError as error:
+        raise RuntimeError("Failed to import diffusers.loaders.peft because of …") from error
+
+
 @pytest.mark.parametrize(
     ("lack", "told"),
     [
+        (import_a_part, "the memory ran out"),
         (allocate_tensor, "the memory ran out"),
         (allocate_array, "the memory ran out"),
         (load_a_library, "the interpreter failed, as it does where the memory runs out"),

@@ -5,20 +5,18 @@ from __future__ import annotations
 import random
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fault_damage import damaged, damaged_checkpoint, deleted, from_the_future, state_lost
 from fault_project import RESULTS, Reference
 from fault_scene import (
     SENTENCE,
     Missed,
     Scene,
-    damaged,
-    damaged_checkpoint,
-    deleted,
     disk_full,
-    from_the_future,
     kill_at_a_rename,
     kill_loader,
     kill_workflow,
@@ -26,11 +24,11 @@ from fault_scene import (
     not_permitted,
     second_run,
     signalled,
-    state_lost,
     stop_and_go_on,
 )
+from workflow_project import ROOT
 
-from mvdiffusion.records import remove
+from mvdiffusion.records import listed, remove
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 TRACEBACK = "Traceback (most recent call last)"
@@ -68,6 +66,7 @@ class Row:
         said: the one line that told the user of it, if any.
         outcome: how the plain command ended.
         lost: what is wrong; empty if nothing was lost.
+        code: the commit that was measured, and whether files differ from it.
     """
 
     case: str
@@ -76,6 +75,7 @@ class Row:
     said: str
     outcome: str
     lost: str
+    code: str
 
 
 def strike(case: Case, reference: Reference, folder: Path, seed: int) -> Row:
@@ -113,15 +113,38 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
         said.append(ran.said)
         wrong += [f"the run after that fails: {ran.said[-2000:]}"] if ran.code else []
     wrong += ["the fault is not told"] if scene.tells and not sentence(scene.said) else []
-    wrong += ["a traceback"] if any(TRACEBACK in each for each in said) else []
+    wrong += ["a traceback"] if any(map(fails_with_a_traceback, said)) else []
     wrong += [f"differs: {name}" for name in differing(scene)]
     wrong += [f"left behind: {name}" for name in scene.project.debris()]
+    again = scene.made_again()
+    wrong += [f"made again: {listed(again)}"] if again else []
+    outcome += "; nothing that was finished was made again" if scene.kept and not again else ""
     if aside := scene.project.moved_aside():
         outcome += f"; made again, and what was there is at {', '.join(aside)}"
     if scene.harmed in unlike(scene):
         outcome += "; the damaged file stays"
     done = "; ".join(scene.done)
-    return Row(case.name, seed, done, sentence(said), outcome, "; ".join(wrong))
+    return Row(case.name, seed, done, sentence(said), outcome, "; ".join(wrong), commit())
+
+
+def commit() -> str:
+    """The code of this checkout, as git names it; empty where there is no git."""
+    words = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--abbrev=12",
+        "--dirty",
+    ]
+    return subprocess.run(words, check=False, capture_output=True, text=True).stdout.strip()
+
+
+def fails_with_a_traceback(said: str) -> bool:
+    """Whether a traceback is shown; those do not count that a library's clean-up leaves at exit."""
+    return TRACEBACK in re.sub(rf"Exception ignored in .*\n{re.escape(TRACEBACK)}", "", said)
 
 
 def helps(said: str, remedy: str) -> bool:
@@ -169,6 +192,7 @@ MODEL, VIEWS, SCORES = "models/panorama_stage2", "images/panorama/mvdiffusion", 
 
 CASES = [
     Case("kill -9 of the run, rooms", "rooms_train", signalled(KILL, "group")),
+    Case("kill -9 of Snakemake, rooms", "rooms_train", kill_workflow),
     Case("kill -9 of a command, walks", "walks_train", signalled(KILL, "command")),
     Case("kill -9 of Snakemake, VAE", "vae", kill_workflow),
     Case("kill -9 at a rename, base model", "base", kill_at_a_rename),
@@ -186,6 +210,7 @@ CASES = [
     Case("Ctrl-C, generation", GENERATE, signalled(INT, "group")),
     Case("kill -9 at a rename, real views", "panorama_real", kill_at_a_rename),
     Case("kill -9 of a command, extractor", "clip", signalled(KILL, "command")),
+    Case("kill -9 of Snakemake, extractor", "classifier", kill_workflow),
     Case("kill -9 at a rename, extractor", "classifier", kill_at_a_rename),
     Case("kill -9 of Snakemake, scores", SCORE, kill_workflow),
     Case("kill -9 of a command, scores", "score_depth_mvdiffusion", signalled(KILL, "command")),

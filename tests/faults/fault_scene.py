@@ -72,6 +72,7 @@ class Scene:
         self.done: list[str] = []  # what was done, in words
         self.tells = False  # whether the disturbed run has to say in one line what happened
         self.harmed: str | None = None  # the result that is damaged, below the folder of results
+        self.kept: dict[Path, int] = {}  # files that are not to be made again, and their times
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start the run that is to be disturbed."""
@@ -132,6 +133,27 @@ class Scene:
         while processes(self.project.root / LOCK):
             time.sleep(0.1)
 
+    def made(self) -> dict[Path, int]:
+        """Files inside the folders that the step makes, but their indexes, with their times.
+
+        Snakemake deletes the index, or the one file of a step, before it runs a job again.
+        """
+        assert self.step
+        found = {}
+        for pattern in self.reference.recipes.steps[self.step].makes:
+            for folder in self.project.root.glob(pattern):
+                for path in folder.rglob("*"):
+                    index = path.parent == folder and path.suffix in (".json", ".npy")
+                    if path.is_file() and not index and "training" not in path.parts:
+                        found[path] = path.stat().st_mtime_ns
+        return found
+
+    def made_again(self) -> list[str]:
+        """Those that were finished and have been written again, or are gone."""
+        now = {path: path.stat().st_mtime_ns for path in self.kept if path.is_file()}
+        changed = (path for path, time in self.kept.items() if now.get(path) != time)
+        return sorted(str(path.relative_to(self.project.results)) for path in changed)
+
     def files(self, pattern: str) -> list[Path]:
         """Files of the results that match; of the whole project, if it begins with a dot."""
         root = self.project.root if pattern.startswith(".") else self.project.results
@@ -159,17 +181,25 @@ def children(pid: int) -> list[int]:
 
 
 def kill_workflow(scene: Scene) -> None:
-    """Kill -9 Snakemake alone; its job goes on, so the same command is refused until that ends."""
+    """Kill -9 Snakemake alone; its job goes on, so the same command is refused until that ends.
+
+    The job is stopped for as long as the refusal takes, so that it does not end before. What it has
+    made in the end must not be made again.
+    """
     run = scene.start()
-    scene.moment(run)
+    pid = scene.moment(run)
+    os.kill(pid, signal.SIGSTOP)
     run.kill()
     scene.end(run)
     second = scene.run()
+    os.kill(pid, signal.SIGCONT)
     scene.done.append("killed Snakemake alone, and started the run again at once")
-    if second.code and "jobs of one that was killed" in second.said:
-        scene.done.append("refused while the killed run's job was at work")
+    assert second.code
+    assert "jobs of one that was killed" in second.said
+    scene.done.append("refused while the killed run's job was at work")
     scene.said.append(second.said)
     scene.wait_for_jobs()
+    scene.kept = scene.made()
 
 
 def signalled(number: signal.Signals, whom: str) -> Callable[[Scene], None]:
@@ -328,9 +358,11 @@ def not_permitted(pattern: str) -> Callable[[Scene], None]:
     def fault(scene: Scene) -> None:
         folder = scene.project.results / pattern
         folder.mkdir(parents=True, exist_ok=True)
-        scene.tells = True
+        (own := folder / "notes.txt").touch()  # Snakemake fails itself where it may not delete
+        scene.tells = True  # an empty folder
         with read_only(folder):
             ran = scene.end(scene.start())
+        own.unlink()
         scene.done.append(f"{RESULTS}/{pattern}: nothing may be written there")
         if not ran.code:
             raise Missed(str(scene.step))
@@ -354,84 +386,3 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["chattr", "-i", folder], check=True)
-
-
-# Damage to files.
-
-WAYS = ("one bit flipped", "cut", "a page of zeros", "emptied")
-
-
-def damaged(pattern: str, *ways: str) -> Callable[[Scene], None]:
-    """A fault: a random file is damaged in a random way, and is as old as before."""
-
-    def fault(scene: Scene) -> None:
-        file = scene.rng.choice(scene.files(pattern))
-        way = scene.rng.choice(ways or WAYS)
-        harm(file, way, scene.rng)
-        scene.harmed = os.path.relpath(file, scene.project.results)
-        scene.done.append(f"{file.relative_to(scene.project.root)}: {way}")
-
-    return fault
-
-
-def harm(file: Path, way: str, rng: random.Random) -> None:
-    """Change a file's bytes, but not its time."""
-    times, content = file.stat(), bytearray(file.read_bytes())
-    place = rng.randrange(max(1, len(content)))
-    if way == "one bit flipped":
-        content[place] ^= 1 << rng.randrange(8)
-    elif way == "cut":
-        content = content[:place]
-    elif way == "a page of zeros":
-        place -= place % 4096
-        content[place : place + 4096] = bytes(len(content[place : place + 4096]))
-    else:
-        content = bytearray()
-    file.write_bytes(content)
-    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def deleted(pattern: str) -> Callable[[Scene], None]:
-    """A fault: a random file is deleted."""
-
-    def fault(scene: Scene) -> None:
-        file = scene.rng.choice(scene.files(pattern))
-        file.unlink()
-        scene.harmed = os.path.relpath(file, scene.project.results)
-        scene.done.append(f"{file.relative_to(scene.project.root)}: deleted")
-
-    return fault
-
-
-def damaged_checkpoint(scene: Scene) -> None:
-    """Kill a training after its first checkpoints, and damage the newest of them."""
-    run = scene.start()
-    while len(found := scene.files(f"training/{scene.step}/checkpoints/*.pt")) < 1:
-        if run.poll() is not None:
-            raise Missed(str(scene.step))
-        time.sleep(0.01)
-    os.killpg(run.pid, signal.SIGKILL)
-    scene.end(run)
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-    way = scene.rng.choice(WAYS)
-    harm(newest, way, scene.rng)
-    scene.done.append(f"killed {scene.step}, then {newest.name}: {way}")
-
-
-def from_the_future(pattern: str) -> Callable[[Scene], None]:
-    """A fault: the clock was wrong; files are of tomorrow."""
-
-    def fault(scene: Scene) -> None:
-        file = scene.rng.choice(scene.files(pattern))
-        later = time.time() + scene.rng.uniform(3600, 86400)
-        os.utime(file, (later, later))
-        scene.harmed = os.path.relpath(file, scene.project.results)
-        scene.done.append(f"{file.relative_to(scene.project.root)}: is of tomorrow")
-
-    return fault
-
-
-def state_lost(scene: Scene) -> None:
-    """Delete Snakemake's own folder."""
-    shutil.rmtree(scene.project.root / ".snakemake")
-    scene.done.append(".snakemake: deleted")

@@ -59,9 +59,10 @@ def newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def write_page(page: Path, rows: list[dict[str, Any]]) -> None:
     """Put the table in the place of the one before."""
     cells = [[row["case"], row["done"], row["said"] or "–", outcome(row)] for row in rows]
-    count = (
-        f"{len(rows)} faults, seeds {', '.join(map(str, sorted({row['seed'] for row in rows})))}."
+    seeds, commits = (
+        ", ".join(map(str, sorted({row[key] for row in rows}))) for key in ("seed", "code")
     )
+    count = f"{len(rows)} faults, seeds {seeds}, with the code of {commits}."
     lines = [
         count,
         "",

@@ -86,6 +86,10 @@ def test_finished_model_is_kept(rooms, base_folder, tmp_path, capsys):
     time = (output / weights).stat().st_mtime_ns
     train(training__log_every=1, training__num_workers=1)
     assert "output: already made with these settings" in capsys.readouterr().err
+    (output / "model_index.json").unlink()  # by Snakemake, which has not seen its job's end
+    train()
+    assert "model_index.json: was deleted, and is brought back" in capsys.readouterr().err
+    assert (output / "model_index.json").is_file()
     with pytest.raises(
         InputError, match=r"output: was made with other settings \(settings\.seed\)"
     ):
@@ -95,3 +99,8 @@ def test_finished_model_is_kept(rooms, base_folder, tmp_path, capsys):
     assert (output / weights).read_bytes() != made
     assert (tmp_path / "output.old" / weights).read_bytes() == made
     assert (tmp_path / "output.old/notes.txt").read_text() == "mine"
+    damage = (output / weights).read_bytes()[:-1]
+    (output / weights).write_bytes(damage)
+    train(seed=6)
+    assert "has changed since it was written" in capsys.readouterr().err
+    assert (tmp_path / "output.old2" / weights).read_bytes() == damage

@@ -21,8 +21,12 @@ from PIL import features
 from tqdm import tqdm
 
 from mvdiffusion.code_closure import code_sha256
-from mvdiffusion.outputs import already_made, begin, end, is_begun, make_room
-from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.data.splits import FACES, HASHES
+from mvdiffusion.outputs import already_made, begin, end, is_begun, keep_spares, make_room
+from mvdiffusion.records import InputError, folder_sha256, record_hashes
+
+# Captions and lists of frames may be made anew, by other commands.
+_PICTURES = [f"**/{kind}/*" for kind in (FACES, "color", "depth", "pose")]
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Scenes:
         for split in splits:
             self.list_split(partial, split, settings)
         made = _checked_sha256(partial, self.kind, expect_sha256)
+        keep_spares(partial)
+        record_hashes(partial, HASHES, _PICTURES)
         make_room(output)
         partial.replace(output)
         end(partial)

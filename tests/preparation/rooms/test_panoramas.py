@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_layout_is_matterports(rendered):
         panoramas = Matterport3DPanoramas(rendered[0], name, image_size=16)
         assert all(panoramas.load(i).prompts for i in range(len(panoramas)))
         assert len(panoramas) == count
+
+
+def test_a_damaged_room_is_refused_and_a_deleted_list_is_brought_back(rendered, tmp_path):
+    root = shutil.copytree(rendered[0], tmp_path / "rooms")
+    face = next(root.glob("test-00001/matterport_skybox_images/*2_sami.jpg"))
+    whole = face.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1  # decoders show other pixels and say nothing
+    face.write_bytes(changed)
+    with pytest.raises(InputError, match=r"2_sami\.jpg: has changed since .* render it again"):
+        Matterport3DPanoramas(root, "test", image_size=16)
+    face.write_bytes(whole)
+    next(root.glob("test-00001/blip3/*")).write_text("a caption of one's own\n")
+    Matterport3DPanoramas(root, "test", image_size=16)
+    shutil.copytree(rendered[0] / "test-00001/blip3", root / "test-00001/blip3", dirs_exist_ok=True)
+    (root / "test.npy").unlink()  # by Snakemake, which has not seen its job's end
+    assert ROOMS.render(root, settings(), workers=1, expect_sha256=rendered[1]) == rendered[1]
+    assert len(Matterport3DPanoramas(root, "test", image_size=16)) == 4
 
 
 def test_expected_hash_is_enforced(rendered, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,14 @@ def test_layout_is_scannets(rendered):
     assert depth.dtype == np.uint16
     assert depth.max() <= 4500
     assert all(" with " in prompt for prompt in sample.prompts)
+
+
+def test_a_damaged_pose_is_refused(rendered, tmp_path):
+    root = shutil.copytree(rendered[0], tmp_path / "walks")
+    pose = next(root.glob("test/*/pose/3.txt"))
+    pose.write_text(pose.read_text().replace("0", "1", 1))
+    with pytest.raises(InputError, match=r"pose/3\.txt: has changed since .*render it again"):
+        ScanNetScenes(root, "test", 48, 64, num_views=1, num_between=0)
 
 
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
