@@ -146,7 +146,7 @@ def test_a_result_does_not_depend_on_what_else_is_computed(rooms, base_folder):
     batches = [task.examples[position] for position in range(12)]
     pixels, ids = (torch.cat([b[key] for b in batches]) for key in ("pixels", "input_ids"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        for rows, function in ((pixels, task._encode), (ids, task._embed)):
+        for rows, function in ((pixels, task._encode), (ids, task.text.encode)):
             together = ComputedOnce(function)(rows)
             resumed = ComputedOnce(function)
             apart = torch.cat([resumed(rows[start : start + 5]) for start in (5, 0, 10)])
