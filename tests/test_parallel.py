@@ -115,8 +115,27 @@ def test_a_connection_that_broke_is_no_message(monkeypatch: pytest.MonkeyPatch) 
     assert ended.value.code == LOST
     with pytest.raises(RuntimeError, match="shapes"), as_one_of_several():
         raise RuntimeError("shapes differ")
-    monkeypatch.setenv("RANK", "2")
-    with pytest.raises(InputError, match="RANK is '2' and WORLD_SIZE '2'"):
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is '2' and WORLD_SIZE '2'"),
+        ({"RANK": "1"}, "RANK is '1' and WORLD_SIZE not set"),
+        ({"WORLD_SIZE": "2"}, "RANK is not set and WORLD_SIZE '2'"),
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE 'two'"),
+    ],
+)
+def test_a_part_has_both_numbers(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else half of a split would be made, and none of it missed."""
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert part() == (0, 1)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=said):
         part()
 
 
@@ -140,7 +159,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (None, ["GPU-a", "GPU-b", "GPU-c"]),
         ("2,0", ["GPU-c", "GPU-a"]),
         ("GPU-b", ["GPU-b"]),
-        ("MIG-x", ["MIG-x"]),
+        ("MIG-x/1/0", ["MIG-x/1/0"]),
         ("1,-1,2", ["GPU-b"]),
         ("", []),
     ],
@@ -181,6 +200,14 @@ def test_commands_take_different_gpus_and_wait_for_free_ones() -> None:
     for process in (first, second, third):
         process.kill()
         process.communicate()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_part_of_a_gpu_can_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-a/1/0")
+    assert gpus.take_gpus(1) == ["MIG-GPU-a/1/0"]
+    for file in gpus.held:
+        os.close(file)
 
 
 @pytest.mark.usefixtures("machine")

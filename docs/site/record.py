@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-REGION = re.compile(r"(<!-- record: (\w+) -->\n).*?(\n<!-- end of record -->)", re.DOTALL)
+REGION = re.compile(r"(<!-- record: (\w+) -->\n).*?\n?(<!-- end of record -->)", re.DOTALL)
 TITLES = {
     "real": "real views",
     "vae_reconstruction": "VAE reconstruction of the real views",
@@ -233,7 +233,7 @@ def region(name: str) -> str:
 
 def with_tables(text: str) -> str:
     """A page with the tables of the record."""
-    return REGION.sub(lambda found: f"{found[1]}\n{region(found[2])}\n{found[3]}", text)
+    return REGION.sub(lambda found: f"{found[1]}\n{region(found[2])}\n\n{found[3]}", text)
 
 
 def pattern(template: str) -> re.Pattern[str]:

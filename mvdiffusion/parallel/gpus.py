@@ -103,7 +103,8 @@ def _open_slot(gpu: str) -> int:
     folder.mkdir(exist_ok=True)
     with suppress(PermissionError):
         folder.chmod(0o1777)
+    slot = folder / gpu.replace("/", "_")  # older drivers name a part of a GPU MIG-GPU-UUID/1/0
     try:
-        return os.open(folder / gpu, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(slot, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return os.open(folder / gpu, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(slot, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -32,15 +32,19 @@ def part() -> tuple[int, int]:
     """Number of this process, from 0, and how many share its work: RANK and WORLD_SIZE.
 
     Raises:
-        InputError: they are no such numbers.
+        InputError: they are no such numbers, or only one of them is set.
     """
-    words = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not all(word.isdecimal() for word in words) or not int(words[0]) < int(words[1]):
+    words = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE")]
+    if words == [None, None]:
+        return 0, 1
+    rank, size = (int(word) if word and word.isdecimal() else -1 for word in words)
+    if not 0 <= rank < size:
+        rank_is, size_is = ("not set" if word is None else f"'{word}'" for word in words)
         raise InputError(
-            f"RANK is '{words[0]}' and WORLD_SIZE '{words[1]}'; expected the number of this "
+            f"RANK is {rank_is} and WORLD_SIZE {size_is}; expected the number of this "
             "process, from 0, and how many there are, or neither."
         )
-    return int(words[0]), int(words[1])
+    return rank, size
 
 
 def share(processes: int | None, device: str = "auto", *, joined: bool = False) -> bool:

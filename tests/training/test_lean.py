@@ -171,6 +171,15 @@ def test_rows_are_computed_once_and_never_beyond_the_limit():
     assert len(calls) == 4  # another precision is another result
 
 
+def test_what_a_mask_hides_is_the_same_whatever_was_there():
+    """A mask makes negative zeros of negative values."""
+    calls = []
+    once = ComputedOnce(lambda rows: calls.append(rows) or rows + 1)
+    once(torch.tensor([[0.5, -0.5]]) * 0)
+    assert torch.equal(once(torch.tensor([[-0.5, 0.5]]) * 0), torch.ones(1, 2))
+    assert len(calls) == 1
+
+
 def test_a_result_does_not_depend_on_what_else_is_computed(rooms, base_folder):
     task = view_task(parse(ViewStage, settings()), places(rooms, rooms), load_parts(base_folder))
     freeze(task.text_encoder, task.vae)

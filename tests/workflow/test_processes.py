@@ -91,3 +91,15 @@ def test_options_are_words_of_the_shell(tmp_path: Path) -> None:
     assert settings.startswith("{")
     assert settings.endswith("}")
     assert rest == ["--processes", "2", "--base"]
+
+
+def test_a_batch_of_a_methods_own_training_is_checked_if_it_is_run(tmp_path: Path) -> None:
+    path = configuration(tmp_path, training=2)
+    told = yaml.safe_load(path.read_text())
+    training = {"trainings": {"panorama_finetune": {"training": {"batch_size": 33}}}}
+    path.write_text(yaml.safe_dump(told | {"panorama": told["panorama"] | training}))
+    named = r"divide panorama\.trainings\.panorama_finetune\.training evenly: 33 panoramas"
+    with pytest.raises(WorkflowError, match=named):
+        read_config(path)
+    path.write_text(yaml.safe_dump(told | {"panorama": training}))
+    assert read_config(path)["processes"] == {"training": 2}

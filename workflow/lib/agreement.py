@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import atan, degrees, lcm, radians, tan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from mvdiffusion.methods.declaration import MODELS
 from mvdiffusion.methods.registry import expected, find_method, method_names, methods
 from mvdiffusion.preparation.settings import ROOM_KINDS
-from mvdiffusion.settings import mistake, suggest
+from mvdiffusion.records import InputError
+from mvdiffusion.settings import mistake, parse, suggest
 from mvdiffusion.tasks import Task
 from mvdiffusion.training.baselines.settings import METHOD_TRAININGS
+from mvdiffusion.training.settings import TrainingSettings
 from mvdiffusion_eval.protocols.names import protocol_extractors, protocol_tasks
 from workflow.lib.datasets import DATASETS
 from workflow.lib.models import needed_models, own_training, training_section
@@ -250,14 +253,22 @@ def _wrong_protocols(config: Configuration) -> Mistakes:
 def _wrong_processes(config: Configuration) -> Mistakes:
     """Describe each batch that the processes of a training cannot divide between them."""
     count = config.processes.training
-    of_tasks = {f"{task}.{key}": part for task in Task
-                for key, part in vars(getattr(config, task)).items()}  # fmt: skip
-    sections = {f"base.{key}": part for key, part in vars(config.base).items()} | of_tasks
-    for name, section in sections.items():
-        training = getattr(section, "training", None)
-        if training is None:
-            continue
+    for name, training in _trainings(config):
         panoramas = training.batch_size // training.views_per_panorama
         if panoramas % lcm(count, training.gradient_accumulation_steps):
             evenly = f"a number of processes that divide {name}.training evenly: {panoramas}"
             yield mistake("processes.training", count, f"{evenly} panoramas or sequences a step")
+
+
+def _trainings(config: Configuration) -> Iterator[tuple[str, TrainingSettings]]:
+    """List how each model is trained, those of single methods too, by their sections."""
+    parts = {"base": config.base} | {task.value: getattr(config, task) for task in Task}
+    for name, part in parts.items():
+        for key, section in vars(part).items():
+            if training := getattr(section, "training", None):
+                yield f"{name}.{key}", training
+        for method in needed_models(getattr(part, "methods", ())):
+            with suppress(InputError):  # of wrong keys, its own command's settings tell
+                if told := getattr(part, "trainings", {}).get(method):
+                    training = parse(TrainingSettings, told.get("training", {}))
+                    yield f"{name}.trainings.{method}", training
