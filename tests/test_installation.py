@@ -139,7 +139,7 @@ def test_the_pinned_set_has_all_that_is_declared() -> None:
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         name, same, version = line.partition("==")
         pinned |= {normal(name): version} if same else {}
-    assert declared("dev", "mesh", "slurm") <= set(pinned)
+    assert declared("dev", "mesh") <= set(pinned)
     for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         for requirement in map(Requirement, lines):
             name = normal(requirement.name)

@@ -45,10 +45,10 @@ NOT_RUN = {
         r"mvdiffusion external install panfusion",
     ),
     "needs a cluster, and the package that reaches it; tests/workflow/cluster has both": (
-        r"snakemake --workflow-profile profiles/slurm",
+        r"snakemake --workflow-profile profiles/(slurm|kubernetes)",
     ),
     "needs programs for containers": (r"docker build ", r"apptainer build "),
-    "needs a lab's private storage": (r"dvc remote add ", r"dvc push -r lab"),
+    "needs a lab's private storage": (r"dvc remote add ", r"dvc push (-r|--remote) lab"),
     "needs a recording of real rooms; tests/benchmarks checks its words": (
         r"python benchmarks/controls\.py ",
     ),

@@ -119,13 +119,15 @@ def test_every_rule_says_what_it_needs(paper: Workflow) -> None:
 
 
 def test_profiles_say_only_what_is_a_sites_own() -> None:
-    assert set(PROFILES) == {"default", "slurm"}
+    assert set(PROFILES) == {"default", "kubernetes", "slurm"}
     for profile in PROFILES.values():
         assert profile["rerun-incomplete"]
         assert profile["nolock"]
         assert not {"set-resources", "set-threads"} & set(profile)
     assert PROFILES["default"]["resources"] == {"gpu": 1}, "a GPU of a machine has one job"
-    assert PROFILES["slurm"]["max-threads"] == PROFILES["slurm"]["cores"]
+    for name in ("kubernetes", "slurm"):
+        assert PROFILES[name]["max-threads"] == PROFILES[name]["cores"]
+        assert PROFILES[name]["show-failed-logs"]
 
 
 def test_commented_keys_of_the_profile_for_slurm_are_accepted(paper: Workflow) -> None:

@@ -7,7 +7,7 @@ import yaml
 from slurm_programs import Slurm, needs_the_executor
 from workflow_project import ROOT, Project
 
-pytestmark = needs_the_executor
+pytestmark = [pytest.mark.slow, needs_the_executor]
 
 MODEL = "results/models/panorama_stage2/model_index.json"
 NOW = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "1")
@@ -40,7 +40,6 @@ def test_the_command_of_the_documentation_sends_jobs_with_what_they_need(
     assert f"--cpus-per-task={profile['cores'] // 2}" in step
 
 
-@pytest.mark.slow
 def test_a_job_that_fails_is_sent_again(project: Project, stand_in: Slurm) -> None:
     (project.root / MODEL).unlink()
     said = project.run(

@@ -26,8 +26,8 @@ COMMAND = (
 HANG = {"HANG_AT": "panorama_stage2"}
 
 
-def until(holds: Callable[[], bool], what: str, seconds: int = 300) -> None:
-    """Wait for something; other tests may keep the machine busy."""
+def until(holds: Callable[[], bool], what: str, seconds: int = 900) -> None:
+    """Wait for something, no shorter than the checks let all of these tests take."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited {seconds} seconds for: {what}"
@@ -74,7 +74,7 @@ class Run:
 
     def wait(self) -> tuple[int, str]:
         """Wait for the end; return the exit status and what was printed."""
-        return self.process.wait(timeout=600), self.log.read_text()
+        return self.process.wait(timeout=900), self.log.read_text()
 
 
 def commands_at_work(project: Project) -> list[int]:
