@@ -20,6 +20,7 @@ from mvdiffusion.preparation.rooms.furniture import Dice
 from mvdiffusion.preparation.rooms.render import render_faces
 from mvdiffusion.records import InputError, write_json
 from mvdiffusion_eval.claims.claims import decide
+from mvdiffusion_eval.extractors import pretrained
 from mvdiffusion_eval.extractors.base import FeatureExtractor, Identity
 from mvdiffusion_eval.extractors.pretrained import (
     STANDARD_EXTRACTORS,
@@ -40,6 +41,27 @@ SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, inception_splits=2, ja
 @pytest.fixture(scope="module")
 def extractor() -> Any:
     return load_extractor("efficientnet-lite0")
+
+
+def test_few_images_at_once_have_the_features_of_all_at_once(
+    extractor: Any,
+) -> None:
+    images = torch.from_numpy(np.concatenate([furnished(0), furnished(1)])).permute(0, 3, 1, 2)
+    network, seen = efficientnet_lite.load_efficientnet_lite0(), []
+    pixels = efficientnet_lite.normalize(pretrained.clean_resize(images, 224))
+    whole = network.forward_head(network.forward_features(pixels), pre_logits=True)
+
+    def counting(self: Any, inputs: Any) -> None:
+        seen.append(len(inputs[0]))
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(counting)
+    with torch.inference_mode():
+        features, logits = extractor.extract(images[:5])
+    handle.remove()
+    # Layers of one image fit into a processor's cache, those of a batch do not.
+    assert sorted(set(seen[:-1])) == [1, 2]
+    torch.testing.assert_close(features, whole[:5], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, network.classifier(whole)[:5], rtol=1e-4, atol=1e-4)
 
 
 def blurred(radius: float) -> Callable[[Image.Image], Image.Image]:
