@@ -49,7 +49,10 @@ NOT_IMPORTED = {
     "tabulate": "pandas writes Markdown with it",
     "tensorboard": "accelerate writes logs with it",
 }
-OPTIONAL = {"met3r"}  # on no index, see docs/consistency.md
+OPTIONAL = {
+    "met3r",  # on no index, see docs/consistency.md
+    "triton",  # PyTorch's builds for CUDA bring it along; other systems have none
+}
 DISTRIBUTIONS = {
     module: {*map(normal, names)} for module, names in packages_distributions().items()
 }
