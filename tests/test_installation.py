@@ -90,7 +90,7 @@ def foreign(folder: str, lazily: bool = False) -> set[str]:
     if folder == "workflow" and not lazily:
         for path in [ROOT / "Snakefile", *(ROOT / folder).rglob("*.smk")]:
             found |= set(re.findall(r"^ *(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
-    return {name for name in found if name in DISTRIBUTIONS or name in OPTIONAL} - OURS
+    return {name for name in found if name in DISTRIBUTIONS} - OURS - set(OPTIONAL)
 
 
 @pytest.mark.parametrize("folder", EXTRAS_OF)
@@ -98,7 +98,7 @@ def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
     there = declared(*EXTRAS_OF[folder])
     assert [name for name in foreign(folder) if not DISTRIBUTIONS[name] & there] == []
     anywhere = there | declared(*INSTALLED_BY)
-    lazily = foreign(folder, lazily=True) - OPTIONAL
+    lazily = foreign(folder, lazily=True)
     assert [name for name in lazily if not DISTRIBUTIONS[name] & anywhere] == []
     assert [
         name for name in lazily if not DISTRIBUTIONS[name] & there and not advice(name, "")
@@ -108,7 +108,7 @@ def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
 def test_nothing_is_declared_that_is_not_imported() -> None:
     used = set()
     for folder in EXTRAS_OF:
-        for name in foreign(folder) | foreign(folder, lazily=True) - OPTIONAL:
+        for name in foreign(folder) | foreign(folder, lazily=True):
             used |= DISTRIBUTIONS[name]
     assert declared(*INSTALLED_BY) - used == set(NOT_IMPORTED)
 
