@@ -241,15 +241,20 @@ def show_memory(arguments: argparse.Namespace) -> None:
     print(json.dumps({"mib": round(found["peak"] - found["before"], 1)}))
 
 
-def main() -> None:
-    """Measure, print, write."""
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channels", type=int, default=320, help="of the layer")
     parser.add_argument("--side", type=int, default=64, help="of the layer's features, in cells")
     parser.add_argument("--step-side", type=int, default=32, help="of the UNet's latents")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", default=None, help=argparse.SUPPRESS)
-    arguments = parse_parts(parser, PARTS)
+    return parse_parts(parser, PARTS, words)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     if arguments.memory:
         show_memory(arguments)

@@ -59,9 +59,14 @@ def latents(arguments: argparse.Namespace) -> torch.Tensor:
     return found.double().cpu()
 
 
+def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, which is that of `sampling`."""
+    return sampling.parse_arguments(words)
+
+
 def main() -> None:
     """Measure all ways in turn, print, write."""
-    arguments = sampling.parse_arguments()
+    arguments = parse_arguments()
     report: dict[str, Any] = {"format": 1}
     predicted = {}
     for way in WAYS:

@@ -177,14 +177,6 @@ def test_the_embedded_base_is_the_start_of_all_tasks(
         hashes(config)
 
 
-def test_small_models_run_in_pairs_and_those_of_the_paper_one_at_a_time() -> None:
-    paper = read("paper")
-    assert Tasks(read(), Sources(read())).at_once == 2
-    assert Tasks(paper, Sources(paper)).at_once == 1
-    paper["base"] = {"pretrained": "miniature"}
-    assert Tasks(paper, Sources(paper)).at_once == 2
-
-
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< HEAD\nouts:\n", "outs: []\n", "outs: [{}]\n"])
 def test_a_damaged_record_of_embedded_files_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
