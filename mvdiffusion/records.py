@@ -283,6 +283,9 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+VISIBLE = "**/[!.]*"  # pattern of all files in a folder but hidden ones
+
+
 def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
     """Hash relative names and bytes of the files under `root` that match `pattern`."""
     root, digest = Path(root), hashlib.sha256()
@@ -290,6 +293,11 @@ def folder_sha256(root: str | Path, pattern: str = "**/*") -> str:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(bytes.fromhex(sha256_file(path)))
     return digest.hexdigest()
+
+
+def model_sha256(folder: str | Path) -> str:
+    """Hash a saved model: all that may be loaded, so no hidden file, such as `.output.json`."""
+    return folder_sha256(folder, VISIBLE)
 
 
 def record_hashes(folder: Path, record: str, patterns: Iterable[str] = ("**/*",)) -> None:

@@ -21,7 +21,13 @@ from mvdiffusion.outputs import (
     set_aside,
     whole_output,
 )
-from mvdiffusion.records import InputError, read_json, reporting_input_errors, write_json
+from mvdiffusion.records import (
+    InputError,
+    model_sha256,
+    read_json,
+    reporting_input_errors,
+    write_json,
+)
 
 SETTINGS = {"seed": 0, "data": {"size": 64, "sides": (1, 2)}}
 
@@ -306,3 +312,16 @@ def test_weights_are_readable_for_whom_the_umask_allows(tmp_path, umask):
         assert modes == [expected, expected, 0o600, 0o600][: len(names)]
         (out / "private.txt").touch()
         (out / "private.txt").chmod(0o600)
+
+
+def test_a_model_is_known_by_what_may_be_loaded_of_it(tmp_path):
+    """Records and spare copies decide nothing, so a damaged one makes no other model of it."""
+    with whole_output(tmp_path / "model", {"steps": 1}) as folder:
+        (folder / "model_index.json").write_text("{}")
+    before = model_sha256(tmp_path / "model")
+    (tmp_path / "model" / RECORD).write_text('{"ste')
+    (tmp_path / "model" / ".spare-model_index.json").write_text("{}")
+    assert model_sha256(tmp_path / "model") == before
+    (tmp_path / "model/unet").mkdir()
+    (tmp_path / "model/unet/weights").write_bytes(b"1")
+    assert model_sha256(tmp_path / "model") != before

@@ -25,7 +25,7 @@ from mvdiffusion.generation.settings import GenerationSettings, Scheduler, Solve
 from mvdiffusion.methods.registry import find_method, method_names
 from mvdiffusion.outputs import check_apart
 from mvdiffusion.parallel.workers import part, share
-from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.records import InputError, model_sha256
 from mvdiffusion.settings import Device, Precision, parse, read_settings
 from mvdiffusion.tasks import Task
 
@@ -221,8 +221,8 @@ def generate_split(
     numbers = parse(GenerationSettings, values)
     dataset = open_dataset(task, data, split, views)
     made_of = {
-        "model": folder_sha256(model),
-        **({"others": {name: folder_sha256(others[name]) for name in others}} if others else {}),
+        "model": model_sha256(model),
+        **({"others": {name: model_sha256(others[name]) for name in others}} if others else {}),
         "data": views,
         "split": split,
         **numbers.deciding(),

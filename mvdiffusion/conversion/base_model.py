@@ -18,8 +18,8 @@ from mvdiffusion.outputs import already_made, is_begun, whole_output
 from mvdiffusion.pipelines.loading import check_architecture, check_files, record_files
 from mvdiffusion.records import (
     InputError,
-    folder_sha256,
     listed,
+    model_sha256,
     read_json,
     sha256_file,
     write_json,
@@ -118,7 +118,7 @@ def fetch_base(model: str, output: Path, overwrite: bool = False) -> None:
         InputError: no such folder, the hub could not be reached or has no such model, a part is
             missing or another than it should be, or `output` is of another model.
     """
-    local = folder_sha256(Path(model)) if Path(model).is_dir() else None
+    local = model_sha256(Path(model)) if Path(model).is_dir() else None
     revision = None if local else copies(model)[0].revision
     made_of = {"model": model, "revision": revision, "sha256": local}
     if is_begun(output, made_of, overwrite=overwrite) and (output / "model_index.json").is_file():

@@ -34,7 +34,7 @@ from mvdiffusion.pipelines.checks import check_overlap
 from mvdiffusion.pipelines.depth import frame_groups
 from mvdiffusion.pipelines.loading import check_model
 from mvdiffusion.pipelines.panorama import DEFAULT_VIEWS
-from mvdiffusion.records import InputError, folder_sha256, sha256_file
+from mvdiffusion.records import InputError, model_sha256, sha256_file
 from mvdiffusion.tasks import Task
 
 OnStep = Callable[[int, int], None]
@@ -283,7 +283,7 @@ def _tell_squeezed(scene: ScanNetScene, sample: DepthSample) -> None:
 
 def _sampling_identity(model: Path, settings: GenerationSettings) -> dict[str, Any]:
     check_model(model)
-    return {"model": folder_sha256(model), **settings.deciding()}
+    return {"model": model_sha256(model), **settings.deciding()}
 
 
 def _file_identity(path: Path) -> dict[str, str]:

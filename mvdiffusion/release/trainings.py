@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdiffusion.outputs import RECORD
-from mvdiffusion.records import InputError, folder_sha256, read_json, read_json_lines
+from mvdiffusion.records import InputError, model_sha256, read_json, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Training:
     @cached_property
     def sha256(self) -> str:
         """Hash of the model's files, as a training that starts from it records it."""
-        return folder_sha256(self.model)
+        return model_sha256(self.model)
 
     @cached_property
     def sittings(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.outputs import already_made, check_apart, is_begun
 from mvdiffusion.pipelines.loading import check_files
-from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.records import InputError, folder_sha256, model_sha256
 from mvdiffusion.settings import parse
 from mvdiffusion.training.checkpoints import without_steps
 from mvdiffusion.training.loop import train
@@ -93,7 +93,7 @@ class Run:
             "steps": training.pop("steps"),
             "settings": {**settings, "training": training},
             "train_split": [folder_sha256(self.places.data, pattern) for pattern in SPLIT_FILES],
-            "base": folder_sha256(self.base) if self.base else None,
+            "base": model_sha256(self.base) if self.base else None,
             "code": code_sha256(self.code),
         }
 

@@ -20,7 +20,12 @@ from typer.testing import CliRunner
 import mvdiffusion_eval.cli
 from mvdiffusion.cli import app
 from mvdiffusion.outputs import RECORD
-from mvdiffusion.records import folder_sha256, reporting_input_errors, write_json
+from mvdiffusion.records import (
+    folder_sha256,
+    model_sha256,
+    reporting_input_errors,
+    write_json,
+)
 from mvdiffusion.training.runs import SPLIT_FILES
 
 APPS = {"mvdiffusion": app, "mvdiffusion-eval": mvdiffusion_eval.cli.app}
@@ -134,7 +139,7 @@ def write_trainings(root: Path, rooms: Path) -> None:
     """What trainings of the base leave, as far as a release reads it before it writes."""
     split = [folder_sha256(rooms, pattern) for pattern in SPLIT_FILES]
     write_json(root / "vae" / RECORD, {"steps": 1, "train_split": split})
-    of_vae = {"base": folder_sha256(root / "vae")}
+    of_vae = {"base": model_sha256(root / "vae")}
     write_json(root / "base" / RECORD, {"steps": 1, "train_split": split, **of_vae})
     write_json(root / "base/model_index.json", {})
     (root / "log").mkdir()

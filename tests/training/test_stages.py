@@ -22,7 +22,7 @@ from transformers import CLIPTokenizer
 from mvdiffusion.models.patch_autoencoder import PatchAutoencoder
 from mvdiffusion.pipelines.loading import check_files
 from mvdiffusion.pipelines.panorama import MVDiffusionPanoramaPipeline
-from mvdiffusion.records import InputError, folder_sha256
+from mvdiffusion.records import InputError, model_sha256
 from mvdiffusion.training.base import build_tokenizer, train_base
 from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import frozen_sha256, train_stage2
@@ -183,7 +183,7 @@ def test_stage_two_changes_attention_between_views_only(rooms, base_folder, tmp_
     card = (tmp_path / "output/README.md").read_text()
     count = run["training"]["batch_size"]
     assert f"2 steps of {count} samples of {run['data']['num_views']} views" in card
-    assert folder_sha256(base_folder) in card
+    assert model_sha256(base_folder) in card
     assert str(tmp_path) not in card
     check_files(tmp_path / "output")
     pipeline = MVDiffusionPanoramaPipeline.from_pretrained(tmp_path / "output")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mvdiffusion.code_closure import code_sha256
 from mvdiffusion.data.splits import FACES, HASHES
 from mvdiffusion.outputs import already_made, begin, end, is_begun, keep_spares, make_room
-from mvdiffusion.records import InputError, folder_sha256, record_hashes
+from mvdiffusion.records import VISIBLE, InputError, folder_sha256, record_hashes
 
 # Captions and lists of frames may be made anew, by other commands.
 _PICTURES = [f"**/{kind}/*" for kind in (FACES, "color", "depth", "pose")]
@@ -147,7 +147,7 @@ def _start_worker() -> None:
 
 
 def _checked_sha256(folder: Path, kind: str, expected: str | None) -> str:
-    found = folder_sha256(folder, "**/[!.]*")
+    found = folder_sha256(folder, VISIBLE)
     if expected is not None and found != expected:
         versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
         raise InputError(
