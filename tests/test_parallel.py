@@ -107,6 +107,11 @@ def _runs(process: str) -> bool:
         return False
 
 
+def test_a_training_of_several_processes_is_not_told_one_gpu() -> None:
+    with pytest.raises(InputError, match=r"the device is 'cuda:1'; expected 'auto' or 'cuda'"):
+        workers.share(2, "cuda:1", joined=True)
+
+
 def test_a_connection_that_broke_is_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

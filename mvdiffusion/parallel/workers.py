@@ -59,11 +59,16 @@ def share(processes: int | None, device: str = "auto", *, joined: bool = False) 
         Whether they did it; in them, the answer is no.
 
     Raises:
-        InputError: one was killed, or there are not so many GPUs.
+        InputError: one was killed, or there are not so many GPUs, or one for all of a training.
         SystemExit: one failed, which has said why.
     """
     if processes is None or part()[1] > 1:
         return False
+    if joined and processes > 1 and device.startswith("cuda:"):
+        raise InputError(
+            f"--processes {processes}: each process of a training has a GPU of its own, but the "
+            f"device is '{device}'; expected 'auto' or 'cuda', and {VISIBLE} to choose GPUs."
+        )
     gpus = take_gpus(processes) if device in ("auto", "cuda") else []
     if processes == 1:
         return False
