@@ -20,7 +20,8 @@ from mvdiffusion.records import reporting_input_errors, InputError
 with reporting_input_errors("mvdiffusion"):
     done = share(int(sys.argv[1]), "cpu", joined=sys.argv[2] == "joined")
     rank, size = part()
-    print(f"rank {rank} of {size}, threads {os.environ.get('OMP_NUM_THREADS')}, done {done}", flush=True)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    print(f"rank {rank} of {size}, threads {threads}, done {done}", flush=True)
     if size > 1:
         {work}
 """
