@@ -89,10 +89,37 @@ def steps() -> list[str]:
     return markdown(rows)
 
 
+def attention() -> list[str]:
+    """What the attention between views costs, beside the published arithmetic."""
+    found = recorded("attention_cpu")
+    rows = [["work", "CPU s", "times as fast, CPU", "wall", "peak memory, MiB", "difference"]]
+    for part, title in {"layer": "layer", "step": "UNet step"}.items():
+        for name, measured in found[part].items():
+            arithmetic = name.replace("plain", "written out").replace("ours", "**here**")
+            cells = [f"{measured[key]:.2f}" for key in ("cpu_seconds", "times_as_fast_cpu")]
+            cells += [f"{measured['times_as_fast_wall']:.2f}", f"{measured['memory_mib']:.0f}"]
+            apart = measured["difference"]
+            rows.append([f"{title}, {arithmetic}", *cells, f"{apart:.0e}" if apart else "0"])
+    return markdown(rows)
+
+
+def training() -> list[str]:
+    """What a training step costs, before the measures of the page and with them."""
+    rows = [["training", "CPU s before", "now", "ratio", "ratio of wall time", "memory, MiB"]]
+    for name, measured in recorded("training_cpu")["trainings"].items():
+        times = [f"{measured[side]['step_seconds']:.2f}" for side in ("before", "after")]
+        ratios = [f"{measured['ratio'][key]:.2f}" for key in ("step", "wall")]
+        held = " → ".join(f"{measured[side]['memory_mib']:.0f}" for side in ("before", "after"))
+        rows.append([name.replace("_", ", ").replace("stage", "stage "), *times, *ratios, held])
+    return markdown(rows)
+
+
 TABLES: Mapping[str, Callable[[], list[str]]] = {
+    "attention": attention,
     "coherence": coherence,
     "seams": seams,
     "steps": steps,
+    "training": training,
     "controls_panoramas": controls("controls", "panoramas, 256 px"),
     "controls_panoramas_512": controls("controls_512", "panoramas_512, 512 px"),
     "controls_recording": controls("controls", "recording, colors registered"),
