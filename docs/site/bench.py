@@ -105,12 +105,24 @@ def attention() -> list[str]:
 
 def training() -> list[str]:
     """What a training step costs, before the measures of the page and with them."""
-    rows = [["training", "CPU s before", "now", "ratio", "ratio of wall time", "memory, MiB"]]
+    rows = [
+        [
+            "training",
+            "CPU s before",
+            "now",
+            "ratio",
+            "ratio of wall time",
+            "memory, MiB",
+            "losses apart",
+        ]
+    ]
     for name, measured in recorded("training_cpu")["trainings"].items():
         times = [f"{measured[side]['step_seconds']:.2f}" for side in ("before", "after")]
         ratios = [f"{measured['ratio'][key]:.2f}" for key in ("step", "wall")]
         held = " → ".join(f"{measured[side]['memory_mib']:.0f}" for side in ("before", "after"))
-        rows.append([name.replace("_", ", ").replace("stage", "stage "), *times, *ratios, held])
+        apart = f"{measured['largest_relative_difference_of_losses']:.0e}"
+        title = name.replace("_", ", ").replace("stage", "stage ")
+        rows.append([title, *times, *ratios, held, apart])
     return markdown(rows)
 
 
