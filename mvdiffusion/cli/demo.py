@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mvdiffusion.cli.options import ViewChunk
 from mvdiffusion.generation.settings import Scheduler, Solver
 from mvdiffusion.settings import Device, Precision
 
@@ -51,14 +52,7 @@ def demo(
     max_waiting: Annotated[
         int, typer.Option(min=1, max=1000, help="Most requests in the queue.")
     ] = 8,
-    view_chunk: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of views at a time in the layers that know no other views: less memory, "
-            "same result but for rounding. Attention between views bounds its memory itself.",
-        ),
-    ] = None,
+    view_chunk: ViewChunk = None,
     dtype: Annotated[
         Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")
     ] = "float32",

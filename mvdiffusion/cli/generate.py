@@ -19,6 +19,7 @@ from mvdiffusion.cli.options import (
     Overwrite,
     Settings,
     Split,
+    ViewChunk,
 )
 from mvdiffusion.commands import Processes, spread
 from mvdiffusion.generation.settings import GenerationSettings, Scheduler, Solver
@@ -70,14 +71,7 @@ class Request:
         ),
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the initial noise.")] = 0
-    view_chunk: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of views at a time in the layers that know no other views: less memory, "
-            "same result but for rounding. Attention between views bounds its memory itself.",
-        ),
-    ] = None
+    view_chunk: ViewChunk = None
     dtype: Annotated[
         Precision, typer.Option(help="Precision of the UNet; auto prefers bfloat16 if native.")
     ] = "float32"

@@ -39,3 +39,11 @@ Model = Annotated[Path, typer.Option(help="Model folder in the format of diffuse
 ForTask = Annotated[Task, typer.Option(help="Task of the model.")]
 DataTask = Annotated[Task, typer.Option(help="Task whose data are read.")]
 Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
+ViewChunk = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of views at a time in the layers that know no other views: less memory, "
+        "same result but for rounding. Attention between views bounds its memory itself.",
+    ),
+]
