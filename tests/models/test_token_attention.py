@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mvdiffusion.models import token_attention
-from mvdiffusion.models.kernels import choice, compiled_core
-from mvdiffusion.models.kernels.compiled_core import CompiledCore
+from mvdiffusion.models.kernels import choice, library
+from mvdiffusion.models.kernels.compiled_core import SOURCE, CompiledCore
 from mvdiffusion.models.kernels.reference import TorchCore
 from mvdiffusion.models.kernels.tokens import Core, Norm, Tokens
 from mvdiffusion.models.token_attention import attend_to_tokens
@@ -302,9 +302,9 @@ def test_a_kernel_is_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch, tmp_
     if choice._compiled() is None:
         pytest.skip("no C++ compiler that makes the kernel")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = compiled_core.build()
+    first = library.build(SOURCE)
     made = first.stat().st_mtime_ns
-    assert compiled_core.build() == first
+    assert library.build(SOURCE) == first
     assert first.stat().st_mtime_ns == made
     assert [each.name for each in first.parent.iterdir()] == [first.name]
 
@@ -329,10 +329,10 @@ def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         pytest.skip("no C++ compiler that makes the kernel")
     folder = tmp_path / "mvdiffusion"
     folder.mkdir(mode=0o700)
-    library = folder / compiled_core.build().name
-    copy(core._library._name, library)
+    copied = folder / library.build(SOURCE).name
+    copy(core._library._name, copied)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return library
+    return copied
 
 
 @pytest.mark.parametrize("part", ["library", "folder"])
@@ -351,7 +351,7 @@ def test_a_kernel_that_others_could_have_written_is_not_loaded(
 def test_a_kernel_that_was_cut_short_is_compiled_again(
     cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, call = cached.read_bytes(), compiled_core._call
+    whole, call = cached.read_bytes(), library._call
     cached.write_bytes(whole[:100])
 
     def compile_fast(command: list[str]) -> bytes:
@@ -360,7 +360,7 @@ def test_a_kernel_that_was_cut_short_is_compiled_again(
         Path(command[command.index("-o") + 1]).write_bytes(whole)
         return b""
 
-    monkeypatch.setattr(compiled_core, "_call", compile_fast)
+    monkeypatch.setattr(library, "_call", compile_fast)
     CompiledCore()
     assert cached.read_bytes() == whole
 

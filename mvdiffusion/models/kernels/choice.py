@@ -20,6 +20,18 @@ SWITCH = "MVDIFFUSION_KERNELS"
 _REFERENCE = TorchCore()
 
 
+def switched_off() -> bool:
+    """Tell whether PyTorch is to compute alone.
+
+    Raises:
+        InputError: the switch has a value that is not known.
+    """
+    switch = os.environ.get(SWITCH, "")
+    if switch not in ("", "off"):
+        raise InputError(f"Expected {SWITCH} 'off', or not set, got '{switch}'.")
+    return switch == "off"
+
+
 def core_for(features: Tensor) -> Core:
     """Return the fastest kernel for features of this kind.
 
@@ -37,12 +49,9 @@ def core_of(device: str, dtype: torch.dtype) -> Core:
         dtype: of the features.
 
     Raises:
-        InputError: the switch has a value that is not known.
+        InputError: see `switched_off`.
     """
-    switch = os.environ.get(SWITCH, "")
-    if switch not in ("", "off"):
-        raise InputError(f"Expected {SWITCH} 'off', or not set, got '{switch}'.")
-    if switch == "off":
+    if switched_off():
         return _REFERENCE
     if device == "cpu":
         return _compiled() or _REFERENCE

@@ -8,7 +8,6 @@ size, each rounded: a twelfth of the miniature's step.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -19,8 +18,8 @@ from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mvdiffusion.models.kernels.choice import SWITCH
-from mvdiffusion.models.kernels.compiled_core import SOURCES, open_library
+from mvdiffusion.models.kernels.choice import switched_off
+from mvdiffusion.models.kernels.library import SOURCES, open_library
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def fused_gates(*modules: nn.Module) -> Iterator[None]:
     Nothing changes where the kernel cannot be compiled, or is switched off.
     """
     layers = [layer for module in modules for layer in module.modules() if _is_usual(layer)]
-    if os.environ.get(SWITCH) == "off" or _library() is None:
+    if switched_off() or _library() is None:
         layers = []
     for layer in layers:
         layer.forward = partial(_forward, layer)
