@@ -94,6 +94,7 @@ class ScanNetScene:
         self.K = read_intrinsics(self.folder / INTRINSICS)
         self.valid_frames = read_valid_frames(self.folder / VALID_FRAMES)
         self.key_frames = read_key_frames(self.folder / KEY_FRAMES, self.valid_frames)
+        self._poses: dict[int, Tensor] = {}  # of frames read before
 
     def frames_between(self, first: int, last: int) -> list[int]:
         """Valid frames strictly between two frames."""
@@ -144,19 +145,27 @@ class ScanNetScene:
         depth = torch.from_numpy(read_depth(path)).float()
         self._check_center(path, depth)
         view = self._read_view(frame, path, depth) if views else torch.empty(0, 3, *size)
-        pose = read_pose(self.folder / "pose" / f"{frame}.txt")
-        if pose is None:
-            raise InputError(
-                f"{self.folder / 'pose' / f'{frame}.txt'}: is not a rigid motion, so the frame "
-                f"cannot be used; remove it from {VALID_FRAMES} and {KEY_FRAMES}."
-            )
+        pose = self._pose(frame)
         if not depth.any():
             raise InputError(
                 f"{path}: contains no depth; remove this frame from {VALID_FRAMES} and "
                 f"{KEY_FRAMES}."
             )
         K = scale_intrinsics(self.K, (depth.shape[0], depth.shape[1]), size)
-        return view, resize_depth(depth, *size), K.float(), pose.float()
+        return view, resize_depth(depth, *size), K.float(), pose
+
+    def _pose(self, frame: int) -> Tensor:
+        """Pose [4, 4] of a frame, which is read and checked once."""
+        if frame not in self._poses:
+            path = self.folder / "pose" / f"{frame}.txt"
+            pose = read_pose(path)
+            if pose is None:
+                raise InputError(
+                    f"{path}: is not a rigid motion, so the frame cannot be used; remove it from "
+                    f"{VALID_FRAMES} and {KEY_FRAMES}."
+                )
+            self._poses[frame] = pose.float()
+        return self._poses[frame]
 
     def _read_view(self, frame: int, path: Path, depth: Tensor) -> Tensor:
         """View [1, 3, H, W] of a frame, which shows the same field as its depth in `path`."""

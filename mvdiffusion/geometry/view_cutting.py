@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -106,7 +107,7 @@ def _paint(view: NDArray[np.uint8], faces: NDArray[np.uint8], rays: NDArray) -> 
     axes = face_rotations().double().numpy()
     for index in (*_SIDES, _UP, _DOWN):
         local = axes[index].T @ rays
-        box = _box_of_face(local, *view.shape[:2])
+        box = _box_of_face(local.tobytes(), *view.shape[:2])
         if box is None:
             continue
         left, top, right, bottom = box
@@ -124,13 +125,14 @@ def _paint(view: NDArray[np.uint8], faces: NDArray[np.uint8], rays: NDArray) -> 
             cv2.copyTo(warped, inside.view(np.uint8), place)
 
 
-def _box_of_face(local: NDArray, height: int, width: int) -> tuple[int, int, int, int] | None:
+@lru_cache(maxsize=2**15)  # six faces of eight views at each of 360 yaws, and more
+def _box_of_face(local: bytes, height: int, width: int) -> tuple[int, int, int, int] | None:
     """Bound the pixels (left, top, right, bottom; the last two excluded) that show a face.
 
-    `local` [3, 3] takes pixels (u, v, 1) to directions in the face's axes, where the face is the
-    part with |x| ≤ z and |y| ≤ z: a polygon in the view.
+    `local`, of a float64 matrix [3, 3], takes pixels (u, v, 1) to directions in the face's axes,
+    where the face is the part with |x| ≤ z and |y| ≤ z: a polygon in the view.
     """
-    x, y, z = local
+    x, y, z = np.frombuffer(local).reshape(3, 3)
     corners = [(0.0, 0.0), (width - 1.0, 0.0), (width - 1.0, height - 1.0), (0.0, height - 1.0)]
     for line in (z - x, z + x, z - y, z + y):
         corners = _clip(corners, line.tolist())

@@ -297,6 +297,7 @@ class DiffusionExamples:
         self.source, self.tokenizers, self.latent_shape = source, tokenizers, tuple(latent_shape)
         self.num_train_timesteps, self.caption_dropout = num_train_timesteps, caption_dropout
         self.timestep_shift, self.shared_timestep = timestep_shift, shared_timestep
+        self._ids: dict[str, Tensor] = {}  # of captions, which come back with their views
 
     def __getitem__(self, position: int) -> Batch:
         """Return pixels [V, 3, H, W], noise [V, C, h, w], timesteps [V], input_ids [V, L] …"""
@@ -311,9 +312,15 @@ class DiffusionExamples:
             "pixels": drawn.views,
             "noise": _normal(random, count, self.latent_shape),
             "timesteps": torch.from_numpy(np.broadcast_to(timesteps, count).copy()),
-            "input_ids": tokenize(self.tokenizers, prompts),
+            "input_ids": self._tokens(prompts),
             **drawn.given,
         }
+
+    def _tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Tokens [V, L] of V captions."""
+        if new := sorted(set(prompts) - self._ids.keys()):
+            self._ids.update(zip(new, tokenize(self.tokenizers, new), strict=True))
+        return torch.stack([self._ids[prompt] for prompt in prompts])
 
 
 def shifted(timesteps: np.ndarray, count: int, shift: float) -> np.ndarray:
