@@ -9,6 +9,10 @@ from typing import Any
 
 from record import ROOT, markdown
 
+from workflow.scripts.profile_run import table
+
+LONG_SECONDS = 100
+
 WINDOWS = {
     "real": "real",
     "one view repeated": "one view repeated",
@@ -114,22 +118,33 @@ def training() -> list[str]:
             "ratio of wall time",
             "memory, MiB",
             "losses apart",
+            "in float32",
         ]
     ]
     for name, measured in recorded("training_cpu")["trainings"].items():
         times = [f"{measured[side]['step_seconds']:.2f}" for side in ("before", "after")]
         ratios = [f"{measured['ratio'][key]:.2f}" for key in ("step", "wall")]
         held = " → ".join(f"{measured[side]['memory_mib']:.0f}" for side in ("before", "after"))
-        apart = f"{measured['largest_relative_difference_of_losses']:.0e}"
+        largest = "largest_relative_difference_of_losses"
+        apart = [f"{measured[key]:.0e}" for key in (largest, f"{largest}_in_float32")]
         title = name.replace("_", ", ").replace("stage", "stage ")
-        rows.append([title, *times, *ratios, held, apart])
+        rows.append([title, *times, *ratios, held, *apart])
     return markdown(rows)
+
+
+def run() -> list[str]:
+    """Seconds of the whole miniature's groups and longest steps, before the measures and with."""
+    before, after = (recorded(name)["seconds"] for name in ("run_before", "run_after"))
+    long = {step for step in before if before[step] >= LONG_SECONDS}
+    rows = table(before, after).splitlines()
+    return [row for row in rows if row.split("|")[1].strip() not in before.keys() - long]
 
 
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "attention": attention,
     "coherence": coherence,
     "seams": seams,
+    "run": run,
     "steps": steps,
     "training": training,
     "controls_panoramas": controls("controls", "panoramas, 256 px"),

@@ -189,7 +189,7 @@ REAL_IMAGES: list[Sentence] = [
 SENTENCES: Mapping[str, Sequence[Sentence]] = {
     "README.md": [
         ("`results/look/panorama`: {} minutes on two cores", of("make_look")),
-        ("`make run` took {} minutes on two cores", of("make_run")),
+        ("`make run` took {} minutes on two cores", of("make_run_later")),
         ("independent views | {} (+{} dB) |", [*verdicts(1), GAIN]),
         ("the autoregressive baseline does not | {} |", verdicts(2)),
         ("accumulates errors, MVDiffusion does not | {} |", verdicts(3)),
