@@ -28,7 +28,7 @@ run: $(READY)  ## the experiment in miniature: data, training, generation, evalu
 smoke: $(READY)  ## the same steps with a few samples, to see that all parts fit
 	snakemake --cores all --quiet host reason rules -- smoke
 
-test: $(READY)  ## the fast tests (pytest -m slow runs the others)
+test: $(READY)  ## the fast tests (docs/develop.md names the others)
 	pytest -n auto --dist worksteal
 
 lint: $(READY)  ## formats, types, import directions, workflow

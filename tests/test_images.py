@@ -63,6 +63,7 @@ def test_depth_is_no_picture(kind: type, tmp_path: Path) -> None:
         read_rgb(tmp_path / "depth.tif")
 
 
+@pytest.mark.long
 def test_large_pictures_do_not_warn(tmp_path: Path) -> None:
     """In a process of its own, as pytest sets the filters of warnings itself."""
     Image.new("RGB", (40, 30)).save(tmp_path / "image.png")

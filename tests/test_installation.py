@@ -105,6 +105,7 @@ def test_what_is_imported_is_declared_where_it_is_needed(folder: str) -> None:
     ] == []
 
 
+@pytest.mark.long
 def test_nothing_is_declared_that_is_not_imported() -> None:
     used = set()
     for folder in EXTRAS_OF:

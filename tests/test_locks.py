@@ -74,6 +74,7 @@ def test_what_a_process_leaves_is_moved_aside_once_it_has_ended(tmp_path, fillin
     assert (tmp_path / "out.old/late.png").read_bytes() == b"7.5"
 
 
+@pytest.mark.long
 def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
     """The record is locked before it is read, so no moment lies between."""
     race = (

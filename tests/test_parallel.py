@@ -58,6 +58,7 @@ def test_the_same_mistake_in_all_processes_is_one_message(tmp_path: Path) -> Non
         assert ran.stderr.count("is wrong") + ran.stderr.count("ZeroDivisionError") == 1
 
 
+@pytest.mark.long
 def test_a_mistake_of_the_last_process_is_told_and_ends_the_others(tmp_path: Path) -> None:
     work = "time.sleep(60 * (rank < 2)); raise InputError(f'no room {rank}')"
     began = time.monotonic()

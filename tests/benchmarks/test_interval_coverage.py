@@ -24,6 +24,7 @@ def coverage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return interval_coverage
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["fid", "kid"])
 def test_errors_of_differences_are_not_too_wide_where_there_is_none(
     coverage: ModuleType, metric: str

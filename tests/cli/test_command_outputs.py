@@ -220,6 +220,7 @@ REFUSED = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "option"), TABLE)
 def test_foreign_folders_and_inputs_are_left_as_they_are(
     work: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str

@@ -95,6 +95,7 @@ def test_outputs_say_what_happens_to_those_of_other_settings() -> None:
             assert re.search("moved|files are kept", options["overwrite"]), words
 
 
+@pytest.mark.long
 def test_as_a_module_it_loads_nothing_heavy() -> None:
     code = "import sys, mvdiffusion.cli; print('torch' in sys.modules, 'numpy' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

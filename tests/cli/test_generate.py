@@ -54,6 +54,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Path) -> None:
     output = tmp_path / "room"
     common = ("generate", "panorama", "--model", models["panorama"], *FAST, *FOUR)
@@ -90,6 +91,7 @@ def test_panorama(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Pa
         assert np.abs(one.astype(int) - other).max() <= 1  # chunks change the order of sums at most
 
 
+@pytest.mark.long
 def test_a_model_is_asked_as_it_was_trained(
     run: Run, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_model_is_asked_as_it_was_trained(
     assert (code, "as only DPMSolverMultistepScheduler takes one" in said) == (2, True)
 
 
+@pytest.mark.long
 def test_outpaint_keeps_the_given_views(
     run: Run, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +204,7 @@ def test_depth(run: Run, models: dict[str, Path], tmp_path: Path) -> None:
     assert (code, "scene has 3; expected a number from 1 to that" in said) == (2, True)
 
 
+@pytest.mark.long
 def test_results_can_be_scored_as_they_are(
     run: Run, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -272,6 +276,7 @@ def test_scenes_without_key_frames_get_them(
     assert code == 0, said
 
 
+@pytest.mark.long
 def test_unfitting_wishes(run: Run, models: dict[str, Path], prompts: Path, tmp_path: Path) -> None:
     words = ("generate", "panorama", "--model", models["panorama"], "--output", tmp_path / "out")
     both = ("--prompt", "x", "--prompts", prompts)

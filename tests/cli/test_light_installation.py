@@ -61,6 +61,7 @@ def score(absent: set[str], folders: Path, output: Path) -> subprocess.Completed
     return run_without(absent, "mvdiffusion_eval", "score", *words, *settings)
 
 
+@pytest.mark.long
 def test_consistency_of_views_is_scored_by_the_package_alone(folders: Path, tmp_path: Path) -> None:
     absent = not_installed_with()
     assert absent >= NOT_FOR_SCORING | {"grimp", "pandas"}

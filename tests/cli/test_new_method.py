@@ -18,6 +18,8 @@ from workflow_project import ROOT, load_experiment
 
 from mvdiffusion_eval.cli import main as eval_command
 
+pytestmark = pytest.mark.long
+
 Run = Callable[..., tuple[int, str]]
 FILE = """
 import torch

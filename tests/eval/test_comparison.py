@@ -121,6 +121,7 @@ def test_differences_are_paired_and_judged(made: Path) -> None:
     assert "Not paired, because there are no values per sample: cross_view_psnr_ratio" in text
 
 
+@pytest.mark.long
 def test_again_gives_equal_bytes_and_replaces_only_a_comparison(
     folders: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -553,6 +554,7 @@ def test_leads_by_sharpening_and_noise_are_told(own: tuple[float, ...], told: li
     assert all(part in one for part, one in zip(told, found, strict=True))
 
 
+@pytest.mark.long
 def test_a_lead_by_blur_is_told_in_text_tables_and_json(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

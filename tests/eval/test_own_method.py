@@ -24,6 +24,8 @@ from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.scoring.score_files import as_stored, read_score
 from mvdiffusion_eval.tables.leaderboard import Submission, measured_groups
 
+pytestmark = pytest.mark.long
+
 COUNT = 6
 OPTIONS = ("--settings", toy.SCORE_SETTINGS)
 

@@ -23,6 +23,7 @@ def modules(package: object) -> list[str]:
     return sorted(module.name for module in found if not module.name.endswith("__main__"))
 
 
+@pytest.mark.long
 def test_every_example_in_a_docstring_is_true() -> None:
     count = 0
     for name in (*modules(mvdiffusion_eval), *modules(mvdiffusion)):
@@ -78,6 +79,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_users_eval_and_ours_do_not_hide_one_another(users_folder: Path) -> None:
     ours = run(users_folder, "-c", "import mvdiffusion_eval as e; e.score; print(eval('1 + 1'))")
     assert (ours.returncode, ours.stdout) == (0, "2\n"), ours.stderr
@@ -86,6 +88,7 @@ def test_a_users_eval_and_ours_do_not_hide_one_another(users_folder: Path) -> No
     assert (theirs.returncode, theirs.stdout) == (0, "my metric\n"), theirs.stderr
 
 
+@pytest.mark.long
 def test_the_checkouts_folder_runs_and_is_loaded_once() -> None:
     """`python -m eval` must know a plug-in's `mvdiffusion_eval.Metric` as its own."""
     code = """

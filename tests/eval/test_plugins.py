@@ -59,6 +59,7 @@ def by_hand(views: np.ndarray) -> float:
     return float(np.mean(found))
 
 
+@pytest.mark.long
 def test_the_example_adds_a_metric_a_protocol_and_a_method(installed: Path, tmp_path: Path) -> None:
     strips = tmp_path / "out"
     strips.mkdir()

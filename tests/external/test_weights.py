@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.long
+
 Run = Callable[..., tuple[int, str]]
 Track = Callable[[Path, str, str], None]
 FILES = {"config.json": b"{}", "unet/model.safetensors": b"weights" * 1000}

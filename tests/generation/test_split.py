@@ -46,6 +46,7 @@ def generate(
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", own_methods("panorama"))
 def test_every_method_writes_scorable_samples(
     method: str, models: dict[str, Path], dataset: Matterport3DPanoramas, tmp_path: Path
@@ -117,6 +118,7 @@ def test_each_sample_starts_from_its_own_noise(
     assert abs(torch.corrcoef(noise.flatten(1))[0, 1]) < 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["mvdiffusion", "independent", "autoregressive_latent"])
 @pytest.mark.parametrize("sampler", [{"scheduler": "DDPMScheduler"}, SDE], ids=["ddpm", "sde"])
 def test_a_stochastic_sampler_draws_of_each_samples_own_noise(

@@ -232,6 +232,7 @@ def _killed_at(module_name: str, name: str, calls: int, *arguments) -> None:
     prepare_scene(*arguments)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
     [

@@ -44,6 +44,8 @@ from mvdiffusion.preparation.splits import (
 from mvdiffusion.preparation.units import Unit
 from mvdiffusion.records import InputError, folder_sha256
 
+pytestmark = pytest.mark.long
+
 TRAIN = [(HOUSES[0], 1), (HOUSES[2], 0), (HOUSES[0], 0)]
 TEST = [(HOUSES[1], 0)]
 

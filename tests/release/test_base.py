@@ -29,6 +29,8 @@ from mvdiffusion.training.base import _build_unet
 from mvdiffusion.training.stage1 import train_inpainting, train_stage1
 from mvdiffusion.training.vae import train_decoder
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -21,6 +21,8 @@ from mvdiffusion.training.baselines.settings import ControlNetSettings
 from mvdiffusion.training.diffusion import DiffusionTask, freeze, load_parts
 from mvdiffusion.training.examples import Frames, MaskedFrames
 
+pytestmark = pytest.mark.long
+
 FRAMES = {"height": HEIGHT, "width": WIDTH, "num_views": 3, "num_between": 1}
 
 

@@ -73,6 +73,7 @@ def test_settings_without_a_training_are_kept():
     assert deciding_settings({"seed": 1, "device": "cpu"}) == {"seed": 1}
 
 
+@pytest.mark.long
 def test_finished_model_is_kept(rooms, base_folder, tmp_path, capsys):
     def train(overwrite=False, **changes):
         run = settings(training__steps=1, **changes)

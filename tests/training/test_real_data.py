@@ -18,6 +18,8 @@ from mvdiffusion.preparation.rooms import WALKS, WalkSettings
 from mvdiffusion.settings import parse
 from mvdiffusion_eval.cli import main as evaluate
 
+pytestmark = pytest.mark.long
+
 Run = Callable[..., str]
 VIEWS = {"image_size": 16, "num_views": 8, "fov_deg": 90.0}
 FRAMES = {"height": 24, "width": 32, "num_views": 3, "num_between": 1}

@@ -28,6 +28,8 @@ from mvdiffusion.training.stage1 import train_stage1
 from mvdiffusion.training.stage2 import frozen_sha256, train_stage2
 from mvdiffusion.training.vae import build_vae, psnr_db, reconstruct, train_decoder, train_vae
 
+pytestmark = pytest.mark.long
+
 CAA = "correspondence_"
 
 

@@ -198,11 +198,13 @@ def test_snakemake_prints_the_sentence_and_nothing_is_written(project: Project) 
     assert sorted(project.root.rglob("results/**/*")) == before
 
 
+@pytest.mark.long
 def test_smoke_can_be_given_as_a_configuration(project: Project) -> None:
     overlay = ("run", "--dry-run", "--configfile", "workflow/config/smoke.yaml")
     assert "results/smoke/metrics.json" in project.snakemake(*overlay)
 
 
+@pytest.mark.long
 def test_a_first_look_trains_attention_on_few_rooms_and_no_more(made_project: Project) -> None:
     (line,) = re.findall(
         r"(workflow/config/look\.yaml) \\\n\s+-- (\S+)", (ROOT / "Makefile").read_text()
@@ -214,6 +216,7 @@ def test_a_first_look_trains_attention_on_few_rooms_and_no_more(made_project: Pr
     assert jobs["render_rooms"] == jobs["train_stage2"] == "1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "said"),
     [

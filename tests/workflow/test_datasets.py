@@ -9,6 +9,8 @@ import pytest
 import yaml
 from workflow_project import Project
 
+pytestmark = pytest.mark.long
+
 PAPER = "workflow/config/paper.yaml"
 HOUSES = ["houseA", "houseB"]
 SCENES = {"train": ["scene0000_00", "scene0001_00"], "test": ["scene0707_00"]}

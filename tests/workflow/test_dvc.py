@@ -12,6 +12,8 @@ from workflow_project import Project
 
 from mvdiffusion_eval.tables.results import headline_of
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

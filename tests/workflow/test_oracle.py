@@ -34,6 +34,8 @@ from mvdiffusion_eval.protocols.protocol import protocols
 from workflow.lib.config import checked, numbers_of
 from workflow.lib.sources import EMBEDDED
 
+pytestmark = pytest.mark.long
+
 Mutation = Callable[[random.Random], Config]
 
 

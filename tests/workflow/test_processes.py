@@ -36,6 +36,7 @@ def told(configfile: Path) -> dict[str, set[str]]:
     return numbers
 
 
+@pytest.mark.long
 def test_commands_are_told_how_many_processes_share_their_work(tmp_path: Path) -> None:
     alone = told(configuration(tmp_path))
     several = told(configuration(tmp_path, training=2, generation=3, scoring=4))
@@ -58,6 +59,7 @@ def test_no_recipe_depends_on_them(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_a_finished_run_stays_finished_with_other_processes(project: Project) -> None:
     """By Snakemake's own records, too: neither commands, parameters nor inputs have changed."""
     project.set("processes", {"training": 2, "generation": 4, "scoring": 3})

@@ -9,6 +9,8 @@ import pytest
 from workflow_project import ROOT, Project, load_experiment
 from zc.lockfile import LockFile
 
+pytestmark = pytest.mark.long
+
 RECORD = ("python", "-m", "workflow.scripts.record_run")
 
 

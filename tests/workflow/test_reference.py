@@ -13,6 +13,8 @@ from mvdiffusion_eval.tables.results import headline_of
 from workflow.lib.seal import broken, complaint
 from workflow.scripts.publish_reference import LARGEST_PAGE
 
+pytestmark = pytest.mark.long
+
 PUBLISH = ("python", "-m", "workflow.scripts.publish_reference")
 
 

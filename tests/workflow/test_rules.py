@@ -115,11 +115,13 @@ def test_planning_loads_no_networks() -> None:
     assert printed.stdout == "set()\n", printed.stderr
 
 
+@pytest.mark.long
 def test_lint_and_format(project: Project) -> None:
     assert "good condition" in project.run("snakemake", "--lint", *EVERY_RULE)
     project.run("snakefmt", "--check", "--config", str(ROOT / "pyproject.toml"), "workflow")
 
 
+@pytest.mark.long
 def test_the_workflow_catalog_finds_the_workflow_its_software_and_its_configuration(
     made_project: Project,
 ) -> None:
@@ -134,6 +136,7 @@ def test_the_workflow_catalog_finds_the_workflow_its_software_and_its_configurat
     assert "Nothing to be done" in planned
 
 
+@pytest.mark.long
 def test_the_report_of_snakemake_holds_tables_figures_and_pages(
     made_project: Project, tmp_path: Path
 ) -> None:

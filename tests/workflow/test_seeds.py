@@ -12,6 +12,8 @@ from workflow_project import Experiment, Project, load_experiment, plan
 
 from workflow.lib.config import read_config
 
+pytestmark = pytest.mark.long
+
 SEEDS = [0, 1, 7]
 
 

@@ -18,6 +18,8 @@ from mvdiffusion.locks import processes
 from workflow.lib.contents import content_sha256
 from workflow.lib.process import LOCK
 
+pytestmark = pytest.mark.long
+
 
 def seeds(project: Project) -> set[str]:
     """The seeds that went into what is shown, by way of any file."""

@@ -25,6 +25,8 @@ from mvdiffusion_eval.artifacts.packing import MACHINE_PATH
 from mvdiffusion_eval.scoring.verification import sealed
 from mvdiffusion_eval.settings import ScoreSettings
 
+pytestmark = pytest.mark.long
+
 FEW = ("controls", "paper-consistency-pano", "paper-consistency-depth")
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, jackknife_groups=4)
 

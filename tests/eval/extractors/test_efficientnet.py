@@ -202,6 +202,7 @@ def by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mvdiffusion_eval.api.default_extractors", default_extractors)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("by_default")
 def test_it_scores_where_nothing_was_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -36,6 +36,8 @@ from mvdiffusion_eval.folders.equirectangular import EquirectangularFolder
 from mvdiffusion_eval.folders.opening import open_folder
 from mvdiffusion_eval.metrics.quality import frechet_statistic
 
+pytestmark = pytest.mark.long
+
 HEIGHT, WIDTHS = 32, (16, 16)
 STRIDE = 4
 SMALL: dict[str, Any] = {"height": HEIGHT, "widths": WIDTHS, "batch_size": 8, "held_out": 0.25}

@@ -231,6 +231,7 @@ def words_of_score(
     return [*map(str, words), "--cache", str(output.parent / "cache"), "--output", str(output)]
 
 
+@pytest.mark.long
 def test_a_cache_changes_no_number(
     world: Path, extractors: list[Path], scores: Path, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_faces_of_the_panorama_are_the_faces_again(tmp_path: Path) -> None:
     assert np.abs(found - expected).mean((1, 2, 3)).max() < 3
 
 
+@pytest.mark.long
 def test_cubes_are_scored_against_panoramas_of_their_size(
     tmp_path: Path, extractors: list[Path]
 ) -> None:

@@ -151,6 +151,7 @@ def test_panoramas_are_resized_as_in_panfusions_evaluation(tmp_path: Path) -> No
     assert same.arrangement() == whole.arrangement()
 
 
+@pytest.mark.long
 def test_panoramas_feed_the_image_metrics(
     tmp_path: Path, world: Path, extractors: list[Path]
 ) -> None:

@@ -53,6 +53,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.write_folder(tmp_path_factory.mktemp("fuzzed"), "mine", toy.real_samples(2))
 
 
+@pytest.mark.long
 @given(data=st.data())
 @settings(max_examples=400, deadline=None)
 def test_any_manifest_is_read_or_refused_in_a_sentence(fuzzed: Path, data: st.DataObject) -> None:

@@ -17,6 +17,8 @@ from PIL import Image
 from mvdiffusion_eval.extractors.base import load_trained
 from mvdiffusion_eval.statistics import jackknife, slope
 
+pytestmark = pytest.mark.long
+
 STEPS = np.arange(8)
 
 

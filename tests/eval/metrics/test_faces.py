@@ -147,6 +147,7 @@ def test_tangent_planes_are_four_rows_that_cover_the_sphere() -> None:
     assert seen.all()
 
 
+@pytest.mark.long
 def test_tangent_fid_is_its_formula(folders: tuple[Path, Path], extractors: list[Path]) -> None:
     """Weights, bound and planes written out; the score of the classes from their softmax."""
     result = result_of(folders, extractors, "tandit")

@@ -12,6 +12,8 @@ import pytest
 
 from mvdiffusion_eval.cli import main
 
+pytestmark = pytest.mark.long
+
 VOID = ("meta", "img", "link", "br", "input", "path", "rect")
 
 

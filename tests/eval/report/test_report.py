@@ -27,6 +27,8 @@ from mvdiffusion_eval.report.viewers import not_shown, shown_in_viewers, sprite_
 from mvdiffusion_eval.scoring.score_files import Score
 from mvdiffusion_eval.tables.columns import DISTANCES, OMNIFID, QUALITY, measured_columns
 
+pytestmark = pytest.mark.long
+
 
 def test_figures_are_byte_identical(
     figures: Path, draw: Callable[[Path], Path], tmp_path: Path

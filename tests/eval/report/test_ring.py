@@ -121,6 +121,7 @@ def shades_from_top(picture: Path, known: dict[int, str]) -> list[str]:
     return [known[run[0]] for run in runs if run[0] in known and len(run) > 5]  # letters are less
 
 
+@pytest.mark.long
 def test_every_compared_method_shows_the_room_of_the_first_baseline(
     tmp_path: Path, picture: Path
 ) -> None:

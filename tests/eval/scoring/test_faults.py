@@ -138,6 +138,7 @@ def test_a_reference_of_black_images_is_told(tmp_path: Path) -> None:
     assert any("16 of 32 images looked at in the reference" in w for w in found)
 
 
+@pytest.mark.long
 def test_results_of_black_images_alone_can_be_looked_at(tmp_path: Path) -> None:
     """Tables and figures without any consistency, where a run failed wholly."""
     files = []
@@ -192,6 +193,7 @@ def test_compare_never_calls_an_incomplete_method_better(compared: Path) -> None
     assert "| constant images" in (compared / "tables/comparison.md").read_text()
 
 
+@pytest.mark.long
 def test_tables_and_claims_show_and_respect_it(tmp_path: Path) -> None:
     real = toy.real_samples(8)
     folders = {

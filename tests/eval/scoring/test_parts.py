@@ -12,6 +12,8 @@ import mvdiffusion_eval
 from mvdiffusion.records import canonical_json
 from mvdiffusion_eval.cli import main
 
+pytestmark = pytest.mark.long
+
 
 def test_parts_leave_the_features_of_which_the_score_is_made(
     world: Path, extractors: list[Path], tmp_path: Path

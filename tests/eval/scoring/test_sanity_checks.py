@@ -24,6 +24,8 @@ from mvdiffusion_eval.functional.cross_view_psnr import cross_view_psnr, neighbo
 from mvdiffusion_eval.scoring.camera_checks import odd_spacing
 from mvdiffusion_eval.settings import ScoreSettings
 
+pytestmark = pytest.mark.long
+
 SETTINGS = ScoreSettings(consistency_resolution=toy.SIZE, protocols=("paper-consistency-pano",))
 SETTINGS_ALL = ScoreSettings(consistency_resolution=toy.SIZE)
 SEQUENCES = ScoreSettings(protocols=("paper-consistency-depth",))

@@ -76,6 +76,7 @@ def test_a_killed_worker_is_one_sentence():
         list(_each_drawn([dies, dies], workers=2))
 
 
+@pytest.mark.long
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
     assert ROOMS.render(tmp_path / "again", settings(), workers=2) == rendered[1]
 
@@ -241,6 +242,7 @@ def test_rooms_of_other_settings_are_not_mixed_in(rendered, tmp_path):
     assert len(list((tmp_path / ".data.partial.old").glob("*/blip3"))) == 6
 
 
+@pytest.mark.long
 def test_killed_render_is_taken_up_and_leaves_no_worker(tmp_path):
     program = (
         "from pathlib import Path; from mvdiffusion.preparation.rooms import *\n"
@@ -280,6 +282,7 @@ def _wait(condition, seconds: float = 600) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_ray_caster_agrees_with_marching_along_rays(rooms):
     """March in small steps and ask what each point is inside of; no formula is shared."""
     random = np.random.default_rng(0)

@@ -75,6 +75,7 @@ def test_frames_are_those_that_recorded_results_used():
     assert frames_sha256() == FRAMES_SHA256
 
 
+@pytest.mark.long
 def test_frames_do_not_depend_on_vector_instructions():
     environment = {
         **os.environ,
@@ -244,6 +245,7 @@ def test_a_damaged_pose_is_refused(rendered, tmp_path):
         ScanNetScenes(root, "test", 48, 64, num_views=1, num_between=0)
 
 
+@pytest.mark.long
 def test_worker_count_does_not_change_the_bytes(rendered, tmp_path):
     assert WALKS.render(tmp_path / "again", settings(), workers=2) == rendered[1]
 

@@ -7,6 +7,8 @@ import pytest
 from slurm_programs import Slurm
 from workflow_project import Project
 
+pytestmark = pytest.mark.long
+
 MODEL = "results/models/panorama_stage2/model_index.json"
 APPTAINER = f"""#!{sys.executable}
 import json, os, sys

@@ -141,6 +141,7 @@ def test_commented_keys_of_the_profile_for_slurm_are_accepted(paper: Workflow) -
     assert set(values["set-resources"]) <= {rule.name for rule in paper.rules}
 
 
+@pytest.mark.long
 def test_a_clusters_jobs_have_the_threads_that_they_asked_for(
     project: Project,
 ) -> None:
