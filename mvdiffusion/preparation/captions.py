@@ -31,6 +31,7 @@ from mvdiffusion.data.captions import read_caption
 from mvdiffusion.data.matterport3d import Matterport3DPanoramas
 from mvdiffusion.data.scannet import ScanNetScenes
 from mvdiffusion.data.splits import CAPTION_DEGREES
+from mvdiffusion.data.workers import end_if_unable_to_send
 from mvdiffusion.images import read_image, to_pixels
 from mvdiffusion.preparation.settings import CaptionSettings
 from mvdiffusion.preparation.units import has_bytes
@@ -305,7 +306,10 @@ def _write_captions(
     batches = _Batches(source, keys, captioner.settings.batch_size, captioner.processor)
     silent: list[Path] = []
     with tqdm(total=len(keys), desc="captions", unit="image") as bar:
-        for batch in DataLoader(batches, batch_size=None, num_workers=workers):
+        loader = DataLoader(
+            batches, batch_size=None, num_workers=workers, worker_init_fn=end_if_unable_to_send
+        )
+        for batch in loader:
             if isinstance(batch, InputError):
                 raise batch
             files, pixels = batch

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
+from mvdiffusion.data.workers import end_if_unable_to_send
 from mvdiffusion.outputs import make_room
 from mvdiffusion.parallel.workers import as_one_of_several, part
 from mvdiffusion.records import InputError, atomic_output
@@ -245,6 +246,7 @@ class _Run:
             sampler=range(self.step * parts, settings.steps * parts),
             num_workers=settings.num_workers,
             pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=end_if_unable_to_send,
         )
         for batch in loader:
             if isinstance(batch, InputError):

@@ -60,7 +60,7 @@ def import_a_part():
         (allocate_tensor, "the memory ran out"),
         (allocate_array, "the memory ran out"),
         (load_a_library, "the interpreter failed, as it does where the memory runs out"),
-        (lose_a_loader, "a process that loads data was killed"),
+        (lose_a_loader, "a process that loads data has ended"),
         (lose_a_worker, "a process that shares the work was killed"),
     ],
 )

@@ -35,7 +35,7 @@ SCALE = 32**-0.5
 KINDS = ["released", "paper", "released depth", "paper depth"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def core() -> Iterator[Any]:
     """The kernels on the GPU if there is one, else in the interpreter."""
     with pytest.MonkeyPatch.context() as patch:
