@@ -47,7 +47,8 @@ SHORTAGES = {
     "without exception set": "the interpreter failed, as it does where the memory runs out while it"
     " loads libraries; allow this command more",
     "can't start new thread": "no further thread or memory for one was allowed; allow more of them",
-    "DataLoader worker": "a process that loads data has ended, often because the memory ran out",
+    "DataLoader worker": "a process that loads data has ended, often because the memory ran out;"
+    " free some",
     "process pool was terminated": "a process that shares the work was killed, often because the"
     " memory ran out",
 }
