@@ -46,6 +46,7 @@ class Case:
         remedy: what the one error of the next run tells the user to delete, below the results, if
             that run can need help.
         features: the feature cache is there although scores are not.
+        touch: the remedy is to touch the file that was harmed.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     fault: Callable[[Scene], None]
     remedy: str = ""
     features: bool = False
+    touch: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,12 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     said = [*scene.said, ran.said]
     outcome, wrong = "the plain command completes", []
     if ran.code:
-        outcome = f"one error; after `rm -r {case.remedy}` the plain command completes"
-        wrong += [] if helps(ran.said, case.remedy) else ["the error does not say what to do"]
-        for path in scene.project.results.glob(case.remedy) if case.remedy else ():
-            remove(path)
+        remedy = scene.harmed or "" if case.touch else case.remedy
+        way = f"touch {remedy}" if case.touch else f"rm -r {remedy}"
+        outcome = f"one error; after `{way}` the plain command completes"
+        wrong += [] if helps(ran.said, remedy) else ["the error does not say what to do"]
+        for path in scene.project.results.glob(remedy) if remedy else ():
+            path.touch() if case.touch else remove(path)
         ran = scene.run()
         said.append(ran.said)
         wrong += [f"the run after that fails: {ran.said[-2000:]}"] if ran.code else []
@@ -253,8 +257,8 @@ CASES = [
     Case("deleted part of a model", GENERATE, deleted(f"{MODEL}/**/*.safetensors"), MODEL),
     Case("deleted score at the end", None, deleted(f"{SCORES}/*.json")),
     Case("deleted table at the end", None, deleted("tables/*.csv")),
-    Case("model of tomorrow", GENERATE, from_the_future(f"{MODEL}/model_index.json")),
-    Case("score of tomorrow", "tables", from_the_future(f"{SCORES}/*.json")),
+    Case("model of tomorrow", GENERATE, from_the_future(f"{MODEL}/model_index.json"), touch=True),
+    Case("score of tomorrow", "tables", from_the_future(f"{SCORES}/*.json"), touch=True),
     Case("state of Snakemake deleted", "tables", state_lost),
 ]  # fmt: skip
 

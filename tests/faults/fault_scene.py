@@ -44,7 +44,7 @@ COMMANDS = {
 }
 # One line that says what happened and what to do: of a command, or of the workflow.
 SENTENCE = re.compile(
-    r"^(mvdiffusion[-_a-z]*: .+|WorkflowError( in file .+)?:$|.*: is not what the workflow.+)"
+    r"^(mvdiffusion[-_a-z]*: .+|WorkflowError( in .+)?:$|.*: is not what the workflow.+)"
 )
 
 
