@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -40,7 +40,6 @@ STARTS = {  # the models of a finished experiment that a training starts from, N
 }
 HERE = Path(__file__).resolve().parent.parent
 EXACT_STEPS = 4
-Order = Literal["step", "quit"]
 
 
 def settings_of(training: str, config: dict[str, Any], precision: str | None) -> dict[str, Any]:
@@ -180,7 +179,6 @@ def largest_difference(taken: dict[str, list[dict[str, float]]]) -> float:
 def measure(training: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare the steps of both checkouts; the first one of each is not timed."""
     taken = steps_of_both(training, arguments, arguments.steps + 1)
-    losses = {name: [each["loss"] for each in rows] for name, rows in taken.items()}
     report: dict[str, Any] = {
         name: {
             **{
@@ -188,7 +186,7 @@ def measure(training: str, arguments: argparse.Namespace) -> dict[str, Any]:
                 for key in ("step", "data", "wall")
             },
             "memory_mib": max(each["memory_mib"] for each in rows[1:]),
-            "losses": losses[name],
+            "losses": [each["loss"] for each in rows],
         }
         for name, rows in taken.items()
     }

@@ -143,8 +143,8 @@ def run() -> list[str]:
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "attention": attention,
     "coherence": coherence,
-    "seams": seams,
     "run": run,
+    "seams": seams,
     "steps": steps,
     "training": training,
     "controls_panoramas": controls("controls", "panoramas, 256 px"),

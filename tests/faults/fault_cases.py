@@ -107,9 +107,8 @@ def judged(case: Case, scene: Scene, seed: int) -> Row:
     said = [*scene.said, ran.said]
     outcome, wrong = "the plain command completes", []
     if ran.code:
-        remedy = scene.harmed or "" if case.touch else case.remedy
-        way = f"touch {remedy}" if case.touch else f"rm -r {remedy}"
-        outcome = f"one error; after `{way}` the plain command completes"
+        way, remedy = ("touch", scene.harmed or "") if case.touch else ("rm -r", case.remedy)
+        outcome = f"one error; after `{way} {remedy}` the plain command completes"
         wrong += [] if helps(ran.said, remedy) else ["the error does not say what to do"]
         for path in scene.project.results.glob(remedy) if remedy else ():
             path.touch() if case.touch else remove(path)
